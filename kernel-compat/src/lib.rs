@@ -1,1 +1,38 @@
-//! kernel
+//! Everything of pathpulse that touches the kernel's I/O interfaces.
+//!
+//! What lives here: the [`Backend`] trait with its written contract, the backends behind it, the
+//! memory that reads go into, the table of what is in flight, and the one place that turns an
+//! errno into an error. What does not: any notion of a path, a verdict or a state; those are the
+//! `pathpulse` crate's, which depends on this one and never the other way round.
+//!
+//! All `unsafe` code of the engine is in this crate; each block says who owns the memory it
+//! touches and who frees it.
+
+mod backend;
+mod backend_scripted;
+mod backend_uring;
+mod buffer;
+mod error;
+mod gather;
+mod inflight;
+mod limits;
+mod link;
+mod probe;
+mod ring;
+mod table;
+mod time;
+mod wake;
+
+pub use backend::{
+    Backend, BackendKind, Completion, MAX_READ_LEN, Op, OpId, Outcome, Reject, Rejected, Shutdown,
+    Stage, Stats, TargetId,
+};
+pub use backend_scripted::{Answer, Audit, Scripted};
+pub use backend_uring::{Uring, UringConfig};
+pub use error::{Errno, KernelError};
+pub use limits::{exit_now, raise_open_files_limit};
+pub use probe::probe_uring;
+pub use ring::RingFeatures;
+pub use table::{Key, Table};
+pub use time::Mono;
+pub use wake::Waker;

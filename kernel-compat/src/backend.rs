@@ -1,0 +1,210 @@
+//! The contract between a worker and whatever carries its reads to the kernel.
+//!
+//! A worker hands operations to one backend and gets completions back. Every backend keeps the
+//! same promises; `tests/contract.rs` holds all of them to it:
+//!
+//! 1. **One end each.** An accepted operation ends in exactly one of [`Outcome::Read`],
+//!    [`Outcome::Failed`], [`Outcome::NotStarted`], [`Outcome::Cancelled`] or
+//!    [`Outcome::Expired`], and it ends at its deadline at the latest (plus the time until the
+//!    worker calls `wait`). Only after `Expired` one more completion may follow, at any time or
+//!    never: [`Outcome::Late`].
+//! 2. **A refused operation comes back.** [`Backend::submit`] returns it inside [`Rejected`]; a
+//!    refused operation has no completion.
+//! 3. **Memory in flight is the backend's.** The buffer of a read is owned by the in-flight table
+//!    from submit until the kernel gives the read back, whatever happens to the path, the worker
+//!    or the backend meanwhile. A backend that is dropped leaks what the kernel still owns.
+//! 4. **Nothing waits for a device.** No call blocks longer than the kernel needs to queue work,
+//!    except [`Backend::wait`], which returns at `until`, at a completion or when woken.
+//! 5. **Ids are never confused.** An [`OpId`] or [`TargetId`] that is no longer valid is ignored
+//!    or refused, and never means another operation or target.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+
+use crate::{Errno, KernelError, Key, Mono, Waker};
+
+/// The longest read, in bytes. One request of any common driver: longer ones may be split and
+/// then answer `EAGAIN` under `RWF_NOWAIT` on a healthy device (1 MiB does on loop).
+pub const MAX_READ_LEN: u32 = 128 * 1024;
+
+/// Which interface of the kernel carries the reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendKind {
+    /// io_uring.
+    IoUring,
+    /// No kernel at all: a script with a virtual clock, for tests.
+    Scripted,
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BackendKind::IoUring => "io_uring",
+            BackendKind::Scripted => "scripted",
+        })
+    }
+}
+
+/// A file that was handed to a backend to be read. Never valid again after `detach`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TargetId(pub(crate) Key);
+
+/// An accepted operation. Never valid again after its last completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OpId(pub(crate) Key);
+
+/// One read with a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Op {
+    /// What to read from.
+    pub target: TargetId,
+    /// Where, in bytes; a multiple of the logical block size.
+    pub offset: u64,
+    /// How much, in bytes: 1 to [`MAX_READ_LEN`], a multiple of the logical block size.
+    pub len: u32,
+    /// When the caller stops waiting for it.
+    pub deadline: Mono,
+    /// Ask the kernel not to block in submission (`RWF_NOWAIT`, preadv2(2)): then a read that
+    /// would have to wait for a free request ends in `EAGAIN`, and a file that cannot say ends
+    /// it in `EOPNOTSUPP`.
+    pub nowait: bool,
+    /// The caller's own mark, given back with every completion.
+    pub token: u64,
+}
+
+/// Where a read was when its deadline passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// The device has it and has not answered.
+    Device,
+    /// A kernel thread is blocked while handing it to the device.
+    Submission,
+}
+
+/// What became of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The device answered with so many bytes. Final.
+    Read(u32),
+    /// The kernel or the device answered with an error. Final.
+    Failed(Errno),
+    /// The deadline passed before the kernel began; the device never saw the read. Final.
+    NotStarted,
+    /// It was cancelled as the caller asked. Final.
+    Cancelled,
+    /// The deadline passed and the kernel still owns the read: a stuck read. [`Outcome::Late`]
+    /// follows when it ends.
+    Expired(Stage),
+    /// A stuck read ended after all, in this. Final.
+    Late(Result<u32, Errno>),
+}
+
+/// Word from the backend about one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// The operation.
+    pub id: OpId,
+    /// [`Op::token`] of the operation.
+    pub token: u64,
+    /// When the backend saw it.
+    pub at: Mono,
+    /// What happened.
+    pub outcome: Outcome,
+}
+
+/// Why an operation was not accepted. None of these says anything about the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reject {
+    /// No slot left in the queue to the kernel.
+    Full,
+    /// No memory for a buffer.
+    NoMemory,
+    /// The target is not, or no longer, known, or the length is not within its range.
+    Invalid,
+    /// The backend no longer works; see the error of the last `wait`.
+    Broken,
+}
+
+/// A refused operation, handed back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The operation as it was given.
+    pub op: Op,
+    /// Why.
+    pub why: Reject,
+}
+
+/// What a backend left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// The kernel owns nothing any more.
+    Drained,
+    /// The kernel still owns so many reads; their buffers are leaked on purpose.
+    Quarantined(usize),
+}
+
+/// What a backend holds and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Reads that the kernel owns, stuck ones included.
+    pub in_flight: usize,
+    /// Stuck reads: past their deadline and still owned by the kernel.
+    pub stuck: usize,
+    /// System calls made to submit and to wait, since the start.
+    pub syscalls: u64,
+    /// Completions that fitted no operation, since the start. Anything but 0 is a defect.
+    pub strays: u64,
+}
+
+/// Carries reads to the kernel and completions back. The module's text is the contract.
+pub trait Backend {
+    /// Which one this is.
+    fn kind(&self) -> BackendKind;
+
+    /// The time on the clock that the deadlines refer to.
+    fn now(&self) -> Mono;
+
+    /// Takes over an open file; a backend that can keep it without its descriptor closes that.
+    ///
+    /// # Errors
+    /// When the kernel or its limits refuse one more file; the file is closed then.
+    fn attach(&mut self, file: OwnedFd) -> Result<TargetId, KernelError>;
+
+    /// Gives a target up. Reads in flight on it go on and end as they would.
+    fn detach(&mut self, target: TargetId);
+
+    /// Queues a read. It reaches the kernel at the next `wait` at the latest.
+    ///
+    /// # Errors
+    /// The operation itself, when it was not accepted.
+    fn submit(&mut self, op: Op) -> Result<OpId, Rejected>;
+
+    /// Asks the kernel to give the read up. It ends in [`Outcome::Cancelled`] if the kernel can,
+    /// and goes on otherwise.
+    fn cancel(&mut self, id: OpId);
+
+    /// Submits what is queued, then waits for completions and appends them to `completions`.
+    /// Returns at once if there are some, and at `until` (if given) or a wake-up if there are none.
+    ///
+    /// # Errors
+    /// When the backend no longer works. What was in flight stays owned by it.
+    fn wait(
+        &mut self,
+        until: Option<Mono>,
+        completions: &mut Vec<Completion>,
+    ) -> Result<(), KernelError>;
+
+    /// A handle that makes `wait` return.
+    fn waker(&self) -> Waker;
+
+    /// Says how many targets are read without [`Op::nowait`], each of which may block one kernel
+    /// thread for as long as its device is silent.
+    fn expect_blocking(&mut self, targets: usize);
+
+    /// What is held now, and counters since the start.
+    fn stats(&self) -> Stats;
+
+    /// Cancels everything and waits until the kernel owns nothing, at the longest until
+    /// `deadline`. Afterwards every `submit` is refused.
+    fn shutdown(&mut self, deadline: Mono) -> Shutdown;
+}
