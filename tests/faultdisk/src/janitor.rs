@@ -1,0 +1,323 @@
+//! The janitor process: makes the rig's folder and loop devices, starts the FUSE server and the load processes, passes
+//! commands on to the server, and takes everything down when its user is gone, asks for it, or the server has died.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::cleanup::Folder;
+use crate::link::{Link, lock};
+use crate::loopdev;
+use crate::role::Siblings;
+use crate::spec::{Behaviour, DiskSpec, Load, Spec};
+use crate::wire::{self, Answer, Command, DiskInfo, FINGERPRINT, Reply, Request, context, invalid};
+
+/// How long the server may take to end once it is asked to; it has nothing to wait for.
+const SERVER_END: Duration = Duration::from_secs(5);
+/// How long a load process may take to fill all tags.
+const FILL_TAGS: Duration = Duration::from_secs(20);
+/// Threads of a load process beyond the number of tags: they queue for a tag, so that one that gets free is taken even
+/// while the thread that freed it is not running.
+const SPARE_THREADS: usize = 32;
+
+/// Serves one user until it asks for the end or is gone.
+pub(crate) fn run(siblings: &Siblings) -> io::Result<()> {
+    // The pipe from the user does not end while one of the user's threads waits for a hung read, SIGKILL or not. This
+    // signal comes all the same; the server then sees this process end, and cleans up. (See `Link::start` on threads.)
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let mut lines = io::stdin().lock().lines();
+    let request: Request =
+        serde_json::from_str(&lines.next().ok_or(io::ErrorKind::UnexpectedEof)??)?;
+    let Command::Start { fingerprint, spec } = request.command else {
+        return Err(invalid("the first command must be start"));
+    };
+    let rig = match start(siblings, fingerprint, spec) {
+        Ok((rig, ready)) => {
+            wire::send(
+                io::stdout(),
+                &Reply {
+                    id: request.id,
+                    result: Ok(ready),
+                },
+            )?;
+            rig
+        }
+        Err(error) => {
+            return wire::send(
+                io::stdout(),
+                &Reply {
+                    id: request.id,
+                    result: Err(error.into()),
+                },
+            );
+        }
+    };
+    for line in lines {
+        let Ok(Request { id, command }) = line.and_then(|line| Ok(serde_json::from_str(&line)?))
+        else {
+            break;
+        };
+        if matches!(command, Command::Shutdown) {
+            let result = rig.take_down().unwrap_or(Ok(())).map(|()| Answer::Done);
+            return wire::send(
+                io::stdout(),
+                &Reply {
+                    id,
+                    result: result.map_err(Into::into),
+                },
+            );
+        }
+        let rig = Arc::clone(&rig);
+        // A thread for each: some commands wait, and none may make the others wait.
+        thread::spawn(move || {
+            let result = rig.execute(command);
+            let _ = wire::send(
+                io::stdout(),
+                &Reply {
+                    id,
+                    result: result.map_err(Into::into),
+                },
+            );
+        });
+    }
+    rig.take_down().unwrap_or(Ok(()))
+}
+
+/// A running rig.
+#[derive(Debug)]
+struct Rig {
+    siblings: Siblings,
+    folder: Folder,
+    server: OnceLock<Link>,
+    spec: Spec,
+    /// One per disk; `None` for a bare file.
+    loops: OnceLock<Vec<Option<u32>>>,
+    /// The load processes by disk; `None` once the rig is being taken down: no new one may start then.
+    loads: Mutex<Option<HashMap<usize, Child>>>,
+}
+
+fn start(siblings: &Siblings, fingerprint: u64, spec: Spec) -> io::Result<(Arc<Rig>, Answer)> {
+    if fingerprint != FINGERPRINT {
+        return Err(io::Error::other(
+            "the faultdisk binary is of another build: run `cargo build -p pathpulse-faultdisk`",
+        ));
+    }
+    let folder = Folder::create()?;
+    let siblings = siblings.clone();
+    let loads = Mutex::new(Some(HashMap::new()));
+    let rig = Rig {
+        siblings,
+        folder,
+        server: OnceLock::new(),
+        spec,
+        loops: OnceLock::new(),
+        loads,
+    };
+    let rig = Arc::new(rig);
+    match rig.build() {
+        Ok(ready) => Ok((rig, ready)),
+        Err(error) => {
+            let _ = rig.take_down();
+            Err(error)
+        }
+    }
+}
+
+impl Rig {
+    fn build(self: &Arc<Self>) -> io::Result<Answer> {
+        let mut command = self.siblings.command("server");
+        command.arg(self.folder.path());
+        let on_end = Arc::clone(self);
+        let server = Link::start(command, move || {
+            // Unasked: what the server held is failed by the kernel now, and the rig is of no use without it. While the
+            // rig is still being built the main thread notices, and says why.
+            if on_end.take_down().is_some() && on_end.loops.get().is_some() {
+                std::process::exit(1);
+            }
+        })?;
+        let server = self.server.get_or_init(|| server);
+        server.call(Command::Start {
+            fingerprint: FINGERPRINT,
+            spec: self.spec.clone(),
+        })?;
+        let control = loopdev::control()?;
+        let mut loops = Vec::new();
+        let mut disks = Vec::new();
+        for (i, disk) in self.spec.disks.iter().enumerate() {
+            let number = if disk.loop_device {
+                Some(self.make_loop(&control, i, disk)?)
+            } else {
+                None
+            };
+            disks.push(self.info(i, number)?);
+            loops.push(number);
+        }
+        self.loops.get_or_init(|| loops);
+        let folder = self.folder.path().to_path_buf();
+        Ok(Answer::Ready {
+            disks,
+            janitor: std::process::id(),
+            server: server.pid(),
+            folder,
+        })
+    }
+
+    fn make_loop(&self, control: &File, disk: usize, spec: &DiskSpec) -> io::Result<u32> {
+        let start = std::process::id().wrapping_mul(64);
+        loop {
+            let number = loopdev::add(control, start)?;
+            self.folder.note_loop(number)?;
+            match loopdev::attach(number, &self.folder.file(disk), spec.logical_block) {
+                Ok(()) => return Ok(number),
+                // Somebody who looked for a free device was faster; it stays theirs.
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn info(&self, disk: usize, number: Option<u32>) -> io::Result<DiskInfo> {
+        let file = self.folder.file(disk);
+        let (major, minor) = number.map_or(Ok((0, 0)), loopdev::device_number)?;
+        let path = number.map_or_else(|| file.clone(), loopdev::node);
+        Ok(DiskInfo {
+            path,
+            file,
+            major,
+            minor,
+        })
+    }
+
+    fn server(&self) -> io::Result<&Link> {
+        self.server
+            .get()
+            .ok_or_else(|| io::Error::other("the server has not been started"))
+    }
+
+    fn execute(&self, command: Command) -> io::Result<Answer> {
+        match command {
+            Command::Saturate(disk, load) => self.saturate(disk, load),
+            Command::Unsaturate(disk) => self.unsaturate(disk),
+            Command::Recover(disk) if self.is_loaded(disk) => self.unsaturate(disk),
+            Command::Vanish(disk) => self.vanish(disk),
+            Command::Set(ref changes) if changes.iter().any(|(disk, _)| self.is_loaded(*disk)) => {
+                Err(invalid(
+                    "a saturated disk's behaviour cannot be set: unsaturate it first",
+                ))
+            }
+            other => self.server()?.call(other),
+        }
+    }
+
+    fn is_loaded(&self, disk: usize) -> bool {
+        lock(&self.loads)
+            .as_ref()
+            .is_some_and(|loads| loads.contains_key(&disk))
+    }
+
+    fn loop_of(&self, disk: usize) -> Option<u32> {
+        *self.loops.get()?.get(disk)?
+    }
+
+    fn set(&self, disk: usize, behaviour: Behaviour) -> io::Result<Answer> {
+        self.server()?.call(Command::Set(vec![(disk, behaviour)]))
+    }
+
+    /// Fills all tags of a hanging disk, then lets it drip if it is to be busy only.
+    fn saturate(&self, disk: usize, load: Load) -> io::Result<Answer> {
+        let number = self
+            .loop_of(disk)
+            .ok_or_else(|| invalid("only a loop device can be saturated"))?;
+        let tags = loopdev::tags(number)?;
+        self.set(disk, Behaviour::Hang)?;
+        self.start_load(disk, number, tags + SPARE_THREADS)?;
+        let full = Command::WaitHeld {
+            disk,
+            at_least: tags,
+            timeout: FILL_TAGS,
+        };
+        self.server()?
+            .call(full)
+            .map_err(|e| context(format_args!("filling the {tags} tags"), e))?;
+        match load {
+            Load::Dead => Ok(Answer::Done),
+            Load::Busy { answer_every } => self.set(disk, Behaviour::Drip(answer_every)),
+        }
+    }
+
+    fn start_load(&self, disk: usize, number: u32, threads: usize) -> io::Result<()> {
+        let mut loads = lock(&self.loads);
+        let loads = loads
+            .as_mut()
+            .ok_or_else(|| invalid("the rig is being taken down"))?;
+        if let std::collections::hash_map::Entry::Vacant(free) = loads.entry(disk) {
+            let mut command = self.siblings.command("load");
+            command.arg(loopdev::node(number)).arg(threads.to_string());
+            free.insert(
+                command
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::null())
+                    .spawn()?,
+            );
+        }
+        Ok(())
+    }
+
+    /// The disk answers again first: only then can the load process die.
+    fn unsaturate(&self, disk: usize) -> io::Result<Answer> {
+        let answer = self.server()?.call(Command::Recover(disk))?;
+        self.stop_load(disk)?;
+        Ok(answer)
+    }
+
+    fn stop_load(&self, disk: usize) -> io::Result<()> {
+        let load = lock(&self.loads)
+            .as_mut()
+            .and_then(|loads| loads.remove(&disk));
+        load.map_or(Ok(()), end)
+    }
+
+    fn vanish(&self, disk: usize) -> io::Result<Answer> {
+        let answer = self.server()?.call(Command::Vanish(disk))?;
+        self.stop_load(disk)?;
+        if let Some(number) = self.loop_of(disk) {
+            std::fs::metadata(self.folder.file(disk))?; // makes the kernel take note of the file's new size, 0
+            loopdev::adopt_size(number)?;
+            loopdev::detach(number)?;
+            std::fs::remove_file(loopdev::node(number))?;
+            loopdev::remove(&loopdev::control()?, number)?;
+        }
+        Ok(answer)
+    }
+
+    /// Ends everything, in the only order in which nothing hangs. `None`: somebody else has done so.
+    fn take_down(&self) -> Option<io::Result<()>> {
+        let mut loads = lock(&self.loads);
+        let running = loads.take()?;
+        // An error means that the server is dead, which releases everything as well.
+        let _ = self
+            .server()
+            .and_then(|server| server.call(Command::Shutdown));
+        let ended = running.into_values().try_for_each(end);
+        let cleaned = self.folder.clean();
+        if let Some(server) = self.server.get() {
+            server.close();
+            if !server.wait_end(SERVER_END) {
+                server.kill();
+            }
+        }
+        Some(ended.and(cleaned))
+    }
+}
+
+fn end(mut load: Child) -> io::Result<()> {
+    load.kill()?;
+    load.wait()?;
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! The client's end of the control protocol: starts a child process, sends it requests, hands each reply to whoever
+//! waits for it. Many threads may have requests under way at once.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader};
+use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wire::{self, Answer, Command, Reply, Request, context};
+
+type Waiting = HashMap<u64, mpsc::Sender<Result<Answer, io::Error>>>;
+
+/// A child process and the requests it has not answered yet.
+#[derive(Debug)]
+pub(crate) struct Link {
+    requests: Mutex<Option<ChildStdin>>,
+    /// `None` once the child's output has ended: nobody would ever be answered.
+    waiting: Arc<Mutex<Option<Waiting>>>,
+    next_id: AtomicU64,
+    pid: u32,
+    reaped: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Link {
+    /// Starts `process` with its stdin and stdout connected to this link; `on_end` runs after it has ended.
+    ///
+    /// The thread that starts the child also reads its output, and thus lives as long as the child. That makes
+    /// `PR_SET_PDEATHSIG`, which watches the parent *thread*, mean the death of the whole parent process.
+    pub(crate) fn start(
+        mut process: Process,
+        on_end: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
+        process.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let waiting = Arc::new(Mutex::new(Some(Waiting::new())));
+        let for_keeper = Arc::clone(&waiting);
+        let (started, child) = mpsc::channel();
+        let (done, reaped) = mpsc::channel();
+        thread::Builder::new()
+            .name("faultdisk-link".into())
+            .spawn(move || {
+                let (mut child, output) = match start_child(&mut process) {
+                    Ok((child, input, output)) => {
+                        if started.send(Ok((child.id(), input))).is_err() {
+                            return;
+                        }
+                        (child, output)
+                    }
+                    Err(error) => {
+                        let _ = started.send(Err(error));
+                        return;
+                    }
+                };
+                keep(output, &for_keeper);
+                let _ = child.wait();
+                let _ = done.send(());
+                on_end();
+            })?;
+        let (pid, input) = child.recv().map_err(io::Error::other)??;
+        Ok(Self {
+            requests: Mutex::new(Some(input)),
+            waiting,
+            next_id: AtomicU64::new(1),
+            pid,
+            reaped: Mutex::new(reaped),
+        })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends a request and waits for its reply.
+    pub(crate) fn call(&self, command: Command) -> io::Result<Answer> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = mpsc::channel();
+        lock(&self.waiting)
+            .as_mut()
+            .ok_or_else(gone)?
+            .insert(id, sender);
+        {
+            let mut requests = lock(&self.requests);
+            let input = requests.as_mut().ok_or_else(gone)?;
+            wire::send(input, &Request { id, command }).map_err(|_| gone())?;
+        }
+        receiver.recv().map_err(|_| gone())?
+    }
+
+    /// Closes the child's input, which asks it to end.
+    pub(crate) fn close(&self) {
+        lock(&self.requests).take();
+    }
+
+    /// Kills the child. Its pid is not reused before it is reaped, so this hits nobody else unless it has ended before.
+    pub(crate) fn kill(&self) {
+        let alive = lock(&self.waiting).is_some();
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid.filter(|_| alive) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
+    /// Waits until the child has ended and is reaped; `false` if that took longer than `timeout`.
+    pub(crate) fn wait_end(&self, timeout: Duration) -> bool {
+        !matches!(
+            lock(&self.reaped).recv_timeout(timeout),
+            Err(RecvTimeoutError::Timeout)
+        )
+    }
+}
+
+fn start_child(process: &mut Process) -> io::Result<(Child, ChildStdin, ChildStdout)> {
+    let mut child = process
+        .spawn()
+        .map_err(|e| context(process.get_program().display(), e))?;
+    let pipes = child.stdin.take().zip(child.stdout.take());
+    let (input, output) = pipes.ok_or_else(|| io::Error::other("the child's pipes are missing"))?;
+    Ok((child, input, output))
+}
+
+/// Hands out replies until the child's output ends, then fails everything that still waits.
+fn keep(output: ChildStdout, waiting: &Mutex<Option<Waiting>>) {
+    for line in BufReader::new(output).lines() {
+        let Ok(line) = line else { break };
+        let Ok(reply) = serde_json::from_str::<Reply>(&line) else {
+            break;
+        };
+        let sender = lock(waiting).as_mut().and_then(|map| map.remove(&reply.id));
+        if let Some(sender) = sender {
+            let _ = sender.send(reply.result.map_err(io::Error::from));
+        }
+    }
+    lock(waiting).take();
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the rig's process has ended")
+}
+
+/// Locks even if another thread panicked while it held the lock: the rig must be cleaned up all the same.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,74 @@
+//! The `faultdisk` command: `serve` is what the library starts, `up` is for a person at a terminal.
+#![forbid(unsafe_code)]
+
+mod human;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use lexopt::prelude::{Long, Short, Value};
+use pathpulse_faultdisk::{DiskSpec, Spec};
+
+const HELP: &str = "\
+faultdisk: block devices that fail on command (needs root, /dev/fuse and /dev/loop-control)
+
+  faultdisk up [--disks N] [--size MIB] [--block BYTES] [--no-loop]
+      Makes N disks (1 by default; 64 MiB, blocks of 512 bytes), prints their names, and reads commands from
+      stdin until its end: then all disks are removed. --no-loop gives bare FUSE files.
+  faultdisk sweep
+      Cleans up after rigs whose processes were all killed.
+  faultdisk serve
+      Used by programs.
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "faultdisk: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let mut args = lexopt::Parser::from_env();
+    match args.next()? {
+        Some(Value(command)) if command == "serve" => {
+            return Ok(pathpulse_faultdisk::serve_main(args.raw_args()?));
+        }
+        Some(Value(command)) if command == "up" => human::up(&parse_spec(args)?)?,
+        Some(Value(command)) if command == "sweep" => {
+            for folder in pathpulse_faultdisk::sweep()? {
+                writeln!(io::stdout(), "removed {}", folder.display())?;
+            }
+        }
+        Some(Short('h') | Long("help")) => io::stdout().write_all(HELP.as_bytes())?,
+        Some(other) => return Err(other.unexpected().into()),
+        None => {
+            io::stderr().write_all(HELP.as_bytes())?;
+            return Ok(ExitCode::from(2));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn parse_spec(mut args: lexopt::Parser) -> Result<Spec, lexopt::Error> {
+    use lexopt::ValueExt;
+    let mut count = 1_usize;
+    let mut disk = DiskSpec::default();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("disks") => count = args.value()?.parse()?,
+            Long("size") => {
+                disk.size_bytes = args.value()?.parse::<u64>()? << 20;
+            }
+            Long("block") => disk.logical_block = args.value()?.parse()?,
+            Long("no-loop") => disk.loop_device = false,
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Spec {
+        disks: vec![disk; count],
+    })
+}

@@ -1,0 +1,167 @@
+//! One disk: its behaviour, what it holds, what it has counted. Decides, does nothing: no clock, no I/O. `T` is a request
+//! that waits for its answer.
+
+use std::collections::VecDeque;
+
+use crate::spec::{Behaviour, Counts};
+
+/// What is to be done with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    Answer,
+    /// With at most this many bytes.
+    Short(u32),
+    /// With this errno.
+    Fail(i32),
+    Delay(std::time::Duration),
+    Hold,
+}
+
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// At least this many requests held.
+    Held(u64),
+    /// At least this many requests arrived since the rig started.
+    Io(u64),
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Disk<T> {
+    pub(super) behaviour: Behaviour,
+    /// Goes up with every change of behaviour: tells a drip that it is no longer wanted.
+    pub(super) generation: u64,
+    pub(super) counts: Counts,
+    pub(super) waiters: Vec<(u64, Goal)>,
+    /// The device is gone: its size is 0, and every request fails.
+    pub(super) gone: bool,
+    held: VecDeque<T>,
+    since_change: u64,
+}
+
+impl<T> Disk<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            behaviour: Behaviour::Answer,
+            generation: 0,
+            counts: Counts::default(),
+            waiters: Vec::new(),
+            gone: false,
+            held: VecDeque::new(),
+            since_change: 0,
+        }
+    }
+
+    pub(super) fn set(&mut self, behaviour: Behaviour) {
+        self.behaviour = behaviour;
+        self.generation += 1;
+        self.since_change = 0;
+    }
+
+    /// What to do with a request that has just arrived.
+    pub(super) fn decide(&mut self) -> Decision {
+        self.since_change += 1;
+        match &self.behaviour {
+            Behaviour::EveryNth { n, then } if self.since_change.is_multiple_of((*n).max(1)) => {
+                plain(then)
+            }
+            other => plain(other),
+        }
+    }
+
+    pub(super) fn hold(&mut self, request: T) {
+        self.held.push_back(request);
+        self.counts.held += 1;
+    }
+
+    /// Takes the oldest held request.
+    pub(super) fn take_oldest(&mut self) -> Option<T> {
+        let oldest = self.held.pop_front();
+        self.counts.held = self.held.len() as u64;
+        oldest
+    }
+
+    pub(super) fn take_all(&mut self) -> VecDeque<T> {
+        self.counts.held = 0;
+        std::mem::take(&mut self.held)
+    }
+
+    /// Takes the waiters whose goal is reached, with what they are told.
+    pub(super) fn reached(&mut self) -> Vec<(u64, u64)> {
+        if self.waiters.is_empty() {
+            return Vec::new();
+        }
+        let (held, io) = (self.counts.held, self.counts.reads + self.counts.writes);
+        let value = |goal: Goal| match goal {
+            Goal::Held(at_least) => (held, at_least),
+            Goal::Io(at_least) => (io, at_least),
+        };
+        let is_reached = |&mut (_, goal): &mut (u64, Goal)| value(goal).0 >= value(goal).1;
+        self.waiters
+            .extract_if(.., is_reached)
+            .map(|(id, goal)| (id, value(goal).0))
+            .collect()
+    }
+}
+
+fn plain(behaviour: &Behaviour) -> Decision {
+    match behaviour {
+        Behaviour::Answer | Behaviour::EveryNth { .. } => Decision::Answer,
+        Behaviour::Delay(time) => Decision::Delay(*time),
+        Behaviour::Fail(errno) => Decision::Fail(*errno),
+        Behaviour::Hang | Behaviour::Drip(_) => Decision::Hold,
+        Behaviour::Short(bytes) => Decision::Short(*bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_third_read_fails_and_the_count_starts_anew_with_each_change() {
+        let mut disk = Disk::<()>::new();
+        let every_third = Behaviour::EveryNth {
+            n: 3,
+            then: Box::new(Behaviour::Fail(5)),
+        };
+        let decide =
+            |disk: &mut Disk<()>, n: usize| (0..n).map(|_| disk.decide()).collect::<Vec<_>>();
+        disk.set(every_third.clone());
+        assert_eq!(
+            decide(&mut disk, 4),
+            [
+                Decision::Answer,
+                Decision::Answer,
+                Decision::Fail(5),
+                Decision::Answer
+            ]
+        );
+        disk.set(every_third);
+        assert_eq!(
+            decide(&mut disk, 3),
+            [Decision::Answer, Decision::Answer, Decision::Fail(5)]
+        );
+    }
+
+    #[test]
+    fn held_requests_leave_in_the_order_they_came() {
+        let mut disk = Disk::new();
+        (1..=3).for_each(|i| disk.hold(i));
+        assert_eq!((disk.take_oldest(), disk.counts.held), (Some(1), 2));
+        assert_eq!(disk.take_all(), [2, 3]);
+        assert_eq!(disk.counts.held, 0);
+    }
+
+    #[test]
+    fn a_waiter_is_told_once_and_only_when_its_goal_is_reached() {
+        let mut disk = Disk::new();
+        disk.waiters = vec![(7, Goal::Held(2)), (8, Goal::Held(1))];
+        disk.hold(());
+        assert_eq!(disk.reached(), [(8, 1)]);
+        assert_eq!(disk.reached(), []);
+        disk.hold(());
+        assert_eq!(disk.reached(), [(7, 2)]);
+    }
+}

@@ -1,0 +1,235 @@
+//! The file system: a folder with one file per disk. Everything but reads and writes is answered at once, whatever the
+//! disk does, so that opening, attaching and closing never hang.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
+
+use fuser::{
+    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, InitFlags, KernelConfig, LockOwner, MountOption, OpenFlags, ReplyAttr,
+    ReplyData, ReplyEntry, ReplyOpen, ReplyWrite, Request, Session, WriteFlags,
+};
+
+use crate::link::lock;
+use crate::wire::context;
+
+use super::disks::Disks;
+use super::store::Store;
+
+/// The kernel asks each time: a disk's size changes when it vanishes.
+const ATTR_TTL: Duration = Duration::ZERO;
+/// The inode of disk 0; inode 1 is the folder.
+const FIRST_DISK: u64 = 2;
+
+/// A read or write that has not been answered yet.
+#[derive(Debug)]
+pub(super) enum Io {
+    Read {
+        offset: u64,
+        size: u32,
+        reply: ReplyData,
+    },
+    Write {
+        offset: u64,
+        data: Vec<u8>,
+        reply: ReplyWrite,
+    },
+}
+
+/// How a request ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum End {
+    Whole,
+    AtMost(u32),
+    Error(i32),
+}
+
+impl Io {
+    /// Sends the answer. The kernel completes the request before this returns, and never blocks it.
+    pub(super) fn end(self, end: End, store: &Mutex<Store>) {
+        let limit = match end {
+            End::Whole => u32::MAX,
+            End::AtMost(bytes) => bytes,
+            End::Error(errno) => return self.fail(errno),
+        };
+        match self {
+            Self::Read {
+                offset,
+                size,
+                reply,
+            } => {
+                let data = lock(store).read(offset, size.min(limit) as usize);
+                reply.data(&data);
+            }
+            Self::Write {
+                offset,
+                data,
+                reply,
+            } => {
+                let part = &data[..data.len().min(limit as usize)];
+                lock(store).write(offset, part);
+                reply.written(u32::try_from(part.len()).unwrap_or(u32::MAX));
+            }
+        }
+    }
+
+    fn fail(self, errno: i32) {
+        let errno = Errno::from_i32(errno);
+        match self {
+            Self::Read { reply, .. } => reply.error(errno),
+            Self::Write { reply, .. } => reply.error(errno),
+        }
+    }
+}
+
+/// Mounts the file system and serves it from a thread of its own.
+pub(super) fn mount(disks: Arc<Disks>, at: &Path) -> io::Result<BackgroundSession> {
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::FSName("faultdisk".into()),
+        MountOption::NoSuid,
+        MountOption::NoDev,
+        MountOption::NoExec,
+    ];
+    let session = Session::new(FaultFs { disks }, at, &config);
+    session
+        .and_then(Session::spawn)
+        .map_err(|e| context("mounting the FUSE file system", e))
+}
+
+#[derive(Debug)]
+struct FaultFs {
+    disks: Arc<Disks>,
+}
+
+impl FaultFs {
+    fn attr(&self, ino: INodeNo) -> Option<FileAttr> {
+        if ino == INodeNo::ROOT {
+            return Some(attributes(ino, 0, FileType::Directory));
+        }
+        let size = self.disks.size(self.disk(ino)?)?;
+        Some(attributes(ino, size, FileType::RegularFile))
+    }
+
+    fn disk(&self, ino: INodeNo) -> Option<usize> {
+        let disk = usize::try_from(ino.0.checked_sub(FIRST_DISK)?).ok()?;
+        (disk < self.disks.len()).then_some(disk)
+    }
+}
+
+fn attributes(ino: INodeNo, size: u64, kind: FileType) -> FileAttr {
+    FileAttr {
+        ino,
+        size,
+        blocks: size / 512,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind,
+        perm: if kind == FileType::Directory {
+            0o755
+        } else {
+            0o600
+        },
+        nlink: 1,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 4096,
+        flags: 0,
+    }
+}
+
+impl Filesystem for FaultFs {
+    fn init(&mut self, _: &fuser::Request, config: &mut KernelConfig) -> io::Result<()> {
+        let needed = InitFlags::FUSE_ASYNC_DIO;
+        config
+            .add_capabilities(needed)
+            .map_err(|_| io::Error::other("this kernel's FUSE has no async direct I/O"))?;
+        // A mount lets only so many asynchronous requests through at a time; beyond, one disk's held reads would hang
+        // all the others. So: as many as there can be, which is more than 500 loop devices have tags.
+        let most = |_| io::Error::other("the FUSE connection refuses 65535 background requests");
+        config.set_max_background(u16::MAX).map_err(most)?;
+        config.set_congestion_threshold(u16::MAX).map_err(most)?;
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("disk"))
+            .and_then(|n| n.parse::<u64>().ok());
+        let ino = number
+            .filter(|_| parent == INodeNo::ROOT)
+            .map(|n| INodeNo(n + FIRST_DISK));
+        match ino.and_then(|ino| self.attr(ino)) {
+            Some(attr) => reply.entry(&ATTR_TTL, &attr, Generation(0)),
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        match self.attr(ino) {
+            Some(attr) => reply.attr(&ATTR_TTL, &attr),
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        // Never the page cache: every read of the bare file is a request.
+        reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        match self.disk(ino) {
+            Some(disk) => self.disks.arrived(
+                disk,
+                Io::Read {
+                    offset,
+                    size,
+                    reply,
+                },
+            ),
+            None => reply.error(Errno::EISDIR),
+        }
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match self.disk(ino) {
+            Some(disk) => self.disks.arrived(
+                disk,
+                Io::Write {
+                    offset,
+                    data: data.to_vec(),
+                    reply,
+                },
+            ),
+            None => reply.error(Errno::EISDIR),
+        }
+    }
+}

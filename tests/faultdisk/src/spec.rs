@@ -1,0 +1,126 @@
+//! The vocabulary: what a disk looks like, how it can behave, what is counted. Plain data, shared by all processes of a
+//! rig; it travels as JSON (see `wire`).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The byte that every block of a disk is filled with until something is written there.
+pub const FILL: u8 = 0xA5;
+
+/// The disks of a rig.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// One entry per disk; a disk's index here is its number in every later call.
+    pub disks: Vec<DiskSpec>,
+}
+
+impl Spec {
+    /// `count` disks with loop devices, all else by default.
+    #[must_use]
+    pub fn loops(count: usize) -> Self {
+        Self {
+            disks: vec![DiskSpec::default(); count],
+        }
+    }
+
+    /// `count` bare FUSE files without loop devices. They take `O_DIRECT` but, unlike block devices, no `RWF_NOWAIT`.
+    #[must_use]
+    pub fn files(count: usize) -> Self {
+        let file = DiskSpec {
+            loop_device: false,
+            ..DiskSpec::default()
+        };
+        Self {
+            disks: vec![file; count],
+        }
+    }
+}
+
+/// One disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSpec {
+    /// Size in bytes, a multiple of `logical_block`. 64 MiB by default; costs no memory until written to.
+    pub size_bytes: u64,
+    /// Logical block size of the loop device in bytes: 512 (the default), 1024, 2048 or 4096.
+    pub logical_block: u32,
+    /// Whether the disk is a loop device over its FUSE file (the default), or the bare file.
+    pub loop_device: bool,
+}
+
+impl Default for DiskSpec {
+    fn default() -> Self {
+        Self {
+            size_bytes: 64 << 20,
+            logical_block: 512,
+            loop_device: true,
+        }
+    }
+}
+
+/// What a disk does with the reads and writes that arrive from now on. What it holds already stays held until
+/// [`Rig::release`](crate::Rig::release), whatever the behaviour is changed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Behaviour {
+    /// Answer at once.
+    Answer,
+    /// Answer after this time, each read for itself (reads don't queue behind each other).
+    Delay(Duration),
+    /// Answer with this errno (positive: 5 is EIO). A loop device passes on few of them, see `README.md`.
+    Fail(i32),
+    /// Hold every read: it is in flight until it is released.
+    Hang,
+    /// Hold every read, and answer the oldest held one each time this interval has passed: a slow disk with a queue.
+    Drip(Duration),
+    /// Every `n`-th read from now on does `then`, the others are answered. `n` of 0 counts as 1.
+    EveryNth {
+        /// The period, in reads.
+        n: u64,
+        /// What the n-th read does. A nested `EveryNth` counts as `Answer`.
+        then: Box<Behaviour>,
+    },
+    /// Answer with at most this many bytes. A bare file gives the reader a short read; a loop device asks again for the
+    /// rest, and turns an answer of 0 bytes into EIO (see `README.md`).
+    Short(u32),
+}
+
+/// How held reads end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Release {
+    /// With their data, as if the disk had only been slow.
+    Data,
+    /// With this errno (positive).
+    Error(i32),
+}
+
+/// What a saturated disk does, see [`Rig::saturate`](crate::Rig::saturate).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Load {
+    /// It hangs: all tags are taken and nothing completes.
+    Dead,
+    /// It is busy: all tags are taken, and one read completes each time this interval has passed.
+    Busy {
+        /// Time between two completions; 5 ms keeps the CPU cost of ten such disks small.
+        answer_every: Duration,
+    },
+}
+
+/// What a disk has done since the rig started. `reads + writes == answered + failed + held + delayed` at any moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Read requests that have arrived.
+    pub reads: u64,
+    /// Write requests that have arrived.
+    pub writes: u64,
+    /// Requests answered with data (short ones included), released ones too.
+    pub answered: u64,
+    /// Requests answered with an error, released ones too.
+    pub failed: u64,
+    /// Requests held now.
+    pub held: u64,
+    /// Requests waiting now for their [`Behaviour::Delay`] to pass.
+    pub delayed: u64,
+}
