@@ -1,1 +1,6 @@
-//! pathpulse
+//! x
+#![forbid(unsafe_code)]
+pub mod check;
+pub mod health;
+mod latency;
+mod schedule;

@@ -1,0 +1,482 @@
+//! One check: from the first read to exactly one [`Verdict`] (pure: no clock, no I/O).
+//!
+//! The worker does what a [`Step`] says and brings back what came of it. Most checks are one read
+//! that answers. The others climb a ladder:
+//!
+//! - `EAGAIN` under `RWF_NOWAIT` says that the read would have had to wait before the device saw
+//!   it: usually because other I/O holds all of the device's tags. One says nothing (on a busy and
+//!   healthy device most reads get it), so the read is tried again with growing pauses until the
+//!   deadline. If none gets in, the device's own counters tell a busy device ([`Verdict::Busy`])
+//!   from one that makes no progress ([`Verdict::Saturated`]).
+//! - A page of the block in the page cache that is not yet written back gives `EAGAIN` as well, on
+//!   an idle device too. So every second try reads at another place, and if nothing is in flight
+//!   at the device, not getting in proves nothing ([`Why::WouldBlock`]).
+//! - `EOPNOTSUPP` under `RWF_NOWAIT` says that the file can't tell: the read is made without it.
+
+use std::time::Duration;
+
+use pathpulse_kernel_compat::{Errno, Mono, Outcome, Reject, Stage};
+
+/// The first pause of the `EAGAIN` ladder; each is twice the one before.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+/// The longest pause: 40 tries and more within the default timeout. On a healthy device with all
+/// tags taken, seven of ten tries were seen to fail, so that all of 40 fail once in a million.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// What one check showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The device answered the read, this long after it was submitted.
+    Good {
+        /// From submission to completion.
+        latency: Duration,
+    },
+    /// The read never got in, but the device completes other I/O: it works.
+    Busy,
+    /// The device or its transport answered with an error.
+    Failed {
+        /// The error.
+        errno: Errno,
+    },
+    /// The device answered with less than one block.
+    ShortRead {
+        /// Bytes it gave.
+        got: u32,
+    },
+    /// The deadline passed without an answer.
+    TimedOut {
+        /// Where the read was then.
+        stage: Stage,
+    },
+    /// The read never got in, and the device completes nothing.
+    Saturated,
+    /// sysfs says that the device is offline or dead; no read was made.
+    Offline,
+    /// sysfs says that the target serves no reads on this path by design (ALUA, ANA); no read was
+    /// made.
+    Standby,
+    /// Our own side failed. Says nothing about the device and never changes a state.
+    Unknown {
+        /// What failed.
+        why: Why,
+    },
+}
+
+/// What failed on our own side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The queue to the kernel had no room until the deadline.
+    NoSlot,
+    /// There was no memory for a buffer, here or in the kernel.
+    NoMemory,
+    /// All kernel threads for blocking reads were taken until the deadline.
+    NotStarted,
+    /// Every read would have had to wait although the device was idle; dirty pages do that.
+    WouldBlock,
+    /// The check was given up, because the path was removed or everything stops.
+    Cancelled,
+    /// The kernel did not accept the read as we made it.
+    Refused(Errno),
+    /// The way to the kernel is broken.
+    Broken,
+}
+
+/// Completed I/O of a device as its statistics in sysfs have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// Reads, writes, discards and flushes completed since boot.
+    pub completed: u64,
+    /// Requests that the device holds now.
+    pub in_flight: u64,
+}
+
+/// What the worker has to do for a check next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Submit a read.
+    Read {
+        /// With `RWF_NOWAIT`.
+        nowait: bool,
+        /// Which place of the device: 0 is the configured one, any other number another one.
+        place: u32,
+    },
+    /// Call [`Check::again`] at this time.
+    Pause(Mono),
+    /// The check is over.
+    End(Verdict),
+}
+
+/// A check that is going on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Check {
+    deadline: Mono,
+    submitted: Mono,
+    len: u32,
+    tries: u32,
+    nowait: bool,
+    /// The counters at the first `EAGAIN`; the inner `None`: there are none.
+    baseline: Option<Option<Counters>>,
+    refused: Option<Why>,
+}
+
+impl Check {
+    /// A check of `len` bytes that begins now. `nowait` is what is known of the file so far.
+    pub(crate) fn new(now: Mono, timeout: Duration, len: u32, nowait: bool) -> Check {
+        Check {
+            deadline: now + timeout,
+            submitted: now,
+            len,
+            tries: 0,
+            nowait,
+            baseline: None,
+            refused: None,
+        }
+    }
+
+    /// When it ends at the latest.
+    pub(crate) fn deadline(&self) -> Mono {
+        self.deadline
+    }
+
+    /// Whether the file is read with `RWF_NOWAIT`, as far as this check found out.
+    pub(crate) fn nowait(&self) -> bool {
+        self.nowait
+    }
+
+    /// The next read, to be submitted now.
+    pub(crate) fn read(&mut self, now: Mono) -> Step {
+        let place = if self.tries % 2 == 1 { self.tries } else { 0 };
+        self.submitted = now;
+        self.tries += 1;
+        Step::Read {
+            nowait: self.nowait,
+            place,
+        }
+    }
+
+    /// The pause is over.
+    pub(crate) fn again(&mut self, now: Mono, counters: impl FnOnce() -> Option<Counters>) -> Step {
+        if now < self.deadline {
+            return self.read(now);
+        }
+        Step::End(match (self.refused, self.baseline) {
+            (Some(why), _) => Verdict::Unknown { why },
+            (None, baseline) => judge(baseline.flatten(), counters()),
+        })
+    }
+
+    /// The backend refused the read.
+    pub(crate) fn refused(&mut self, why: Reject, now: Mono) -> Step {
+        self.refused = Some(match why {
+            Reject::Full => Why::NoSlot,
+            Reject::NoMemory => Why::NoMemory,
+            Reject::Invalid => return unknown(Why::Refused(Errno::EINVAL)),
+            Reject::Broken => return unknown(Why::Broken),
+        });
+        self.pause(now)
+    }
+
+    /// The read ended. `counters` reads the device's statistics, if the check needs them.
+    pub(crate) fn ended(
+        &mut self,
+        outcome: Outcome,
+        at: Mono,
+        counters: impl FnOnce() -> Option<Counters>,
+    ) -> Step {
+        match outcome {
+            Outcome::Read(got) if got >= self.len => Step::End(Verdict::Good {
+                latency: at.since(self.submitted),
+            }),
+            Outcome::Read(got) => Step::End(Verdict::ShortRead { got }),
+            Outcome::Failed(errno) => self.failed(errno, at, counters),
+            Outcome::NotStarted => unknown(Why::NotStarted),
+            Outcome::Cancelled => unknown(Why::Cancelled),
+            Outcome::Expired(stage) => Step::End(Verdict::TimedOut { stage }),
+            // A late answer belongs to no check.
+            Outcome::Late(_) => unknown(Why::Cancelled),
+        }
+    }
+
+    fn failed(
+        &mut self,
+        errno: Errno,
+        at: Mono,
+        counters: impl FnOnce() -> Option<Counters>,
+    ) -> Step {
+        match errno {
+            Errno::EAGAIN => {
+                self.refused = None;
+                self.baseline.get_or_insert_with(counters);
+                self.pause(at)
+            }
+            Errno::EOPNOTSUPP if self.nowait => {
+                self.nowait = false;
+                self.read(at)
+            }
+            Errno::EINTR => self.pause(at),
+            Errno::ENOMEM => unknown(Why::NoMemory),
+            // The kernel found fault with the request before any device saw it.
+            Errno::EINVAL | Errno::EBADF | Errno::EFAULT | Errno::ECANCELED => {
+                unknown(Why::Refused(errno))
+            }
+            _ => Step::End(Verdict::Failed { errno }),
+        }
+    }
+
+    fn pause(&self, now: Mono) -> Step {
+        let doubling = self.tries.saturating_sub(1).min(16);
+        let pause = (PAUSE_MIN * (1 << doubling)).min(PAUSE_MAX);
+        Step::Pause((now + pause).min(self.deadline))
+    }
+}
+
+fn unknown(why: Why) -> Step {
+    Step::End(Verdict::Unknown { why })
+}
+
+/// What it means that no read got in until the deadline.
+fn judge(first: Option<Counters>, last: Option<Counters>) -> Verdict {
+    match (first, last) {
+        (Some(first), Some(last)) if last.completed != first.completed => Verdict::Busy,
+        (_, Some(last)) if last.in_flight == 0 => Verdict::Unknown {
+            why: Why::WouldBlock,
+        },
+        // It holds requests and ends none, or keeps no statistics: dozens of reads in a row that
+        // found no tag free are evidence enough then.
+        _ => Verdict::Saturated,
+    }
+}
+
+impl Verdict {
+    /// The name in the tables and in JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Verdict::Good { .. } => "good",
+            Verdict::Busy => "busy",
+            Verdict::Failed { .. } => "failed",
+            Verdict::ShortRead { .. } => "short_read",
+            Verdict::TimedOut { .. } => "timed_out",
+            Verdict::Saturated => "saturated",
+            Verdict::Offline => "offline",
+            Verdict::Standby => "standby",
+            Verdict::Unknown { .. } => "unknown",
+        }
+    }
+
+    /// The errno that it carries.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Verdict::Failed { errno }
+            | Verdict::Unknown {
+                why: Why::Refused(errno),
+            } => Some(*errno),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Verdict::Good { latency } => write!(f, "answered in {} us", latency.as_micros()),
+            Verdict::Busy => f.write_str("all tags taken, and other I/O completes"),
+            Verdict::Failed { errno } => write!(f, "{errno}: {}", errno.meaning()),
+            Verdict::ShortRead { got } => write!(f, "answered with {got} bytes only"),
+            Verdict::TimedOut {
+                stage: Stage::Device,
+            } => f.write_str("no answer from the device"),
+            Verdict::TimedOut {
+                stage: Stage::Submission,
+            } => f.write_str("the kernel could not hand the read to the device"),
+            Verdict::Saturated => f.write_str("all tags taken, and nothing completes"),
+            Verdict::Offline => f.write_str("offline, says the kernel"),
+            Verdict::Standby => f.write_str("standby, says the target"),
+            Verdict::Unknown { why } => write!(f, "not known: {why}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Why::NoSlot => f.write_str("no room in the queue to the kernel"),
+            Why::NoMemory => f.write_str("no memory for the read"),
+            Why::NotStarted => f.write_str("all kernel threads for blocking reads are taken"),
+            Why::WouldBlock => f.write_str("the read would wait although the device is idle"),
+            Why::Cancelled => f.write_str("given up"),
+            Why::Refused(errno) => {
+                write!(f, "the kernel refused the read: {errno}: {}", errno.meaning())
+            }
+            Why::Broken => f.write_str("the way to the kernel is broken"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(2);
+
+    fn at(ms: u64) -> Mono {
+        Mono::ZERO + Duration::from_millis(ms)
+    }
+
+    fn check() -> Check {
+        let mut check = Check::new(at(0), TIMEOUT, 512, true);
+        assert_eq!(
+            check.read(at(0)),
+            Step::Read {
+                nowait: true,
+                place: 0
+            }
+        );
+        check
+    }
+
+    fn counters(completed: u64, in_flight: u64) -> Option<Counters> {
+        Some(Counters {
+            completed,
+            in_flight,
+        })
+    }
+
+    /// Lets every try end in `EAGAIN` until the verdict.
+    fn never_in(first: Option<Counters>, last: Option<Counters>) -> (Verdict, u32) {
+        let mut check = check();
+        let mut step = check.ended(Outcome::Failed(Errno::EAGAIN), at(0), || first);
+        for tries in 1..1000 {
+            let Step::Pause(until) = step else {
+                panic!("{step:?}")
+            };
+            match check.again(until, || last) {
+                Step::Read { .. } => {
+                    let again = Outcome::Failed(Errno::EAGAIN);
+                    step = check.ended(again, until, || panic!("the first counters count"));
+                }
+                Step::End(verdict) => {
+                    assert_eq!(until, at(2000), "judged at the deadline");
+                    return (verdict, tries);
+                }
+                Step::Pause(_) => panic!("two pauses in a row"),
+            }
+        }
+        panic!("never judged")
+    }
+
+    #[test]
+    fn an_answer_is_good_and_its_latency_is_that_of_its_own_read() {
+        let mut check = check();
+        let step = check.ended(Outcome::Failed(Errno::EAGAIN), at(1), || None);
+        assert_eq!(step, Step::Pause(at(2)));
+        assert!(matches!(check.again(at(2), || None), Step::Read { .. }));
+        let latency = Duration::from_millis(3);
+        assert_eq!(
+            check.ended(Outcome::Read(512), at(5), || None),
+            Step::End(Verdict::Good { latency })
+        );
+    }
+
+    #[test]
+    fn counters_tell_busy_from_saturated_and_from_idle() {
+        assert_eq!(never_in(counters(5, 128), counters(6, 128)).0, Verdict::Busy);
+        assert_eq!(never_in(counters(5, 128), counters(5, 128)).0, Verdict::Saturated);
+        assert_eq!(never_in(None, None).0, Verdict::Saturated);
+        let why = Why::WouldBlock;
+        let (verdict, tries) = never_in(counters(5, 0), counters(5, 0));
+        assert_eq!(verdict, Verdict::Unknown { why });
+        assert!(tries >= 40, "{tries} tries");
+    }
+
+    #[test]
+    fn retries_alternate_between_the_place_and_others() {
+        let mut check = check();
+        let mut places = vec![];
+        for ms in 1..7 {
+            match check.again(at(ms), || None) {
+                Step::Read { place, .. } => places.push(place),
+                step => panic!("{step:?}"),
+            }
+        }
+        assert_eq!(places, [1, 0, 3, 0, 5, 0]);
+    }
+
+    #[test]
+    fn a_file_without_nowait_is_read_without_it() {
+        let mut check = check();
+        assert_eq!(
+            check.ended(Outcome::Failed(Errno::EOPNOTSUPP), at(1), || None),
+            Step::Read {
+                nowait: false,
+                place: 1
+            }
+        );
+        assert!(!check.nowait());
+        let errno = Errno::EOPNOTSUPP;
+        assert_eq!(
+            check.ended(Outcome::Failed(errno), at(2), || None),
+            Step::End(Verdict::Failed { errno })
+        );
+    }
+
+    #[test]
+    fn refusals_are_tried_again_and_never_blame_the_device() {
+        for (reject, why) in [
+            (Reject::Full, Why::NoSlot),
+            (Reject::NoMemory, Why::NoMemory),
+        ] {
+            let mut check = check();
+            assert_eq!(check.refused(reject, at(0)), Step::Pause(at(1)));
+            let step = check.again(at(2000), || counters(1, 1));
+            assert_eq!(step, Step::End(Verdict::Unknown { why }));
+        }
+        let step = check().refused(Reject::Broken, at(0));
+        assert_eq!(step, unknown(Why::Broken));
+    }
+
+    #[test]
+    fn every_outcome_leads_on() {
+        let ends = [
+            (Outcome::Read(511), Verdict::ShortRead { got: 511 }),
+            (
+                Outcome::Failed(Errno::EIO),
+                Verdict::Failed { errno: Errno::EIO },
+            ),
+            (
+                Outcome::Expired(Stage::Device),
+                Verdict::TimedOut {
+                    stage: Stage::Device,
+                },
+            ),
+            (
+                Outcome::NotStarted,
+                Verdict::Unknown {
+                    why: Why::NotStarted,
+                },
+            ),
+            (
+                Outcome::Cancelled,
+                Verdict::Unknown {
+                    why: Why::Cancelled,
+                },
+            ),
+            (
+                Outcome::Failed(Errno::EINVAL),
+                Verdict::Unknown {
+                    why: Why::Refused(Errno::EINVAL),
+                },
+            ),
+            (
+                Outcome::Failed(Errno::ENOMEM),
+                Verdict::Unknown { why: Why::NoMemory },
+            ),
+        ];
+        for (outcome, verdict) in ends {
+            assert_eq!(
+                check().ended(outcome, at(1), || None),
+                Step::End(verdict),
+                "{outcome:?}"
+            );
+        }
+    }
+}

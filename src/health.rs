@@ -1,0 +1,496 @@
+//! From verdicts to states (pure: no clock, no I/O).
+//!
+//! | state | means | entered when | left when |
+//! |---|---|---|---|
+//! | `Pending` | no verdict yet | the path is added or resumed | the first verdict that says something |
+//! | `Up` | it works | good from `Pending`, `Standby`; `rise` good in a row from `Down` | as below |
+//! | `Marginal` | it works, but fails too often | as `Up`, when errors or falls are above their limits | no bad verdict for `recovery` |
+//! | `Standby` | its target serves no reads here, by design | a `Standby` verdict | the next other verdict |
+//! | `Down` | it does not work | `fall` bad in a row from any state but `Paused` | as above |
+//! | `Paused` | it is not checked | a person said so | a person said so |
+//!
+//! Good verdicts are `Good` and `Busy` (the device completes what others ask of it). `Unknown` is
+//! about ourselves: it changes nothing and interrupts no row. All others but `Standby` are bad.
+//!
+//! A path whose read is stuck stays `Down` without further verdicts, since it is not read again
+//! before the kernel gives the stuck read back.
+//!
+//! The kernel's states of SCSI and NVMe devices (sysfs `state`, see `sysfs.rs`) lead to verdicts so:
+//! `offline`, `transport-offline`, `dead`, `deleted`, `deleting`, `cancel` are `Offline`, without a
+//! read. In `blocked`, `quiesce`, `resetting` and `connecting` the kernel holds I/O back for a while:
+//! the path is read as ever, and is bad exactly when that lasts longer than the timeout.
+
+use std::time::Duration;
+
+use pathpulse_kernel_compat::{Errno, Mono};
+
+use crate::check::Verdict;
+
+/// Falls that are remembered: the upper limit of [`Rules::flaps`].
+const FALLS: usize = 8;
+/// Verdicts over which the error rate is taken.
+const WINDOW: u32 = 100;
+
+/// What the verdicts of a path add up to. The module's table says how states change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum State {
+    /// No verdict yet.
+    #[default]
+    Pending,
+    /// Works.
+    Up,
+    /// Works, but fails too often.
+    Marginal,
+    /// Serves no reads, by the target's design.
+    Standby,
+    /// Does not work.
+    Down,
+    /// Is not checked, because a person said so.
+    Paused,
+}
+
+impl State {
+    /// All states.
+    pub const ALL: [State; 6] = [
+        State::Pending,
+        State::Up,
+        State::Marginal,
+        State::Standby,
+        State::Down,
+        State::Paused,
+    ];
+
+    /// The name in the tables and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Pending => "pending",
+            State::Up => "up",
+            State::Marginal => "marginal",
+            State::Standby => "standby",
+            State::Down => "down",
+            State::Paused => "paused",
+        }
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Why a path is in its state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// No verdict yet.
+    #[default]
+    NotChecked,
+    /// The verdict of this name, with its errno.
+    Verdict(&'static str, Option<Errno>),
+    /// Too many bad verdicts among the last ones.
+    ErrorRate,
+    /// Went down too often lately.
+    Flapping,
+    /// A person said so.
+    Command,
+}
+
+impl Cause {
+    /// The name in the tables and in JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Cause::NotChecked => "not_checked",
+            Cause::Verdict(name, _) => name,
+            Cause::ErrorRate => "error_rate",
+            Cause::Flapping => "flapping",
+            Cause::Command => "command",
+        }
+    }
+
+    /// The errno behind it.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Cause::Verdict(_, errno) => *errno,
+            _ => None,
+        }
+    }
+}
+
+impl From<&Verdict> for Cause {
+    fn from(verdict: &Verdict) -> Cause {
+        Cause::Verdict(verdict.name(), verdict.errno())
+    }
+}
+
+/// How verdicts become states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Bad verdicts in a row that make a path `Down`; at least 1.
+    pub fall: u32,
+    /// Good verdicts in a row that bring it back; at least 1.
+    pub rise: u32,
+    /// More bad verdicts than this, per mille of the last hundred, make it `Marginal`. 1000 switches
+    /// the rule off.
+    pub marginal_errors_per_mille: u32,
+    /// More falls than this within `flap_window` make it `Marginal` when it comes back; at most 7.
+    /// 0 switches the rule off.
+    pub flaps: u32,
+    /// See `flaps`.
+    pub flap_window: Duration,
+    /// How long a `Marginal` path has to go without a bad verdict to be `Up`.
+    pub recovery: Duration,
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules {
+            fall: 1,
+            rise: 2,
+            marginal_errors_per_mille: 100,
+            flaps: 3,
+            flap_window: Duration::from_secs(300),
+            recovery: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A change of state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// The state before.
+    pub from: State,
+    /// The state now.
+    pub to: State,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// How a verdict counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    Good,
+    Bad,
+    Standby,
+    Nothing,
+}
+
+fn weigh(verdict: &Verdict) -> Weight {
+    match verdict {
+        Verdict::Good { .. } | Verdict::Busy => Weight::Good,
+        Verdict::Standby => Weight::Standby,
+        Verdict::Unknown { .. } => Weight::Nothing,
+        Verdict::Failed { .. }
+        | Verdict::ShortRead { .. }
+        | Verdict::TimedOut { .. }
+        | Verdict::Saturated
+        | Verdict::Offline => Weight::Bad,
+    }
+}
+
+/// The health of one path.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    state: State,
+    cause: Cause,
+    good_in_a_row: u32,
+    bad_in_a_row: u32,
+    /// The last verdicts, the latest in the lowest bit; 1 is bad.
+    window: u128,
+    seen: u32,
+    last_bad: Mono,
+    falls: [Mono; FALLS],
+    fallen: usize,
+}
+
+impl Health {
+    /// The state now.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Why it is in that state.
+    pub fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// Whether the state is about to change: the next verdict matters soon.
+    pub fn is_undecided(&self) -> bool {
+        match self.state {
+            State::Down => self.good_in_a_row > 0,
+            State::Paused => false,
+            _ => self.bad_in_a_row > 0,
+        }
+    }
+
+    /// Takes a verdict in; `None` if the state stays.
+    pub fn apply(&mut self, verdict: &Verdict, now: Mono, rules: &Rules) -> Option<Transition> {
+        if self.state == State::Paused {
+            return None;
+        }
+        match weigh(verdict) {
+            Weight::Nothing => None,
+            Weight::Standby => {
+                self.good_in_a_row = 0;
+                self.bad_in_a_row = 0;
+                self.enter(State::Standby, verdict.into())
+            }
+            Weight::Good => self.good(verdict, now, rules),
+            Weight::Bad => self.bad(verdict, now, rules),
+        }
+    }
+
+    /// Stops or resumes the judgement of the path. A resumed path begins anew.
+    pub fn pause(&mut self, paused: bool) -> Option<Transition> {
+        match (paused, self.state) {
+            (true, State::Paused) => None,
+            (true, _) => self.enter(State::Paused, Cause::Command),
+            (false, State::Paused) => {
+                let transition = self.enter(State::Pending, Cause::Command);
+                *self = Health {
+                    cause: Cause::Command,
+                    ..Health::default()
+                };
+                transition
+            }
+            (false, _) => None,
+        }
+    }
+
+    fn good(&mut self, verdict: &Verdict, now: Mono, rules: &Rules) -> Option<Transition> {
+        self.note(false);
+        self.bad_in_a_row = 0;
+        self.good_in_a_row = self.good_in_a_row.saturating_add(1);
+        if self.state == State::Down && self.good_in_a_row < rules.rise {
+            return None;
+        }
+        if self.state == State::Marginal && now.since(self.last_bad) < rules.recovery {
+            return None;
+        }
+        let (state, cause) = if self.falls_since(now, rules.flap_window) > rules.flaps
+            && rules.flaps > 0
+            && now.since(self.last_bad) < rules.recovery
+        {
+            (State::Marginal, Cause::Flapping)
+        } else if self.errors_per_mille() > rules.marginal_errors_per_mille
+            && now.since(self.last_bad) < rules.recovery
+        {
+            (State::Marginal, Cause::ErrorRate)
+        } else {
+            (State::Up, verdict.into())
+        };
+        self.enter(state, cause)
+    }
+
+    fn bad(&mut self, verdict: &Verdict, now: Mono, rules: &Rules) -> Option<Transition> {
+        self.note(true);
+        self.last_bad = now;
+        self.good_in_a_row = 0;
+        self.bad_in_a_row = self.bad_in_a_row.saturating_add(1);
+        if self.state == State::Down {
+            // The same state for another reason is no change, but the reason is kept current.
+            self.cause = verdict.into();
+            return None;
+        }
+        if self.bad_in_a_row < rules.fall {
+            return None;
+        }
+        if matches!(self.state, State::Up | State::Marginal) {
+            self.falls[self.fallen % FALLS] = now;
+            self.fallen += 1;
+        }
+        self.enter(State::Down, verdict.into())
+    }
+
+    fn enter(&mut self, to: State, cause: Cause) -> Option<Transition> {
+        let from = std::mem::replace(&mut self.state, to);
+        if from == to {
+            // `Up` stays `Up` by `Good` and by `Busy`: keep which one it is.
+            self.cause = cause;
+            return None;
+        }
+        self.cause = cause;
+        Some(Transition { from, to, cause })
+    }
+
+    fn note(&mut self, bad: bool) {
+        self.window = (self.window << 1) | u128::from(bad);
+        self.seen = (self.seen + 1).min(WINDOW);
+    }
+
+    /// Bad verdicts among the last [`WINDOW`], as if all unseen ones were good.
+    fn errors_per_mille(&self) -> u32 {
+        let mask = (1u128 << self.seen) - 1;
+        (self.window & mask).count_ones() * 1000 / WINDOW
+    }
+
+    fn falls_since(&self, now: Mono, window: Duration) -> u32 {
+        let known = self.fallen.min(FALLS);
+        let recent = self.falls[..known]
+            .iter()
+            .filter(|fall| now.since(**fall) <= window);
+        recent.count() as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Why;
+    use pathpulse_kernel_compat::Stage;
+
+    const GOOD: Verdict = Verdict::Good {
+        latency: Duration::from_micros(80),
+    };
+    const FAILED: Verdict = Verdict::Failed { errno: Errno::EIO };
+    const UNKNOWN: Verdict = Verdict::Unknown {
+        why: Why::NotStarted,
+    };
+    const ALL: [Verdict; 9] = [
+        GOOD,
+        Verdict::Busy,
+        FAILED,
+        Verdict::ShortRead { got: 0 },
+        Verdict::TimedOut {
+            stage: Stage::Device,
+        },
+        Verdict::Saturated,
+        Verdict::Offline,
+        Verdict::Standby,
+        UNKNOWN,
+    ];
+
+    fn at(seconds: u64) -> Mono {
+        Mono::ZERO + Duration::from_secs(seconds)
+    }
+
+    /// The state that the module's table asks for after these verdicts, worked out anew from the
+    /// whole row and without the marginal rules.
+    fn expected(verdicts: &[Verdict], rules: &Rules) -> State {
+        let telling: Vec<&Verdict> = verdicts
+            .iter()
+            .filter(|v| !matches!(v, Verdict::Unknown { .. }))
+            .collect();
+        let mut state = State::Pending;
+        for end in 1..=telling.len() {
+            let run = |weight| {
+                let tail = telling[..end].iter().rev();
+                tail.take_while(|v| weigh(v) == weight).count() as u32
+            };
+            state = match state {
+                _ if run(Weight::Standby) > 0 => State::Standby,
+                _ if run(Weight::Bad) >= rules.fall => State::Down,
+                State::Down if run(Weight::Good) < rules.rise => State::Down,
+                _ if run(Weight::Good) > 0 => State::Up,
+                same => same,
+            };
+        }
+        state
+    }
+
+    #[test]
+    fn every_short_row_of_verdicts_leads_where_the_table_says() {
+        let quiet = Rules {
+            marginal_errors_per_mille: 1000,
+            flaps: 0,
+            ..Rules::default()
+        };
+        for (fall, rise) in [(1, 2), (2, 1), (3, 3), (1, 1)] {
+            let rules = Rules {
+                fall,
+                rise,
+                ..quiet
+            };
+            for row in 0..9usize.pow(5) {
+                let verdicts: Vec<Verdict> =
+                    (0..5).map(|place| ALL[row / 9usize.pow(place) % 9]).collect();
+                let mut health = Health::default();
+                for (index, verdict) in verdicts.iter().enumerate() {
+                    let before = health.state();
+                    let change = health.apply(verdict, at(index as u64), &rules);
+                    let after = health.state();
+                    assert_eq!(after, expected(&verdicts[..=index], &rules), "{verdicts:?}");
+                    assert_eq!(change.is_some(), before != after);
+                    if let Some(change) = change {
+                        assert_eq!((change.from, change.to), (before, after));
+                        assert_eq!(change.cause.name(), verdict.name(), "{verdicts:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_never_changes_anything() {
+        let rules = Rules::default();
+        for verdict in ALL {
+            let mut health = Health::default();
+            health.apply(&verdict, at(1), &rules);
+            let before = format!("{health:?}");
+            assert_eq!(health.apply(&UNKNOWN, at(2), &rules), None);
+            assert_eq!(format!("{health:?}"), before);
+        }
+    }
+
+    #[test]
+    fn a_path_that_fails_too_often_is_marginal_until_it_was_clean() {
+        let rules = Rules {
+            fall: 2,
+            flaps: 0,
+            ..Rules::default()
+        };
+        let mut health = Health::default();
+        let mut second = 0;
+        let mut next = |health: &mut Health, verdict: &Verdict| {
+            second += 2;
+            health.apply(verdict, at(second), &rules)
+        };
+        for _ in 0..10 {
+            next(&mut health, &GOOD);
+            next(&mut health, &FAILED);
+        }
+        assert_eq!(health.state(), State::Up, "10 of 100 is the limit");
+        next(&mut health, &GOOD);
+        next(&mut health, &FAILED);
+        let change = next(&mut health, &GOOD).expect("a change");
+        assert_eq!((change.to, change.cause), (State::Marginal, Cause::ErrorRate));
+        for _ in 0..28 {
+            assert_eq!(next(&mut health, &GOOD), None);
+        }
+        let change = next(&mut health, &GOOD).expect("60 s after the last failure");
+        assert_eq!((change.from, change.to), (State::Marginal, State::Up));
+        assert_eq!(next(&mut health, &GOOD), None, "and stays");
+    }
+
+    #[test]
+    fn a_flapping_path_comes_back_as_marginal() {
+        let rules = Rules {
+            marginal_errors_per_mille: 1000,
+            rise: 1,
+            ..Rules::default()
+        };
+        let mut health = Health::default();
+        health.apply(&GOOD, at(0), &rules);
+        for fall in 1..=3 {
+            health.apply(&FAILED, at(fall * 10), &rules);
+            let change = health.apply(&GOOD, at(fall * 10 + 1), &rules);
+            assert_eq!(change.expect("back").to, State::Up);
+        }
+        health.apply(&FAILED, at(40), &rules);
+        let change = health.apply(&GOOD, at(41), &rules).expect("back");
+        assert_eq!((change.to, change.cause), (State::Marginal, Cause::Flapping));
+        assert_eq!(health.apply(&GOOD, at(99), &rules), None);
+        assert_eq!(health.apply(&GOOD, at(100), &rules).expect("clean").to, State::Up);
+    }
+
+    #[test]
+    fn a_paused_path_is_not_judged_and_begins_anew() {
+        let rules = Rules::default();
+        let mut health = Health::default();
+        health.apply(&FAILED, at(1), &rules);
+        assert_eq!(health.pause(true).expect("paused").from, State::Down);
+        assert_eq!(health.pause(true), None);
+        assert_eq!(health.apply(&GOOD, at(2), &rules), None);
+        assert_eq!(health.pause(false).expect("resumed").to, State::Pending);
+        assert_eq!(health.apply(&GOOD, at(3), &rules).expect("up").to, State::Up);
+    }
+}

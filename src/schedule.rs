@@ -1,0 +1,216 @@
+//! What is due when (pure: no clock, no I/O).
+//!
+//! Two things: when a path's next check is due ([`Pace`]), and a timing wheel that says which
+//! entries are due now ([`Schedule`]). Time is cut into slots, and everything of a slot is due
+//! together, so that one wake-up and one system call serve many paths.
+
+use std::time::Duration;
+
+use pathpulse_kernel_compat::Mono;
+
+/// Slots that the wheel can tell apart; what is due later goes round once more.
+const SLOTS: u64 = 256;
+/// A slot is this part of the interval, within the limits below.
+const SLOTS_PER_INTERVAL: u32 = 20;
+const SLOT_MIN: Duration = Duration::from_millis(1);
+const SLOT_MAX: Duration = Duration::from_millis(100);
+
+/// How often a path is checked, and where within the interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace {
+    interval_ns: u64,
+    phase_ns: u64,
+}
+
+impl Pace {
+    /// The pace of the `nth` path of a worker. Phases follow the golden ratio: however many paths
+    /// there are, they lie evenly in the interval, and nobody moves when one is added.
+    pub(crate) fn new(interval: Duration, nth: u32) -> Pace {
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        let interval_ns = nanos(interval).max(1);
+        let turn = u128::from(u64::from(nth).wrapping_mul(GOLDEN));
+        let phase_ns = ((turn * u128::from(interval_ns)) >> 64) as u64;
+        Pace {
+            interval_ns,
+            phase_ns,
+        }
+    }
+
+    /// The first time of the path's own after `now`.
+    pub(crate) fn next_after(&self, now: Mono) -> Mono {
+        let since_phase = now.as_nanos().saturating_sub(self.phase_ns);
+        let rounds = since_phase / self.interval_ns + 1;
+        let next = self.phase_ns.saturating_add(rounds * self.interval_ns);
+        if now.as_nanos() < self.phase_ns {
+            return Mono::from_nanos(self.phase_ns);
+        }
+        Mono::from_nanos(next)
+    }
+
+    /// A quarter of the interval from now: for a path whose state is about to change.
+    pub(crate) fn soon(&self, now: Mono) -> Mono {
+        now + Duration::from_nanos(self.interval_ns / 4)
+    }
+}
+
+/// A timing wheel of `K`s.
+#[derive(Debug)]
+pub(crate) struct Schedule<K> {
+    slot_ns: u64,
+    wheel: Vec<Vec<(u64, K)>>,
+    /// The first slot that was not taken yet.
+    cursor: u64,
+    len: usize,
+}
+
+impl<K: Copy> Schedule<K> {
+    /// An empty schedule whose slots suit checks at this interval.
+    pub(crate) fn new(interval: Duration) -> Schedule<K> {
+        let slot = (interval / SLOTS_PER_INTERVAL).clamp(SLOT_MIN, SLOT_MAX);
+        Schedule {
+            slot_ns: nanos(slot),
+            wheel: (0..SLOTS).map(|_| Vec::new()).collect(),
+            cursor: 0,
+            len: 0,
+        }
+    }
+
+    /// Puts an entry in; it is due at the first slot's beginning that is not before `due`. Returns
+    /// when that is.
+    pub(crate) fn insert(&mut self, due: Mono, key: K) -> Mono {
+        let slot = due.as_nanos().div_ceil(self.slot_ns).max(self.cursor);
+        self.wheel[(slot % SLOTS) as usize].push((slot, key));
+        self.len += 1;
+        Mono::from_nanos(slot.saturating_mul(self.slot_ns))
+    }
+
+    /// Takes everything that is due, with the time it was due at, in the order of time.
+    pub(crate) fn take_due(&mut self, now: Mono, due: &mut Vec<(Mono, K)>) {
+        let last = now.as_nanos() / self.slot_ns;
+        if last < self.cursor {
+            return;
+        }
+        let before = due.len();
+        // After a long stall one round reaches every place of the wheel.
+        for slot in self.cursor..=last.min(self.cursor + SLOTS - 1) {
+            let place = &mut self.wheel[(slot % SLOTS) as usize];
+            let slot_ns = self.slot_ns;
+            let ripe = place.extract_if(.., |entry| entry.0 <= last);
+            due.extend(ripe.map(|(slot, key)| (Mono::from_nanos(slot * slot_ns), key)));
+        }
+        self.len -= due.len() - before;
+        self.cursor = last + 1;
+    }
+
+    /// When the next entry is due.
+    pub(crate) fn next(&self) -> Option<Mono> {
+        if self.len == 0 {
+            return None;
+        }
+        let in_order = (self.cursor..self.cursor + SLOTS)
+            .find(|slot| self.wheel[(slot % SLOTS) as usize].iter().any(|e| e.0 == *slot));
+        let slot = in_order
+            .or_else(|| self.wheel.iter().flatten().map(|entry| entry.0).min())?;
+        Some(Mono::from_nanos(slot.saturating_mul(self.slot_ns)))
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(ms: u64) -> Mono {
+        Mono::ZERO + Duration::from_millis(ms)
+    }
+
+    fn take(schedule: &mut Schedule<u32>, now: Mono) -> Vec<u32> {
+        let mut due = vec![];
+        schedule.take_due(now, &mut due);
+        due.into_iter().map(|entry| entry.1).collect()
+    }
+
+    #[test]
+    fn entries_come_when_due_and_only_once() {
+        let mut schedule = Schedule::new(2 * SECOND);
+        assert_eq!(schedule.next(), None);
+        assert_eq!(schedule.insert(at(150), 1), at(200));
+        schedule.insert(at(200), 2);
+        schedule.insert(at(300), 3);
+        assert_eq!(schedule.next(), Some(at(200)));
+        assert_eq!(take(&mut schedule, at(199)), []);
+        assert_eq!(take(&mut schedule, at(200)), [1, 2]);
+        assert_eq!(schedule.next(), Some(at(300)));
+        assert_eq!(take(&mut schedule, at(1000)), [3]);
+        assert_eq!(schedule.next(), None);
+    }
+
+    #[test]
+    fn what_is_overdue_comes_at_once() {
+        let mut schedule = Schedule::new(SECOND);
+        assert_eq!(take(&mut schedule, at(5000)), []);
+        schedule.insert(at(10), 1);
+        assert!(schedule.next().expect("one") <= at(5050));
+        assert_eq!(take(&mut schedule, at(5050)), [1]);
+    }
+
+    #[test]
+    fn far_entries_go_round_the_wheel() {
+        let mut schedule = Schedule::new(2 * SECOND);
+        schedule.insert(at(100_000), 1);
+        schedule.insert(at(50), 2);
+        assert_eq!(take(&mut schedule, at(100)), [2]);
+        assert_eq!(schedule.next(), Some(at(100_000)));
+        for ms in (200..100_000).step_by(100) {
+            assert_eq!(take(&mut schedule, at(ms)), []);
+        }
+        assert_eq!(take(&mut schedule, at(100_000)), [1]);
+    }
+
+    #[test]
+    fn a_stall_loses_nothing() {
+        let mut schedule = Schedule::new(2 * SECOND);
+        for key in 0..1000 {
+            schedule.insert(at(u64::from(key) * 70), key);
+        }
+        let mut all = take(&mut schedule, at(1_000_000));
+        all.sort_unstable();
+        assert_eq!(all, (0..1000).collect::<Vec<_>>());
+        assert_eq!(schedule.next(), None);
+    }
+
+    #[test]
+    fn phases_are_even_and_stable() {
+        let interval = 2 * SECOND;
+        for count in [1u32, 7, 100, 1000] {
+            let mut tenths = [0u32; 10];
+            for nth in 0..count {
+                let phase = Pace::new(interval, nth).phase_ns;
+                assert!(phase < 2_000_000_000);
+                tenths[(phase / 200_000_000) as usize] += 1;
+            }
+            let most = tenths.iter().max().expect("ten");
+            assert!(*most <= count / 10 + 2, "{count}: {tenths:?}");
+        }
+    }
+
+    #[test]
+    fn the_next_time_is_after_now_and_at_most_an_interval_away() {
+        for nth in 0..50 {
+            let pace = Pace::new(SECOND, nth);
+            let mut now = Mono::ZERO;
+            for _ in 0..5 {
+                let next = pace.next_after(now);
+                assert!(next > now || now == Mono::ZERO);
+                assert!(next.since(now) <= SECOND);
+                assert_eq!(next.as_nanos() % 1_000_000_000, pace.phase_ns);
+                now = next;
+            }
+        }
+    }
+}
