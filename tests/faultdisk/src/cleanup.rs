@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::mount::{UnmountFlags, unmount};
@@ -18,9 +18,10 @@ use crate::loopdev;
 use crate::wire::context;
 
 const PREFIX: &str = "pathpulse-faultdisk-";
-/// How often, and after which pause, removing a loop device is tried that somebody (udev, a user that is about to die)
-/// still has open.
-const REMOVE_TRIES: u32 = 20;
+/// How long removing a loop device is tried that somebody (udev, a user about to die) still has open: first while the
+/// user waits for the rig's end, then in the background.
+const REMOVE_SOON: Duration = Duration::from_millis(200);
+const REMOVE_LATE: Duration = Duration::from_secs(10);
 const REMOVE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The folder of one rig.
@@ -31,21 +32,27 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Makes a new, empty one below the system's folder for temporary files.
+    /// Makes a new, empty one below the system's folder for temporary files. It gets its real name, by which `sweep`
+    /// knows it, only after it was locked.
     pub(crate) fn create() -> io::Result<Self> {
         let pid = std::process::id();
-        for n in 0.. {
-            let path = std::env::temp_dir().join(format!("{PREFIX}{pid}-{n}"));
-            match std::fs::create_dir(&path) {
-                Ok(()) => {
-                    std::fs::create_dir(path.join("mnt"))?;
-                    return Self::open(&path);
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(context(path.display(), error)),
+        let parent = std::env::temp_dir();
+        for n in 0..100 {
+            let path = parent.join(format!("{PREFIX}{pid}-{n}"));
+            let unnamed = parent.join(format!(".{PREFIX}{pid}-{n}"));
+            let made = std::fs::create_dir(&unnamed)
+                .and_then(|()| std::fs::create_dir(unnamed.join("mnt")));
+            made.map_err(|e| context(unnamed.display(), e))?;
+            let mut folder = Self::open(&unnamed)?;
+            if std::fs::rename(&unnamed, &path).is_ok() {
+                folder.path = path;
+                return Ok(folder);
             }
+            std::fs::remove_dir_all(&unnamed)?; // the name is taken by what a killed rig has left
         }
-        unreachable!("an endless range ended")
+        Err(io::Error::other(
+            "too many remains of killed rigs: run `faultdisk sweep`",
+        ))
     }
 
     /// Joins an existing one.
@@ -83,65 +90,84 @@ impl Folder {
     }
 
     /// Removes all that this rig has left on the system. Goes on after errors and returns the first.
-    pub(crate) fn clean(&self) -> io::Result<()> {
+    pub(crate) fn clean(&self) -> io::Result<StillOpen> {
         clean(&self.path)
     }
 }
 
-fn clean(folder: &Path) -> io::Result<()> {
+fn clean(folder: &Path) -> io::Result<StillOpen> {
     let mount = folder.join("mnt");
     let loops = std::fs::read_to_string(folder.join("loops")).unwrap_or_default();
     let numbers: Vec<u32> = loops.lines().filter_map(|line| line.parse().ok()).collect();
-    let mut result = Ok(());
-    let mut keep_first = |outcome: io::Result<()>| {
-        if result.is_ok() {
-            result = outcome;
-        }
+    let ours = |number: &&u32| {
+        loopdev::backing_file(**number).is_some_and(|file| file.starts_with(&mount))
     };
-    for &number in &numbers {
-        if loopdev::backing_file(number).is_some_and(|file| file.starts_with(&mount)) {
-            keep_first(loopdev::ensure_node(number).and_then(|()| loopdev::detach(number)));
-        }
-    }
+    let detach =
+        |&number: &u32| loopdev::ensure_node(number).and_then(|()| loopdev::detach(number));
+    let detached: Vec<io::Result<()>> = numbers.iter().filter(ours).map(detach).collect();
     // Detached lazily, since a file may still be open in a user that is slow to die. An error means: not mounted.
     let _ = unmount(&mount, UnmountFlags::DETACH);
-    keep_first(remove_all(&numbers));
-    match std::fs::remove_dir(&mount).and_then(|()| std::fs::remove_dir_all(folder)) {
+    let still_open = remove_within(&numbers, REMOVE_SOON);
+    let removed = match std::fs::remove_dir(&mount).and_then(|()| std::fs::remove_dir_all(folder)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            keep_first(Err(context(folder.display(), error)));
+            Err(context(folder.display(), error))
         }
-        _ => {}
-    }
-    result
+        _ => Ok(()),
+    };
+    detached.into_iter().collect::<io::Result<()>>()?;
+    removed?;
+    Ok(StillOpen(still_open?))
 }
 
-/// Removes the loop devices. One that stays open elsewhere is left to its user: detached, without a backing file, and
-/// with its node, so that whoever is given it next finds it complete.
-fn remove_all(numbers: &[u32]) -> io::Result<()> {
+/// Loop devices that are detached, but cannot be removed because somebody has them open.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct StillOpen(Vec<u32>);
+
+impl StillOpen {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Goes on trying for a while. What stays open even then is left to its user, with its node, so that whoever is
+    /// given that number next finds the device complete.
+    pub(crate) fn remove_when_closed(self) -> io::Result<()> {
+        let left = remove_within(&self.0, REMOVE_LATE)?;
+        left.into_iter().try_for_each(loopdev::ensure_node)
+    }
+}
+
+/// Removes loop devices, and returns those that are still open after `time`.
+fn remove_within(numbers: &[u32], time: Duration) -> io::Result<Vec<u32>> {
+    if numbers.is_empty() {
+        return Ok(Vec::new());
+    }
     let control = loopdev::control()?;
+    let begin = Instant::now();
     let mut left = numbers.to_vec();
-    for _ in 0..REMOVE_TRIES {
-        // The kernel takes tens of milliseconds for each, but does many at a time.
-        let remove = |&number: &u32| !matches!(loopdev::remove(&control, number), Ok(true));
-        left = thread::scope(|scope| {
-            let removals: Vec<_> = left
-                .iter()
-                .map(|number| (number, scope.spawn(move || remove(number))))
-                .collect();
-            let still_there = |(number, removal): (&u32, thread::ScopedJoinHandle<'_, bool>)| {
-                removal.join().unwrap_or(true).then_some(*number)
-            };
-            removals.into_iter().filter_map(still_there).collect()
-        });
-        if left.is_empty() {
-            return Ok(());
+    loop {
+        left = remove_all(&control, &left);
+        if left.is_empty() || begin.elapsed() > time {
+            return Ok(left);
         }
         thread::sleep(REMOVE_PAUSE);
     }
-    for &number in &left {
-        loopdev::ensure_node(number)?;
-    }
-    Ok(())
+}
+
+/// Tries once, and returns those that could not be removed. The kernel takes tens of milliseconds for each device, but
+/// does many at a time.
+fn remove_all(control: &File, numbers: &[u32]) -> Vec<u32> {
+    let stays = |&number: &u32| !matches!(loopdev::remove(control, number), Ok(true));
+    thread::scope(|scope| {
+        let tries: Vec<_> = numbers
+            .iter()
+            .map(|number| (*number, scope.spawn(move || stays(number))))
+            .collect();
+        tries
+            .into_iter()
+            .filter_map(|(number, stays)| stays.join().unwrap_or(true).then_some(number))
+            .collect()
+    })
 }
 
 /// Cleans up after rigs whose processes have all been killed. Returns the folders it has removed.
@@ -159,7 +185,7 @@ pub fn sweep() -> io::Result<Vec<PathBuf>> {
             continue;
         };
         if flock(&loops, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            clean(&entry.path())?;
+            clean(&entry.path())?.remove_when_closed()?;
             swept.push(entry.path());
         }
     }

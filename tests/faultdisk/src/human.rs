@@ -93,7 +93,10 @@ fn behaviour(verb: &str, rest: &[&str]) -> io::Result<Behaviour> {
         ("answer", []) => Behaviour::Answer,
         ("hang", []) => Behaviour::Hang,
         ("delay", [ms]) => Behaviour::Delay(millis(ms)?),
-        ("drip", [ms]) => Behaviour::Drip(millis(ms)?),
+        ("drip", [ms]) => Behaviour::Drip {
+            every: millis(ms)?,
+            at_once: 1,
+        },
         ("fail", [name]) => Behaviour::Fail(errno(name)?),
         ("short", [bytes]) => Behaviour::Short(number(bytes)?),
         ("nth", [n, verb, rest @ ..]) => Behaviour::EveryNth {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::cleanup::Folder;
+use crate::cleanup::{Folder, StillOpen};
 use crate::link::{Link, lock};
 use crate::loopdev;
 use crate::role::Siblings;
@@ -22,8 +22,10 @@ use crate::wire::{self, Answer, Command, DiskInfo, FINGERPRINT, Reply, Request, 
 const SERVER_END: Duration = Duration::from_secs(5);
 /// How long a load process may take to fill all tags.
 const FILL_TAGS: Duration = Duration::from_secs(20);
-/// Threads of a load process beyond the number of tags: they queue for a tag, so that one that gets free is taken even
-/// while the thread that freed it is not running.
+/// The kernel wakes those who wait for a tag only once so many tags have been freed. Freed in smaller portions, a tag that
+/// an outsider had would stay free for the next outsider.
+const WAKE_BATCH: u32 = 8;
+/// Threads of a load process beyond the number of tags: they queue for the tags that outsiders give back.
 const SPARE_THREADS: usize = 32;
 
 /// Serves one user until it asks for the end or is gone.
@@ -64,14 +66,7 @@ pub(crate) fn run(siblings: &Siblings) -> io::Result<()> {
             break;
         };
         if matches!(command, Command::Shutdown) {
-            let result = rig.take_down().unwrap_or(Ok(())).map(|()| Answer::Done);
-            return wire::send(
-                io::stdout(),
-                &Reply {
-                    id,
-                    result: result.map_err(Into::into),
-                },
-            );
+            return shutdown(&rig, id);
         }
         let rig = Arc::clone(&rig);
         // A thread for each: some commands wait, and none may make the others wait.
@@ -86,7 +81,25 @@ pub(crate) fn run(siblings: &Siblings) -> io::Result<()> {
             );
         });
     }
-    rig.take_down().unwrap_or(Ok(()))
+    rig.take_down()
+        .map_or(Ok(()), |taken_down| taken_down?.remove_when_closed())
+}
+
+/// Takes the rig down and tells the user; what it still has open is removed once it is closed.
+fn shutdown(rig: &Rig, id: u64) -> io::Result<()> {
+    let Some(taken_down) = rig.take_down() else {
+        return Ok(());
+    };
+    let (result, still_open) = match taken_down {
+        Ok(still_open) => (
+            Ok(Answer::Number(still_open.len() as u64)),
+            Some(still_open),
+        ),
+        Err(error) => (Err(error.into()), None),
+    };
+    wire::send(io::stdout(), &Reply { id, result })?;
+    set_parent_process_death_signal(None)?; // the user may well end now
+    still_open.map_or(Ok(()), StillOpen::remove_when_closed)
 }
 
 /// A running rig.
@@ -137,7 +150,9 @@ impl Rig {
         let server = Link::start(command, move || {
             // Unasked: what the server held is failed by the kernel now, and the rig is of no use without it. While the
             // rig is still being built the main thread notices, and says why.
-            if on_end.take_down().is_some() && on_end.loops.get().is_some() {
+            let taken_down = on_end.take_down();
+            if let Some(taken_down) = taken_down.filter(|_| on_end.loops.get().is_some()) {
+                let _ = taken_down.and_then(StillOpen::remove_when_closed);
                 std::process::exit(1);
             }
         })?;
@@ -247,7 +262,13 @@ impl Rig {
             .map_err(|e| context(format_args!("filling the {tags} tags"), e))?;
         match load {
             Load::Dead => Ok(Answer::Done),
-            Load::Busy { answer_every } => self.set(disk, Behaviour::Drip(answer_every)),
+            Load::Busy { answer_every } => {
+                let drip = Behaviour::Drip {
+                    every: answer_every * WAKE_BATCH,
+                    at_once: WAKE_BATCH,
+                };
+                self.set(disk, drip)
+            }
         }
     }
 
@@ -297,7 +318,7 @@ impl Rig {
     }
 
     /// Ends everything, in the only order in which nothing hangs. `None`: somebody else has done so.
-    fn take_down(&self) -> Option<io::Result<()>> {
+    fn take_down(&self) -> Option<io::Result<StillOpen>> {
         let mut loads = lock(&self.loads);
         let running = loads.take()?;
         // An error means that the server is dead, which releases everything as well.
@@ -312,7 +333,7 @@ impl Rig {
                 server.kill();
             }
         }
-        Some(ended.and(cleaned))
+        Some(cleaned.and_then(|still_open| ended.map(|()| still_open)))
     }
 }
 

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::link::Link;
@@ -23,6 +24,7 @@ pub struct Rig {
     disks: Vec<Disk>,
     pids: Pids,
     folder: PathBuf,
+    ended: AtomicBool,
 }
 
 /// One disk of a running rig: where to find it.
@@ -96,11 +98,13 @@ impl Rig {
                 folder,
             } => {
                 let disks = disks.into_iter().map(Disk::from).collect();
+                let ended = AtomicBool::new(false);
                 Ok(Self {
                     link,
                     disks,
                     pids: Pids { janitor, server },
                     folder,
+                    ended,
                 })
             }
             other => Err(unexpected(&other)),
@@ -240,7 +244,7 @@ impl Rig {
     }
 
     /// Releases everything with EIO, and removes devices, mount and processes. Close your own descriptors of the disks
-    /// before, or a loop device stays behind, empty, until you do.
+    /// before: a loop device that is still open stays behind, empty, and is removed if it is closed within 10 s.
     ///
     /// # Errors
     /// What could not be removed.
@@ -249,12 +253,17 @@ impl Rig {
     }
 
     fn end(&self) -> io::Result<()> {
-        let result = self.done(Command::Shutdown);
+        if self.ended.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let still_open = self.number(Command::Shutdown);
         self.link.close();
-        if !self.link.wait_end(SHUTDOWN) {
+        // While devices are still open, the janitor stays to remove them, and must not be waited for.
+        let waits = !matches!(still_open, Ok(n) if n > 0);
+        if waits && !self.link.wait_end(SHUTDOWN) {
             self.link.kill();
         }
-        result
+        still_open.map(drop)
     }
 
     fn done(&self, command: Command) -> io::Result<()> {
@@ -271,7 +280,7 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        let _ = self.end(); // after `shutdown` it finds the rig ended
+        let _ = self.end();
     }
 }
 

@@ -71,8 +71,13 @@ pub enum Behaviour {
     Fail(i32),
     /// Hold every read: it is in flight until it is released.
     Hang,
-    /// Hold every read, and answer the oldest held one each time this interval has passed: a slow disk with a queue.
-    Drip(Duration),
+    /// Hold every read, and answer the oldest ones from time to time: a slow disk with a queue.
+    Drip {
+        /// Time between two answers.
+        every: Duration,
+        /// How many reads are answered each time; 0 counts as 1.
+        at_once: u32,
+    },
     /// Every `n`-th read from now on does `then`, the others are answered. `n` of 0 counts as 1.
     EveryNth {
         /// The period, in reads.
@@ -101,9 +106,10 @@ pub enum Release {
 pub enum Load {
     /// It hangs: all tags are taken and nothing completes.
     Dead,
-    /// It is busy: all tags are taken, and one read completes each time this interval has passed.
+    /// It is busy: all tags are taken, and reads go on completing, one per this time on average. They complete in bursts
+    /// of eight, since that is when the kernel lets waiting reads have freed tags.
     Busy {
-        /// Time between two completions; 5 ms keeps the CPU cost of ten such disks small.
+        /// Mean time between two completions; 5 ms keeps the CPU cost of ten such disks small.
         answer_every: Duration,
     },
 }

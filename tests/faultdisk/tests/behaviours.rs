@@ -122,8 +122,14 @@ fn a_dripping_disk_answers_one_after_the_other() {
     require!();
     let rig = both();
     let file = open(rig.disk(0).path());
-    rig.set(0, Behaviour::Drip(Duration::from_millis(1)))
-        .expect("set");
+    rig.set(
+        0,
+        Behaviour::Drip {
+            every: Duration::from_millis(1),
+            at_once: 1,
+        },
+    )
+    .expect("set");
     let reads: Vec<_> = (0..5).map(|block| read_elsewhere(&file, block)).collect();
     for read in &reads {
         outcome(read).expect("answered in its turn");

@@ -75,9 +75,9 @@ impl<T> Disk<T> {
         self.counts.held += 1;
     }
 
-    /// Takes the oldest held request.
-    pub(super) fn take_oldest(&mut self) -> Option<T> {
-        let oldest = self.held.pop_front();
+    /// Takes the oldest held requests, at most so many.
+    pub(super) fn take_oldest(&mut self, most: usize) -> Vec<T> {
+        let oldest = self.held.drain(..most.min(self.held.len())).collect();
         self.counts.held = self.held.len() as u64;
         oldest
     }
@@ -110,7 +110,7 @@ fn plain(behaviour: &Behaviour) -> Decision {
         Behaviour::Answer | Behaviour::EveryNth { .. } => Decision::Answer,
         Behaviour::Delay(time) => Decision::Delay(*time),
         Behaviour::Fail(errno) => Decision::Fail(*errno),
-        Behaviour::Hang | Behaviour::Drip(_) => Decision::Hold,
+        Behaviour::Hang | Behaviour::Drip { .. } => Decision::Hold,
         Behaviour::Short(bytes) => Decision::Short(*bytes),
     }
 }
@@ -149,8 +149,8 @@ mod tests {
     fn held_requests_leave_in_the_order_they_came() {
         let mut disk = Disk::new();
         (1..=3).for_each(|i| disk.hold(i));
-        assert_eq!((disk.take_oldest(), disk.counts.held), (Some(1), 2));
-        assert_eq!(disk.take_all(), [2, 3]);
+        assert_eq!((disk.take_oldest(2), disk.counts.held), (vec![1, 2], 1));
+        assert_eq!(disk.take_all(), [3]);
         assert_eq!(disk.counts.held, 0);
     }
 

@@ -38,14 +38,19 @@ struct Slot {
 enum Job {
     /// A delayed request is due.
     Finish(usize, Io),
-    /// The oldest held request of a dripping disk is due.
-    Drip {
-        disk: usize,
-        generation: u64,
-        every: Duration,
-    },
+    /// The oldest held requests of a dripping disk are due.
+    Drip(Drip),
     /// Somebody has waited long enough.
     GiveUp { disk: usize, id: u64 },
+}
+
+/// A dripping disk; over once the disk's generation is another.
+#[derive(Debug, Clone, Copy)]
+struct Drip {
+    disk: usize,
+    generation: u64,
+    every: Duration,
+    at_once: u32,
 }
 
 impl Disks {
@@ -135,22 +140,15 @@ impl Disks {
         if state.gone {
             return Err(invalid(format!("disk {disk} has vanished")));
         }
-        let drip = if let Behaviour::Drip(every) = behaviour {
-            Some(every)
-        } else {
-            None
-        };
         state.set(behaviour);
-        if let Some(every) = drip {
+        if let Behaviour::Drip { every, at_once } = state.behaviour {
             let generation = state.generation;
-            self.timer.add(
-                Instant::now() + every,
-                Job::Drip {
-                    disk,
-                    generation,
-                    every,
-                },
-            );
+            self.drip_later(Drip {
+                disk,
+                generation,
+                every,
+                at_once,
+            });
         }
         Ok(())
     }
@@ -240,11 +238,7 @@ impl Disks {
     fn run(&self, job: Job) {
         match job {
             Job::Finish(disk, io) => self.finish_delayed(disk, io, End::Whole),
-            Job::Drip {
-                disk,
-                generation,
-                every,
-            } => self.drip(disk, generation, every),
+            Job::Drip(drip) => self.drip(drip),
             Job::GiveUp { disk, id } => {
                 let mut state = lock(&self.slots[disk].disk);
                 let before = state.waiters.len();
@@ -259,28 +253,25 @@ impl Disks {
         }
     }
 
-    fn drip(&self, disk: usize, generation: u64, every: Duration) {
-        let slot = &self.slots[disk];
+    fn drip(&self, drip: Drip) {
+        let slot = &self.slots[drip.disk];
         let oldest = {
             let mut state = lock(&slot.disk);
-            if state.generation != generation {
+            if state.generation != drip.generation {
                 return;
             }
-            let oldest = state.take_oldest();
-            count(&mut state.counts, End::Whole, u64::from(oldest.is_some()));
+            let oldest = state.take_oldest(drip.at_once.max(1) as usize);
+            count(&mut state.counts, End::Whole, oldest.len() as u64);
             oldest
         };
-        self.timer.add(
-            Instant::now() + every,
-            Job::Drip {
-                disk,
-                generation,
-                every,
-            },
-        );
-        if let Some(io) = oldest {
-            io.end(End::Whole, &slot.store);
-        }
+        self.drip_later(drip);
+        oldest
+            .into_iter()
+            .for_each(|io| io.end(End::Whole, &slot.store));
+    }
+
+    fn drip_later(&self, drip: Drip) {
+        self.timer.add(Instant::now() + drip.every, Job::Drip(drip));
     }
 
     fn slot(&self, disk: usize) -> io::Result<&Slot> {

@@ -67,7 +67,7 @@ pub(crate) fn run(folder: &Path) -> io::Result<()> {
     }
     if !orderly {
         disks.close(EIO);
-        folder.clean()?;
+        folder.clean()?.remove_when_closed()?;
     }
     // Not by returning: dropping the session would unmount once more, and join a thread that may still be reading.
     std::process::exit(0)

@@ -1,0 +1,91 @@
+//! A disk that is pulled while it is in use.
+
+mod common;
+
+use std::path::Path;
+
+use common::{
+    BLOCK, ENODEV, PATIENCE, open, outcome, read, read_elsewhere, read_errno, read_nowait,
+};
+use pathpulse_faultdisk::{Behaviour, Load, Rig, Spec, require};
+
+#[test]
+fn reads_in_flight_fail_and_later_ones_read_nothing_from_a_device_of_size_0() {
+    require!();
+    let rig = Rig::start(&Spec::loops(2)).expect("start a rig");
+    let file = open(rig.disk(0).path());
+    rig.set(0, Behaviour::Hang).expect("set");
+    let in_flight = read_elsewhere(&file, 0);
+    rig.wait_held(0, 1, PATIENCE).expect("held");
+    rig.vanish(0).expect("vanish");
+
+    let errno = outcome(&in_flight)
+        .expect_err("the disk is gone")
+        .raw_os_error();
+    assert_eq!(errno, Some(ENODEV));
+    assert_eq!(
+        read(&file, 0).expect("end of a device of size 0"),
+        [0_u8; 0]
+    );
+    assert_eq!(read_nowait(&file, 0), Ok(0));
+    assert_eq!(common::size_in_sysfs(rig.disk(0).major_minor()), Some(0));
+    assert!(!rig.disk(0).path().exists(), "the node is gone");
+    assert_eq!(
+        read(&open(rig.disk(1).path()), 0)
+            .expect("the other disk stays")
+            .len(),
+        BLOCK
+    );
+
+    let refused = rig
+        .set(0, Behaviour::Answer)
+        .expect_err("a vanished disk stays away");
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_device_that_nobody_has_open_is_removed_altogether() {
+    require!();
+    let rig = Rig::start(&Spec::loops(1)).expect("start a rig");
+    let (major, minor) = rig.disk(0).major_minor();
+    rig.vanish(0).expect("vanish");
+    assert!(!Path::new(&format!("/sys/dev/block/{major}:{minor}")).exists());
+    assert!(!rig.disk(0).path().exists());
+}
+
+#[test]
+fn a_saturated_device_can_vanish_too() {
+    require!();
+    let rig = Rig::start(&Spec::loops(1)).expect("start a rig");
+    let file = open(rig.disk(0).path());
+    rig.saturate(0, Load::Dead).expect("saturate");
+    let waiting = read_elsewhere(&file, 0); // waits for a tag, or at the disk
+    rig.vanish(0).expect("vanish");
+    match outcome(&waiting) {
+        Ok(data) => assert!(data.is_empty(), "it came too late to be in flight"),
+        Err(error) => assert_eq!(error.raw_os_error(), Some(ENODEV)),
+    }
+    assert_eq!(rig.held(0).expect("held"), 0);
+}
+
+#[test]
+fn a_bare_file_fails_with_enodev() {
+    require!();
+    let rig = Rig::start(&Spec::files(1)).expect("start a rig");
+    let file = open(rig.disk(0).path());
+    rig.set(0, Behaviour::Hang).expect("set");
+    let in_flight = read_elsewhere(&file, 0);
+    rig.wait_held(0, 1, PATIENCE).expect("held");
+    rig.vanish(0).expect("vanish");
+    assert_eq!(
+        outcome(&in_flight).expect_err("gone").raw_os_error(),
+        Some(ENODEV)
+    );
+    assert_eq!(read_errno(&file), Some(ENODEV));
+    assert_eq!(
+        std::fs::metadata(rig.disk(0).path())
+            .expect("metadata")
+            .len(),
+        0
+    );
+}
