@@ -1,9 +1,12 @@
 //! The vocabulary: what a disk looks like, how it can behave, what is counted. Plain data, shared by all processes of a
 //! rig; it travels as JSON (see `wire`).
 
+use std::io;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::wire::invalid;
 
 /// The byte that every block of a disk is filled with until something is written there.
 pub const FILL: u8 = 0xA5;
@@ -67,7 +70,8 @@ pub enum Behaviour {
     Answer,
     /// Answer after this time, each read for itself (reads don't queue behind each other).
     Delay(Duration),
-    /// Answer with this errno (positive: 5 is EIO). A loop device passes on few of them, see `README.md`.
+    /// Answer with this errno (positive: 5 is EIO). A loop device passes on those that a disk can have and makes the
+    /// others EIO, see `README.md`.
     Fail(i32),
     /// Hold every read: it is in flight until it is released.
     Hang,
@@ -90,6 +94,17 @@ pub enum Behaviour {
     Short(u32),
 }
 
+impl Behaviour {
+    /// Refuses what FUSE would refuse: a reply with such an errno is never sent, and its read would hang.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        match self {
+            Self::Fail(errno) => check_errno(*errno),
+            Self::EveryNth { then, .. } => then.check(),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// How held reads end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -98,6 +113,24 @@ pub enum Release {
     Data,
     /// With this errno (positive).
     Error(i32),
+}
+
+impl Release {
+    pub(crate) fn check(self) -> io::Result<()> {
+        match self {
+            Self::Data => Ok(()),
+            Self::Error(errno) => check_errno(errno),
+        }
+    }
+}
+
+/// Errnos from 512 on are the kernel's own affair.
+fn check_errno(errno: i32) -> io::Result<()> {
+    if (1..512).contains(&errno) {
+        Ok(())
+    } else {
+        Err(invalid(format!("{errno} is no errno")))
+    }
 }
 
 /// What a saturated disk does, see [`Rig::saturate`](crate::Rig::saturate).

@@ -4,7 +4,9 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{BLOCK, EIO, PATIENCE, open, outcome, read, read_elsewhere, read_errno, read_nowait};
+use common::{
+    BLOCK, EIO, ENODEV, PATIENCE, open, outcome, read, read_elsewhere, read_errno, read_nowait,
+};
 use pathpulse_faultdisk::{Behaviour, Counts, DiskSpec, FILL, Release, Rig, Spec, require};
 use rustix::io::Errno;
 
@@ -57,16 +59,45 @@ fn delayed_reads_do_not_queue_behind_each_other() {
     outcome(&late).expect_err("the disk is gone");
 }
 
+/// The errnos of a bare file are the server's; a loop device has those that a disk can have.
 #[test]
-fn failing_reads_carry_the_errno_of_a_bare_file_and_eio_of_a_loop_device() {
+fn failing_reads_carry_their_errno() {
+    require!();
+    const ENXIO: i32 = 6;
+    const ENOLINK: i32 = 67;
+    let rig = both();
+    let files = [0, 1].map(|i| open(rig.disk(i).path()));
+    for (errno, on_loop) in [
+        (EIO, EIO),
+        (ENODEV, ENODEV),
+        (ENOLINK, ENOLINK),
+        (ENXIO, EIO),
+    ] {
+        rig.set_many(&[0, 1].map(|i| (i, Behaviour::Fail(errno))))
+            .expect("set");
+        assert_eq!(
+            files.each_ref().map(read_errno),
+            [Some(on_loop), Some(errno)]
+        );
+    }
+}
+
+#[test]
+fn what_is_no_errno_is_refused_since_such_a_read_would_hang() {
     require!();
     let rig = both();
-    for i in 0..2 {
-        rig.set(i, Behaviour::Fail(EIO)).expect("set");
-        assert_eq!(read_errno(&open(rig.disk(i).path())), Some(EIO));
+    for errno in [0, -5, 512] {
+        let nested = Behaviour::EveryNth {
+            n: 1,
+            then: Box::new(Behaviour::Fail(errno)),
+        };
+        for behaviour in [Behaviour::Fail(errno), nested] {
+            let error = rig.set(0, behaviour).expect_err("no errno");
+            assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+        }
+        rig.release(0, Release::Error(errno)).expect_err("no errno");
     }
-    rig.set(1, Behaviour::Fail(common::ENODEV)).expect("set");
-    assert_eq!(read_errno(&open(rig.disk(1).path())), Some(common::ENODEV));
+    read(&open(rig.disk(0).path()), 0).expect("nothing has changed");
 }
 
 #[test]

@@ -43,11 +43,12 @@ fn a_busy_saturated_disk_makes_progress_and_lets_hardly_anything_in() {
     let rig = Rig::start(&Spec::loops(1)).expect("start a rig");
     let file = open(rig.disk(0).path());
     rig.saturate(0, BUSY).expect("saturate");
-    let arrived = rig.counts(0).expect("counts").reads;
+    // A read arrives only after another has completed, but for the tags that happen to be free at the beginning.
     let completed = reads_completed(rig.disk(0).major_minor());
-    rig.wait_arrived(0, arrived + 50, PATIENCE)
+    let arrived = rig.counts(0).expect("counts").reads;
+    rig.wait_arrived(0, arrived + 128 + 20, PATIENCE)
         .expect("the load goes on reading");
-    assert!(reads_completed(rig.disk(0).major_minor()) >= completed + 50);
+    assert!(reads_completed(rig.disk(0).major_minor()) >= completed + 20);
 
     let refused = (0..40)
         .filter(|&block| {
@@ -73,7 +74,7 @@ fn a_busy_disk_can_die_and_come_back_but_not_be_set() {
     let before = rig.counts(0).expect("counts").answered;
     rig.saturate(0, BUSY).expect("come back");
     let arrived = rig.counts(0).expect("counts").reads;
-    rig.wait_arrived(0, arrived + 5, PATIENCE)
+    rig.wait_arrived(0, arrived + 128 + 5, PATIENCE)
         .expect("progress");
     assert!(rig.counts(0).expect("counts").answered >= before + 5);
     rig.recover(0).expect("recover ends the load too");

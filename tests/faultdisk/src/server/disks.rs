@@ -126,8 +126,9 @@ impl Disks {
     }
 
     pub(super) fn set(&self, changes: Vec<(usize, Behaviour)>) -> io::Result<()> {
-        for (disk, _) in &changes {
+        for (disk, behaviour) in &changes {
             self.slot(*disk)?;
+            behaviour.check()?;
         }
         for (disk, behaviour) in changes {
             self.change(disk, behaviour)?;
@@ -155,6 +156,7 @@ impl Disks {
 
     /// Ends all requests that are held now; returns how many.
     pub(super) fn release(&self, disk: usize, how: Release) -> io::Result<u64> {
+        how.check()?;
         let end = match how {
             Release::Data => End::Whole,
             Release::Error(errno) => End::Error(errno),
