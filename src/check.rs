@@ -83,11 +83,11 @@ pub enum Why {
 
 /// Completed I/O of a device as its statistics in sysfs have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Reads, writes, discards and flushes completed since boot.
-    pub completed: u64,
+    pub(crate) completed: u64,
     /// Requests that the device holds now.
-    pub in_flight: u64,
+    pub(crate) in_flight: u64,
 }
 
 /// What the worker has to do for a check next.
@@ -248,18 +248,18 @@ fn judge(first: Option<Counters>, last: Option<Counters>) -> Verdict {
 }
 
 impl Verdict {
-    /// The name in the tables and in JSON.
-    pub fn name(&self) -> &'static str {
+    /// Which one it is, without its particulars.
+    pub fn kind(&self) -> VerdictKind {
         match self {
-            Verdict::Good { .. } => "good",
-            Verdict::Busy => "busy",
-            Verdict::Failed { .. } => "failed",
-            Verdict::ShortRead { .. } => "short_read",
-            Verdict::TimedOut { .. } => "timed_out",
-            Verdict::Saturated => "saturated",
-            Verdict::Offline => "offline",
-            Verdict::Standby => "standby",
-            Verdict::Unknown { .. } => "unknown",
+            Verdict::Good { .. } => VerdictKind::Good,
+            Verdict::Busy => VerdictKind::Busy,
+            Verdict::Failed { .. } => VerdictKind::Failed,
+            Verdict::ShortRead { .. } => VerdictKind::ShortRead,
+            Verdict::TimedOut { .. } => VerdictKind::TimedOut,
+            Verdict::Saturated => VerdictKind::Saturated,
+            Verdict::Offline => VerdictKind::Offline,
+            Verdict::Standby => VerdictKind::Standby,
+            Verdict::Unknown { .. } => VerdictKind::Unknown,
         }
     }
 
@@ -271,6 +271,51 @@ impl Verdict {
                 why: Why::Refused(errno),
             } => Some(*errno),
             _ => None,
+        }
+    }
+}
+
+/// A [`Verdict`] without its particulars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // each is the variant of `Verdict` of the same name
+pub enum VerdictKind {
+    Good,
+    Busy,
+    Failed,
+    ShortRead,
+    TimedOut,
+    Saturated,
+    Offline,
+    Standby,
+    Unknown,
+}
+
+impl VerdictKind {
+    /// All kinds; each one's place is its number.
+    pub const ALL: [VerdictKind; 9] = [
+        VerdictKind::Good,
+        VerdictKind::Busy,
+        VerdictKind::Failed,
+        VerdictKind::ShortRead,
+        VerdictKind::TimedOut,
+        VerdictKind::Saturated,
+        VerdictKind::Offline,
+        VerdictKind::Standby,
+        VerdictKind::Unknown,
+    ];
+
+    /// The name in the tables and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            VerdictKind::Good => "good",
+            VerdictKind::Busy => "busy",
+            VerdictKind::Failed => "failed",
+            VerdictKind::ShortRead => "short_read",
+            VerdictKind::TimedOut => "timed_out",
+            VerdictKind::Saturated => "saturated",
+            VerdictKind::Offline => "offline",
+            VerdictKind::Standby => "standby",
+            VerdictKind::Unknown => "unknown",
         }
     }
 }
@@ -305,7 +350,11 @@ impl std::fmt::Display for Why {
             Why::WouldBlock => f.write_str("the read would wait although the device is idle"),
             Why::Cancelled => f.write_str("given up"),
             Why::Refused(errno) => {
-                write!(f, "the kernel refused the read: {errno}: {}", errno.meaning())
+                write!(
+                    f,
+                    "the kernel refused the read: {errno}: {}",
+                    errno.meaning()
+                )
             }
             Why::Broken => f.write_str("the way to the kernel is broken"),
         }
@@ -379,8 +428,14 @@ mod tests {
 
     #[test]
     fn counters_tell_busy_from_saturated_and_from_idle() {
-        assert_eq!(never_in(counters(5, 128), counters(6, 128)).0, Verdict::Busy);
-        assert_eq!(never_in(counters(5, 128), counters(5, 128)).0, Verdict::Saturated);
+        assert_eq!(
+            never_in(counters(5, 128), counters(6, 128)).0,
+            Verdict::Busy
+        );
+        assert_eq!(
+            never_in(counters(5, 128), counters(5, 128)).0,
+            Verdict::Saturated
+        );
         assert_eq!(never_in(None, None).0, Verdict::Saturated);
         let why = Why::WouldBlock;
         let (verdict, tries) = never_in(counters(5, 0), counters(5, 0));

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use pathpulse_kernel_compat::{Errno, Mono};
 
-use crate::check::Verdict;
+use crate::check::{Verdict, VerdictKind};
 
 /// Falls that are remembered: the upper limit of [`Rules::flaps`].
 const FALLS: usize = 8;
@@ -85,32 +85,35 @@ pub enum Cause {
     /// No verdict yet.
     #[default]
     NotChecked,
-    /// The verdict of this name, with its errno.
-    Verdict(&'static str, Option<Errno>),
+    /// A verdict of this kind, with its errno.
+    Verdict(VerdictKind, Option<Errno>),
     /// Too many bad verdicts among the last ones.
     ErrorRate,
     /// Went down too often lately.
     Flapping,
     /// A person said so.
     Command,
+    /// A read that was stuck ended after all. Causes an event, never a state.
+    LateAnswer,
 }
 
 impl Cause {
     /// The name in the tables and in JSON.
-    pub fn name(&self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Cause::NotChecked => "not_checked",
-            Cause::Verdict(name, _) => name,
+            Cause::Verdict(kind, _) => kind.name(),
             Cause::ErrorRate => "error_rate",
             Cause::Flapping => "flapping",
             Cause::Command => "command",
+            Cause::LateAnswer => "late_answer",
         }
     }
 
     /// The errno behind it.
-    pub fn errno(&self) -> Option<Errno> {
+    pub fn errno(self) -> Option<Errno> {
         match self {
-            Cause::Verdict(_, errno) => *errno,
+            Cause::Verdict(_, errno) => errno,
             _ => None,
         }
     }
@@ -118,7 +121,7 @@ impl Cause {
 
 impl From<&Verdict> for Cause {
     fn from(verdict: &Verdict) -> Cause {
-        Cause::Verdict(verdict.name(), verdict.errno())
+        Cause::Verdict(verdict.kind(), verdict.errno())
     }
 }
 
@@ -156,13 +159,13 @@ impl Default for Rules {
 
 /// A change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transition {
+pub(crate) struct Transition {
     /// The state before.
-    pub from: State,
+    pub(crate) from: State,
     /// The state now.
-    pub to: State,
+    pub(crate) to: State,
     /// Why.
-    pub cause: Cause,
+    pub(crate) cause: Cause,
 }
 
 /// How a verdict counts.
@@ -189,7 +192,7 @@ fn weigh(verdict: &Verdict) -> Weight {
 
 /// The health of one path.
 #[derive(Clone, Debug, Default)]
-pub struct Health {
+pub(crate) struct Health {
     state: State,
     cause: Cause,
     good_in_a_row: u32,
@@ -204,17 +207,17 @@ pub struct Health {
 
 impl Health {
     /// The state now.
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.state
     }
 
     /// Why it is in that state.
-    pub fn cause(&self) -> Cause {
+    pub(crate) fn cause(&self) -> Cause {
         self.cause
     }
 
     /// Whether the state is about to change: the next verdict matters soon.
-    pub fn is_undecided(&self) -> bool {
+    pub(crate) fn is_undecided(&self) -> bool {
         match self.state {
             State::Down => self.good_in_a_row > 0,
             State::Paused => false,
@@ -223,7 +226,12 @@ impl Health {
     }
 
     /// Takes a verdict in; `None` if the state stays.
-    pub fn apply(&mut self, verdict: &Verdict, now: Mono, rules: &Rules) -> Option<Transition> {
+    pub(crate) fn apply(
+        &mut self,
+        verdict: &Verdict,
+        now: Mono,
+        rules: &Rules,
+    ) -> Option<Transition> {
         if self.state == State::Paused {
             return None;
         }
@@ -240,7 +248,7 @@ impl Health {
     }
 
     /// Stops or resumes the judgement of the path. A resumed path begins anew.
-    pub fn pause(&mut self, paused: bool) -> Option<Transition> {
+    pub(crate) fn pause(&mut self, paused: bool) -> Option<Transition> {
         match (paused, self.state) {
             (true, State::Paused) => None,
             (true, _) => self.enter(State::Paused, Cause::Command),
@@ -401,8 +409,9 @@ mod tests {
                 ..quiet
             };
             for row in 0..9usize.pow(5) {
-                let verdicts: Vec<Verdict> =
-                    (0..5).map(|place| ALL[row / 9usize.pow(place) % 9]).collect();
+                let verdicts: Vec<Verdict> = (0..5)
+                    .map(|place| ALL[row / 9usize.pow(place) % 9])
+                    .collect();
                 let mut health = Health::default();
                 for (index, verdict) in verdicts.iter().enumerate() {
                     let before = health.state();
@@ -412,7 +421,7 @@ mod tests {
                     assert_eq!(change.is_some(), before != after);
                     if let Some(change) = change {
                         assert_eq!((change.from, change.to), (before, after));
-                        assert_eq!(change.cause.name(), verdict.name(), "{verdicts:?}");
+                        assert_eq!(change.cause, Cause::from(verdict), "{verdicts:?}");
                     }
                 }
             }
@@ -452,7 +461,10 @@ mod tests {
         next(&mut health, &GOOD);
         next(&mut health, &FAILED);
         let change = next(&mut health, &GOOD).expect("a change");
-        assert_eq!((change.to, change.cause), (State::Marginal, Cause::ErrorRate));
+        assert_eq!(
+            (change.to, change.cause),
+            (State::Marginal, Cause::ErrorRate)
+        );
         for _ in 0..28 {
             assert_eq!(next(&mut health, &GOOD), None);
         }
@@ -477,9 +489,15 @@ mod tests {
         }
         health.apply(&FAILED, at(40), &rules);
         let change = health.apply(&GOOD, at(41), &rules).expect("back");
-        assert_eq!((change.to, change.cause), (State::Marginal, Cause::Flapping));
+        assert_eq!(
+            (change.to, change.cause),
+            (State::Marginal, Cause::Flapping)
+        );
         assert_eq!(health.apply(&GOOD, at(99), &rules), None);
-        assert_eq!(health.apply(&GOOD, at(100), &rules).expect("clean").to, State::Up);
+        assert_eq!(
+            health.apply(&GOOD, at(100), &rules).expect("clean").to,
+            State::Up
+        );
     }
 
     #[test]
@@ -491,6 +509,9 @@ mod tests {
         assert_eq!(health.pause(true), None);
         assert_eq!(health.apply(&GOOD, at(2), &rules), None);
         assert_eq!(health.pause(false).expect("resumed").to, State::Pending);
-        assert_eq!(health.apply(&GOOD, at(3), &rules).expect("up").to, State::Up);
+        assert_eq!(
+            health.apply(&GOOD, at(3), &rules).expect("up").to,
+            State::Up
+        );
     }
 }

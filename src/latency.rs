@@ -49,7 +49,8 @@ impl Histogram {
     pub(crate) fn quantiles<const N: usize>(&self, per_mille: [u64; N]) -> Option<[u64; N]> {
         let counts: [u64; BUCKETS] = std::array::from_fn(|i| u64::from(self.0[i].load(Relaxed)));
         let total: u64 = counts.iter().sum();
-        (total > 0).then(|| per_mille.map(|share| quantile(&counts, (total * share).div_ceil(1000))))
+        (total > 0)
+            .then(|| per_mille.map(|share| quantile(&counts, (total * share).div_ceil(1000))))
     }
 }
 

@@ -1,6 +1,75 @@
-//! x
+//! Tells which storage paths of a Linux host answer, how fast, and since when.
+//!
+//! A path is a block device (any file that takes `O_DIRECT` works). Each is checked again and again
+//! by reading one block, with a deadline; what the checks show adds up to a state. Nothing that a
+//! device does, or fails to do, stops the word about the other devices, or stops a shutdown.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use pathpulse::{Config, Monitor, State};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let monitor = Monitor::start(Config::default())?;
+//! let events = monitor.events(1024);
+//! let disk = monitor.add("/dev/sda")?;
+//!
+//! // Wait for what happens...
+//! if let Some(event) = events.next_within(Duration::from_secs(5)) {
+//!     println!("{}: {} -> {}", event.path.name().display(), event.from, event.to);
+//! }
+//! // ...or look at any time; this takes no lock that a worker could hold.
+//! let status = monitor.path(disk).expect("it is watched");
+//! if status.state == State::Up {
+//!     println!("answers in {:?}", status.latency_us);
+//! }
+//!
+//! let left = monitor.shutdown(Duration::from_secs(1));
+//! assert_eq!(left.held_reads, 0, "reads that a silent device still holds");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! To check once and be done there is [`check_once`]:
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let paths = ["/dev/sda".into(), "/dev/sdb".into()];
+//! let checked = pathpulse::check_once(&paths, std::time::Duration::from_secs(2))?;
+//! for report in checked.reports {
+//!     println!("{}: {:?}", report.path.display(), report.verdict);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nothing here is global: monitors don't know of each other. Log lines are emitted through
+//! `tracing`, once per change of the engine itself (a backend that breaks), never per check; what
+//! happens to paths is told by [`EventStream`]s.
+//!
+//! The command-line tool and the daemon are behind the feature `daemon`, which is on by default;
+//! without default features this is the library alone.
+
 #![forbid(unsafe_code)]
-pub mod check;
-pub mod health;
+
+mod check;
+mod device;
+mod event;
+mod health;
 mod latency;
+mod monitor;
+mod once;
+mod opener;
 mod schedule;
+mod status;
+mod sysfs;
+mod watched;
+mod worker;
+
+pub use check::{Verdict, VerdictKind, Why};
+pub use device::{DeviceId, OpenError, OpenProblem};
+pub use event::{Event, EventStream};
+pub use health::{Cause, Rules, State};
+pub use monitor::{BackendInfo, Config, Monitor, PathId, ShutdownReport};
+pub use once::{CheckReport, Checked, check_once};
+pub use pathpulse_kernel_compat::{BackendKind, Errno, KernelError, RingFeatures, Stage};
+pub use status::{Counts, Latency, PathInfo, PathStatus};

@@ -107,10 +107,12 @@ impl<K: Copy> Schedule<K> {
         if self.len == 0 {
             return None;
         }
-        let in_order = (self.cursor..self.cursor + SLOTS)
-            .find(|slot| self.wheel[(slot % SLOTS) as usize].iter().any(|e| e.0 == *slot));
-        let slot = in_order
-            .or_else(|| self.wheel.iter().flatten().map(|entry| entry.0).min())?;
+        let in_order = (self.cursor..self.cursor + SLOTS).find(|slot| {
+            self.wheel[(slot % SLOTS) as usize]
+                .iter()
+                .any(|e| e.0 == *slot)
+        });
+        let slot = in_order.or_else(|| self.wheel.iter().flatten().map(|entry| entry.0).min())?;
         Some(Mono::from_nanos(slot.saturating_mul(self.slot_ns)))
     }
 }

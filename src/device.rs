@@ -1,0 +1,313 @@
+//! Opening what a path names, and learning how to read it.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use pathpulse_kernel_compat::Errno;
+use rustix::fs::{AtFlags, OFlags, StatxFlags, ioctl_blksszget, major, minor, statx};
+
+use crate::sysfs::{Evidence, NoEvidence, Sysfs};
+
+/// What makes two names the same path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DeviceId {
+    /// A block device.
+    Block {
+        /// Its major number.
+        major: u32,
+        /// Its minor number.
+        minor: u32,
+    },
+    /// A file within a file system.
+    File {
+        /// The file system's device number.
+        filesystem: u64,
+        /// The file's inode number.
+        inode: u64,
+    },
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeviceId::Block { major, minor } => write!(f, "{major}:{minor}"),
+            DeviceId::File { filesystem, inode } => write!(f, "file {filesystem:x}:{inode}"),
+        }
+    }
+}
+
+/// Why a path can't be watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenError {
+    /// As it was named.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub problem: OpenProblem,
+}
+
+/// What is wrong with a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpenProblem {
+    /// open(2) said so.
+    Open(Errno),
+    /// A folder, a terminal, a pipe: nothing that has blocks.
+    NotStorage,
+    /// The file or its file system does not take `O_DIRECT`.
+    NoDirectIo,
+    /// Not even one block long.
+    Empty {
+        /// Its size in bytes.
+        size: u64,
+        /// Its logical block size in bytes.
+        block: u32,
+    },
+    /// Its logical block size is none that a check can read.
+    BlockSize(u32),
+    /// The same device was named before, perhaps by another name.
+    Twice {
+        /// Its other name.
+        first: PathBuf,
+    },
+    /// open(2) did not return in time.
+    Blocked,
+    /// The monitor was shut down.
+    Closed,
+}
+
+impl OpenProblem {
+    /// The errno that it came from.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            OpenProblem::Open(errno) => Some(*errno),
+            OpenProblem::NoDirectIo => Some(Errno::EINVAL),
+            _ => None,
+        }
+    }
+
+    /// Whether the device itself is why, not its name, our rights or our limits.
+    pub fn blames_device(&self) -> bool {
+        match self {
+            OpenProblem::Open(errno) => !matches!(
+                *errno,
+                Errno::ENOENT
+                    | Errno::ENOTDIR
+                    | Errno::EACCES
+                    | Errno::EPERM
+                    | Errno::ELOOP
+                    | Errno::ENAMETOOLONG
+                    | Errno::EMFILE
+                    | Errno::ENFILE
+                    | Errno::ENOMEM
+            ),
+            OpenProblem::Blocked => true,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for OpenProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenProblem::Open(errno) => {
+                write!(f, "open: {errno}: ")?;
+                f.write_str(match *errno {
+                    Errno::ENOENT => "no such file or device; see lsblk for those there are",
+                    Errno::EACCES | Errno::EPERM => {
+                        "not readable for this user; run as root or join the device's group (disk)"
+                    }
+                    Errno::EMFILE => {
+                        "the process has no file descriptors left; raise RLIMIT_NOFILE (ulimit -n)"
+                    }
+                    Errno::ENXIO | Errno::ENODEV => "the device is gone or offline",
+                    other => other.meaning(),
+                })
+            }
+            OpenProblem::NotStorage => f.write_str("neither a block device nor a regular file"),
+            OpenProblem::NoDirectIo => f.write_str(
+                "open: EINVAL: does not take O_DIRECT; name the block device, or a file on a disk file system",
+            ),
+            OpenProblem::Empty { size: 0, .. } => {
+                f.write_str("is empty: a device of size 0 has no block to read")
+            }
+            OpenProblem::Empty { size, block } => {
+                write!(f, "has {size} bytes, less than its logical block of {block}")
+            }
+            OpenProblem::BlockSize(block) => write!(
+                f,
+                "has a logical block of {block} bytes; 512 to 131072 can be read"
+            ),
+            OpenProblem::Twice { first } => write!(
+                f,
+                "named twice: it is the same device as {}",
+                first.display()
+            ),
+            OpenProblem::Blocked => f.write_str("open did not return in time"),
+            OpenProblem::Closed => f.write_str("the monitor was shut down"),
+        }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.problem)
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// An open path: how to read it, and what the kernel says about it.
+pub(crate) struct Device {
+    pub(crate) id: DeviceId,
+    pub(crate) file: OwnedFd,
+    pub(crate) geometry: Geometry,
+    pub(crate) evidence: Box<dyn Evidence + Send>,
+}
+
+/// Size and block size of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    /// Bytes of one logical block: the unit of O_DIRECT, a power of two.
+    pub(crate) block: u32,
+    /// Whole blocks on the device, at least 1.
+    pub(crate) blocks: u64,
+}
+
+impl Geometry {
+    /// The offset of a place: 0 is the first block, other numbers lie anywhere.
+    pub(crate) fn offset(&self, place: u32) -> u64 {
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        let turn = u128::from(u64::from(place).wrapping_mul(GOLDEN));
+        let block = (turn * u128::from(self.blocks)) >> 64;
+        block as u64 * u64::from(self.block)
+    }
+}
+
+impl Device {
+    /// Opens a path. May take as long as the driver's open does; see `opener.rs`.
+    pub(crate) fn open(path: &Path) -> Result<Device, OpenProblem> {
+        let problem = |error: io::Error| OpenProblem::Open(Errno::of(&error));
+        // What is no storage must not even be opened: a pipe would wait for its other end.
+        let kind = std::fs::metadata(path).map_err(problem)?.file_type();
+        if !kind.is_block_device() && !kind.is_file() {
+            return Err(OpenProblem::NotStorage);
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::DIRECT.bits().cast_signed())
+            .open(path)
+            .map_err(|error| match problem(error) {
+                OpenProblem::Open(Errno::EINVAL) => OpenProblem::NoDirectIo,
+                other => other,
+            })?;
+        let meta = file.metadata().map_err(problem)?;
+        let is_block = meta.file_type().is_block_device();
+        let geometry = geometry(&file, is_block)?;
+        let (id, evidence): (DeviceId, Box<dyn Evidence + Send>) = if is_block {
+            let (major, minor) = (major(meta.rdev()), minor(meta.rdev()));
+            let id = DeviceId::Block { major, minor };
+            match Sysfs::find(Path::new("/sys"), major, minor) {
+                Some(sysfs) => (id, Box::new(sysfs)),
+                None => (id, Box::new(NoEvidence)),
+            }
+        } else {
+            let id = DeviceId::File {
+                filesystem: meta.dev(),
+                inode: meta.ino(),
+            };
+            (id, Box::new(NoEvidence))
+        };
+        Ok(Device {
+            id,
+            file: file.into(),
+            geometry,
+            evidence,
+        })
+    }
+}
+
+fn geometry(file: &File, is_block: bool) -> Result<Geometry, OpenProblem> {
+    let block = if is_block {
+        ioctl_blksszget(file).map_err(|errno| OpenProblem::Open(errno.into()))?
+    } else {
+        file_alignment(file)
+    };
+    if !block.is_power_of_two() || !(512..=pathpulse_kernel_compat::MAX_READ_LEN).contains(&block) {
+        return Err(OpenProblem::BlockSize(block));
+    }
+    // The size of a block device is where its end is; its metadata says 0.
+    let size = { file }
+        .seek(SeekFrom::End(0))
+        .map_err(|error| OpenProblem::Open(Errno::of(&error)))?;
+    match size / u64::from(block) {
+        0 => Err(OpenProblem::Empty { size, block }),
+        blocks => Ok(Geometry { block, blocks }),
+    }
+}
+
+/// What O_DIRECT wants of a regular file (statx(2), STATX_DIOALIGN, Linux 6.1); a page where the
+/// file system does not say, which suits all that have smaller blocks.
+fn file_alignment(file: &File) -> u32 {
+    match statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) {
+        Ok(stat) if stat.stx_dio_offset_align > 0 => stat.stx_dio_offset_align.max(512),
+        _ => 4096,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn problem(path: &Path) -> OpenProblem {
+        Device::open(path).err().expect("should not open")
+    }
+
+    #[test]
+    fn what_is_no_storage_is_refused_with_the_reason() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert_eq!(problem(folder.path()), OpenProblem::NotStorage);
+        assert_eq!(problem(Path::new("/dev/null")), OpenProblem::NotStorage);
+        let missing = folder.path().join("missing");
+        assert_eq!(problem(&missing), OpenProblem::Open(Errno::ENOENT));
+        let turning = folder.path().join("loop");
+        symlink(&turning, &turning).expect("a link");
+        assert_eq!(problem(&turning), OpenProblem::Open(Errno::ELOOP));
+        assert_eq!(problem(Path::new("/proc/version")), OpenProblem::NoDirectIo);
+    }
+
+    #[test]
+    fn a_file_has_an_identity_a_size_and_a_block() {
+        let folder = tempfile::tempdir_in(".").expect("a folder");
+        let (one, link) = (folder.path().join("one"), folder.path().join("link"));
+        std::fs::write(&one, vec![0u8; 16_384]).expect("a file");
+        symlink("one", &link).expect("a link");
+        let device = Device::open(&one).expect("opens");
+        assert_eq!(
+            device.geometry.blocks * u64::from(device.geometry.block),
+            16_384
+        );
+        assert_eq!(device.id, Device::open(&link).expect("opens").id);
+        std::fs::write(&one, b"short").expect("a file");
+        let problem = problem(&one);
+        assert!(
+            matches!(problem, OpenProblem::Empty { size: 5, .. }),
+            "{problem:?}"
+        );
+    }
+
+    #[test]
+    fn places_lie_on_the_device_and_the_first_is_its_beginning() {
+        for blocks in [1, 2, 1000, 1 << 40] {
+            let geometry = Geometry { block: 512, blocks };
+            assert_eq!(geometry.offset(0), 0);
+            for place in 1..100 {
+                let offset = geometry.offset(place);
+                assert!(offset.is_multiple_of(512) && offset / 512 < blocks);
+            }
+        }
+    }
+}

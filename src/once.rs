@@ -1,0 +1,123 @@
+//! Checking paths once: [`check_once`].
+
+use std::path::PathBuf;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use pathpulse_kernel_compat::{KernelError, Mono};
+
+use crate::check::{Verdict, Why};
+use crate::device::{DeviceId, OpenError, OpenProblem};
+use crate::health::State;
+use crate::monitor::{BackendInfo, Config, Monitor, PathId};
+use crate::watched::Once;
+
+/// Beyond the deadline of the checks: for their verdicts to come here.
+const DELIVERY: Duration = Duration::from_millis(50);
+
+/// What one check of one path showed.
+#[derive(Clone, Debug)]
+pub struct CheckReport {
+    /// As it was named.
+    pub path: PathBuf,
+    /// What it leads to; `None` if it could not be opened.
+    pub device: Option<DeviceId>,
+    /// The verdict, or why there could be none.
+    pub verdict: Result<Verdict, OpenError>,
+    /// What this one verdict makes of it.
+    pub state: State,
+}
+
+/// The reports of [`check_once`], in the order of the paths.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// What carried the checks to the kernel.
+    pub backend: BackendInfo,
+    /// One for each path.
+    pub reports: Vec<CheckReport>,
+}
+
+/// Checks each path once. Returns within `timeout` and a little for its own work, whatever the
+/// devices do.
+///
+/// # Errors
+/// When the kernel offers no way to check. A path that can't be checked is no error of the whole:
+/// its report says why.
+pub fn check_once(paths: &[PathBuf], timeout: Duration) -> Result<Checked, KernelError> {
+    let end = Instant::now() + timeout;
+    let deadline = Mono::now() + timeout;
+    let monitor = Monitor::start(Config {
+        timeout,
+        ..Config::default()
+    })?;
+    let (sender, verdicts) = channel();
+    let once = || Once {
+        deadline,
+        report: sender.clone(),
+    };
+    let mut answers: Vec<Option<Result<PathId, OpenError>>> = vec![None; paths.len()];
+    monitor.open_and_watch(paths, end, Some(&once), |index, answer| {
+        answers[index] = Some(answer);
+    });
+    drop(sender);
+    let mut missing = answers
+        .iter()
+        .flatten()
+        .filter(|answer| answer.is_ok())
+        .count();
+    let mut shown = std::collections::HashMap::new();
+    while missing > 0 {
+        let left = end.saturating_duration_since(Instant::now()) + DELIVERY;
+        let Ok((id, verdict, state)) = verdicts.recv_timeout(left) else {
+            break;
+        };
+        shown.insert(id, (verdict, state));
+        missing -= 1;
+    }
+    let reports = paths.iter().zip(answers).map(|(path, answer)| {
+        let answer = answer.unwrap_or_else(|| {
+            Err(OpenError {
+                path: path.clone(),
+                problem: OpenProblem::Blocked,
+            })
+        });
+        report(&monitor, path.clone(), answer, &shown)
+    });
+    Ok(Checked {
+        backend: monitor.backend(),
+        reports: reports.collect(),
+    })
+}
+
+fn report(
+    monitor: &Monitor,
+    path: PathBuf,
+    answer: Result<PathId, OpenError>,
+    shown: &std::collections::HashMap<PathId, (Verdict, State)>,
+) -> CheckReport {
+    match answer {
+        Ok(id) => {
+            // A worker that gave no verdict in time says nothing about the device.
+            let why = Why::NotStarted;
+            let nothing = (Verdict::Unknown { why }, State::Pending);
+            let (verdict, state) = shown.get(&id).copied().unwrap_or(nothing);
+            let device = monitor.path(id).map(|status| status.path.device());
+            CheckReport {
+                path,
+                device,
+                verdict: Ok(verdict),
+                state,
+            }
+        }
+        Err(error) => CheckReport {
+            path,
+            device: None,
+            state: if error.problem.blames_device() {
+                State::Down
+            } else {
+                State::Pending
+            },
+            verdict: Err(error),
+        },
+    }
+}

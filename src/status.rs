@@ -1,0 +1,333 @@
+//! The status of a path: written by its worker, read by anyone, without a lock.
+//!
+//! One worker writes a cell, with plain stores. State, cause and since belong together, so they are
+//! guarded by a sequence number: odd while they are written, and a reader that sees it change
+//! reads again. Counters and latencies stand for themselves.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
+use std::time::{Duration, SystemTime};
+
+use pathpulse_kernel_compat::{Errno, Mono};
+
+use crate::check::{Verdict, VerdictKind};
+use crate::device::DeviceId;
+use crate::health::{Cause, State};
+use crate::latency::Histogram;
+
+/// What a path is, apart from how it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathInfo {
+    name: PathBuf,
+    device: DeviceId,
+}
+
+impl PathInfo {
+    pub(crate) fn new(name: PathBuf, device: DeviceId) -> PathInfo {
+        PathInfo { name, device }
+    }
+
+    /// As it was named when it was added.
+    pub fn name(&self) -> &Path {
+        &self.name
+    }
+
+    /// What it leads to.
+    pub fn device(&self) -> DeviceId {
+        self.device
+    }
+}
+
+/// How a path is, at one moment.
+#[derive(Clone, Debug)]
+pub struct PathStatus {
+    /// What it is.
+    pub path: Arc<PathInfo>,
+    /// What its verdicts add up to.
+    pub state: State,
+    /// Why.
+    pub cause: Cause,
+    /// Since when it is in that state, by the wall clock.
+    pub since: SystemTime,
+    /// How fast it answers; `None` if it never did.
+    pub latency_us: Option<Latency>,
+    /// Whether it is read with `RWF_NOWAIT`; `None` if no read has shown yet.
+    pub nowait: Option<bool>,
+    /// How long a read has been stuck in the kernel, beyond its deadline.
+    pub stuck: Option<Duration>,
+    /// Verdicts so far, by kind.
+    pub checks: Counts,
+}
+
+/// Latencies of good checks, in microseconds, from submission to completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latency {
+    /// Of the last good check.
+    pub last: u64,
+    /// Half of the checks were as fast, within an eighth.
+    pub p50: u64,
+    /// 99 of 100 checks were as fast, within an eighth.
+    pub p99: u64,
+    /// The slowest.
+    pub max: u64,
+}
+
+/// How many verdicts of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts([u64; VerdictKind::ALL.len()]);
+
+impl Counts {
+    /// How many of one kind.
+    pub fn of(&self, kind: VerdictKind) -> u64 {
+        self.0[kind as usize]
+    }
+
+    /// How many of all.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+/// The shared memory of one path's status.
+pub(crate) struct StatusCell {
+    info: Arc<PathInfo>,
+    sequence: AtomicU32,
+    word: AtomicU64,
+    since_ns: AtomicU64,
+    nowait: AtomicU8,
+    /// On the monotonic clock; 0: no read is stuck.
+    stuck_since_ns: AtomicU64,
+    last_us: AtomicU64,
+    max_us: AtomicU64,
+    counts: [AtomicU64; VerdictKind::ALL.len()],
+    latencies: Histogram,
+}
+
+impl StatusCell {
+    pub(crate) fn new(info: Arc<PathInfo>) -> StatusCell {
+        StatusCell {
+            info,
+            sequence: AtomicU32::new(0),
+            word: AtomicU64::new(pack(State::Pending, Cause::NotChecked)),
+            since_ns: AtomicU64::new(unix_ns(SystemTime::now())),
+            nowait: AtomicU8::new(u8::MAX),
+            stuck_since_ns: AtomicU64::new(0),
+            last_us: AtomicU64::new(0),
+            max_us: AtomicU64::new(0),
+            counts: Default::default(),
+            latencies: Histogram::default(),
+        }
+    }
+
+    pub(crate) fn info(&self) -> &Arc<PathInfo> {
+        &self.info
+    }
+
+    /// Counts a verdict. For the worker only, as all that writes.
+    pub(crate) fn count(&self, verdict: &Verdict) {
+        bump(&self.counts[verdict.kind() as usize]);
+        if let Verdict::Good { latency } = verdict {
+            let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+            self.latencies.count(us);
+            self.last_us.store(us, Relaxed);
+            if us > self.max_us.load(Relaxed) {
+                self.max_us.store(us, Relaxed);
+            }
+        }
+    }
+
+    pub(crate) fn set_state(&self, state: State, cause: Cause, since: SystemTime) {
+        let sequence = self.sequence.load(Relaxed);
+        self.sequence.store(sequence.wrapping_add(1), Relaxed);
+        fence(Release);
+        self.word.store(pack(state, cause), Relaxed);
+        self.since_ns.store(unix_ns(since), Relaxed);
+        self.sequence.store(sequence.wrapping_add(2), Release);
+    }
+
+    /// The cause has changed and the state has not.
+    pub(crate) fn set_cause(&self, state: State, cause: Cause) {
+        let word = pack(state, cause);
+        if self.word.load(Relaxed) != word {
+            self.word.store(word, Relaxed);
+        }
+    }
+
+    pub(crate) fn set_nowait(&self, nowait: bool) {
+        self.nowait.store(u8::from(nowait), Relaxed);
+    }
+
+    pub(crate) fn set_stuck(&self, since: Option<Mono>) {
+        let ns = since.map_or(0, Mono::as_nanos);
+        self.stuck_since_ns.store(ns, Relaxed);
+    }
+
+    /// How the path is now.
+    pub(crate) fn snapshot(&self) -> PathStatus {
+        let (word, since_ns) = self.state_word();
+        let (state, cause) = unpack(word);
+        let stuck_since = self.stuck_since_ns.load(Relaxed);
+        PathStatus {
+            path: Arc::clone(&self.info),
+            state,
+            cause,
+            since: SystemTime::UNIX_EPOCH + Duration::from_nanos(since_ns),
+            latency_us: self.latency(),
+            nowait: match self.nowait.load(Relaxed) {
+                0 => Some(false),
+                1 => Some(true),
+                _ => None,
+            },
+            stuck: (stuck_since > 0).then(|| Mono::now().since(Mono::from_nanos(stuck_since))),
+            checks: Counts(std::array::from_fn(|i| self.counts[i].load(Relaxed))),
+        }
+    }
+
+    fn state_word(&self) -> (u64, u64) {
+        loop {
+            let before = self.sequence.load(Acquire);
+            let read = (self.word.load(Relaxed), self.since_ns.load(Relaxed));
+            fence(Acquire);
+            if before.is_multiple_of(2) && self.sequence.load(Relaxed) == before {
+                return read;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn latency(&self) -> Option<Latency> {
+        let [p50, p99] = self.latencies.quantiles([500, 990])?;
+        let max = self.max_us.load(Relaxed);
+        Some(Latency {
+            last: self.last_us.load(Relaxed),
+            p50: p50.min(max),
+            p99: p99.min(max),
+            max,
+        })
+    }
+}
+
+/// One writer: a load and a store cost less than an atomic addition.
+fn bump(counter: &AtomicU64) {
+    counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
+}
+
+fn unix_ns(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// State, cause and errno as one word: bits 0-7, 8-15 and 16-31.
+fn pack(state: State, cause: Cause) -> u64 {
+    const VERDICTS: u64 = VerdictKind::ALL.len() as u64;
+    let cause_bits = match cause {
+        Cause::Verdict(kind, _) => kind as u64,
+        Cause::NotChecked => VERDICTS,
+        Cause::ErrorRate => VERDICTS + 1,
+        Cause::Flapping => VERDICTS + 2,
+        Cause::Command => VERDICTS + 3,
+        Cause::LateAnswer => VERDICTS + 4,
+    };
+    let errno = cause
+        .errno()
+        .map_or(0, |errno| u64::from(errno.raw().unsigned_abs()));
+    state as u64 | cause_bits << 8 | errno << 16
+}
+
+fn unpack(word: u64) -> (State, Cause) {
+    let byte = |shift| usize::from((word >> shift) as u8);
+    let errno = match (word >> 16) as i32 {
+        0 => None,
+        raw => Some(Errno::from_raw(raw)),
+    };
+    let state = State::ALL.get(byte(0)).copied().unwrap_or_default();
+    let cause = match VerdictKind::ALL.get(byte(8)) {
+        Some(kind) => Cause::Verdict(*kind, errno),
+        None => match byte(8) - VerdictKind::ALL.len() {
+            1 => Cause::ErrorRate,
+            2 => Cause::Flapping,
+            3 => Cause::Command,
+            4 => Cause::LateAnswer,
+            _ => Cause::NotChecked,
+        },
+    };
+    (state, cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    fn cell() -> StatusCell {
+        let id = DeviceId::Block { major: 7, minor: 0 };
+        StatusCell::new(Arc::new(PathInfo::new("/dev/loop0".into(), id)))
+    }
+
+    #[test]
+    fn every_state_and_cause_survives_its_word() {
+        let verdicts = VerdictKind::ALL.map(|kind| Cause::Verdict(kind, None));
+        let others = [
+            Cause::NotChecked,
+            Cause::ErrorRate,
+            Cause::Flapping,
+            Cause::Command,
+            Cause::LateAnswer,
+            Cause::Verdict(VerdictKind::Failed, Some(Errno::EREMOTEIO)),
+        ];
+        for state in State::ALL {
+            for cause in verdicts.into_iter().chain(others) {
+                assert_eq!(unpack(pack(state, cause)), (state, cause));
+            }
+        }
+    }
+
+    #[test]
+    fn verdicts_are_counted_and_timed() {
+        let cell = cell();
+        for ms in 1..=3 {
+            let latency = Duration::from_millis(ms);
+            cell.count(&Verdict::Good { latency });
+        }
+        cell.count(&Verdict::Saturated);
+        let status = cell.snapshot();
+        assert_eq!(status.checks.of(VerdictKind::Good), 3);
+        assert_eq!(status.checks.of(VerdictKind::Saturated), 1);
+        assert_eq!(status.checks.total(), 4);
+        let latency = status.latency_us.expect("some were good");
+        assert_eq!((latency.last, latency.max), (3000, 3000));
+        assert!(latency.p50.abs_diff(2000) <= 250 && latency.p99 <= 3000);
+    }
+
+    #[test]
+    fn a_reader_never_sees_half_a_change() {
+        let cell = cell();
+        let stop = AtomicBool::new(false);
+        let good = Cause::Verdict(VerdictKind::Good, None);
+        let failed = Cause::Verdict(VerdictKind::Failed, Some(Errno::EIO));
+        let since = |up| SystemTime::UNIX_EPOCH + Duration::from_secs(if up { 1 } else { 2 });
+        cell.set_state(State::Up, good, since(true));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..200_000 {
+                    let up = round % 2 == 0;
+                    let (state, cause) = if up {
+                        (State::Up, good)
+                    } else {
+                        (State::Down, failed)
+                    };
+                    cell.set_state(state, cause, since(up));
+                }
+                stop.store(true, Relaxed);
+            });
+            while !stop.load(Relaxed) {
+                let status = cell.snapshot();
+                let up = status.state == State::Up;
+                assert_eq!(status.since, since(up));
+                assert_eq!(status.cause, if up { good } else { failed });
+            }
+        });
+    }
+}

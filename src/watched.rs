@@ -1,0 +1,83 @@
+//! What a worker knows of one path.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use pathpulse_kernel_compat::{Mono, OpId, TargetId};
+
+use crate::check::{Check, Verdict};
+use crate::device::{Device, Geometry};
+use crate::health::{Health, State};
+use crate::monitor::PathId;
+use crate::schedule::Pace;
+use crate::status::StatusCell;
+use crate::sysfs::Evidence;
+
+/// A path on its way to a worker.
+pub(crate) struct NewPath {
+    pub(crate) id: PathId,
+    pub(crate) device: Device,
+    pub(crate) cell: Arc<StatusCell>,
+    pub(crate) once: Option<Once>,
+}
+
+/// Makes a path be checked once only, and its verdict be told.
+pub(crate) struct Once {
+    /// When the verdict has to be there.
+    pub(crate) deadline: Mono,
+    /// Who waits for it.
+    pub(crate) report: Sender<(PathId, Verdict, State)>,
+}
+
+/// A path under watch.
+pub(crate) struct Watched {
+    pub(crate) id: PathId,
+    pub(crate) target: TargetId,
+    pub(crate) geometry: Geometry,
+    pub(crate) evidence: Box<dyn Evidence + Send>,
+    pub(crate) cell: Arc<StatusCell>,
+    pub(crate) health: Health,
+    pub(crate) pace: Pace,
+    /// When the schedule has it next; entries of other times are stale.
+    pub(crate) due: Mono,
+    pub(crate) check: Option<Check>,
+    /// The read of the check, while the kernel has it.
+    pub(crate) read: Option<OpId>,
+    /// The read that is stuck, and since when. At most one: while it is there, none is added.
+    pub(crate) stuck: Option<(OpId, Mono)>,
+    /// Whether reads are made with RWF_NOWAIT: yes, until the file says that it can't.
+    pub(crate) nowait: bool,
+    pub(crate) once: Option<Once>,
+}
+
+impl Watched {
+    /// Takes over what [`NewPath`] brought; its first check begins at once.
+    pub(crate) fn new(
+        id: PathId,
+        target: TargetId,
+        (geometry, evidence): (Geometry, Box<dyn Evidence + Send>),
+        cell: Arc<StatusCell>,
+        pace: Pace,
+    ) -> Watched {
+        Watched {
+            id,
+            target,
+            geometry,
+            evidence,
+            cell,
+            health: Health::default(),
+            pace,
+            due: Mono::ZERO,
+            check: None,
+            read: None,
+            stuck: None,
+            nowait: true,
+            once: None,
+        }
+    }
+
+    /// Whether a check may begin: none is going on, no read is stuck, and nobody paused it.
+    pub(crate) fn is_free(&self) -> bool {
+        self.check.is_none() && self.stuck.is_none() && self.health.state() != State::Paused
+    }
+}

@@ -1,0 +1,459 @@
+//! The only loop: wait, apply, act.
+//!
+//! A worker owns a backend and some of the paths, and does nothing but check them. It is the only
+//! writer of their status. It waits in one place only, in its backend; it reads the kernel's
+//! statistics in sysfs, which wait for nothing; it never waits for a reader of its events.
+//!
+//! Here verdicts are brought about and handed on. What they are is decided in `check.rs`, what
+//! they add up to in `health.rs`, and what is due in `schedule.rs`.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::time::{Duration, SystemTime};
+
+use pathpulse_kernel_compat::{
+    Backend, Completion, KernelError, Key, Mono, Op, Outcome, Shutdown, Table,
+};
+
+use crate::check::{Check, Step, Verdict, VerdictKind, Why};
+use crate::event::{Event, Subscriber};
+use crate::health::{Cause, Rules, State, Transition};
+use crate::monitor::PathId;
+use crate::schedule::{Pace, Schedule};
+use crate::sysfs::LinkState;
+use crate::watched::{NewPath, Watched};
+
+/// A flood of commands must not keep completions waiting.
+const COMMANDS_PER_TURN: u32 = 64;
+
+/// What a worker is told.
+pub(crate) enum Command {
+    /// Watch this path.
+    Add(Box<NewPath>),
+    /// Watch it no longer.
+    Remove(PathId),
+    /// Check it no longer, or again.
+    Pause(PathId, bool),
+    /// Check it now, if nothing speaks against it.
+    CheckNow(PathId),
+    /// Tell this one what happens.
+    Subscribe(Subscriber),
+    /// End until then, and say how many reads the kernel still has.
+    Stop(Mono, Sender<usize>),
+}
+
+/// How a worker does its work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tempo {
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) rules: Rules,
+}
+
+/// Checks its paths. See the module.
+pub(crate) struct Worker {
+    backend: Box<dyn Backend>,
+    tempo: Tempo,
+    paths: Table<Watched>,
+    keys: HashMap<PathId, Key>,
+    added: u32,
+    blocking: usize,
+    schedule: Schedule<Key>,
+    retries: BinaryHeap<Reverse<(Mono, Key)>>,
+    commands: Receiver<Command>,
+    /// Taken while waiting, to be obeyed next.
+    next_command: Option<Command>,
+    subscribers: Vec<Subscriber>,
+    /// Why the backend no longer works.
+    broken: Option<KernelError>,
+    /// Reused, so that a check allocates nothing.
+    completions: Vec<Completion>,
+    due: Vec<(Mono, Key)>,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        backend: Box<dyn Backend>,
+        tempo: Tempo,
+        commands: Receiver<Command>,
+    ) -> Worker {
+        Worker {
+            backend,
+            tempo,
+            paths: Table::default(),
+            keys: HashMap::new(),
+            added: 0,
+            blocking: 0,
+            schedule: Schedule::new(tempo.interval),
+            retries: BinaryHeap::new(),
+            commands,
+            next_command: None,
+            subscribers: Vec::new(),
+            broken: None,
+            completions: Vec::new(),
+            due: Vec::new(),
+        }
+    }
+
+    /// Works until it is told to stop, or nobody is left who could tell it anything.
+    pub(crate) fn run(mut self) {
+        let waker = self.backend.waker();
+        let mut obeyed = 0;
+        loop {
+            let next = self.next_command.take();
+            match next.map_or_else(|| self.commands.try_recv(), Ok) {
+                Ok(Command::Stop(deadline, reply)) => {
+                    let _ = reply.send(self.shut_down(deadline));
+                    return;
+                }
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) => obeyed = COMMANDS_PER_TURN,
+                Err(TryRecvError::Disconnected) => return,
+            }
+            obeyed += 1;
+            if obeyed == COMMANDS_PER_TURN {
+                // There may be more commands, and their wake-up was taken: don't wait.
+                waker.wake();
+            }
+            if obeyed >= COMMANDS_PER_TURN {
+                self.turn();
+                obeyed = 0;
+            }
+        }
+    }
+
+    /// One round: begin what is due, wait, apply what came.
+    pub(crate) fn turn(&mut self) {
+        self.begin_due();
+        self.wait();
+        let mut completions = std::mem::take(&mut self.completions);
+        for completion in completions.drain(..) {
+            self.apply(completion);
+        }
+        self.completions = completions;
+    }
+
+    pub(crate) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Add(new) => self.add(*new),
+            Command::Remove(id) => self.remove(id),
+            Command::Pause(id, paused) => self.pause(id, paused),
+            Command::CheckNow(id) => {
+                if let Some(&key) = self.keys.get(&id) {
+                    self.begin(key);
+                }
+            }
+            Command::Subscribe(subscriber) => self.subscribers.push(subscriber),
+            Command::Stop(..) => unreachable!("taken by run"),
+        }
+    }
+
+    fn add(&mut self, new: NewPath) {
+        let NewPath {
+            id,
+            device,
+            cell,
+            once,
+        } = new;
+        let target = match self.backend.attach(device.file) {
+            Ok(target) => target,
+            Err(error) => {
+                tracing::error!(path = %cell.info().name().display(), %error, "not watched");
+                if let Some(once) = once {
+                    let why = Why::Refused(error.errno);
+                    let _ = once
+                        .report
+                        .send((id, Verdict::Unknown { why }, State::Pending));
+                }
+                return;
+            }
+        };
+        let pace = Pace::new(self.tempo.interval, self.added);
+        self.added = self.added.wrapping_add(1);
+        let mut path = Watched::new(id, target, (device.geometry, device.evidence), cell, pace);
+        path.once = once;
+        let key = self.paths.insert(path);
+        self.keys.insert(id, key);
+        self.begin(key);
+    }
+
+    fn remove(&mut self, id: PathId) {
+        let Some(path) = self.keys.remove(&id).and_then(|key| self.paths.remove(key)) else {
+            return;
+        };
+        // What can't be cancelled ends whenever it does: its completion finds no path.
+        if let Some(read) = path.read {
+            self.backend.cancel(read);
+        }
+        if !path.nowait {
+            self.blocking -= 1;
+        }
+        self.backend.detach(path.target);
+    }
+
+    fn pause(&mut self, id: PathId, paused: bool) {
+        let Some(&key) = self.keys.get(&id) else {
+            return;
+        };
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        if let Some(transition) = path.health.pause(paused) {
+            self.announce(key, transition, String::new());
+            self.begin(key);
+        }
+    }
+
+    /// Begins what the schedule and the pauses of checks have come to.
+    fn begin_due(&mut self) {
+        let now = self.backend.now();
+        let mut due = std::mem::take(&mut self.due);
+        self.schedule.take_due(now, &mut due);
+        for (time, key) in due.drain(..) {
+            if self.paths.get(key).is_some_and(|path| path.due == time) {
+                self.begin(key);
+            }
+        }
+        self.due = due;
+        while let Some(&Reverse((time, key))) = self.retries.peek() {
+            if time > now {
+                break;
+            }
+            self.retries.pop();
+            self.go_on(key, now, |check, path| {
+                check.again(now, || path.evidence.counters())
+            });
+        }
+    }
+
+    /// Begins a check, unless something speaks against it, and plans the next one.
+    fn begin(&mut self, key: Key) {
+        let now = self.backend.now();
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        if path.once.is_none() {
+            path.due = self.schedule.insert(path.pace.next_after(now), key);
+        }
+        if !path.is_free() {
+            return;
+        }
+        let timeout = match &path.once {
+            Some(once) => once.deadline.since(now),
+            None => self.tempo.timeout,
+        };
+        let verdict = match path.evidence.link() {
+            LinkState::Offline => Verdict::Offline,
+            LinkState::Standby => Verdict::Standby,
+            LinkState::Running => {
+                let block = path.geometry.block;
+                path.check = Some(Check::new(now, timeout, block, path.nowait));
+                return self.go_on(key, now, |check, _| check.read(now));
+            }
+        };
+        self.conclude(key, verdict, now);
+    }
+
+    /// Waits for completions, a command, or what is due next.
+    fn wait(&mut self) {
+        let retry = self.retries.peek().map(|entry| entry.0.0);
+        let until = match (self.schedule.next(), retry) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        if self.broken.is_some() {
+            return self.wait_for_commands(until);
+        }
+        if let Err(error) = self.backend.wait(until, &mut self.completions) {
+            tracing::error!(%error, "the backend broke; its paths keep their states");
+            self.broken = Some(error);
+            self.give_up_all();
+        }
+    }
+
+    /// With a broken backend: whatever is asked of it is refused, and verdicts are Unknown.
+    fn wait_for_commands(&mut self, until: Option<Mono>) {
+        let limit = until.map_or(Duration::from_secs(1), |until| until.since(Mono::now()));
+        self.next_command = self.commands.recv_timeout(limit).ok();
+    }
+
+    fn give_up_all(&mut self) {
+        let now = self.backend.now();
+        let running: Vec<Key> = self
+            .paths
+            .iter()
+            .filter(|(_, path)| path.read.is_some())
+            .map(|(key, _)| key)
+            .collect();
+        for key in running {
+            self.conclude(key, Verdict::Unknown { why: Why::Broken }, now);
+        }
+    }
+
+    /// Applies what the backend said to the path it is about.
+    fn apply(&mut self, completion: Completion) {
+        let key = Key::from_bits(completion.token);
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        if let Outcome::Late(result) = completion.outcome {
+            if path.stuck.is_some_and(|(id, _)| id == completion.id) {
+                self.unstick(key, result.is_ok(), completion.at);
+            }
+            return;
+        }
+        if path.read != Some(completion.id) {
+            return;
+        }
+        path.read = None;
+        if let Outcome::Expired(_) = completion.outcome {
+            path.stuck = Some((completion.id, completion.at));
+            path.cell.set_stuck(Some(completion.at));
+        }
+        self.go_on(key, completion.at, |check, path| {
+            check.ended(completion.outcome, completion.at, || {
+                path.evidence.counters()
+            })
+        });
+    }
+
+    /// A stuck read ended: the path may be read again, and is, at once.
+    fn unstick(&mut self, key: Key, answered: bool, at: Mono) {
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        let since = path.stuck.take().map_or(at, |(_, since)| since);
+        path.cell.set_stuck(None);
+        let state = path.health.state();
+        let how = if answered { "an answer" } else { "an error" };
+        let late = Transition {
+            from: state,
+            to: state,
+            cause: Cause::LateAnswer,
+        };
+        let detail = format!(
+            "the stuck read ended with {how} {:.1} s after its deadline",
+            at.since(since).as_secs_f64()
+        );
+        self.announce(key, late, detail);
+        self.begin(key);
+    }
+
+    /// Asks a check for its next step and takes it.
+    fn go_on(&mut self, key: Key, now: Mono, next: impl FnOnce(&mut Check, &Watched) -> Step) {
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        let Some(mut check) = path.check.take() else {
+            return;
+        };
+        let step = match next(&mut check, path) {
+            Step::Read { nowait, place } => {
+                let op = Op {
+                    target: path.target,
+                    offset: path.geometry.offset(place),
+                    len: path.geometry.block,
+                    deadline: check.deadline(),
+                    nowait,
+                    token: key.to_bits(),
+                };
+                match self.backend.submit(op) {
+                    Ok(id) => {
+                        path.read = Some(id);
+                        path.check = Some(check);
+                        return;
+                    }
+                    Err(rejected) => check.refused(rejected.why, now),
+                }
+            }
+            step => step,
+        };
+        self.learn_nowait(key, check.nowait());
+        match step {
+            Step::Pause(until) => {
+                self.retries.push(Reverse((until, key)));
+                if let Some(path) = self.paths.get_mut(key) {
+                    path.check = Some(check);
+                }
+            }
+            Step::End(verdict) => self.conclude(key, verdict, now),
+            Step::Read { .. } => unreachable!("a refused read is not tried again at once"),
+        }
+    }
+
+    fn learn_nowait(&mut self, key: Key, nowait: bool) {
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        if path.nowait && !nowait {
+            path.nowait = false;
+            self.blocking += 1;
+            self.backend.expect_blocking(self.blocking);
+        }
+    }
+
+    /// A check has ended in its verdict.
+    fn conclude(&mut self, key: Key, verdict: Verdict, now: Mono) {
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        path.check = None;
+        path.read = None;
+        path.cell.count(&verdict);
+        if matches!(verdict.kind(), VerdictKind::Good) {
+            path.cell.set_nowait(path.nowait);
+        }
+        let transition = path.health.apply(&verdict, now, &self.tempo.rules);
+        let (state, cause) = (path.health.state(), path.health.cause());
+        match transition {
+            Some(transition) => self.announce(key, transition, verdict.to_string()),
+            None => path.cell.set_cause(state, cause),
+        }
+        self.after(key, verdict, now);
+    }
+
+    /// Sees to what follows from a verdict: a report, or an early next check.
+    fn after(&mut self, key: Key, verdict: Verdict, now: Mono) {
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        if let Some(once) = path.once.take() {
+            let _ = once.report.send((path.id, verdict, path.health.state()));
+            path.due = Mono::ZERO;
+            return;
+        }
+        let soon = path.pace.soon(now);
+        if path.health.is_undecided() && path.stuck.is_none() && soon < path.due {
+            path.due = self.schedule.insert(soon, key);
+        }
+    }
+
+    /// Writes a change into the path's status and tells everyone who wants to know.
+    fn announce(&mut self, key: Key, transition: Transition, detail: String) {
+        let Some(path) = self.paths.get(key) else {
+            return;
+        };
+        let time = SystemTime::now();
+        if transition.from != transition.to {
+            path.cell.set_state(transition.to, transition.cause, time);
+        }
+        let event = Event {
+            time,
+            path: path.cell.info().clone(),
+            from: transition.from,
+            to: transition.to,
+            cause: transition.cause,
+            detail,
+        };
+        self.subscribers
+            .retain(|subscriber| subscriber.tell(&event));
+    }
+
+    fn shut_down(&mut self, deadline: Mono) -> usize {
+        match self.backend.shutdown(deadline) {
+            Shutdown::Drained => 0,
+            Shutdown::Quarantined(held) => held,
+        }
+    }
+}
