@@ -18,11 +18,11 @@ use crate::loopdev;
 use crate::wire::context;
 
 const PREFIX: &str = "pathpulse-faultdisk-";
-/// How long removing a loop device is tried that somebody (udev, a user about to die) still has open: first while the
-/// user waits for the rig's end, then in the background.
+/// How long the end of a rig is delayed for a loop device that somebody (udev, a user about to die) still has open.
 const REMOVE_SOON: Duration = Duration::from_millis(200);
-const REMOVE_LATE: Duration = Duration::from_secs(10);
-const REMOVE_PAUSE: Duration = Duration::from_millis(10);
+/// Pauses between two tries to remove a device, at first and later.
+const PAUSE_SOON: Duration = Duration::from_millis(10);
+const PAUSE_LATE: Duration = Duration::from_millis(250);
 
 /// The folder of one rig.
 #[derive(Debug)]
@@ -129,11 +129,9 @@ impl StillOpen {
         self.0.len()
     }
 
-    /// Goes on trying for a while. What stays open even then is left to its user, with its node, so that whoever is
-    /// given that number next finds the device complete.
+    /// Goes on until the last of them is closed, however long that takes.
     pub(crate) fn remove_when_closed(self) -> io::Result<()> {
-        let left = remove_within(&self.0, REMOVE_LATE)?;
-        left.into_iter().try_for_each(loopdev::ensure_node)
+        remove_within(&self.0, Duration::MAX).map(drop)
     }
 }
 
@@ -150,8 +148,23 @@ fn remove_within(numbers: &[u32], time: Duration) -> io::Result<Vec<u32>> {
         if left.is_empty() || begin.elapsed() > time {
             return Ok(left);
         }
-        thread::sleep(REMOVE_PAUSE);
+        // A vanished disk's node is gone. From now on the device may be given to whoever looks for a free one, who
+        // should find it complete.
+        left.iter()
+            .try_for_each(|&number| loopdev::ensure_node(number))?;
+        thread::sleep(if begin.elapsed() < REMOVE_SOON {
+            PAUSE_SOON
+        } else {
+            PAUSE_LATE
+        });
+        left.retain(|&number| !is_anothers(number));
     }
+}
+
+/// Whether somebody else has attached a file to the device, having found it free. Then it is theirs, and stays. A device
+/// of ours that is still attached is to be detached when it is closed; a path would not tell, the mount being gone.
+fn is_anothers(number: u32) -> bool {
+    loopdev::backing_file(number).is_some() && !loopdev::is_autoclear(number)
 }
 
 /// Tries once, and returns those that could not be removed. The kernel takes tens of milliseconds for each device, but

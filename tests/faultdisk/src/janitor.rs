@@ -22,6 +22,8 @@ use crate::wire::{self, Answer, Command, DiskInfo, FINGERPRINT, Reply, Request, 
 const SERVER_END: Duration = Duration::from_secs(5);
 /// How long a load process may take to fill all tags.
 const FILL_TAGS: Duration = Duration::from_secs(20);
+/// How often a loop device is made anew that somebody else has taken or removed before it was attached.
+const TRIES: u32 = 16;
 /// The kernel wakes those who wait for a tag only once so many tags have been freed. Freed in smaller portions, a tag that
 /// an outsider had would stay free for the next outsider.
 const WAKE_BATCH: u32 = 8;
@@ -97,8 +99,8 @@ fn shutdown(rig: &Rig, id: u64) -> io::Result<()> {
         ),
         Err(error) => (Err(error.into()), None),
     };
+    set_parent_process_death_signal(None)?; // once told, the user may well end
     wire::send(io::stdout(), &Reply { id, result })?;
-    set_parent_process_death_signal(None)?; // the user may well end now
     still_open.map_or(Ok(()), StillOpen::remove_when_closed)
 }
 
@@ -161,12 +163,12 @@ impl Rig {
             fingerprint: FINGERPRINT,
             spec: self.spec.clone(),
         })?;
-        let control = loopdev::control()?;
+        let (control, start) = (loopdev::control()?, loopdev::random_start());
         let mut loops = Vec::new();
         let mut disks = Vec::new();
         for (i, disk) in self.spec.disks.iter().enumerate() {
             let number = if disk.loop_device {
-                Some(self.make_loop(&control, i, disk)?)
+                Some(self.make_loop(&control, start, i, disk)?)
             } else {
                 None
             };
@@ -183,18 +185,28 @@ impl Rig {
         })
     }
 
-    fn make_loop(&self, control: &File, disk: usize, spec: &DiskSpec) -> io::Result<u32> {
-        let start = std::process::id().wrapping_mul(64);
-        loop {
+    fn make_loop(
+        &self,
+        control: &File,
+        start: u32,
+        disk: usize,
+        spec: &DiskSpec,
+    ) -> io::Result<u32> {
+        for _ in 0..TRIES {
             let number = loopdev::add(control, start)?;
             self.folder.note_loop(number)?;
             match loopdev::attach(number, &self.folder.file(disk), spec.logical_block) {
                 Ok(()) => return Ok(number),
                 // Somebody who looked for a free device was faster; it stays theirs.
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+                // Somebody who had this number before has only now removed it.
+                Err(_) if !loopdev::exists(number) => {}
                 Err(error) => return Err(error),
             }
         }
+        Err(io::Error::other(
+            "others keep taking the loop devices that were made",
+        ))
     }
 
     fn info(&self, disk: usize, number: Option<u32>) -> io::Result<DiskInfo> {

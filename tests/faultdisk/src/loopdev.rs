@@ -39,8 +39,13 @@ pub(crate) fn device_number(number: u32) -> io::Result<(u32, u32)> {
     pair.ok_or_else(|| io::Error::other(format!("unexpected content of sysfs: {text:?}")))
 }
 
-/// Adds a loop device with a number nobody uses, and makes sure that its node exists. `start` spreads rigs that start at
-/// the same time over the numbers.
+/// Where to look for a free number first: another place each time, lest a number that was just given back be reused.
+pub(crate) fn random_start() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(()) as u32
+}
+
+/// Adds a loop device with a number nobody uses, from `start` on, and makes sure that its node exists.
 pub(crate) fn add(control: &File, start: u32) -> io::Result<u32> {
     let len = NUMBERS.end - NUMBERS.start;
     for step in 0..len {
@@ -57,6 +62,11 @@ pub(crate) fn add(control: &File, start: u32) -> io::Result<u32> {
     Err(io::Error::other(
         "all loop device numbers from 256 to 4095 are in use",
     ))
+}
+
+/// Whether the kernel has such a device, attached or not.
+pub(crate) fn exists(number: u32) -> bool {
+    Path::new(&format!("/sys/block/loop{number}")).exists()
 }
 
 /// devtmpfs makes the node before the ioctl returns; where `/dev` is something else we make it.
@@ -133,6 +143,12 @@ pub(crate) fn backing_file(number: u32) -> Option<PathBuf> {
     let text =
         std::fs::read_to_string(format!("/sys/block/loop{number}/loop/backing_file")).ok()?;
     Some(PathBuf::from(text.trim_end_matches('\n')))
+}
+
+/// Whether the device is going to be detached when its last user closes it.
+pub(crate) fn is_autoclear(number: u32) -> bool {
+    let text = std::fs::read_to_string(format!("/sys/block/loop{number}/loop/autoclear"));
+    text.is_ok_and(|text| text.trim() == "1")
 }
 
 /// Sets the device's size to what its backing file's is now.

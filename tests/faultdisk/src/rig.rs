@@ -244,7 +244,7 @@ impl Rig {
     }
 
     /// Releases everything with EIO, and removes devices, mount and processes. Close your own descriptors of the disks
-    /// before: a loop device that is still open stays behind, empty, and is removed if it is closed within 10 s.
+    /// before: a loop device that is still open stays behind, empty, and is removed when it is closed.
     ///
     /// # Errors
     /// What could not be removed.

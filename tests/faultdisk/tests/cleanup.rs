@@ -4,15 +4,17 @@ mod common;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{EIO, PATIENCE, open, outcome, read, read_elsewhere};
+use common::{EIO, PATIENCE, eventually, open, outcome, read, read_elsewhere};
 use pathpulse_faultdisk::{Behaviour, Load, Rig, Spec, require};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 
 /// A process of a rig, pinned: its pid cannot come to mean another one.
 struct Pinned(OwnedFd);
@@ -28,6 +30,12 @@ impl Pinned {
 
     fn send(&self, signal: Signal) {
         pidfd_send_signal(&self.0, signal).expect("the process lives");
+    }
+
+    /// Stops all threads of a child of this process.
+    fn stop(&self) {
+        self.send(Signal::STOP);
+        waitid(WaitId::PidFd(self.0.as_fd()), WaitIdOptions::STOPPED).expect("it stops");
     }
 
     /// Waits until the process has ended, all of its threads included: none of them is left in D state then.
@@ -102,11 +110,9 @@ impl Traces {
         assert!(!self.mounted());
         assert!(!self.folder.exists());
         for device in &self.devices {
-            assert!(
-                !sysfs(device).exists() && !device.exists(),
-                "{} is left",
-                device.display()
-            );
+            // Not at once: meanwhile a rig of another test may have been given the number.
+            let gone = eventually(|| !sysfs(device).exists() && !device.exists());
+            assert!(gone, "{} is left", device.display());
         }
     }
 }
@@ -297,7 +303,7 @@ fn what_is_left_when_all_processes_are_killed_can_be_swept() {
     require!();
     let rig = Rig::start(&Spec::loops(1)).expect("start a rig");
     let traces = Traces::of_rig(&rig);
-    traces.janitor.send(Signal::STOP); // lest it cleans up
+    traces.janitor.stop(); // lest it cleans up
     traces.server.send(Signal::KILL);
     traces.server.wait_end();
     traces.janitor.send(Signal::KILL);

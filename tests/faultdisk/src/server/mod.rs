@@ -49,11 +49,9 @@ pub(crate) fn run(folder: &Path) -> io::Result<()> {
         },
     )?;
 
-    let mut orderly = false;
     for line in lines {
         let Ok(line) = line else { break };
         let request: Request = serde_json::from_str(&line)?;
-        orderly |= matches!(request.command, Command::Shutdown);
         if let Some(result) = execute(&disks, request.id, request.command) {
             // The janitor may be gone; the loop then ends by itself.
             let _ = wire::send(
@@ -65,10 +63,9 @@ pub(crate) fn run(folder: &Path) -> io::Result<()> {
             );
         }
     }
-    if !orderly {
-        disks.close(EIO);
-        folder.clean()?.remove_when_closed()?;
-    }
+    // The janitor has cleaned up, or it has died, perhaps in the middle of cleaning up.
+    disks.close(EIO);
+    folder.clean()?.remove_when_closed()?;
     // Not by returning: dropping the session would unmount once more, and join a thread that may still be reading.
     std::process::exit(0)
 }

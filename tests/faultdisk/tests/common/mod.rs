@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
@@ -89,4 +89,16 @@ pub(crate) fn reads_completed((major, minor): (u32, u32)) -> u64 {
 pub(crate) fn size_in_sysfs((major, minor): (u32, u32)) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/size")).ok()?;
     text.trim().parse::<u64>().ok().map(|sectors| sectors * 512)
+}
+
+/// Waits for what no event tells of, such as another rig's giving back a device number that was ours before.
+pub(crate) fn eventually(condition: impl Fn() -> bool) -> bool {
+    let begin = Instant::now();
+    while begin.elapsed() < PATIENCE {
+        if condition() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    false
 }
