@@ -162,9 +162,10 @@ fn remove_within(numbers: &[u32], time: Duration) -> io::Result<Vec<u32>> {
 }
 
 /// Whether somebody else has attached a file to the device, having found it free. Then it is theirs, and stays. A device
-/// of ours that is still attached is to be detached when it is closed; a path would not tell, the mount being gone.
+/// of ours that is still attached is to be detached when it is closed (asked first, since that may be now); its file's path
+/// would not tell, the mount being gone.
 fn is_anothers(number: u32) -> bool {
-    loopdev::backing_file(number).is_some() && !loopdev::is_autoclear(number)
+    !loopdev::is_autoclear(number) && loopdev::backing_file(number).is_some()
 }
 
 /// Tries once, and returns those that could not be removed. The kernel takes tens of milliseconds for each device, but
