@@ -12,8 +12,9 @@
 //! Good verdicts are `Good` and `Busy` (the device completes what others ask of it). `Unknown` is
 //! about ourselves: it changes nothing and interrupts no row. All others but `Standby` are bad.
 //!
-//! A path whose read is stuck stays `Down` without further verdicts, since it is not read again
-//! before the kernel gives the stuck read back.
+//! While a read is stuck the path is not read again. Each check that is due then is `TimedOut` too,
+//! until the path is `Down`; from there on nothing new can be said before the kernel gives the stuck
+//! read back.
 //!
 //! The kernel's states of SCSI and NVMe devices (sysfs `state`, see `sysfs.rs`) lead to verdicts so:
 //! `offline`, `transport-offline`, `dead`, `deleted`, `deleting`, `cancel` are `Offline`, without a

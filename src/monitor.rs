@@ -54,6 +54,13 @@ impl Default for Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathId(u64);
 
+#[cfg(test)]
+impl PathId {
+    pub(crate) fn from_number(number: u64) -> PathId {
+        PathId(number)
+    }
+}
+
 /// What carries the checks to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackendInfo {

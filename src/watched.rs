@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use pathpulse_kernel_compat::{Mono, OpId, TargetId};
+use pathpulse_kernel_compat::{Mono, OpId, Stage, TargetId};
 
 use crate::check::{Check, Verdict};
 use crate::device::{Device, Geometry};
@@ -29,6 +29,14 @@ pub(crate) struct Once {
     pub(crate) report: Sender<(PathId, Verdict, State)>,
 }
 
+/// A read past its deadline that the kernel did not give back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stuck {
+    pub(crate) id: OpId,
+    pub(crate) since: Mono,
+    pub(crate) stage: Stage,
+}
+
 /// A path under watch.
 pub(crate) struct Watched {
     pub(crate) id: PathId,
@@ -43,8 +51,8 @@ pub(crate) struct Watched {
     pub(crate) check: Option<Check>,
     /// The read of the check, while the kernel has it.
     pub(crate) read: Option<OpId>,
-    /// The read that is stuck, and since when. At most one: while it is there, none is added.
-    pub(crate) stuck: Option<(OpId, Mono)>,
+    /// The read that is stuck. At most one: while it is there, none is added.
+    pub(crate) stuck: Option<Stuck>,
     /// Whether reads are made with RWF_NOWAIT: yes, until the file says that it can't.
     pub(crate) nowait: bool,
     pub(crate) once: Option<Once>,
@@ -76,8 +84,12 @@ impl Watched {
         }
     }
 
-    /// Whether a check may begin: none is going on, no read is stuck, and nobody paused it.
+    /// Whether a check may begin. Not while one is going on, nor when paused; and of a path that is
+    /// down with a stuck read, all that could be said was said.
     pub(crate) fn is_free(&self) -> bool {
-        self.check.is_none() && self.stuck.is_none() && self.health.state() != State::Paused
+        let state = self.health.state();
+        self.check.is_none()
+            && state != State::Paused
+            && (self.stuck.is_none() || state != State::Down)
     }
 }

@@ -22,7 +22,7 @@ use crate::health::{Cause, Rules, State, Transition};
 use crate::monitor::PathId;
 use crate::schedule::{Pace, Schedule};
 use crate::sysfs::LinkState;
-use crate::watched::{NewPath, Watched};
+use crate::watched::{NewPath, Stuck, Watched};
 
 /// A flood of commands must not keep completions waiting.
 const COMMANDS_PER_TURN: u32 = 64;
@@ -70,6 +70,9 @@ pub(crate) struct Worker {
     /// Reused, so that a check allocates nothing.
     completions: Vec<Completion>,
     due: Vec<(Mono, Key)>,
+    /// Every verdict, for the simulation to go over.
+    #[cfg(test)]
+    pub(crate) verdicts: Vec<(PathId, Mono, Verdict, State)>,
 }
 
 impl Worker {
@@ -93,6 +96,8 @@ impl Worker {
             broken: None,
             completions: Vec::new(),
             due: Vec::new(),
+            #[cfg(test)]
+            verdicts: Vec::new(),
         }
     }
 
@@ -243,10 +248,12 @@ impl Worker {
             Some(once) => once.deadline.since(now),
             None => self.tempo.timeout,
         };
-        let verdict = match path.evidence.link() {
-            LinkState::Offline => Verdict::Offline,
-            LinkState::Standby => Verdict::Standby,
-            LinkState::Running => {
+        let verdict = match (path.evidence.link(), path.stuck) {
+            (LinkState::Offline, _) => Verdict::Offline,
+            (LinkState::Standby, _) => Verdict::Standby,
+            // The stuck read is this check's, too: a second one would only be stuck behind it.
+            (LinkState::Running, Some(Stuck { stage, .. })) => Verdict::TimedOut { stage },
+            (LinkState::Running, None) => {
                 let block = path.geometry.block;
                 path.check = Some(Check::new(now, timeout, block, path.nowait));
                 return self.go_on(key, now, |check, _| check.read(now));
@@ -298,7 +305,7 @@ impl Worker {
             return;
         };
         if let Outcome::Late(result) = completion.outcome {
-            if path.stuck.is_some_and(|(id, _)| id == completion.id) {
+            if path.stuck.is_some_and(|stuck| stuck.id == completion.id) {
                 self.unstick(key, result.is_ok(), completion.at);
             }
             return;
@@ -307,8 +314,12 @@ impl Worker {
             return;
         }
         path.read = None;
-        if let Outcome::Expired(_) = completion.outcome {
-            path.stuck = Some((completion.id, completion.at));
+        if let Outcome::Expired(stage) = completion.outcome {
+            path.stuck = Some(Stuck {
+                id: completion.id,
+                since: completion.at,
+                stage,
+            });
             path.cell.set_stuck(Some(completion.at));
         }
         self.go_on(key, completion.at, |check, path| {
@@ -323,7 +334,7 @@ impl Worker {
         let Some(path) = self.paths.get_mut(key) else {
             return;
         };
-        let since = path.stuck.take().map_or(at, |(_, since)| since);
+        let since = path.stuck.take().map_or(at, |stuck| stuck.since);
         path.cell.set_stuck(None);
         let state = path.health.state();
         let how = if answered { "an answer" } else { "an error" };
@@ -406,6 +417,8 @@ impl Worker {
         }
         let transition = path.health.apply(&verdict, now, &self.tempo.rules);
         let (state, cause) = (path.health.state(), path.health.cause());
+        #[cfg(test)]
+        self.verdicts.push((path.id, now, verdict, state));
         match transition {
             Some(transition) => self.announce(key, transition, verdict.to_string()),
             None => path.cell.set_cause(state, cause),
@@ -457,3 +470,7 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "simulation.rs"]
+mod simulation;

@@ -3,8 +3,10 @@
 //! Simulations drive the engine with it. It uses the same tables and the same memory as the real
 //! backends, and watches the promises that these make to the kernel: see [`Audit`].
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::backend::{
@@ -66,7 +68,7 @@ pub struct Scripted<F> {
     ties: u64,
     serial: u64,
     stats: Stats,
-    audit: Audit,
+    audit: Rc<RefCell<Audit>>,
     waker: Waker,
     closed: bool,
 }
@@ -89,7 +91,7 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
             ties,
             serial: 0,
             stats: Stats::default(),
-            audit: Audit::default(),
+            audit: Rc::default(),
             waker: Waker::new().map_err(KernelError::of("eventfd"))?,
             closed: false,
         })
@@ -100,14 +102,9 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
         TargetId(self.targets.insert(()))
     }
 
-    /// What went through so far.
-    pub fn audit(&self) -> &Audit {
-        &self.audit
-    }
-
-    /// Lets time pass without a wait, as a suspended process does.
-    pub fn advance(&mut self, span: Duration) {
-        self.now = self.now + span;
+    /// What goes through, to be looked at while and after the backend is used.
+    pub fn audit(&self) -> Rc<RefCell<Audit>> {
+        Rc::clone(&self.audit)
     }
 
     fn plan(&mut self, at: Mono, id: OpId, next: Next) {
@@ -141,6 +138,7 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
         let address = self.pool.address(&buffer).as_ptr().addr();
         if !self.held_memory.insert(address) {
             self.audit
+                .borrow_mut()
                 .violations
                 .push(format!("memory at {address:#x} given out while in flight"));
         }
@@ -148,6 +146,7 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
         *reads += 1;
         if *reads > 1 {
             self.audit
+                .borrow_mut()
                 .violations
                 .push(format!("{reads} reads in flight on {:?}", op.target));
         }
@@ -171,15 +170,15 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
         let outcome = match next {
             Next::Expire(stage) => {
                 self.stats.stuck += 1;
-                self.audit.ended += 1;
+                self.audit.borrow_mut().ended += 1;
                 Outcome::Expired(stage)
             }
             Next::End(outcome) => {
                 if matches!(outcome, Outcome::Late(_)) {
                     self.stats.stuck -= 1;
-                    self.audit.late += 1;
+                    self.audit.borrow_mut().late += 1;
                 } else {
-                    self.audit.ended += 1;
+                    self.audit.borrow_mut().ended += 1;
                 }
                 let flight = self.flights.remove(id.0)?;
                 self.give_memory_back(flight);
@@ -221,7 +220,7 @@ impl<F: FnMut(&Op, Mono) -> Answer> Backend for Scripted<F> {
         };
         let answer = refusal.map_or_else(|| (self.script)(&op, self.now), Answer::Refuse);
         if let Answer::Refuse(why) = answer {
-            self.audit.refused += 1;
+            self.audit.borrow_mut().refused += 1;
             return Err(Rejected { op, why });
         }
         let Some(buffer) = self.take_memory(&op) else {
@@ -234,7 +233,7 @@ impl<F: FnMut(&Op, Mono) -> Answer> Backend for Scripted<F> {
             notes: (),
         };
         let id = OpId(self.flights.insert(flight));
-        self.audit.accepted += 1;
+        self.audit.borrow_mut().accepted += 1;
         self.stats.in_flight += 1;
         self.plan_answer(id, op.deadline, answer);
         Ok(id)
