@@ -54,7 +54,6 @@ impl Default for Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathId(u64);
 
-#[cfg(test)]
 impl PathId {
     pub(crate) fn from_number(number: u64) -> PathId {
         PathId(number)

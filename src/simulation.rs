@@ -266,6 +266,12 @@ impl World {
                 "seed {seed}: a check besides a stuck read"
             );
         }
+        let running = self
+            .worker
+            .paths
+            .iter()
+            .filter(|(_, path)| path.check.is_some());
+        assert_eq!(running.count(), self.worker.running, "seed {seed}");
         for (_, _, verdict, state) in &self.worker.verdicts {
             let bad = matches!(
                 verdict.kind(),
@@ -322,10 +328,7 @@ fn whatever_happens_the_invariants_hold() {
     };
     for seed in seeds {
         let run = std::panic::catch_unwind(|| simulate(seed));
-        if let Err(panic) = run {
-            eprintln!("failing seed: PATHPULSE_SEED={seed}");
-            std::panic::resume_unwind(panic);
-        }
+        assert!(run.is_ok(), "failing seed: PATHPULSE_SEED={seed}");
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Watched {
     pub(crate) cell: Arc<StatusCell>,
     pub(crate) health: Health,
     pub(crate) pace: Pace,
+    /// What was asked of the schedule last, so that the same is not asked for twice.
+    pub(crate) planned: Mono,
     /// When the schedule has it next; entries of other times are stale.
     pub(crate) due: Mono,
     pub(crate) check: Option<Check>,
@@ -75,6 +77,7 @@ impl Watched {
             cell,
             health: Health::default(),
             pace,
+            planned: Mono::ZERO,
             due: Mono::ZERO,
             check: None,
             read: None,

@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, SystemTime};
 
 use pathpulse_kernel_compat::{
-    Backend, Completion, KernelError, Key, Mono, Op, Outcome, Shutdown, Table,
+    Backend, Completion, KernelError, Key, Mono, Op, Outcome, Shutdown, Stats, Table,
 };
 
 use crate::check::{Check, Step, Verdict, VerdictKind, Why};
@@ -26,6 +26,10 @@ use crate::watched::{NewPath, Stuck, Watched};
 
 /// A flood of commands must not keep completions waiting.
 const COMMANDS_PER_TURN: u32 = 64;
+
+/// Of many checks that begin together the clock is read once for so many: their latencies are off
+/// by what it takes to begin them.
+pub(crate) const BEGUN_PER_CLOCK: usize = 32;
 
 /// What a worker is told.
 pub(crate) enum Command {
@@ -58,7 +62,10 @@ pub(crate) struct Worker {
     paths: Table<Watched>,
     keys: HashMap<PathId, Key>,
     added: u32,
+    /// Paths that are read without RWF_NOWAIT.
     blocking: usize,
+    /// Checks that are going on.
+    running: usize,
     schedule: Schedule<Key>,
     retries: BinaryHeap<Reverse<(Mono, Key)>>,
     commands: Receiver<Command>,
@@ -88,6 +95,7 @@ impl Worker {
             keys: HashMap::new(),
             added: 0,
             blocking: 0,
+            running: 0,
             schedule: Schedule::new(tempo.interval),
             retries: BinaryHeap::new(),
             commands,
@@ -141,12 +149,12 @@ impl Worker {
 
     pub(crate) fn obey(&mut self, command: Command) {
         match command {
-            Command::Add(new) => self.add(*new),
+            Command::Add(new) => drop(self.add(*new)),
             Command::Remove(id) => self.remove(id),
             Command::Pause(id, paused) => self.pause(id, paused),
             Command::CheckNow(id) => {
                 if let Some(&key) = self.keys.get(&id) {
-                    self.begin(key);
+                    self.begin(key, self.backend.now());
                 }
             }
             Command::Subscribe(subscriber) => self.subscribers.push(subscriber),
@@ -154,7 +162,8 @@ impl Worker {
         }
     }
 
-    fn add(&mut self, new: NewPath) {
+    /// Watches a path; `None` when the backend can't take its file.
+    pub(crate) fn add(&mut self, new: NewPath) -> Option<Key> {
         let NewPath {
             id,
             device,
@@ -171,7 +180,7 @@ impl Worker {
                         .report
                         .send((id, Verdict::Unknown { why }, State::Pending));
                 }
-                return;
+                return None;
             }
         };
         let pace = Pace::new(self.tempo.interval, self.added);
@@ -180,7 +189,8 @@ impl Worker {
         path.once = once;
         let key = self.paths.insert(path);
         self.keys.insert(id, key);
-        self.begin(key);
+        self.begin(key, self.backend.now());
+        Some(key)
     }
 
     fn remove(&mut self, id: PathId) {
@@ -194,6 +204,7 @@ impl Worker {
         if !path.nowait {
             self.blocking -= 1;
         }
+        self.running -= usize::from(path.check.is_some());
         self.backend.detach(path.target);
     }
 
@@ -206,7 +217,7 @@ impl Worker {
         };
         if let Some(transition) = path.health.pause(paused) {
             self.announce(key, transition, String::new());
-            self.begin(key);
+            self.begin(key, self.backend.now());
         }
     }
 
@@ -215,9 +226,13 @@ impl Worker {
         let now = self.backend.now();
         let mut due = std::mem::take(&mut self.due);
         self.schedule.take_due(now, &mut due);
-        for (time, key) in due.drain(..) {
+        let mut clock = now;
+        for (nth, (time, key)) in due.drain(..).enumerate() {
+            if nth % BEGUN_PER_CLOCK == BEGUN_PER_CLOCK - 1 {
+                clock = self.backend.now();
+            }
             if self.paths.get(key).is_some_and(|path| path.due == time) {
-                self.begin(key);
+                self.begin(key, clock);
             }
         }
         self.due = due;
@@ -232,17 +247,19 @@ impl Worker {
         }
     }
 
-    /// Begins a check, unless something speaks against it, and plans the next one.
-    fn begin(&mut self, key: Key) {
-        let now = self.backend.now();
+    /// Begins a check, unless something speaks against it, and plans the next one. Says whether it
+    /// began.
+    pub(crate) fn begin(&mut self, key: Key, now: Mono) -> bool {
         let Some(path) = self.paths.get_mut(key) else {
-            return;
+            return false;
         };
-        if path.once.is_none() {
-            path.due = self.schedule.insert(path.pace.next_after(now), key);
+        let next = path.pace.next_after(now);
+        if path.once.is_none() && path.planned != next {
+            path.planned = next;
+            path.due = self.schedule.insert(next, key);
         }
         if !path.is_free() {
-            return;
+            return false;
         }
         let timeout = match &path.once {
             Some(once) => once.deadline.since(now),
@@ -256,10 +273,13 @@ impl Worker {
             (LinkState::Running, None) => {
                 let block = path.geometry.block;
                 path.check = Some(Check::new(now, timeout, block, path.nowait));
-                return self.go_on(key, now, |check, _| check.read(now));
+                self.running += 1;
+                self.go_on(key, now, |check, _| check.read(now));
+                return true;
             }
         };
         self.conclude(key, verdict, now);
+        true
     }
 
     /// Waits for completions, a command, or what is due next.
@@ -294,6 +314,7 @@ impl Worker {
             .map(|(key, _)| key)
             .collect();
         for key in running {
+            self.running -= 1;
             self.conclude(key, Verdict::Unknown { why: Why::Broken }, now);
         }
     }
@@ -348,7 +369,7 @@ impl Worker {
             at.since(since).as_secs_f64()
         );
         self.announce(key, late, detail);
-        self.begin(key);
+        self.begin(key, at);
     }
 
     /// Asks a check for its next step and takes it.
@@ -388,7 +409,10 @@ impl Worker {
                     path.check = Some(check);
                 }
             }
-            Step::End(verdict) => self.conclude(key, verdict, now),
+            Step::End(verdict) => {
+                self.running -= 1;
+                self.conclude(key, verdict, now);
+            }
             Step::Read { .. } => unreachable!("a refused read is not tried again at once"),
         }
     }
@@ -438,6 +462,7 @@ impl Worker {
         }
         let soon = path.pace.soon(now);
         if path.health.is_undecided() && path.stuck.is_none() && soon < path.due {
+            path.planned = soon;
             path.due = self.schedule.insert(soon, key);
         }
     }
@@ -461,6 +486,21 @@ impl Worker {
         };
         self.subscribers
             .retain(|subscriber| subscriber.tell(&event));
+    }
+
+    /// The time on the backend's clock.
+    pub(crate) fn now(&self) -> Mono {
+        self.backend.now()
+    }
+
+    /// Whether any check is going on.
+    pub(crate) fn is_checking(&self) -> bool {
+        self.running > 0
+    }
+
+    /// What the backend holds and did.
+    pub(crate) fn stats(&self) -> Stats {
+        self.backend.stats()
     }
 
     fn shut_down(&mut self, deadline: Mono) -> usize {

@@ -36,6 +36,7 @@ mod link;
 mod load;
 #[allow(unsafe_code)] // the loop driver is reached by ioctls, for which there is no safe wrapper
 mod loopdev;
+mod plain;
 mod rig;
 mod role;
 mod server;
@@ -44,6 +45,7 @@ mod wire;
 
 pub use available::{available, report_skip};
 pub use cleanup::sweep;
+pub use plain::PlainDisks;
 pub use rig::{Disk, Pids, Rig};
 pub use role::serve_main;
 pub use spec::{Behaviour, Counts, DiskSpec, FILL, Load, Release, Spec};

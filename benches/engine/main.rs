@@ -1,0 +1,156 @@
+//! What a check costs: CPU time of the checking thread, in the kernel and out of it, for one read
+//! with a linked timeout, its verdict, status and histogram.
+//!
+//! Sweeps over 1 to 4,096 paths on 64 loop devices over files in memory, beside the yardstick (see
+//! `yardstick.rs`): `cargo bench --bench engine`. Needs root.
+//!
+//! Then a table of engine and yardstick taking turns, with the system calls per check.
+
+#![allow(missing_docs, clippy::print_stdout)]
+
+mod yardstick;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use criterion::{BenchmarkId, Criterion, Throughput};
+use pathpulse::{State, Sweep};
+use pathpulse_faultdisk::PlainDisks;
+use rustix::time::{ClockId, clock_gettime};
+use yardstick::Yardstick;
+
+const DEVICES: usize = 64;
+const PATHS: [usize; 4] = [1, 64, 1024, 4096];
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Rounds in which the two take turns for the table.
+const ROUNDS: usize = 15;
+
+/// CPU time of the calling thread.
+struct CpuTime;
+
+fn cpu_now() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+}
+
+impl Measurement for CpuTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        cpu_now()
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        cpu_now() - start
+    }
+
+    fn add(&self, a: &Duration, b: &Duration) -> Duration {
+        *a + *b
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        WallTime.to_f64(value)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
+
+fn sweep_over(paths: &[PathBuf]) -> Sweep {
+    let sweep = Sweep::new(paths, TIMEOUT).expect("all devices can be checked");
+    assert!(sweep.status().all(|path| path.state == State::Up));
+    sweep
+}
+
+fn paths(devices: &PlainDisks, count: usize) -> Vec<PathBuf> {
+    devices
+        .paths()
+        .iter()
+        .cycle()
+        .take(count)
+        .cloned()
+        .collect()
+}
+
+fn criterion_figures(devices: &PlainDisks) {
+    let mut criterion = Criterion::default()
+        .with_measurement(CpuTime)
+        .configure_from_args();
+    let mut group = criterion.benchmark_group("cpu_time_per_sweep");
+    for count in PATHS {
+        let paths = paths(devices, count);
+        group.throughput(Throughput::Elements(count as u64));
+        let mut sweep = sweep_over(&paths);
+        group.bench_function(BenchmarkId::new("pathpulse", count), |bencher| {
+            bencher.iter(|| assert_eq!(sweep.run().checked, count));
+        });
+        drop(sweep);
+        let mut yardstick = Yardstick::new(&paths).expect("a ring");
+        group.bench_function(BenchmarkId::new("yardstick", count), |bencher| {
+            bencher.iter(|| yardstick.sweep().expect("all answer"));
+        });
+    }
+    group.finish();
+}
+
+/// Sweeps for about a fifth of a second of checks and returns nanoseconds of CPU per check.
+fn measure(count: usize, mut sweep: impl FnMut()) -> f64 {
+    let sweeps = (200_000 / count).clamp(20, 20_000);
+    let start = cpu_now();
+    for _ in 0..sweeps {
+        sweep();
+    }
+    (cpu_now() - start).as_nanos() as f64 / (sweeps * count) as f64
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+fn table(devices: &PlainDisks) {
+    println!(
+        "CPU ns per check, medians of {ROUNDS} rounds in turns, {DEVICES} loop devices in memory"
+    );
+    println!("paths  pathpulse  yardstick  ratio  syscalls/check");
+    for count in PATHS {
+        let paths = paths(devices, count);
+        let mut sweep = sweep_over(&paths);
+        let mut yardstick = Yardstick::new(&paths).expect("a ring");
+        let (mut ours, mut theirs, mut ratios) = (vec![], vec![], vec![]);
+        let (mut checks, before) = (0u64, sweep.stats().syscalls);
+        for _ in 0..ROUNDS {
+            let a = measure(count, || checks += sweep.run().checked as u64);
+            let b = measure(count, || yardstick.sweep().expect("all answer"));
+            ours.push(a);
+            theirs.push(b);
+            ratios.push(a / b);
+        }
+        let syscalls = (sweep.stats().syscalls - before) as f64 / checks as f64;
+        println!(
+            "{count:>5}  {:>9.0}  {:>9.0}  {:>5.2}  {syscalls:>14.3}",
+            median(ours),
+            median(theirs),
+            median(ratios),
+        );
+    }
+}
+
+fn main() {
+    let devices = match PlainDisks::new(DEVICES, 1 << 20, Path::new("/dev/shm")) {
+        Ok(devices) => devices,
+        Err(error) => {
+            println!("no loop devices, nothing measured: {error}");
+            return;
+        }
+    };
+    criterion_figures(&devices);
+    table(&devices);
+}

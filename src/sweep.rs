@@ -1,0 +1,135 @@
+//! Sweeps: all paths of a fixed set are checked at once, again and again, on the caller's thread.
+//!
+//! The whole engine works as in a [`crate::Monitor`] (reads, deadlines, verdicts, states, status),
+//! without its thread and its timetable. For programs that bring their own, and for benchmarks.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+use pathpulse_kernel_compat::{KernelError, Key, Stats, Uring, UringConfig};
+
+use crate::device::{Device, OpenError};
+use crate::health::Rules;
+use crate::monitor::PathId;
+use crate::status::{PathInfo, PathStatus, StatusCell};
+use crate::watched::NewPath;
+use crate::worker::{BEGUN_PER_CLOCK, Command, Tempo, Worker};
+
+/// Longer than any program runs: nothing becomes due by itself.
+const NEVER: Duration = Duration::from_secs(1 << 32);
+
+/// A set of paths to be swept. The same path may be in it more than once.
+pub struct Sweep {
+    worker: Worker,
+    keys: Vec<Key>,
+    cells: Vec<Arc<StatusCell>>,
+    _commands: SyncSender<Command>,
+}
+
+/// What one sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Paths that were given a verdict.
+    pub checked: usize,
+    /// Paths that were left alone, because a read of theirs is stuck.
+    pub skipped: usize,
+}
+
+impl Sweep {
+    /// Opens the paths, on this thread. Has to be used on the thread that made it.
+    ///
+    /// # Errors
+    /// When the kernel offers no way to check, or the first path that can't be opened.
+    pub fn new(paths: &[PathBuf], timeout: Duration) -> Result<Sweep, SweepError> {
+        let backend = Uring::open(UringConfig::default()).map_err(SweepError::Backend)?;
+        let (commands, inbox) = sync_channel(1);
+        let tempo = Tempo {
+            interval: NEVER,
+            timeout,
+            rules: Rules::default(),
+        };
+        let mut worker = Worker::new(Box::new(backend), tempo, inbox);
+        let (mut keys, mut cells) = (Vec::new(), Vec::new());
+        for (number, path) in paths.iter().enumerate() {
+            let device = Device::open(path).map_err(|problem| {
+                SweepError::Path(OpenError {
+                    path: path.clone(),
+                    problem,
+                })
+            })?;
+            let info = PathInfo::new(path.clone(), device.id);
+            let cell = Arc::new(StatusCell::new(Arc::new(info)));
+            cells.push(Arc::clone(&cell));
+            let new = NewPath {
+                id: PathId::from_number(number as u64),
+                device,
+                cell,
+                once: None,
+            };
+            keys.extend(worker.add(new));
+        }
+        let mut sweep = Sweep {
+            worker,
+            keys,
+            cells,
+            _commands: commands,
+        };
+        sweep.finish();
+        Ok(sweep)
+    }
+
+    /// Checks all paths, and returns when each has its verdict: after the timeout at the latest.
+    pub fn run(&mut self) -> Swept {
+        let mut swept = Swept::default();
+        for keys in self.keys.chunks(BEGUN_PER_CLOCK) {
+            let now = self.worker.now();
+            for key in keys {
+                if self.worker.begin(*key, now) {
+                    swept.checked += 1;
+                } else {
+                    swept.skipped += 1;
+                }
+            }
+        }
+        self.finish();
+        swept
+    }
+
+    fn finish(&mut self) {
+        while self.worker.is_checking() {
+            self.worker.turn();
+        }
+    }
+
+    /// How the paths are, in the order of their list.
+    pub fn status(&self) -> impl Iterator<Item = PathStatus> {
+        self.cells.iter().map(|cell| cell.snapshot())
+    }
+
+    /// What the backend holds and did.
+    pub fn stats(&self) -> Stats {
+        self.worker.stats()
+    }
+}
+
+/// Why there is no [`Sweep`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SweepError {
+    /// The kernel offers no way to check.
+    Backend(KernelError),
+    /// A path can't be checked.
+    Path(OpenError),
+}
+
+impl std::fmt::Display for SweepError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SweepError::Backend(error) => error.fmt(f),
+            SweepError::Path(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SweepError {}

@@ -1,0 +1,66 @@
+//! Loop devices over plain files, without faults: as fast as loop devices get. For benchmarks.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::loopdev;
+
+/// Loop devices over files in memory. They go away when this is dropped, and when the process dies,
+/// however it dies: the kernel detaches them when their last user closes them.
+pub struct PlainDisks {
+    disks: Vec<PathBuf>,
+    numbers: Vec<u32>,
+    held: Vec<File>,
+}
+
+impl PlainDisks {
+    /// Makes `count` devices of `size_bytes` each, a multiple of 4096, over files in `folder`
+    /// (`/dev/shm` for memory), which are deleted at once and live as long as their devices.
+    ///
+    /// # Errors
+    /// Without root or loop devices, or where the file system does not take `O_DIRECT`.
+    pub fn new(count: usize, size_bytes: u64, folder: &Path) -> io::Result<PlainDisks> {
+        let control = loopdev::control()?;
+        let mut made = PlainDisks {
+            disks: Vec::new(),
+            numbers: Vec::new(),
+            held: Vec::new(),
+        };
+        for _ in 0..count {
+            let number = loopdev::add(&control, loopdev::random_start())?;
+            made.numbers.push(number);
+            let name = format!("pathpulse-plain-{}-{number}", std::process::id());
+            let file = folder.join(name);
+            let attached = File::create(&file)
+                .and_then(|backing| backing.set_len(size_bytes))
+                .and_then(|()| loopdev::attach(number, &file, 512));
+            std::fs::remove_file(&file)?;
+            attached?;
+            let node = loopdev::node(number);
+            made.held.push(OpenOptions::new().read(true).open(&node)?);
+            // While it is held open this only says: detach at the last close.
+            loopdev::detach(number)?;
+            made.disks.push(node);
+        }
+        Ok(made)
+    }
+
+    /// The devices.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.disks
+    }
+}
+
+impl Drop for PlainDisks {
+    fn drop(&mut self) {
+        self.held.clear();
+        let Ok(control) = loopdev::control() else {
+            return;
+        };
+        for number in &self.numbers {
+            // A device that somebody else has open stays, without a file, until he closes it.
+            let _ = loopdev::remove(&control, *number);
+        }
+    }
+}
