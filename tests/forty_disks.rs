@@ -1,0 +1,250 @@
+//! The promise, on real block devices: forty disks, of which twenty-five misbehave in every way that
+//! a disk can, and the truth about all of them in time.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use pathpulse::{Config, Event, Monitor, State, Verdict, VerdictKind, check_once};
+use pathpulse_faultdisk::{Behaviour, Load, Release, Rig, Spec};
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(2);
+/// For waiting on what must happen, however slow the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Other I/O is answered once in this time on each busy disk.
+const BUSY_PACE: Duration = Duration::from_millis(5);
+
+const HANGING: std::ops::Range<usize> = 0..10;
+const DEAD_FULL: std::ops::Range<usize> = 10..15;
+const BUSY: std::ops::Range<usize> = 15..20;
+const FAILING: std::ops::Range<usize> = 20..25;
+const FINE: std::ops::Range<usize> = 25..40;
+
+fn forty_disks() -> (Rig, Vec<PathBuf>) {
+    let rig = Rig::start(&Spec::loops(40)).expect("a rig");
+    for disk in HANGING {
+        rig.set(disk, Behaviour::Hang).expect("hangs");
+    }
+    for disk in DEAD_FULL {
+        rig.saturate(disk, Load::Dead).expect("dead and full");
+    }
+    for disk in BUSY {
+        let answer_every = BUSY_PACE;
+        rig.saturate(disk, Load::Busy { answer_every })
+            .expect("busy");
+    }
+    for disk in FAILING {
+        rig.set(disk, Behaviour::Fail(5)).expect("fails with EIO");
+    }
+    let paths = rig
+        .disks()
+        .iter()
+        .map(|disk| disk.path().to_owned())
+        .collect();
+    (rig, paths)
+}
+
+fn is_right(disk: usize, verdict: &Verdict) -> bool {
+    let kind = verdict.kind();
+    match disk {
+        _ if HANGING.contains(&disk) => kind == VerdictKind::TimedOut,
+        _ if DEAD_FULL.contains(&disk) => kind == VerdictKind::Saturated,
+        // It may get a tag and be answered, or never get one while others are answered.
+        _ if BUSY.contains(&disk) => matches!(kind, VerdictKind::Busy | VerdictKind::Good),
+        _ if FAILING.contains(&disk) => verdict.errno().is_some_and(|errno| errno.raw() == 5),
+        _ => kind == VerdictKind::Good,
+    }
+}
+
+#[test]
+fn one_check_of_all_is_right_and_in_time() {
+    pathpulse_faultdisk::require!();
+    let (rig, paths) = forty_disks();
+    let start = Instant::now();
+    let checked = check_once(&paths, TIMEOUT).expect("io_uring");
+    let took = start.elapsed();
+    for (disk, report) in checked.reports.iter().enumerate() {
+        let verdict = report.verdict.as_ref().expect("opens");
+        assert!(is_right(disk, verdict), "disk {disk}: {verdict}");
+    }
+    assert!(
+        took <= TIMEOUT + Duration::from_millis(200),
+        "took {took:?}"
+    );
+    rig.shutdown().expect("nothing is left");
+}
+
+/// Takes events until every one of `disks` went to one of `states`.
+fn wait_for(
+    events: &pathpulse::EventStream,
+    paths: &[PathBuf],
+    disks: &[usize],
+    states: &[State],
+) -> HashMap<PathBuf, Event> {
+    let end = Instant::now() + PATIENCE;
+    let mut seen = HashMap::new();
+    while disks.iter().any(|disk| !seen.contains_key(&paths[*disk])) {
+        let left = end.saturating_duration_since(Instant::now());
+        let event = events.next_within(left);
+        let event = event.unwrap_or_else(|| panic!("not all came to {states:?}: {seen:?}"));
+        if states.contains(&event.to) {
+            seen.insert(event.path.name().to_owned(), event);
+        }
+    }
+    seen
+}
+
+#[test]
+fn the_healthy_keep_their_pace_and_the_released_come_back() {
+    pathpulse_faultdisk::require!();
+    let rig = Rig::start(&Spec::loops(40)).expect("a rig");
+    let paths: Vec<PathBuf> = rig
+        .disks()
+        .iter()
+        .map(|disk| disk.path().to_owned())
+        .collect();
+    let monitor = Monitor::start(Config {
+        interval: INTERVAL,
+        timeout: TIMEOUT,
+        ..Config::default()
+    })
+    .expect("io_uring");
+    let events = monitor.events(10_000);
+    let ids: Vec<_> = monitor
+        .add_all(&paths, PATIENCE)
+        .into_iter()
+        .map(|answer| answer.expect("opens"))
+        .collect();
+    let all: Vec<usize> = (0..40).collect();
+    wait_for(&events, &paths, &all, &[State::Up]);
+
+    let sick: Vec<usize> = HANGING.chain(DEAD_FULL).chain(FAILING).collect();
+    for disk in HANGING {
+        rig.set(disk, Behaviour::Hang).expect("hangs");
+    }
+    for disk in DEAD_FULL {
+        rig.saturate(disk, Load::Dead).expect("dead and full");
+    }
+    for disk in BUSY {
+        let answer_every = BUSY_PACE;
+        rig.saturate(disk, Load::Busy { answer_every })
+            .expect("busy");
+    }
+    for disk in FAILING {
+        rig.set(disk, Behaviour::Fail(5)).expect("fails");
+    }
+    let injected = Instant::now();
+    let before: Vec<u64> = FINE.map(|disk| good_checks(&monitor, ids[disk])).collect();
+    wait_for(&events, &paths, &sick, &[State::Down]);
+    // Interval, timeout, and what a loaded machine may add; the promise without it is 4 s.
+    assert!(injected.elapsed() < INTERVAL + TIMEOUT + Duration::from_secs(1));
+
+    for (disk, before) in FINE.zip(before) {
+        let checks = good_checks(&monitor, ids[disk]) - before;
+        let expected = injected.elapsed().as_secs() / INTERVAL.as_secs();
+        assert!(
+            checks + 1 >= expected,
+            "disk {disk}: {checks} of {expected}"
+        );
+    }
+    let status: HashMap<_, _> = monitor.status().into_iter().collect();
+    for disk in BUSY.chain(FINE) {
+        assert_eq!(status[&ids[disk]].state, State::Up, "disk {disk}");
+    }
+    for disk in HANGING {
+        assert!(status[&ids[disk]].stuck.is_some(), "disk {disk}");
+    }
+
+    for disk in HANGING.chain(DEAD_FULL).chain(FAILING) {
+        rig.recover(disk).expect("recovers");
+    }
+    wait_for(&events, &paths, &sick, &[State::Up, State::Marginal]);
+    assert_eq!(monitor.shutdown(Duration::from_secs(1)).held_reads, 0);
+    rig.shutdown().expect("nothing is left");
+}
+
+fn good_checks(monitor: &Monitor, id: pathpulse::PathId) -> u64 {
+    let status = monitor.path(id).expect("watched");
+    status.checks.of(VerdictKind::Good)
+}
+
+#[test]
+fn a_shutdown_waits_for_no_device_and_says_what_is_left() {
+    pathpulse_faultdisk::require!();
+    let (rig, paths) = forty_disks();
+    let monitor = Monitor::start(Config::default()).expect("io_uring");
+    let events = monitor.events(10_000);
+    monitor.add_all(&paths, PATIENCE);
+    let sick: Vec<usize> = HANGING.chain(DEAD_FULL).collect();
+    wait_for(&events, &paths, &sick, &[State::Down]);
+    let start = Instant::now();
+    let left = monitor.shutdown(Duration::from_millis(500));
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(left.held_reads >= HANGING.len(), "{left:?}");
+    assert_eq!(left.silent_workers, 0);
+    assert!(monitor.add(&paths[0]).is_err(), "it is closed");
+    rig.shutdown().expect("nothing is left");
+}
+
+#[test]
+fn files_without_nowait_are_judged_right_while_64_of_them_hang() {
+    pathpulse_faultdisk::require!();
+    let rig = Rig::start(&Spec::files(80)).expect("a rig");
+    let loops = Rig::start(&Spec::loops(8)).expect("a rig");
+    for disk in 0..64 {
+        rig.set(disk, Behaviour::Hang).expect("hangs");
+    }
+    let paths: Vec<PathBuf> = rig
+        .disks()
+        .iter()
+        .chain(loops.disks())
+        .map(|disk| disk.path().to_owned())
+        .collect();
+    let start = Instant::now();
+    let checked = check_once(&paths, TIMEOUT).expect("io_uring");
+    let took = start.elapsed();
+    for (disk, report) in checked.reports.iter().enumerate() {
+        let verdict = report.verdict.as_ref().expect("opens");
+        let expected = if disk < 64 {
+            VerdictKind::TimedOut
+        } else {
+            VerdictKind::Good
+        };
+        assert_eq!(verdict.kind(), expected, "disk {disk}: {verdict}");
+    }
+    assert!(
+        took <= TIMEOUT + Duration::from_millis(200),
+        "took {took:?}"
+    );
+    for disk in 0..64 {
+        rig.release(disk, Release::Data).expect("released");
+    }
+    rig.shutdown().expect("nothing is left");
+}
+
+#[test]
+fn a_vanished_disk_goes_down_and_the_others_stay() {
+    pathpulse_faultdisk::require!();
+    let rig = Rig::start(&Spec::loops(2)).expect("a rig");
+    let paths: Vec<PathBuf> = rig
+        .disks()
+        .iter()
+        .map(|disk| disk.path().to_owned())
+        .collect();
+    let monitor = Monitor::start(Config::default()).expect("io_uring");
+    let events = monitor.events(100);
+    let ids = monitor.add_all(&paths, PATIENCE);
+    wait_for(&events, &paths, &[0, 1], &[State::Up]);
+    rig.vanish(0).expect("vanishes");
+    wait_for(&events, &paths, &[0], &[State::Down]);
+    let other = ids[1].as_ref().expect("opens");
+    assert_eq!(monitor.path(*other).expect("watched").state, State::Up);
+    assert!(monitor.remove(*ids[0].as_ref().expect("opens")));
+    monitor.shutdown(Duration::from_secs(1));
+    rig.shutdown().expect("nothing is left");
+}
