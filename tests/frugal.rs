@@ -1,0 +1,43 @@
+//! A healthy check allocates nothing and costs a fraction of a system call.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pathpulse::{State, Sweep};
+use pathpulse_faultdisk::PlainDisks;
+
+const PATHS: usize = 1024;
+const SWEEPS: u64 = 50;
+
+#[test]
+fn healthy_checks_allocate_nothing_and_share_their_system_calls() {
+    pathpulse_faultdisk::require!();
+    let devices = PlainDisks::new(64, 1 << 20, Path::new("/dev/shm")).expect("loop devices");
+    let paths: Vec<PathBuf> = devices
+        .paths()
+        .iter()
+        .cycle()
+        .take(PATHS)
+        .cloned()
+        .collect();
+    let mut sweep = Sweep::new(&paths, Duration::from_secs(60)).expect("io_uring");
+    // What has to grow, grows in the first sweeps.
+    for _ in 0..3 {
+        sweep.run();
+    }
+    let before = sweep.stats().syscalls;
+    let allocated = allocation_counter::measure(|| {
+        for _ in 0..SWEEPS {
+            assert_eq!(sweep.run().checked, PATHS);
+        }
+    });
+    assert_eq!(allocated.count_total, 0, "{allocated:?}");
+    let syscalls = sweep.stats().syscalls - before;
+    let checks = SWEEPS * PATHS as u64;
+    assert!(
+        syscalls * 10 <= checks,
+        "{syscalls} system calls for {checks} checks"
+    );
+    assert!(sweep.status().all(|path| path.state == State::Up));
+    assert_eq!(sweep.stats().strays, 0);
+}
