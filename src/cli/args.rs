@@ -1,0 +1,95 @@
+//! Arguments that several commands share, and how their values are read.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+/// Longer than anything that makes sense, and short enough to be added to any clock.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const DURATION_MIN: Duration = Duration::from_millis(1);
+
+/// Where the daemon's socket is.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Socket {
+    /// The daemon's socket
+    #[arg(
+        long = "socket",
+        value_name = "FILE",
+        env = "PATHPULSE_SOCKET",
+        default_value = "/run/pathpulse/pathpulse.sock"
+    )]
+    pub(crate) file: PathBuf,
+}
+
+/// What carries the checks to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    /// The best that this kernel offers
+    Auto,
+    /// io_uring
+    #[value(name = "io_uring", alias = "io-uring")]
+    IoUring,
+    /// Linux native AIO
+    Aio,
+    /// Threads that read
+    Sync,
+}
+
+impl Backend {
+    /// Refuses a backend that this build does not have: a named one is never replaced by another.
+    pub(crate) fn require(self) -> Result<(), String> {
+        let name = match self {
+            Backend::Auto | Backend::IoUring => return Ok(()),
+            Backend::Aio => "aio",
+            Backend::Sync => "sync",
+        };
+        Err(format!(
+            "--backend {name}: not in this build, which has io_uring only; use --backend auto"
+        ))
+    }
+}
+
+/// How a command prints what it found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// Reads a duration such as `500ms`, `2s` or `1m30s`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; durations are like 500ms, 2s, 1m30s"))?;
+    if (DURATION_MIN..=DURATION_MAX).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err("durations are from 1ms to 24h".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units_and_limits() {
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert!(duration("24h").is_ok());
+        for wrong in [
+            "",
+            "2",
+            "-1s",
+            "0s",
+            "1us",
+            "25h",
+            "99999999999y",
+            "2 parsecs",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `pathpulse check`: each path once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::args::{self, Backend};
+use super::check_report::Report;
+use super::{Failure, USAGE, discover, output};
+
+/// Checks paths once
+///
+/// Reads one block of each path past the page cache, all at the same time, and returns within the
+/// timeout and 200 ms, whatever the devices do.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 all are up (or in standby, as their target wants it), \
+    1 some are marginal or unknown, 2 some are down, 3 wrong usage or nothing could be checked.\n\n\
+    Examples:\n  pathpulse check\n  pathpulse check /dev/sda /dev/sdb --timeout 500ms --format json"
+)]
+pub(crate) struct Args {
+    /// What to check: block devices, or files that take O_DIRECT [default: all disks]
+    paths: Vec<PathBuf>,
+    /// How long a path may take to answer
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = args::duration)]
+    timeout: Duration,
+    /// What carries the reads to the kernel
+    #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
+    backend: Backend,
+    /// How to print the result
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// One line and performance data, for Nagios, Icinga and their kin
+    Nagios,
+}
+
+pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
+    check(args).map_err(|message| {
+        if args.format == Format::Nagios {
+            // Such a monitor shows what is on stdout, and knows 3 as UNKNOWN.
+            output::print(&format!(
+                "PATHPULSE UNKNOWN - {}\n",
+                output::printable(&message)
+            ));
+        }
+        Failure {
+            message,
+            status: USAGE,
+        }
+    })
+}
+
+fn check(args: &Args) -> Result<i32, String> {
+    args.backend.require()?;
+    pathpulse_kernel_compat::raise_open_files_limit();
+    let paths = if args.paths.is_empty() {
+        discover::block_devices()
+    } else {
+        args.paths.clone()
+    };
+    if paths.is_empty() {
+        return Err(
+            "no block device found below /sys/block that has any size; name a path".to_owned(),
+        );
+    }
+    let checked = pathpulse::check_once(&paths, args.timeout)
+        .map_err(|error| format!("nothing was checked: {error}"))?;
+    let report = Report::new(&checked);
+    match args.format {
+        Format::Table => output::print(&report.table()),
+        Format::Json => output::print_json(&report),
+        Format::Nagios => output::print(&report.nagios()),
+    };
+    Ok(report.exit_status())
+}

@@ -1,0 +1,226 @@
+//! What `check` found, as a table, as JSON, and as Nagios wants it.
+
+use std::fmt::Write;
+
+use comfy_table::Cell;
+use pathpulse::{CheckReport, Checked, OpenError, OpenProblem, State, Verdict, VerdictKind};
+use serde::Serialize;
+
+use super::{USAGE, output};
+
+/// All that a check found. Its fields are the JSON document.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    backend: String,
+    paths: Vec<PathReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct PathReport {
+    path: String,
+    device: Option<String>,
+    verdict: &'static str,
+    state: &'static str,
+    errno: Option<String>,
+    latency_us: Option<u64>,
+    message: String,
+}
+
+impl PathReport {
+    fn new(report: &CheckReport) -> PathReport {
+        let (verdict, errno, latency, message) = match &report.verdict {
+            Ok(verdict) => {
+                let latency = match verdict {
+                    Verdict::Good { latency } => u64::try_from(latency.as_micros()).ok(),
+                    _ => None,
+                };
+                (
+                    verdict.kind(),
+                    verdict.errno(),
+                    latency,
+                    verdict.to_string(),
+                )
+            }
+            Err(OpenError { problem, .. }) => {
+                (kind_of(problem), problem.errno(), None, problem.to_string())
+            }
+        };
+        PathReport {
+            path: report.path.to_string_lossy().into_owned(),
+            device: report.device.map(|device| device.to_string()),
+            verdict: verdict.name(),
+            state: report.state.name(),
+            errno: errno.map(|errno| errno.to_string()),
+            latency_us: latency,
+            message,
+        }
+    }
+
+    fn is(&self, state: State) -> bool {
+        self.state == state.name()
+    }
+}
+
+/// What a path that can't be opened counts as: its fault, or ours.
+fn kind_of(problem: &OpenProblem) -> VerdictKind {
+    match problem {
+        OpenProblem::Blocked => VerdictKind::TimedOut,
+        problem if problem.blames_device() => VerdictKind::Failed,
+        _ => VerdictKind::Unknown,
+    }
+}
+
+impl Report {
+    pub(crate) fn new(checked: &Checked) -> Report {
+        Report {
+            backend: checked.backend.kind.to_string(),
+            paths: checked.reports.iter().map(PathReport::new).collect(),
+        }
+    }
+
+    fn count(&self, state: State) -> usize {
+        self.paths.iter().filter(|path| path.is(state)).count()
+    }
+
+    /// 0 all up or in standby, 1 some marginal or unknown, 2 some down, 3 no path could be checked.
+    pub(crate) fn exit_status(&self) -> i32 {
+        let unknown = VerdictKind::Unknown.name();
+        if self.count(State::Down) > 0 {
+            2
+        } else if self.paths.iter().all(|path| path.verdict == unknown) {
+            USAGE
+        } else if self.count(State::Marginal) + self.count(State::Pending) > 0 {
+            1
+        } else {
+            0
+        }
+    }
+
+    /// For people: one row for each path.
+    pub(crate) fn table(&self) -> String {
+        let mut table = output::table(&["PATH", "STATE", "VERDICT", "LATENCY", "MESSAGE"]);
+        for path in &self.paths {
+            table.add_row([
+                Cell::new(output::printable(&path.path)),
+                output::state_cell(if path.is(State::Pending) {
+                    "unknown"
+                } else {
+                    path.state
+                }),
+                Cell::new(path.verdict),
+                Cell::new(
+                    path.latency_us
+                        .map_or_else(|| "-".to_owned(), output::latency),
+                ),
+                // What a good path says is in the columns before.
+                Cell::new(if path.latency_us.is_some() {
+                    ""
+                } else {
+                    &path.message
+                }),
+            ]);
+        }
+        output::render(&table)
+    }
+
+    /// For Nagios: a line with performance data, and a line for each path that is not up.
+    pub(crate) fn nagios(&self) -> String {
+        let word = match self.exit_status() {
+            0 => "OK",
+            1 => "WARNING",
+            2 => "CRITICAL",
+            _ => "UNKNOWN",
+        };
+        let states = [
+            ("up", State::Up),
+            ("down", State::Down),
+            ("marginal", State::Marginal),
+            ("standby", State::Standby),
+            ("unknown", State::Pending),
+        ];
+        let mut summary = Vec::new();
+        let mut data = String::new();
+        for (name, state) in states {
+            let count = self.count(state);
+            let _ = write!(data, "{name}={count} ");
+            if count > 0 {
+                let noun = if summary.is_empty() {
+                    plural(count)
+                } else {
+                    ""
+                };
+                summary.push(format!("{count}{noun} {name}"));
+            }
+        }
+        if let Some(us) = self.paths.iter().filter_map(|path| path.latency_us).max() {
+            let _ = write!(data, "latency_max={us}us ");
+        }
+        let mut text = format!(
+            "PATHPULSE {word} - {} | {}\n",
+            summary.join(", "),
+            data.trim_end()
+        );
+        for path in self.paths.iter().filter(|path| !path.is(State::Up)) {
+            let line = format!("{}: {}: {}", path.path, path.verdict, path.message);
+            // What follows a bar would be taken for performance data.
+            text += &output::printable(&line).replace('|', "/");
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { " path" } else { " paths" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(path: &str, kind: VerdictKind, state: State) -> PathReport {
+        PathReport {
+            path: path.to_owned(),
+            device: None,
+            verdict: kind.name(),
+            state: state.name(),
+            errno: None,
+            latency_us: (kind == VerdictKind::Good).then_some(85),
+            message: "what | it said".to_owned(),
+        }
+    }
+
+    fn report(paths: Vec<PathReport>) -> Report {
+        Report {
+            backend: "io_uring".to_owned(),
+            paths,
+        }
+    }
+
+    #[test]
+    fn the_exit_status_is_that_of_the_worst() {
+        let good = || path("/dev/a", VerdictKind::Good, State::Up);
+        let unknown = || path("/dev/b", VerdictKind::Unknown, State::Pending);
+        let down = || path("/dev/c", VerdictKind::Failed, State::Down);
+        let standby = || path("/dev/d", VerdictKind::Standby, State::Standby);
+        assert_eq!(report(vec![good(), standby()]).exit_status(), 0);
+        assert_eq!(report(vec![good(), unknown()]).exit_status(), 1);
+        assert_eq!(report(vec![good(), unknown(), down()]).exit_status(), 2);
+        assert_eq!(report(vec![down()]).exit_status(), 2);
+        assert_eq!(report(vec![unknown()]).exit_status(), 3);
+    }
+
+    #[test]
+    fn nagios_gets_its_line_its_data_and_no_bar_too_many() {
+        let text = report(vec![
+            path("/dev/a", VerdictKind::Good, State::Up),
+            path("/dev/b", VerdictKind::Good, State::Up),
+            path("/dev/c", VerdictKind::TimedOut, State::Down),
+        ])
+        .nagios();
+        let expected = "PATHPULSE CRITICAL - 2 paths up, 1 down | \
+                        up=2 down=1 marginal=0 standby=0 unknown=0 latency_max=85us\n\
+                        /dev/c: timed_out: what / it said\n";
+        assert_eq!(text, expected);
+    }
+}

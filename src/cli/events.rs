@@ -1,0 +1,70 @@
+//! `pathpulse events`: what happened, and what happens.
+
+use super::args::{Format, Socket};
+use super::client::Client;
+use super::{Failure, output};
+use crate::daemon::{EventDocument, LostDocument};
+
+/// Shows what happened to the paths that the daemon watches
+///
+/// The daemon keeps the last 1,000 events.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  pathpulse events\n  pathpulse events --follow --format json")]
+pub(crate) struct Args {
+    /// Go on with new events as they happen, until the daemon stops
+    #[arg(long, short)]
+    follow: bool,
+    #[command(flatten)]
+    socket: Socket,
+    /// How to print them; json: one document on each line
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+}
+
+pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
+    let resource = if args.follow {
+        "/v1/events?follow=true"
+    } else {
+        "/v1/events"
+    };
+    let mut client = Client::connect(&args.socket.file)?;
+    client.stream(resource, |name, data| match name {
+        "lost" => {
+            let lost = serde_json::from_str(data).map_or(0, |document: LostDocument| document.lost);
+            output::complain(&format!(
+                "{lost} events are missing here; `pathpulse status` is right"
+            ));
+            true
+        }
+        _ => output::print(&match args.format {
+            Format::Json => format!("{data}\n"),
+            Format::Table => line(data),
+        }),
+    })?;
+    Ok(0)
+}
+
+fn line(data: &str) -> String {
+    let Ok(event) = serde_json::from_str::<EventDocument>(data) else {
+        return format!("{}\n", output::printable(data));
+    };
+    let EventDocument {
+        time,
+        path,
+        from,
+        to,
+        cause,
+        detail,
+        ..
+    } = event;
+    let change = if from == to {
+        format!("still {to}")
+    } else {
+        format!("{from} -> {to}")
+    };
+    let mut text = format!("{time}  {path}  {change}  {cause}");
+    if !detail.is_empty() {
+        text = format!("{text}: {detail}");
+    }
+    output::printable(&text) + "\n"
+}

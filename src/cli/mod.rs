@@ -1,0 +1,166 @@
+//! The command line: what it takes, and which command gets it.
+//!
+//! A command returns its exit status, or a [`Failure`], which becomes one line on stderr.
+
+mod args;
+mod check;
+mod check_report;
+mod client;
+mod discover;
+mod events;
+mod output;
+mod run;
+mod status;
+mod stop;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+/// Something went wrong; nothing is known about any device.
+pub(crate) const FAILED: i32 = 1;
+/// The command line is wrong, or `check` had nothing to check.
+pub(crate) const USAGE: i32 = 3;
+
+/// Why a command failed: what, where, what to do, in one line.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// One line, without the name of the program.
+    pub(crate) message: String,
+    /// The exit status.
+    pub(crate) status: i32,
+}
+
+impl Failure {
+    /// A failure with exit status 1.
+    pub(crate) fn new(message: impl Into<String>) -> Failure {
+        Failure {
+            message: message.into(),
+            status: FAILED,
+        }
+    }
+}
+
+/// Knows which storage paths of this host answer, how fast, and since when.
+#[derive(Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  pathpulse check                     checks all block devices once\n  \
+                  pathpulse run /dev/sda /dev/sdb     watches two\n  \
+                  pathpulse status                    shows how they are\n\n\
+                  Durations are like 500ms, 2s, 1m30s."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Check(check::Args),
+    Run(run::Args),
+    Status(status::Args),
+    Events(events::Args),
+    Stop(stop::Args),
+    /// The other processes of simulated disks; not for people
+    #[command(hide = true)]
+    RigServer {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+/// Runs the command that the process was started with, and returns its exit status.
+pub(crate) fn main() -> i32 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let result = match cli.command {
+        Command::Check(args) => check::run(&args),
+        Command::Run(args) => run::run(args),
+        Command::Status(args) => status::run(&args),
+        Command::Events(args) => events::run(&args),
+        Command::Stop(args) => stop::run(&args),
+        Command::RigServer { args } => {
+            let served = pathpulse_faultdisk::serve_main(args);
+            Ok(i32::from(served != ExitCode::SUCCESS))
+        }
+    };
+    result.unwrap_or_else(|failure| {
+        output::complain(&failure.message);
+        failure.status
+    })
+}
+
+/// Prints help where help was asked for, else one line that says what is wrong.
+fn refuse(error: &clap::Error) -> i32 {
+    let text = error.render();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            output::print(&text.to_string());
+            0
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            output::complain("no command; `pathpulse --help` lists them");
+            USAGE
+        }
+        _ => {
+            output::complain(&format!(
+                "{}; see `{} --help`",
+                one_line(&text.to_string()),
+                command_name()
+            ));
+            USAGE
+        }
+    }
+}
+
+/// What clap says on many lines, up to its usage, on one.
+fn one_line(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let said = text.lines().take_while(|line| !line.starts_with("Usage:"));
+    let parts: Vec<&str> = said
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        .collect();
+    parts.join(" ")
+}
+
+/// `pathpulse`, with the command that was given if it was one.
+fn command_name() -> String {
+    let given = std::env::args_os().nth(1).unwrap_or_default();
+    let known = |name: &OsString| {
+        let cli = <Cli as clap::CommandFactory>::command();
+        cli.get_subcommands()
+            .any(|command| name == command.get_name())
+    };
+    if known(&given) {
+        format!("pathpulse {}", given.display())
+    } else {
+        "pathpulse".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn clap_is_quoted_on_one_line() {
+        let missing =
+            "error: the following were not provided:\n  <PATH>...\n\nUsage: pathpulse run\n";
+        assert_eq!(
+            one_line(missing),
+            "the following were not provided: <PATH>..."
+        );
+    }
+}

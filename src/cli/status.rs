@@ -1,0 +1,140 @@
+//! `pathpulse status`: how the daemon's paths are.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use comfy_table::{Cell, CellAlignment, Table};
+use jiff::Timestamp;
+
+use super::args::{Format, Socket};
+use super::client::Client;
+use super::{FAILED, Failure, output};
+use crate::daemon::{PathDocument, StatusDocument};
+
+/// Shows how the paths are that the daemon watches
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 shown, 1 no daemon, or a path that it does not watch, 3 wrong usage.\n\n\
+    Examples:\n  pathpulse status\n  pathpulse status /dev/sda --format json"
+)]
+pub(crate) struct Args {
+    /// Only these
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    socket: Socket,
+    /// How to print it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+}
+
+pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
+    let mut status: StatusDocument = Client::connect(&args.socket.file)?.get("/v1/status")?;
+    let missing = select(&mut status.paths, &args.paths);
+    for path in &missing {
+        output::complain(&format!(
+            "{}: not watched; `pathpulse status` shows what is",
+            path.display()
+        ));
+    }
+    match args.format {
+        Format::Json => output::print_json(&status),
+        Format::Table => {
+            let paths = output::render(&table(&status.paths));
+            output::print(&(headline(&status) + &paths))
+        }
+    };
+    Ok(if missing.is_empty() { 0 } else { FAILED })
+}
+
+/// Leaves the paths that were named, and returns the names that none has.
+fn select<'a>(paths: &mut Vec<PathDocument>, names: &'a [PathBuf]) -> Vec<&'a Path> {
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let wanted: Vec<_> = names
+        .iter()
+        .map(|name| (name.to_string_lossy(), device_of(name)))
+        .collect();
+    let fits = |path: &PathDocument, (name, device): &(_, Option<String>)| {
+        path.path == *name || device.as_ref() == Some(&path.device)
+    };
+    let missing = names
+        .iter()
+        .zip(&wanted)
+        .filter(|(_, want)| !paths.iter().any(|path| fits(path, want)))
+        .map(|(name, _)| name.as_path())
+        .collect();
+    paths.retain(|path| wanted.iter().any(|want| fits(path, want)));
+    missing
+}
+
+/// The device that a name leads to: the daemon may know it by another name.
+fn device_of(name: &Path) -> Option<String> {
+    let meta = fs::metadata(name).ok()?;
+    let device = meta.rdev();
+    meta.file_type().is_block_device().then(|| {
+        format!(
+            "{}:{}",
+            rustix::fs::major(device),
+            rustix::fs::minor(device)
+        )
+    })
+}
+
+fn headline(status: &StatusDocument) -> String {
+    let up = status
+        .paths
+        .iter()
+        .filter(|path| path.state == "up")
+        .count();
+    format!(
+        "{up} of {} paths up. {}, {} worker(s), running for {}\n",
+        status.paths.len(),
+        status.backend,
+        status.workers,
+        output::age(status.uptime_s as u64)
+    )
+}
+
+/// One row for each path, 80 columns wide as long as names are short.
+pub(crate) fn table(paths: &[PathDocument]) -> Table {
+    let mut table = output::table(&[
+        "PATH", "STATE", "CAUSE", "FOR", "LAST", "P50", "P99", "CHECKS",
+    ]);
+    for path in paths {
+        let latency = |which: fn(&PathDocument) -> Option<u64>| {
+            let text = which(path).map_or_else(|| "-".to_owned(), output::latency);
+            Cell::new(text).set_alignment(CellAlignment::Right)
+        };
+        table.add_row([
+            Cell::new(output::printable(&path.path)),
+            output::state_cell(&path.state),
+            Cell::new(cause(path)),
+            Cell::new(since(&path.since)),
+            latency(|path| Some(path.latency_us?.last)),
+            latency(|path| Some(path.latency_us?.p50)),
+            latency(|path| Some(path.latency_us?.p99)),
+            Cell::new(path.checks.total).set_alignment(CellAlignment::Right),
+        ]);
+    }
+    table
+}
+
+fn cause(path: &PathDocument) -> String {
+    match path.stuck_ms {
+        Some(ms) => format!("{}, stuck {}", path.cause, output::age(ms / 1_000)),
+        None => path.cause.clone(),
+    }
+}
+
+/// For how long, by this machine's clock.
+fn since(time: &str) -> String {
+    match time.parse::<Timestamp>() {
+        Ok(since) => {
+            let seconds = Timestamp::now().as_second() - since.as_second();
+            output::age(u64::try_from(seconds).unwrap_or(0))
+        }
+        Err(_) => "-".to_owned(),
+    }
+}

@@ -1,0 +1,35 @@
+//! `pathpulse stop`: ends the daemon.
+
+use std::time::Duration;
+
+use super::Failure;
+use super::args::Socket;
+use super::client::Client;
+
+/// The daemon promises to be gone within one second.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Stops the daemon, and waits until it is gone
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 it is gone, 1 there was none or it is still there, 3 wrong usage.\n\n\
+    Example:\n  pathpulse stop"
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    socket: Socket,
+}
+
+pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
+    let mut client = Client::connect(&args.socket.file)?;
+    let answer = client.post("/v1/stop");
+    // Whatever it said, or was too busy leaving to say: this is what was asked for.
+    if client.wait_gone(LIMIT) {
+        return Ok(0);
+    }
+    answer?;
+    Err(Failure::new(format!(
+        "the daemon at {} was told to stop and is still there after {LIMIT:?}; a device may hold it in the kernel",
+        args.socket.file.display()
+    )))
+}

@@ -1,0 +1,116 @@
+//! What the daemon answers over HTTP. All of it is read from memory: no answer waits for a device.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::stream::{self, Stream};
+use pathpulse::Monitor;
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::document::{self, PathDocument, StatusDocument};
+use super::history::{History, LostDocument, Told};
+use super::stop::Stopper;
+
+/// How often a follower hears that the daemon is alive when there is nothing else to hear.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// What the answers are made from.
+#[derive(Clone)]
+pub(crate) struct Control {
+    pub(crate) monitor: Arc<Monitor>,
+    pub(crate) history: Arc<History>,
+    pub(crate) stopper: Stopper,
+}
+
+/// The answer to `POST /v1/stop`.
+#[derive(Debug, Serialize)]
+struct StopDocument {
+    stopping: bool,
+    pid: u32,
+}
+
+/// All that can be asked.
+pub(crate) fn router(control: Control) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/paths", get(paths))
+        .route("/v1/events", get(events))
+        .route("/v1/stop", post(stop))
+        .route("/healthz", get(async || "ok\n"))
+        .fallback(async || (StatusCode::NOT_FOUND, "there is no such resource\n"))
+        .with_state(control)
+}
+
+async fn status(State(control): State<Control>) -> Json<StatusDocument> {
+    Json(StatusDocument::new(&control.monitor))
+}
+
+async fn paths(State(control): State<Control>) -> Json<Vec<PathDocument>> {
+    Json(document::paths(&control.monitor))
+}
+
+async fn stop(State(control): State<Control>) -> Json<StopDocument> {
+    // On this one thread that runs when the answer is written, or has to wait for its reader.
+    tokio::spawn(async move { control.stopper.stop("asked over the socket") });
+    Json(StopDocument {
+        stopping: true,
+        pid: std::process::id(),
+    })
+}
+
+#[derive(Debug, Deserialize)]
+struct EventsQuery {
+    #[serde(default)]
+    follow: bool,
+}
+
+/// Server-sent events: those kept, then with `?follow=true` those to come. One named `lost` says
+/// how many are missing in its place.
+async fn events(
+    State(control): State<Control>,
+    Query(query): Query<EventsQuery>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let (past, live) = control.history.follow();
+    let feed = Feed {
+        past,
+        live: query.follow.then_some(live),
+    };
+    let events = stream::unfold(feed, async |mut feed| Some((Ok(feed.next().await?), feed)));
+    Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive"))
+}
+
+/// One client's way through the events.
+struct Feed {
+    past: VecDeque<Told>,
+    live: Option<Receiver<Told>>,
+}
+
+impl Feed {
+    async fn next(&mut self) -> Option<Event> {
+        let told = match self.past.pop_front() {
+            Some(told) => told,
+            None => match self.live.as_mut()?.recv().await {
+                Ok(told) => told,
+                Err(RecvError::Lagged(lost)) => Told::Lost(lost),
+                Err(RecvError::Closed) => return None,
+            },
+        };
+        match told {
+            Told::Event(text) => Some(Event::default().data(text)),
+            Told::Lost(lost) => Event::default()
+                .event("lost")
+                .json_data(LostDocument { lost })
+                .ok(),
+            Told::End => None,
+        }
+    }
+}

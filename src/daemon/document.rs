@@ -1,0 +1,167 @@
+//! What the daemon says, as JSON documents. Names of fields are a promise: they stay.
+
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use pathpulse::{Counts, Event, Monitor, PathStatus, VerdictKind};
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/status`: the daemon and all of its paths.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StatusDocument {
+    pub(crate) version: String,
+    pub(crate) backend: String,
+    pub(crate) workers: usize,
+    pub(crate) uptime_s: f64,
+    pub(crate) paths: Vec<PathDocument>,
+}
+
+/// One path within `GET /v1/status` and `GET /v1/paths`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PathDocument {
+    pub(crate) path: String,
+    pub(crate) device: String,
+    pub(crate) group: Option<String>,
+    pub(crate) state: String,
+    pub(crate) cause: String,
+    pub(crate) since: String,
+    pub(crate) latency_us: Option<LatencyDocument>,
+    pub(crate) nowait: Option<bool>,
+    pub(crate) stuck_ms: Option<u64>,
+    pub(crate) checks: ChecksDocument,
+}
+
+/// Latencies of good checks in microseconds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct LatencyDocument {
+    pub(crate) last: u64,
+    pub(crate) p50: u64,
+    pub(crate) p99: u64,
+    pub(crate) max: u64,
+}
+
+/// Verdicts by kind. `total` counts those too that have no field of their own.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct ChecksDocument {
+    pub(crate) total: u64,
+    pub(crate) good: u64,
+    pub(crate) busy: u64,
+    pub(crate) failed: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) saturated: u64,
+    pub(crate) unknown: u64,
+}
+
+/// One event of `GET /v1/events`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct EventDocument {
+    pub(crate) time: String,
+    pub(crate) path: String,
+    pub(crate) device: String,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) cause: String,
+    pub(crate) errno: Option<String>,
+    pub(crate) detail: String,
+}
+
+impl StatusDocument {
+    /// How all is now.
+    pub(crate) fn new(monitor: &Monitor) -> StatusDocument {
+        let uptime_ms = monitor.uptime().as_millis();
+        StatusDocument {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            backend: monitor.backend().kind.to_string(),
+            workers: monitor.config().workers,
+            uptime_s: uptime_ms as f64 / 1e3,
+            paths: paths(monitor),
+        }
+    }
+}
+
+/// How all paths are now.
+pub(crate) fn paths(monitor: &Monitor) -> Vec<PathDocument> {
+    let all = monitor.status();
+    all.iter()
+        .map(|(_, path)| PathDocument::new(path))
+        .collect()
+}
+
+impl PathDocument {
+    fn new(path: &PathStatus) -> PathDocument {
+        PathDocument {
+            path: path.path.name().to_string_lossy().into_owned(),
+            device: path.path.device().to_string(),
+            group: None,
+            state: path.state.name().to_owned(),
+            cause: path.cause.name().to_owned(),
+            since: whole_seconds(path.since),
+            latency_us: path.latency_us.map(|latency| LatencyDocument {
+                last: latency.last,
+                p50: latency.p50,
+                p99: latency.p99,
+                max: latency.max,
+            }),
+            nowait: path.nowait,
+            stuck_ms: path
+                .stuck
+                .map(|stuck| u64::try_from(stuck.as_millis()).unwrap_or(u64::MAX)),
+            checks: ChecksDocument::new(&path.checks),
+        }
+    }
+}
+
+impl ChecksDocument {
+    fn new(counts: &Counts) -> ChecksDocument {
+        ChecksDocument {
+            total: counts.total(),
+            good: counts.of(VerdictKind::Good),
+            busy: counts.of(VerdictKind::Busy),
+            failed: counts.of(VerdictKind::Failed),
+            timed_out: counts.of(VerdictKind::TimedOut),
+            saturated: counts.of(VerdictKind::Saturated),
+            unknown: counts.of(VerdictKind::Unknown),
+        }
+    }
+}
+
+impl EventDocument {
+    pub(crate) fn new(event: &Event) -> EventDocument {
+        EventDocument {
+            time: format!("{:.6}", timestamp(event.time)),
+            path: event.path.name().to_string_lossy().into_owned(),
+            device: event.path.device().to_string(),
+            from: event.from.name().to_owned(),
+            to: event.to.name().to_owned(),
+            cause: event.cause.name().to_owned(),
+            errno: event.cause.errno().map(|errno| errno.to_string()),
+            detail: event.detail.clone(),
+        }
+    }
+}
+
+/// RFC 3339 in UTC, as all times in documents.
+fn whole_seconds(time: SystemTime) -> String {
+    format!("{:.0}", timestamp(time))
+}
+
+/// A clock that is set to a year that has no four digits counts as 1970.
+fn timestamp(time: SystemTime) -> Timestamp {
+    Timestamp::try_from(time).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_rfc_3339() {
+        let time = SystemTime::UNIX_EPOCH + Duration::new(1_795_442_400, 123_456_789);
+        assert_eq!(whole_seconds(time), "2026-11-23T14:00:00Z");
+        assert_eq!(
+            format!("{:.6}", timestamp(time)),
+            "2026-11-23T14:00:00.123456Z"
+        );
+    }
+}

@@ -1,0 +1,103 @@
+//! The last events, and the way of new ones to whoever follows them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+/// Events that are kept, and events that a follower may lag behind.
+const KEPT: usize = 1_000;
+
+/// What a follower hears.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    /// An event, as a line of JSON.
+    Event(Arc<str>),
+    /// So many events were lost on the way.
+    Lost(u64),
+    /// The daemon stops.
+    End,
+}
+
+/// How losses are told to clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LostDocument {
+    /// So many events, at this place of the stream.
+    pub(crate) lost: u64,
+}
+
+/// Events, past and to come.
+#[derive(Debug)]
+pub(crate) struct History(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    past: VecDeque<Told>,
+    followers: broadcast::Sender<Told>,
+}
+
+impl Default for History {
+    fn default() -> History {
+        History(Mutex::new(Inner {
+            past: VecDeque::with_capacity(KEPT),
+            followers: broadcast::channel(KEPT).0,
+        }))
+    }
+}
+
+impl History {
+    /// Keeps an event, or the loss of some, and tells followers. Waits for none of them: those too
+    /// slow lose events, and are told.
+    pub(crate) fn tell(&self, told: Told) {
+        let mut inner = self.lock();
+        if inner.past.len() == KEPT {
+            inner.past.pop_front();
+        }
+        inner.past.push_back(told.clone());
+        let _ = inner.followers.send(told);
+    }
+
+    /// Tells followers that there is no more to come.
+    pub(crate) fn end(&self) {
+        let _ = self.lock().followers.send(Told::End);
+    }
+
+    /// What is kept, and what comes right after it.
+    pub(crate) fn follow(&self) -> (VecDeque<Told>, broadcast::Receiver<Told>) {
+        let inner = self.lock();
+        (inner.past.clone(), inner.followers.subscribe())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(told: &Told) -> usize {
+        match told {
+            Told::Event(text) => text.parse().expect("a number"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_last_thousand_are_kept_and_followers_miss_none_between() {
+        let history = History::default();
+        for n in 0..1_500 {
+            history.tell(Told::Event(n.to_string().into()));
+        }
+        let (past, mut live) = history.follow();
+        assert_eq!((past.len(), number(&past[0])), (1_000, 500));
+        history.tell(Told::Event("1500".into()));
+        assert_eq!(
+            number(&past[999]) + 1,
+            number(&live.try_recv().expect("new"))
+        );
+        assert!(live.try_recv().is_err());
+    }
+}

@@ -1,0 +1,181 @@
+//! The daemon: what a process needs beside the engine to watch paths for as long as it lives.
+//!
+//! ```text
+//! main thread   starts all others, then waits to be told to stop
+//! signals       signal-hook; tells `main`, and arms the watchdog
+//! watchdog      ends the process when a stop takes too long, whatever holds it up
+//! open          opens the paths, which may take as long as a driver likes
+//! journal       takes the engine's events: log, history
+//! control       tokio: HTTP on the socket; reads status and history, never touches a device
+//! log           writes log lines to stderr, which may be a pipe that nobody reads
+//! workers       the engine's own
+//! ```
+//! No thread waits for another one without a limit, and only the engine's touch devices.
+
+mod control;
+mod document;
+mod history;
+mod journal;
+mod logging;
+mod server;
+mod socket;
+mod stop;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pathpulse::{Config, Monitor, OpenError};
+
+pub(crate) use document::{EventDocument, PathDocument, StatusDocument};
+pub(crate) use history::LostDocument;
+pub(crate) use logging::{Filter, Log};
+pub(crate) use stop::Notice;
+
+use crate::cli::FAILED;
+use control::Control;
+use history::History;
+use socket::Claim;
+use stop::Stopper;
+
+/// Events on their way from the workers to the journal: more than a large host has paths.
+const EVENTS_ON_THE_WAY: usize = 16_384;
+/// After so long a path that has not opened is given up.
+const OPEN_LIMIT: Duration = Duration::from_secs(10);
+/// Of the second that a stop may take, the engine gets half.
+const SHUTDOWN_LIMIT: Duration = Duration::from_millis(500);
+
+/// What the daemon is to do.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) engine: Config,
+    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) socket: PathBuf,
+}
+
+/// Watches until it is told to stop.
+///
+/// # Errors
+/// Why it can't watch at all, in one line.
+pub(crate) fn run(options: Options, log: &Log) -> Result<(), String> {
+    let (stopper, notices) = stop::prepare().map_err(|error| format!("signals: {error}"))?;
+    // A failure has its limit too: its one line may meet a stderr that nobody reads.
+    watch(options, &stopper, &notices, log).inspect_err(|_| stopper.arm(FAILED))
+}
+
+fn watch(
+    options: Options,
+    stopper: &Stopper,
+    notices: &Receiver<Notice>,
+    log: &Log,
+) -> Result<(), String> {
+    let claim = Claim::take(&options.socket)?;
+    let monitor = Monitor::start(options.engine).map_err(|error| {
+        format!("no way to check paths: {error}; `pathpulse run` needs io_uring")
+    })?;
+    let monitor = Arc::new(monitor);
+    announce(&monitor, &options);
+    let history = Arc::new(History::default());
+    let result = start(&monitor, &history, stopper, &claim, options.paths)
+        .and_then(|()| wait(notices, stopper));
+    history.end();
+    leave(&monitor, &claim, log);
+    result
+}
+
+/// Starts the threads.
+fn start(
+    monitor: &Arc<Monitor>,
+    history: &Arc<History>,
+    stopper: &Stopper,
+    claim: &Claim,
+    paths: Vec<PathBuf>,
+) -> Result<(), String> {
+    let events = monitor.events(EVENTS_ON_THE_WAY);
+    let kept = Arc::clone(history);
+    spawn("journal", move || journal::keep(&events, &kept))?;
+    let control = Control {
+        monitor: Arc::clone(monitor),
+        history: Arc::clone(history),
+        stopper: stopper.clone(),
+    };
+    let listener = claim.listener()?;
+    spawn("control", move || server::serve(listener, control))?;
+    let (monitor, stopper) = (Arc::clone(monitor), stopper.clone());
+    spawn("open", move || {
+        let watched = open(&monitor, &paths);
+        stopper.tell(Notice::Opened { watched });
+    })
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    let thread = thread::Builder::new().name(format!("pathpulse-{name}"));
+    let spawned = thread.spawn(work).map(drop);
+    spawned.map_err(|error| format!("starting a thread: {error}; raise the limit of processes"))
+}
+
+/// Says once, loudly, what carries the checks.
+fn announce(monitor: &Monitor, options: &Options) {
+    let Config {
+        interval, timeout, ..
+    } = options.engine;
+    tracing::info!(
+        "watching {} paths through {}: every {interval:?}, {timeout:?} to answer, {} worker(s), socket {}",
+        options.paths.len(),
+        monitor.backend().kind,
+        options.engine.workers,
+        options.socket.display(),
+    );
+    tracing::debug!(features = ?monitor.backend().features);
+}
+
+/// Has the paths watched, and returns how many are.
+fn open(monitor: &Monitor, paths: &[PathBuf]) -> usize {
+    let answers = monitor.add_all(paths, OPEN_LIMIT);
+    let refused: Vec<&OpenError> = answers.iter().filter_map(|a| a.as_ref().err()).collect();
+    for error in &refused {
+        tracing::error!("not watched: {error}");
+    }
+    answers.len() - refused.len()
+}
+
+/// Waits to be told to stop.
+fn wait(notices: &Receiver<Notice>, stopper: &Stopper) -> Result<(), String> {
+    loop {
+        match notices.recv() {
+            Ok(Notice::Stop { by }) => {
+                tracing::info!("stopping: {by}");
+                return Ok(());
+            }
+            Ok(Notice::Opened { watched: 0 }) if !stopper.is_armed() => {
+                return Err("none of the paths can be watched; the log says why".to_owned());
+            }
+            Ok(Notice::Opened { watched }) => tracing::info!("{watched} paths are watched"),
+            Ok(Notice::Reload) => {
+                tracing::info!("SIGHUP: there is no configuration file to read again");
+            }
+            Err(_) => return Err("all threads that could stop it are gone".to_owned()),
+        }
+    }
+}
+
+/// Ends the engine, says what is left, and clears up. Whatever takes too long here is cut short by
+/// the watchdog.
+fn leave(monitor: &Monitor, claim: &Claim, log: &Log) {
+    let start = Instant::now();
+    let left = monitor.shutdown(SHUTDOWN_LIMIT);
+    claim.remove();
+    let took_ms = start.elapsed().as_millis();
+    if left.silent_workers > 0 {
+        tracing::warn!("{} worker(s) did not answer", left.silent_workers);
+    }
+    match left.held_reads {
+        0 => tracing::info!("stopped in {took_ms} ms; the kernel holds no read"),
+        held => tracing::warn!(
+            "stopped in {took_ms} ms; the kernel still holds {held} read(s) that devices did not answer"
+        ),
+    }
+    log.flush();
+}

@@ -1,0 +1,166 @@
+//! The daemon's socket: one daemon for each, and no stale one in the way.
+//!
+//! Beside the socket lies a lock file. Whoever holds its lock owns the socket; the kernel gives the
+//! lock back when its holder dies, however that happens. So what the owner of the lock finds in the
+//! socket's place is a dead daemon's, unless somebody answers there: then it is some other program's.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::process::umask;
+
+/// Read and write for owner and group, nothing for others.
+const FORBIDDEN: Mode = Mode::from_raw_mode(0o117);
+
+/// A socket that belongs to this process.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    path: PathBuf,
+    listener: UnixListener,
+    _lock: File,
+}
+
+impl Claim {
+    /// Makes the socket, and its folder if need be.
+    ///
+    /// # Errors
+    /// In one line: who has it, or what the system says.
+    pub(crate) fn take(path: &Path) -> Result<Claim, String> {
+        let said = |error: io::Error| format!("socket {}: {error}", path.display());
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)
+                .map_err(|error| format!("{}; name another place with --socket", said(error)))?;
+        }
+        let lock = lock(path)?;
+        remove_stale(path)?;
+        let before = umask(FORBIDDEN);
+        let listener = UnixListener::bind(path);
+        umask(before);
+        let listener = listener.map_err(said)?;
+        listener.set_nonblocking(true).map_err(said)?;
+        Ok(Claim {
+            path: path.to_owned(),
+            listener,
+            _lock: lock,
+        })
+    }
+
+    /// The socket to serve on; it does not block.
+    pub(crate) fn listener(&self) -> Result<UnixListener, String> {
+        let same = self.listener.try_clone();
+        same.map_err(|error| format!("socket {}: {error}", self.path.display()))
+    }
+
+    /// Takes the socket out of the file system. The lock stays until the process ends.
+    pub(crate) fn remove(&self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!("socket {}: {error}", self.path.display());
+        }
+    }
+}
+
+fn lock(socket: &Path) -> Result<File, String> {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    let said = |error: io::Error| format!("{}: {error}", path.display());
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o644)
+        .open(&path)
+        .map_err(|error| format!("{}; name another place with --socket", said(error)))?;
+    if let Err(errno) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        if errno != rustix::io::Errno::WOULDBLOCK {
+            return Err(said(errno.into()));
+        }
+        let mut pid = String::new();
+        let _ = file.read_to_string(&mut pid);
+        return Err(taken(
+            socket,
+            &format!("another daemon (pid {})", pid.trim()),
+        ));
+    }
+    let written = file
+        .set_len(0)
+        .and_then(|()| write!(file, "{}", std::process::id()));
+    written.map_err(said)?;
+    Ok(file)
+}
+
+fn remove_stale(path: &Path) -> Result<(), String> {
+    let said = |error: io::Error| format!("socket {}: {error}", path.display());
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(said(error)),
+        Ok(meta) if !meta.file_type().is_socket() => Err(format!(
+            "socket {}: something else is there, and is left alone; name another place with --socket",
+            path.display()
+        )),
+        Ok(_) => match UnixStream::connect(path) {
+            Ok(_) => Err(taken(path, "another program")),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(said)
+            }
+            Err(error) => Err(said(error)),
+        },
+    }
+}
+
+fn taken(socket: &Path, who: &str) -> String {
+    format!(
+        "socket {0}: {who} is there; stop it (`pathpulse stop --socket {0}`) or name another place with --socket",
+        socket.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn one_owner_at_a_time_and_dead_ones_are_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("sub/folder/p.sock");
+        let first = Claim::take(&path).expect("free");
+        let mode = fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        let second = Claim::take(&path).expect_err("taken");
+        let me = format!("pid {}", std::process::id());
+        assert!(
+            second.contains(&me) && second.contains("p.sock"),
+            "{second}"
+        );
+        // Its owner dies: the file stays, the lock does not.
+        drop(first);
+        assert!(path.exists());
+        Claim::take(&path).expect("stale").remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("p.sock");
+        fs::write(&path, "precious").expect("a file");
+        assert!(
+            Claim::take(&path)
+                .expect_err("a file")
+                .contains("left alone")
+        );
+        assert_eq!(fs::read(&path).expect("still there"), b"precious");
+        fs::remove_file(&path).expect("removed");
+        let _other = UnixListener::bind(&path).expect("a socket");
+        let error = Claim::take(&path).expect_err("in use");
+        assert!(error.contains("another program"), "{error}");
+        let long = folder.path().join("x".repeat(200));
+        assert!(Claim::take(&long).is_err());
+    }
+}

@@ -1,0 +1,269 @@
+//! `pathpulse check`.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use pathpulse_faultdisk::{Behaviour, Load, Spec, require};
+use serde_json::Value;
+
+use super::common::{assert_complaint, pathpulse, plain_file, rig, run, stderr, stdout};
+
+const EIO: i32 = 5;
+
+fn name(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
+
+fn json(output: &std::process::Output) -> Value {
+    let text = stdout(output);
+    assert_eq!(text.lines().count(), 1, "one document: {text}");
+    serde_json::from_str(&text).expect("a document")
+}
+
+#[test]
+fn verdicts_in_every_format_and_in_time() {
+    require!();
+    let disks = rig(&Spec::loops(5));
+    disks.set(1, Behaviour::Fail(EIO)).expect("set");
+    disks.set(2, Behaviour::Hang).expect("set");
+    disks.saturate(3, Load::Dead).expect("saturated");
+    disks
+        .set(4, Behaviour::Delay(Duration::from_millis(50)))
+        .expect("set");
+    let paths: Vec<&str> = disks.disks().iter().map(|disk| name(disk.path())).collect();
+    let check = |format: &str| {
+        let begin = Instant::now();
+        let args = ["check", "--timeout", "700ms", "--format", format];
+        let output = run(args.iter().chain(&paths));
+        let took = begin.elapsed();
+        assert!(took < Duration::from_millis(900), "the promise: {took:?}");
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert_eq!(stderr(&output), "");
+        output
+    };
+
+    let document = json(&check("json"));
+    assert_eq!(document["backend"], "io_uring");
+    let expected = [
+        ("good", "up", Value::Null),
+        ("failed", "down", "EIO".into()),
+        ("timed_out", "down", Value::Null),
+        ("saturated", "down", Value::Null),
+        ("good", "up", Value::Null),
+    ];
+    for (index, (verdict, state, errno)) in expected.into_iter().enumerate() {
+        let path = &document["paths"][index];
+        let (major, minor) = disks.disk(index).major_minor();
+        assert_eq!(path["path"], paths[index]);
+        assert_eq!(path["device"], format!("{major}:{minor}"));
+        assert_eq!(
+            (&path["verdict"], &path["state"]),
+            (&verdict.into(), &state.into()),
+            "{path}"
+        );
+        assert_eq!(path["errno"], errno, "{path}");
+        assert_eq!(path["latency_us"].is_u64(), verdict == "good", "{path}");
+        assert!(path["message"].is_string());
+        assert_eq!(path.as_object().expect("an object").len(), 7);
+    }
+    assert!(document["paths"][4]["latency_us"].as_u64() >= Some(50_000));
+
+    // The read that hung is still held; a new process asks anew.
+    let table = stdout(&check("table"));
+    assert!(
+        table.lines().all(|line| line.chars().count() <= 80),
+        "{table}"
+    );
+    assert!(!table.contains('\x1b'), "no colours in a pipe: {table}");
+    assert!(
+        table.lines().count() >= 6 && table.contains("EIO"),
+        "{table}"
+    );
+
+    let nagios = stdout(&check("nagios"));
+    let first = nagios.lines().next().expect("a line");
+    assert!(
+        first.starts_with("PATHPULSE CRITICAL - 2 paths up, 3 down | up=2 down=3 marginal=0"),
+        "{nagios}"
+    );
+    assert_eq!(nagios.lines().count(), 4, "{nagios}");
+    disks.recover(2).expect("released");
+}
+
+#[test]
+fn bad_paths_get_a_clear_line_each_and_the_others_go_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = plain_file(1 << 16);
+    let empty = plain_file(0);
+    let missing = folder.path().join("missing");
+    let paths = [
+        good.path(),
+        &missing,
+        folder.path(),
+        empty.path(),
+        Path::new("/proc/version"),
+        Path::new("/dev/null"),
+        good.path(),
+    ];
+    let output = run(["check", "--format", "json"]
+        .iter()
+        .copied()
+        .chain(paths.map(name)));
+    assert_eq!(output.status.code(), Some(1), "some unknown");
+    let document = json(&output);
+    let said = |index: usize, errno: Option<&str>, part: &str| {
+        let path = &document["paths"][index];
+        assert_eq!(path["verdict"], "unknown", "{path}");
+        assert_eq!(path["errno"].as_str(), errno, "{path}");
+        let message = path["message"].as_str().expect("text");
+        assert!(message.contains(part), "{path}");
+    };
+    assert_eq!(document["paths"][0]["verdict"], "good");
+    said(1, Some("ENOENT"), "no such file");
+    said(2, None, "neither a block device nor a regular file");
+    said(3, None, "empty");
+    said(4, Some("EINVAL"), "O_DIRECT");
+    said(5, None, "neither a block device");
+    said(6, None, "named twice");
+    let alone = run(["check", name(&missing)]);
+    assert_eq!(alone.status.code(), Some(3), "nothing could be checked");
+    assert!(stdout(&alone).contains("ENOENT"));
+}
+
+#[test]
+fn an_unreadable_path_says_whose_fault_it_is() {
+    if !rustix::process::geteuid().is_root() {
+        return pathpulse_faultdisk::report_skip("needs root to become somebody else");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("secret");
+    std::fs::write(&file, vec![0; 4096]).expect("written");
+    let set_mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("set");
+    };
+    set_mode(&file, 0o600);
+    set_mode(folder.path(), 0o755);
+    let binary = folder.path().join("pathpulse");
+    // By another process: a file that was open for writing here may still be so in a test's child.
+    let copied = std::process::Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_pathpulse"))
+        .arg(&binary)
+        .status();
+    assert!(copied.expect("runs").success());
+    let mut command = std::process::Command::new(&binary);
+    std::os::unix::process::CommandExt::uid(&mut command, 65_534);
+    let output = command
+        .args(["check", "--format", "json", name(&file)])
+        .output()
+        .expect("runs");
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let path = &json(&output)["paths"][0];
+    assert_eq!(
+        (&path["errno"], &path["verdict"]),
+        (&"EACCES".into(), &"unknown".into())
+    );
+    assert!(
+        path["message"].as_str().expect("text").contains("root"),
+        "{path}"
+    );
+}
+
+#[test]
+fn all_disks_are_found_when_none_is_named() {
+    require!();
+    let disks = rig(&Spec::loops(1));
+    let document = json(&run(["check", "--format", "json"]));
+    let paths = document["paths"].as_array().expect("a list");
+    let found = paths
+        .iter()
+        .find(|path| path["path"] == name(disks.disk(0).path()));
+    assert_eq!(found.expect("found")["verdict"], "good");
+}
+
+#[test]
+fn wrong_usage_is_one_line_and_status_3() {
+    let refused = |args: &[&str], says: &[&str]| {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(3), "{args:?}");
+        assert_complaint(&output, says);
+        assert_eq!(stdout(&output), "");
+    };
+    refused(
+        &["check", "--timeout", "2", "/dev/null"],
+        &["--timeout", "500ms", "check --help"],
+    );
+    refused(
+        &["check", "--timeout", "0s", "/dev/null"],
+        &["from 1ms to 24h"],
+    );
+    refused(&["check", "--format", "xml"], &["xml", "nagios"]);
+    refused(
+        &["check", "--backend", "sync", "/dev/null"],
+        &["sync", "auto"],
+    );
+    refused(&["check", "--frobnicate"], &["--frobnicate"]);
+    refused(&["run"], &["PATH", "run --help"]);
+    refused(&["run", "--workers", "0", "/dev/null"], &["--workers"]);
+    refused(&["chekc"], &["chekc", "pathpulse --help"]);
+    refused(&[], &["--help"]);
+}
+
+#[test]
+fn nagios_sees_on_stdout_that_nothing_could_be_checked() {
+    let output = run([
+        "check",
+        "--format",
+        "nagios",
+        "--backend",
+        "aio",
+        "/dev/null",
+    ]);
+    if output.status.code() == Some(3) {
+        assert!(
+            stdout(&output).starts_with("PATHPULSE UNKNOWN - "),
+            "{}",
+            stdout(&output)
+        );
+    }
+    let output = run(["check", "--format", "nagios", "/nowhere"]);
+    assert_eq!(output.status.code(), Some(3));
+    let text = stdout(&output);
+    assert!(
+        text.starts_with("PATHPULSE UNKNOWN - 1 path unknown | up=0 down=0"),
+        "{text}"
+    );
+}
+
+#[test]
+fn help_has_an_example_for_every_command() {
+    for command in ["check", "run", "status", "events", "stop"] {
+        let output = run([command, "--help"]);
+        assert!(output.status.success());
+        let text = stdout(&output);
+        assert!(
+            text.contains("Example") && text.contains(&format!("pathpulse {command}")),
+            "{text}"
+        );
+    }
+    assert!(stdout(&run(["--version"])).starts_with("pathpulse 0."));
+}
+
+#[test]
+fn a_reader_that_goes_away_changes_nothing() {
+    let good = plain_file(1 << 16);
+    for format in ["table", "json", "nagios"] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = pathpulse()
+            .args(["check", "--format", format, name(good.path())])
+            .stdout(Stdio::from(writer))
+            .output()
+            .expect("runs");
+        assert_eq!(
+            (output.status.code(), stderr(&output).as_str()),
+            (Some(0), "")
+        );
+    }
+}

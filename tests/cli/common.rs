@@ -1,0 +1,197 @@
+//! Running the binary, and disks for it.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pathpulse_faultdisk::{Rig, Spec};
+use serde_json::Value;
+
+/// How long a test waits for something that is sure to happen. Only a bug ever takes so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn pathpulse() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pathpulse"));
+    command
+        .env_remove("PATHPULSE_SOCKET")
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Disks whose other processes are the binary's own: nothing else has to be built or installed.
+pub(crate) fn rig(spec: &Spec) -> Rig {
+    let mut command = pathpulse();
+    command.arg("rig-server");
+    Rig::start_with(command, spec).expect("fault disks")
+}
+
+pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
+    pathpulse().args(args).output().expect("runs")
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+/// Fails unless stderr is one line that says all of these.
+pub(crate) fn assert_complaint(output: &Output, says: &[&str]) {
+    let text = stderr(output);
+    assert_eq!(text.lines().count(), 1, "{text}");
+    for part in says {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+}
+
+/// A running daemon; killed when dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    pub(crate) socket: PathBuf,
+    log: Receiver<String>,
+    _folder: tempfile::TempDir,
+}
+
+impl Daemon {
+    /// Starts a daemon on these paths, which checks often, and waits until all are opened.
+    pub(crate) fn start<P: AsRef<Path>>(paths: &[P], more: &[&str]) -> Daemon {
+        let daemon = Daemon::spawn(paths, more);
+        daemon.wait_log("paths are watched");
+        daemon
+    }
+
+    /// Starts a daemon and waits for nothing.
+    pub(crate) fn spawn<P: AsRef<Path>>(paths: &[P], more: &[&str]) -> Daemon {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("p.sock");
+        let mut child = pathpulse()
+            .args(["run", "--interval", "100ms", "--timeout", "300ms"])
+            .args(more)
+            .arg("--socket")
+            .arg(&socket)
+            .args(paths.iter().map(AsRef::as_ref))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let log = lines(child.stderr.take().expect("piped"));
+        Daemon {
+            child,
+            socket,
+            log,
+            _folder: folder,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A command to this daemon.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = pathpulse();
+        command.args(args).arg("--socket").arg(&self.socket);
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("runs")
+    }
+
+    /// What `status --format json` says.
+    pub(crate) fn status(&self) -> Value {
+        let output = self.run(&["status", "--format", "json"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_slice(&output.stdout).expect("a document")
+    }
+
+    /// Waits until a path is in this state.
+    pub(crate) fn wait_state(&self, path: &Path, state: &str) -> Value {
+        let begin = Instant::now();
+        loop {
+            let status = self.status();
+            let paths = status["paths"].as_array().expect("a list");
+            let found = paths
+                .iter()
+                .find(|p| p["path"] == path.to_str().expect("text"));
+            let found = found.expect("it is watched");
+            if found["state"] == state {
+                return found.clone();
+            }
+            assert!(begin.elapsed() < PATIENCE, "{state} expected: {found}");
+        }
+    }
+
+    /// Waits for a line of the log, and returns it.
+    pub(crate) fn wait_log(&self, part: &str) -> String {
+        next_with(&self.log, part)
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("it is there");
+    }
+
+    /// Waits for its end, and says how long that took.
+    pub(crate) fn wait_end(&mut self) -> (ExitStatus, Duration) {
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our child") {
+                return (status, begin.elapsed());
+            }
+            assert!(begin.elapsed() < PATIENCE, "the daemon does not end");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The lines that come out of a pipe.
+pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// The next line that has this in it.
+pub(crate) fn next_with(lines: &Receiver<String>, part: &str) -> String {
+    let end = Instant::now() + PATIENCE;
+    let mut seen = Vec::new();
+    loop {
+        match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(line) if line.contains(part) => return line,
+            Ok(line) => seen.push(line),
+            Err(error @ (RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected)) => {
+                panic!("no line with {part:?}: {error}; there were {seen:#?}")
+            }
+        }
+    }
+}
+
+/// A file on a disk file system that takes O_DIRECT, deleted when dropped.
+pub(crate) fn plain_file(bytes: usize) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file");
+    std::fs::write(file.path(), vec![0xA5_u8; bytes]).expect("written");
+    // Dirty pages make the kernel answer EAGAIN.
+    file.as_file().sync_all().expect("synced");
+    file
+}

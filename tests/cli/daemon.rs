@@ -1,0 +1,339 @@
+//! `pathpulse run`, and the commands to it.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Stdio;
+
+use pathpulse_faultdisk::{Behaviour, Disk, Release, Spec, require};
+use serde_json::Value;
+
+use super::common::{
+    Daemon, PATIENCE, assert_complaint, lines, next_with, pathpulse, plain_file, rig, stderr,
+    stdout,
+};
+
+const EIO: i32 = 5;
+
+fn keys(value: &Value) -> BTreeSet<&str> {
+    value
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+/// One HTTP/1.0 exchange, as curl would make it.
+fn http(socket: &Path, request: &str) -> String {
+    let mut stream = UnixStream::connect(socket).expect("connects");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    write!(stream, "{request} HTTP/1.0\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
+}
+
+#[test]
+fn the_status_document_is_as_promised() {
+    let files = [plain_file(1 << 16), plain_file(1 << 16)];
+    let daemon = Daemon::start(&files, &[]);
+    let path = daemon.wait_state(files[0].path(), "up");
+    let expected = [
+        "path",
+        "device",
+        "group",
+        "state",
+        "cause",
+        "since",
+        "latency_us",
+        "nowait",
+        "stuck_ms",
+        "checks",
+    ];
+    assert_eq!(keys(&path), BTreeSet::from(expected));
+    assert_eq!(
+        keys(&path["latency_us"]),
+        BTreeSet::from(["last", "max", "p50", "p99"])
+    );
+    let checks = [
+        "busy",
+        "failed",
+        "good",
+        "saturated",
+        "timed_out",
+        "total",
+        "unknown",
+    ];
+    assert_eq!(keys(&path["checks"]), BTreeSet::from(checks));
+    assert_eq!(
+        (&path["cause"], &path["group"]),
+        (&"good".into(), &Value::Null)
+    );
+    let since = path["since"].as_str().expect("text");
+    assert!(since.len() == 20 && since.ends_with('Z'), "{since}");
+    let status = daemon.status();
+    assert_eq!(
+        keys(&status),
+        BTreeSet::from(["backend", "paths", "uptime_s", "version", "workers"])
+    );
+    assert_eq!(
+        (&status["backend"], &status["workers"]),
+        (&"io_uring".into(), &1.into())
+    );
+}
+
+#[test]
+fn the_socket_speaks_http() {
+    let file = plain_file(1 << 16);
+    let daemon = Daemon::start(&[&file], &[]);
+    daemon.wait_state(file.path(), "up");
+    let mode = std::fs::metadata(&daemon.socket)
+        .expect("there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o660);
+    let healthy = http(&daemon.socket, "GET /healthz");
+    assert!(
+        healthy.starts_with("HTTP/1.0 200") && healthy.ends_with("ok\n"),
+        "{healthy}"
+    );
+    let paths = http(&daemon.socket, "GET /v1/paths");
+    let body = paths.split("\r\n\r\n").nth(1).expect("a body");
+    let paths: Value = serde_json::from_str(body).expect("a document");
+    assert_eq!(paths[0]["path"], file.path().to_str().expect("text"));
+    let events = http(&daemon.socket, "GET /v1/events");
+    assert!(
+        events.contains("text/event-stream") && events.contains("\ndata: {"),
+        "{events}"
+    );
+    assert!(http(&daemon.socket, "GET /v2/status").starts_with("HTTP/1.0 404"));
+    assert!(http(&daemon.socket, "GET /v1/stop").starts_with("HTTP/1.0 405"));
+}
+
+#[test]
+fn a_hanging_disk_goes_down_and_comes_back_and_events_tell() {
+    require!();
+    let disks = rig(&Spec::loops(3));
+    let paths: Vec<&Path> = disks.disks().iter().map(Disk::path).collect();
+    let mut daemon = Daemon::start(&paths, &[]);
+    for path in &paths {
+        daemon.wait_state(path, "up");
+    }
+    let mut follower = daemon
+        .command(&["events", "--follow", "--format", "json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let events = lines(follower.stdout.take().expect("piped"));
+    let next = |to: &str| -> Value {
+        let line = next_with(&events, &format!(r#""to":"{to}""#));
+        serde_json::from_str(&line).expect("a document")
+    };
+    let first = next("up");
+    let fields = [
+        "cause", "detail", "device", "errno", "from", "path", "time", "to",
+    ];
+    assert_eq!(keys(&first), BTreeSet::from(fields));
+    assert_eq!(first["from"], "pending", "past events come first");
+
+    disks.set(1, Behaviour::Hang).expect("set");
+    let down = next("down");
+    assert_eq!(down["path"], paths[1].to_str().expect("text"));
+    assert_eq!(
+        (&down["cause"], &down["errno"]),
+        (&"timed_out".into(), &Value::Null)
+    );
+    let path = daemon.wait_state(paths[1], "down");
+    assert!(path["stuck_ms"].is_u64(), "{path}");
+    daemon.wait_log("up -> down (timed_out)");
+    let table = stdout(&daemon.run(&["status"]));
+    assert!(
+        table.starts_with("2 of 3 paths up") && table.contains("timed_out, stuck"),
+        "{table}"
+    );
+    assert!(
+        table.lines().all(|line| line.chars().count() <= 80),
+        "{table}"
+    );
+
+    disks.set(2, Behaviour::Fail(EIO)).expect("set");
+    let failed = next("down");
+    assert_eq!(
+        (&failed["path"], &failed["errno"]),
+        (&paths[2].to_str().into(), &"EIO".into())
+    );
+
+    disks.set(1, Behaviour::Answer).expect("set");
+    disks.release(1, Release::Data).expect("released");
+    assert_eq!(next("up")["path"], paths[1].to_str().expect("text"));
+    assert_eq!(daemon.wait_state(paths[1], "up")["stuck_ms"], Value::Null);
+
+    let stop = daemon.run(&["stop"]);
+    assert!(stop.status.success(), "{}", stderr(&stop));
+    assert_eq!(daemon.wait_end().0.code(), Some(0));
+    assert!(
+        follower.wait().expect("ends").success(),
+        "the stream ends with the daemon"
+    );
+    assert!(!daemon.socket.exists());
+}
+
+#[test]
+fn status_shows_what_was_asked_for() {
+    let files = [plain_file(1 << 16), plain_file(1 << 16)];
+    let daemon = Daemon::start(&files, &[]);
+    let name = files[1].path().to_str().expect("text");
+    let one = daemon.run(&["status", "--format", "json", name]);
+    let document: Value = serde_json::from_slice(&one.stdout).expect("a document");
+    assert_eq!(document["paths"].as_array().expect("a list").len(), 1);
+    assert_eq!(document["paths"][0]["path"], name);
+    let other = daemon.run(&["status", "/dev/nowhere"]);
+    assert_eq!(other.status.code(), Some(1));
+    assert_complaint(&other, &["/dev/nowhere", "not watched"]);
+}
+
+#[test]
+fn without_a_daemon_the_clients_say_how_to_start_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("none.sock");
+    for command in ["status", "events", "stop"] {
+        let output = pathpulse()
+            .arg(command)
+            .env("PATHPULSE_SOCKET", &socket)
+            .output()
+            .expect("runs");
+        assert_eq!(output.status.code(), Some(1));
+        assert_complaint(&output, &["no daemon at", "none.sock", "pathpulse run"]);
+    }
+}
+
+#[test]
+fn a_daemon_that_does_not_answer_keeps_nobody_for_ever() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("mute.sock");
+    let _mute = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+    let output = pathpulse()
+        .args(["status", "--socket"])
+        .arg(&socket)
+        .output()
+        .expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert_complaint(&output, &["does not answer", "mute.sock"]);
+}
+
+#[test]
+fn two_daemons_do_not_share_a_socket_and_a_dead_one_is_replaced() {
+    let file = plain_file(1 << 16);
+    let mut first = Daemon::start(&[&file], &[]);
+    let second = |daemon: &Daemon| {
+        pathpulse()
+            .args(["run", "--log", "error", "--socket"])
+            .arg(&daemon.socket)
+            .arg(file.path())
+            .output()
+            .expect("runs")
+    };
+    let refused = second(&first);
+    assert_eq!(refused.status.code(), Some(1));
+    let pid = format!("pid {}", first.pid());
+    assert_complaint(&refused, &["p.sock", &pid, "--socket"]);
+    first.wait_state(file.path(), "up");
+
+    first.signal(rustix::process::Signal::KILL);
+    first.wait_end();
+    assert!(first.socket.exists(), "it was killed");
+    let mut third = pathpulse()
+        .args(["run", "--socket"])
+        .arg(&first.socket)
+        .arg(file.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let log = lines(third.stderr.take().expect("piped"));
+    next_with(&log, "paths are watched");
+    assert!(first.run(&["stop"]).status.success());
+    assert!(third.wait().expect("ends").success());
+}
+
+#[test]
+fn bad_paths_are_logged_and_the_others_are_watched() {
+    let file = plain_file(1 << 16);
+    let paths = [
+        file.path(),
+        Path::new("/nowhere"),
+        Path::new("/dev/null"),
+        file.path(),
+    ];
+    let daemon = Daemon::spawn(&paths, &[]);
+    let mut log = Vec::new();
+    for _ in 0..3 {
+        log.push(daemon.wait_log("not watched"));
+    }
+    let log = log.join("\n");
+    for part in [
+        "/nowhere: open: ENOENT",
+        "/dev/null: neither",
+        "named twice",
+    ] {
+        assert!(log.contains(part), "{log}");
+    }
+    daemon.wait_state(file.path(), "up");
+    assert_eq!(
+        daemon.status()["paths"].as_array().expect("a list").len(),
+        1
+    );
+}
+
+#[test]
+fn none_to_watch_is_fatal() {
+    let mut daemon = Daemon::spawn(&[Path::new("/nowhere"), Path::new("/tmp")], &[]);
+    daemon.wait_log("/nowhere");
+    daemon.wait_log("none of the paths can be watched");
+    assert_eq!(daemon.wait_end().0.code(), Some(1));
+}
+
+#[test]
+fn clients_that_do_not_read_hold_nobody_up() {
+    let file = plain_file(1 << 16);
+    let daemon = Daemon::start(&[&file], &[]);
+    // More of them than the daemon takes, each with an answer that it does not fetch.
+    let mute: Vec<UnixStream> = (0..200)
+        .map(|_| {
+            let mut stream = UnixStream::connect(&daemon.socket).expect("connects");
+            let request = b"GET /v1/events?follow=true HTTP/1.1\r\nHost: p\r\n\r\n";
+            stream.write_all(request).expect("sent");
+            stream
+        })
+        .collect();
+    assert_eq!(
+        daemon.status()["paths"].as_array().expect("a list").len(),
+        1
+    );
+    drop(mute);
+}
+
+#[test]
+fn a_reload_is_answered_in_the_log() {
+    let file = plain_file(1 << 16);
+    let daemon = Daemon::start(&[&file], &[]);
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.wait_log("SIGHUP");
+    daemon.wait_state(file.path(), "up");
+}
+
+#[test]
+fn the_log_says_which_backend_was_chosen() {
+    let file = plain_file(1 << 16);
+    let daemon = Daemon::spawn(&[&file], &["--log", "info"]);
+    let line = daemon.wait_log("through io_uring");
+    assert!(line.contains("watching 1 path"), "{line}");
+    let quiet = pathpulse()
+        .args(["run", "--log", "shouting", "/dev/null"])
+        .output()
+        .expect("runs");
+    assert_eq!(quiet.status.code(), Some(3));
+    assert_complaint(&quiet, &["shouting", "--log"]);
+}

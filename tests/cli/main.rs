@@ -1,0 +1,8 @@
+//! The `pathpulse` binary, run as its users run it, on disks that fail on command.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod common;
+mod daemon;
+mod stopping;
