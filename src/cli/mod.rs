@@ -6,6 +6,9 @@ mod args;
 mod check;
 mod check_report;
 mod client;
+mod demo;
+mod demo_disks;
+mod demo_screen;
 mod discover;
 mod events;
 mod output;
@@ -65,6 +68,7 @@ enum Command {
     Status(status::Args),
     Events(events::Args),
     Stop(stop::Args),
+    Demo(demo::Args),
     /// The other processes of simulated disks; not for people
     #[command(hide = true)]
     RigServer {
@@ -85,6 +89,7 @@ pub(crate) fn main() -> i32 {
         Command::Status(args) => status::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Stop(args) => stop::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::RigServer { args } => {
             let served = pathpulse_faultdisk::serve_main(args);
             Ok(i32::from(served != ExitCode::SUCCESS))

@@ -1,0 +1,133 @@
+//! What the demo shows: a table of the disks with the latest events below it, drawn in place on a
+//! terminal and again and again elsewhere.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::io::{IsTerminal, stdout};
+use std::time::Duration;
+
+use comfy_table::{Cell, CellAlignment};
+use pathpulse::{Event, EventStream, Monitor};
+
+use super::demo_disks::{Disk, Troupe};
+use super::output;
+use crate::daemon::{PathDocument, StatusDocument};
+
+/// Events below the table.
+const EVENTS: usize = 8;
+/// Lines must not wrap, or there would be more of them than were counted.
+const WIDTH: usize = 79;
+
+pub(crate) struct Screen {
+    in_place: bool,
+    /// Lines that the next drawing goes over.
+    lines: usize,
+    events: VecDeque<String>,
+}
+
+impl Screen {
+    pub(crate) fn new() -> Screen {
+        Screen {
+            in_place: stdout().is_terminal(),
+            lines: 0,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// From one drawing to the next.
+    pub(crate) fn pause(&self) -> Duration {
+        Duration::from_millis(if self.in_place { 250 } else { 1_000 })
+    }
+
+    pub(crate) fn draw(
+        &mut self,
+        monitor: &Monitor,
+        events: &EventStream,
+        troupe: &Troupe,
+        at: Duration,
+    ) {
+        while let Some(event) = events.next_within(Duration::ZERO) {
+            if self.events.len() == EVENTS {
+                self.events.pop_front();
+            }
+            self.events.push_back(line(&event, troupe, at));
+        }
+        let status = StatusDocument::new(monitor);
+        let mut text = String::new();
+        let _ = writeln!(
+            text,
+            "pathpulse {} through {}, {:.0} s",
+            status.version,
+            status.backend,
+            at.as_secs_f64()
+        );
+        text += &table(&status.paths, troupe.disks());
+        text.push('\n');
+        for event in &self.events {
+            let _ = writeln!(text, "{event}");
+        }
+        self.show(&text);
+    }
+
+    fn show(&mut self, text: &str) {
+        let back = match self.lines {
+            0 => String::new(),
+            lines if self.in_place => format!("\x1b[{lines}A\x1b[J"),
+            _ => "\n".to_owned(),
+        };
+        self.lines = text.lines().count();
+        output::print(&(back + text));
+    }
+}
+
+fn table(paths: &[PathDocument], disks: &[Disk]) -> String {
+    let mut table = output::table(&["DISK", "PATH", "DOES", "STATE", "CAUSE", "LAST", "CHECKS"]);
+    for disk in disks {
+        let name = disk.path.to_string_lossy();
+        let Some(path) = paths.iter().find(|path| path.path == name) else {
+            continue;
+        };
+        let last = path
+            .latency_us
+            .map_or_else(|| "-".to_owned(), |us| output::latency(us.last));
+        table.add_row([
+            Cell::new(disk.role),
+            Cell::new(file_name(disk)),
+            Cell::new(disk.doing()),
+            output::state_cell(&path.state),
+            Cell::new(cause(path)),
+            Cell::new(last).set_alignment(CellAlignment::Right),
+            Cell::new(path.checks.total).set_alignment(CellAlignment::Right),
+        ]);
+    }
+    output::render(&table)
+}
+
+fn file_name(disk: &Disk) -> String {
+    let name = disk.path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+fn cause(path: &PathDocument) -> String {
+    match path.stuck_ms {
+        Some(ms) => format!("stuck {}", output::age(ms / 1_000)),
+        None => path.cause.clone(),
+    }
+}
+
+fn line(event: &Event, troupe: &Troupe, at: Duration) -> String {
+    let path = event.path.name();
+    let disk = troupe.disks().iter().find(|disk| disk.path == path);
+    let change = if event.from == event.to {
+        event.to.to_string()
+    } else {
+        format!("{} -> {}", event.from, event.to)
+    };
+    let text = format!(
+        "{:4.1} s  {:10}  {change:16}  {}",
+        at.as_secs_f64(),
+        disk.map_or("", |disk| disk.role),
+        event.detail
+    );
+    output::printable(&text).chars().take(WIDTH).collect()
+}
