@@ -1,7 +1,7 @@
 //! The contract between a worker and whatever carries its reads to the kernel.
 //!
 //! A worker hands operations to one backend and gets completions back. Every backend keeps the
-//! same promises; `tests/contract.rs` holds all of them to it:
+//! same promises; `tests/contract` holds all of them to it:
 //!
 //! 1. **One end each.** An accepted operation ends in exactly one of [`Outcome::Read`],
 //!    [`Outcome::Failed`], [`Outcome::NotStarted`], [`Outcome::Cancelled`] or
@@ -77,7 +77,7 @@ pub struct Op {
 pub enum Stage {
     /// The device has it and has not answered.
     Device,
-    /// A kernel thread is blocked while handing it to the device.
+    /// A thread is blocked with it, and whether the device has it is not known.
     Submission,
 }
 

@@ -107,6 +107,29 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
         Rc::clone(&self.audit)
     }
 
+    /// Ends the reads in flight on a target now, in this: late, where their deadline has passed.
+    pub fn release(&mut self, target: TargetId, result: Result<u32, Errno>) {
+        let held: Vec<OpId> = self
+            .flights
+            .iter()
+            .filter(|(_, flight)| flight.op.target == target)
+            .map(|(key, _)| OpId(key))
+            .collect();
+        for id in held {
+            let mut expired = true;
+            self.agenda.retain(|_, (of, next)| {
+                expired &= *of != id || matches!(next, Next::End(Outcome::Late(_)));
+                *of != id
+            });
+            let outcome = match (expired, result) {
+                (true, result) => Outcome::Late(result),
+                (false, Ok(bytes)) => Outcome::Read(bytes),
+                (false, Err(errno)) => Outcome::Failed(errno),
+            };
+            self.plan(self.now, id, Next::End(outcome));
+        }
+    }
+
     fn plan(&mut self, at: Mono, id: OpId, next: Next) {
         // splitmix64: every tie gets its own place, the same for the same seed.
         self.ties = self.ties.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -240,12 +263,12 @@ impl<F: FnMut(&Op, Mono) -> Answer> Backend for Scripted<F> {
     }
 
     fn cancel(&mut self, id: OpId) {
-        let unstarted = |entry: &&mut (OpId, Next)| {
-            entry.0 == id && matches!(entry.1, Next::End(Outcome::NotStarted))
-        };
         // As in the kernel, only what was not started can be cancelled.
-        if let Some(entry) = self.agenda.values_mut().find(unstarted) {
-            entry.1 = Next::End(Outcome::Cancelled);
+        let planned = self.agenda.len();
+        self.agenda
+            .retain(|_, (of, next)| *of != id || !matches!(next, Next::End(Outcome::NotStarted)));
+        if self.agenda.len() < planned {
+            self.plan(self.now, id, Next::End(Outcome::Cancelled));
         }
     }
 
@@ -255,7 +278,9 @@ impl<F: FnMut(&Op, Mono) -> Answer> Backend for Scripted<F> {
         completions: &mut Vec<Completion>,
     ) -> Result<(), KernelError> {
         self.stats.syscalls += 1;
-        self.waker.clear();
+        // Somebody who wakes it wants it to look now, not at the next event.
+        let woken = self.waker.clear().then_some(self.now);
+        let until = woken.or(until);
         let first = self.agenda.keys().next().map(|key| key.0);
         let limit = match (first, until) {
             (Some(first), Some(until)) => first.min(until),
@@ -284,6 +309,10 @@ impl<F: FnMut(&Op, Mono) -> Answer> Backend for Scripted<F> {
     }
 
     fn shutdown(&mut self, deadline: Mono) -> Shutdown {
+        let ids: Vec<OpId> = self.flights.iter().map(|(key, _)| OpId(key)).collect();
+        for id in ids {
+            self.cancel(id);
+        }
         let mut completions = Vec::new();
         while self.stats.in_flight > 0 && self.now < deadline {
             if self.wait(Some(deadline), &mut completions).is_err() {

@@ -1,12 +1,14 @@
-//! The io_uring backend: one ring, one thread, each read linked to its deadline.
+//! The io_uring backend: one ring, one thread.
 //!
-//! A read and its LINK_TIMEOUT are two entries and make two completions; `link.rs` says what these
-//! mean together. A flight leaves the table when both were seen.
+//! A read with nowait is linked to its deadline: it and its LINK_TIMEOUT are two entries and make
+//! two completions; `link.rs` says what these mean together. The deadlines of reads without nowait
+//! are watched here; `asked.rs` says why and how. A flight leaves the table when the kernel has said
+//! its last word about it.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use io_uring::types::{self, TimeoutFlags, Timespec};
+use io_uring::types;
 use io_uring::{cqueue, opcode, squeue};
 
 use crate::backend::{
@@ -14,22 +16,15 @@ use crate::backend::{
     TargetId,
 };
 use crate::buffer::BufferPool;
+use crate::deadlines::Deadlines;
+use crate::entry::{self, File, Kind, ReadMemory, Timespecs};
 use crate::gather::{self, Gather};
 use crate::inflight::{Flight, InFlight};
-use crate::link::{Link, Told};
+use crate::life::Life;
+use crate::link::{KernelResult, Told};
 use crate::ring::{Ring, RingFeatures};
 use crate::table::{Key, Table};
 use crate::{Errno, KernelError, Mono, Waker, probe};
-
-/// preadv2(2): fail with EAGAIN instead of waiting.
-const RWF_NOWAIT: i32 = libc::RWF_NOWAIT;
-
-/// What a completion is about: the upper two bits of its user data.
-const KIND_SHIFT: u32 = 62;
-const KIND_READ: u64 = 0;
-const KIND_TIMER: u64 = 1;
-const KIND_CANCEL: u64 = 2;
-const KIND_WAKE: u64 = 3;
 
 /// Kernel threads for reads that may block, at least and at most. Below the least the kernel's own
 /// default is kept.
@@ -65,15 +60,14 @@ struct Target {
 /// The io_uring backend. Must stay on the thread that opened it.
 pub struct Uring {
     ring: Ring,
-    flights: InFlight<Link>,
+    flights: InFlight<Life>,
+    /// Of the reads that are not linked to theirs.
+    deadlines: Deadlines,
     pool: BufferPool,
     targets: Table<Target>,
     detached: Vec<TargetId>,
     file_slots: u32,
-    /// One per entry of the submission queue: the kernel reads them when it takes the entry, and
-    /// all entries queued are taken before this goes round.
-    timespecs: Box<[Timespec]>,
-    next_timespec: usize,
+    timespecs: Timespecs,
     waker: Waker,
     waker_armed: bool,
     woken: bool,
@@ -94,16 +88,16 @@ impl Uring {
         probe::check_opcodes(&ring)?;
         let waker = Waker::new().map_err(KernelError::of("eventfd"))?;
         let file_slots = ring.open_tables(config.files);
-        let timespecs = vec![Timespec::new(); ring.features.sq_entries as usize];
+        let timespecs = Timespecs::new(ring.features.sq_entries);
         let mut uring = Uring {
             ring,
             flights: InFlight::default(),
+            deadlines: Deadlines::default(),
             pool: BufferPool::default(),
             targets: Table::default(),
             detached: Vec::new(),
             file_slots,
-            timespecs: timespecs.into_boxed_slice(),
-            next_timespec: 0,
+            timespecs,
             waker,
             waker_armed: false,
             woken: false,
@@ -131,44 +125,19 @@ impl Uring {
         self.ring.room() >= entries
     }
 
-    fn read_entry(&self, flight: &Flight<Link>) -> Option<squeue::Entry> {
-        let op = &flight.op;
+    /// The read of a flight, without its user data.
+    fn read_entry(&self, flight: &Flight<Life>) -> Option<squeue::Entry> {
         let buffer = flight.buffer.as_ref()?;
-        let address = self.pool.address(buffer).as_ptr();
-        let flags = if op.nowait { RWF_NOWAIT } else { 0 };
-        let target = self.targets.get(op.target.0)?;
-        let fixed_buffer = self.pool.registered_chunk(buffer);
-        macro_rules! read {
-            ($file:expr) => {
-                match fixed_buffer {
-                    Some(index) => opcode::ReadFixed::new($file, address, op.len, index)
-                        .offset(op.offset)
-                        .rw_flags(flags)
-                        .build(),
-                    None => opcode::Read::new($file, address, op.len)
-                        .offset(op.offset)
-                        .rw_flags(flags)
-                        .build(),
-                }
-            };
-        }
-        Some(match &target.unregistered {
-            None => read!(types::Fixed(op.target.0.index())),
-            Some(fd) => read!(types::Fd(fd.as_raw_fd())),
-        })
-    }
-
-    fn deadline_entry(&mut self, deadline: Mono) -> squeue::Entry {
-        let nanos = deadline.as_nanos();
-        let slot = &mut self.timespecs[self.next_timespec];
-        *slot = Timespec::new()
-            .sec(nanos / 1_000_000_000)
-            .nsec((nanos % 1_000_000_000) as u32);
-        let entry = opcode::LinkTimeout::new(&raw const *slot)
-            .flags(TimeoutFlags::ABS)
-            .build();
-        self.next_timespec = (self.next_timespec + 1) % self.timespecs.len();
-        entry
+        let memory = ReadMemory {
+            address: self.pool.address(buffer).as_ptr(),
+            registered: self.pool.registered_chunk(buffer),
+        };
+        let target = self.targets.get(flight.op.target.0)?;
+        let file = match &target.unregistered {
+            None => File::Place(flight.op.target.0.index()),
+            Some(fd) => File::Descriptor(fd.as_raw_fd()),
+        };
+        Some(entry::read(file, &flight.op, memory))
     }
 
     fn arm_waker(&mut self) {
@@ -178,7 +147,7 @@ impl Uring {
         let fd = types::Fd(self.waker.as_fd().as_raw_fd());
         let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32)
             .build()
-            .user_data(KIND_WAKE << KIND_SHIFT);
+            .user_data(Kind::Wake.bits());
         // SAFETY: the entry names no memory; the eventfd is owned by the waker, which lives as
         // long as the ring.
         self.waker_armed = unsafe { self.ring.push(&[entry]) };
@@ -202,18 +171,22 @@ impl Uring {
     }
 
     fn take(&mut self, cqe: &cqueue::Entry, at: Mono, completions: &mut Vec<Completion>) {
-        let id = OpId(Key::from_bits(cqe.user_data()));
+        let (kind, key) = Kind::split(cqe.user_data());
+        let id = OpId(key);
         let result = Errno::check(cqe.result());
-        let told = match cqe.user_data() >> KIND_SHIFT {
-            KIND_READ => self.read_ended(id, result),
-            KIND_TIMER => self.timer_ended(id, result),
-            KIND_CANCEL => return,
-            _ => {
+        let told = match kind {
+            Kind::Read => self.read_ended(id, result),
+            Kind::Wake => {
                 self.waker.clear();
                 self.waker_armed = false;
                 self.woken = true;
                 return;
             }
+            _ => match self.other_ended(id, kind, result) {
+                // A cancellation may be answered after the read has ended.
+                None if kind == Kind::Cancel => return,
+                told => told,
+            },
         };
         let Some((token, told)) = told else {
             self.stats.strays += 1;
@@ -228,7 +201,7 @@ impl Uring {
     }
 
     /// The read's own completion: the kernel gives the buffer back.
-    fn read_ended(&mut self, id: OpId, result: Result<u32, Errno>) -> Option<(u64, Told)> {
+    fn read_ended(&mut self, id: OpId, result: KernelResult) -> Option<(u64, Told)> {
         let flight = self.flights.get_mut(id.0)?;
         self.stats.stuck -= usize::from(flight.notes.is_stuck());
         let told = (flight.op.token, flight.notes.read(result));
@@ -243,15 +216,47 @@ impl Uring {
         Some(told)
     }
 
-    /// The timeout's completion: the read ended in time, or the deadline passed.
-    fn timer_ended(&mut self, id: OpId, result: Result<u32, Errno>) -> Option<(u64, Told)> {
+    /// The completion of the read's timeout or of a cancellation.
+    fn other_ended(&mut self, id: OpId, kind: Kind, result: KernelResult) -> Option<(u64, Told)> {
         let flight = self.flights.get_mut(id.0)?;
-        let told = (flight.op.token, flight.notes.timer(result));
-        self.stats.stuck += usize::from(flight.notes.is_stuck());
+        let was_stuck = flight.notes.is_stuck();
+        let told = (flight.op.token, flight.notes.other(kind, result));
+        self.stats.stuck += usize::from(flight.notes.is_stuck() && !was_stuck);
         if flight.notes.is_over() {
             self.flights.remove(id.0);
         }
         Some(told)
+    }
+
+    /// Asks where the reads are whose deadlines have passed and that are not linked to these; says
+    /// whether there were any. The kernel answers as soon as the question is submitted.
+    fn ask_for_overdue(&mut self, completions: &mut Vec<Completion>) -> bool {
+        let mut asked = false;
+        let at = Mono::now();
+        while let Some(id) = self.deadlines.pop(at).map(OpId) {
+            let Some(Flight { op, notes, .. }) = self.flights.get_mut(id.0) else {
+                continue;
+            };
+            let token = op.token;
+            if let Life::Asked(read) = notes {
+                read.ask();
+            }
+            asked = true;
+            if self.queue_cancel(id) {
+                continue;
+            }
+            // Without room for the question the read has to count as blocked: nobody knows that
+            // the device has it.
+            let told = self.other_ended(id, Kind::Cancel, Err(Errno::EAGAIN));
+            let outcomes = told.into_iter().flat_map(|(_, told)| told).flatten();
+            completions.extend(outcomes.map(|outcome| Completion {
+                id,
+                token,
+                at,
+                outcome,
+            }));
+        }
+        asked
     }
 
     /// Frees the places of detached targets once no queued read names them: the kernel looks a
@@ -302,15 +307,12 @@ impl Uring {
         }
     }
 
-    fn queue_cancel(&mut self, user_data: u64) {
-        if !self.make_room(1) {
-            return;
-        }
-        let entry = opcode::AsyncCancel::new(user_data)
+    fn queue_cancel(&mut self, id: OpId) -> bool {
+        let entry = opcode::AsyncCancel::new(Kind::Read.of(id.0))
             .build()
-            .user_data(KIND_CANCEL << KIND_SHIFT);
+            .user_data(Kind::Cancel.of(id.0));
         // SAFETY: the entry names no memory.
-        unsafe { self.ring.push(&[entry]) };
+        self.make_room(1) && unsafe { self.ring.push(&[entry]) }
     }
 
     fn try_submit(&mut self, op: Op) -> Result<OpId, Reject> {
@@ -332,20 +334,31 @@ impl Uring {
         let flight = Flight {
             op,
             buffer: Some(buffer),
-            notes: Link::default(),
+            notes: Life::new(&op),
         };
         let read = self.read_entry(&flight).ok_or(Reject::Invalid)?;
-        let deadline = self.deadline_entry(op.deadline);
         let key = self.flights.insert(flight);
-        let link = [
-            read.flags(squeue::Flags::IO_LINK)
-                .user_data(KIND_READ << KIND_SHIFT | key.to_bits()),
-            deadline.user_data(KIND_TIMER << KIND_SHIFT | key.to_bits()),
-        ];
-        // SAFETY: the read writes into the flight's buffer, which the table of flights owns until
-        // the read's own completion, and the pool leaks if that never comes. The deadline lies in
-        // `timespecs`, which the kernel reads at submission, before that place is used again.
-        let pushed = unsafe { self.ring.push(&link) };
+        let read = read.user_data(Kind::Read.of(key));
+        let pushed = if op.nowait {
+            let deadline = self.timespecs.entry(op.deadline);
+            let link = [
+                read.flags(squeue::Flags::IO_LINK),
+                deadline.user_data(Kind::Timer.of(key)),
+            ];
+            // SAFETY: the read writes into the flight's buffer, which the table of flights owns
+            // until the read's own completion, and the pool leaks if that never comes. The deadline
+            // lies in `timespecs`, which the kernel reads at submission, before that place is used
+            // again.
+            unsafe { self.ring.push(&link) }
+        } else {
+            let flights = &self.flights;
+            let live = |key| flights.get(key).is_some();
+            self.deadlines.push(op.deadline, key, flights.len(), live);
+            // To a kernel thread right away: the ring would try it first, and while most files say
+            // then that they would block, a FUSE file asks its server, for as long as that takes.
+            // SAFETY: as above.
+            unsafe { self.ring.push(&[read.flags(squeue::Flags::ASYNC)]) }
+        };
         debug_assert!(pushed, "there was room");
         self.stats.in_flight += 1;
         self.gather.submitted();
@@ -395,7 +408,8 @@ impl Backend for Uring {
     fn cancel(&mut self, id: OpId) {
         if let Some(flight) = self.flights.get_mut(id.0) {
             flight.notes.cancel();
-            self.queue_cancel(KIND_READ << KIND_SHIFT | id.0.to_bits());
+            // Without room the read just goes on.
+            self.queue_cancel(id);
         }
     }
 
@@ -407,10 +421,15 @@ impl Backend for Uring {
         let before = completions.len();
         self.arm_waker();
         loop {
-            self.enter(until)?;
+            let next = self.deadlines.next(|key| self.flights.get(key).is_some());
+            let limit = until.into_iter().chain(next).min();
+            self.enter(limit)?;
             let reaped = self.reap(completions);
             self.gather.came(reaped);
             self.forget_detached();
+            if self.ask_for_overdue(completions) {
+                continue;
+            }
             if std::mem::take(&mut self.woken)
                 || completions.len() > before
                 || until.is_some_and(|until| Mono::now() >= until)

@@ -8,13 +8,17 @@
 //! All `unsafe` code of the engine is in this crate; each block says who owns the memory it
 //! touches and who frees it.
 
+mod asked;
 mod backend;
 mod backend_scripted;
 mod backend_uring;
 mod buffer;
+mod deadlines;
+mod entry;
 mod error;
 mod gather;
 mod inflight;
+mod life;
 mod limits;
 mod link;
 mod probe;

@@ -8,15 +8,21 @@
 //! |---|---|---|
 //! | `ECANCELED` | finished in time | its result |
 //! | `ETIME` | waiting for a kernel thread | `ECANCELED`, at once |
-//! | `ENOENT` | at the device | its result, when the device answers |
+//! | `ENOENT` | at the device, or in a blocked kernel thread | whatever ends that, whenever |
 //! | `EALREADY` | in a blocked kernel thread | whatever ends that, whenever |
 //!
 //! So no cancellation of a read at a device ever succeeds, and the last two leave a stuck read.
+//!
+//! Only reads with nowait are linked, which never get to a kernel thread. For those that may, the
+//! timeout is no use: it mostly says `ENOENT` of a read in a blocked thread as well (the kernel's
+//! `io_try_cancel` loses the `EALREADY`), and it never fires for a read that was submitted with
+//! `IOSQE_ASYNC`. `asked.rs` has these.
 
 use crate::Errno;
 use crate::backend::{Outcome, Stage};
 
-type KernelResult = Result<u32, Errno>;
+/// What the kernel says of an operation: bytes or an errno.
+pub(crate) type KernelResult = Result<u32, Errno>;
 
 /// A read and its timeout, from submit until both have completed.
 #[derive(Clone, Copy, Debug, Default)]

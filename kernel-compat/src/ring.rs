@@ -5,6 +5,7 @@
 //! within its reach.
 
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
 use std::{mem, ptr};
 
@@ -21,6 +22,7 @@ const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const ENTER_NO_IOWAIT: u32 = 1 << 7;
 const REGISTER_RING_FDS: u32 = 20;
+const UNREGISTER_RING_FDS: u32 = 21;
 
 /// Chunks of the buffer pool that can be registered; later ones are used unregistered.
 const CHUNK_TABLE: u32 = 1024;
@@ -49,13 +51,24 @@ pub struct RingFeatures {
     pub cq_entries: u32,
 }
 
-/// An open ring.
+/// An open ring. Stays on its thread: a registered ring descriptor means nothing on another.
 pub(crate) struct Ring {
     ring: IoUring,
     /// What `enter` names the ring by: its descriptor or its registered index.
     handle: i32,
     enter_flags: u32,
     pub(crate) features: RingFeatures,
+    not_send: PhantomData<*mut ()>,
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        if self.features.registered_ring_fd {
+            // The registration holds the ring, and with it all files, open until the thread ends.
+            let fd = self.ring.as_raw_fd();
+            register_index(UNREGISTER_RING_FDS, fd, self.handle.cast_unsigned(), 0);
+        }
+    }
 }
 
 type Flags = (fn(&mut Builder) -> &mut Builder, bool, bool);
@@ -119,6 +132,7 @@ impl Ring {
             handle,
             enter_flags,
             features,
+            not_send: PhantomData,
         })
     }
 
@@ -255,7 +269,13 @@ fn open_best(entries: u32) -> io::Result<(IoUring, bool, bool)> {
     Err(last)
 }
 
+/// Registers the ring's descriptor with this thread; returns its index.
 fn register_ring_fd(fd: i32) -> Option<i32> {
+    register_index(REGISTER_RING_FDS, fd, u32::MAX, u64::try_from(fd).ok()?)
+}
+
+/// io_uring_register(2) with one io_uring_rsrc_update; returns the index in it afterwards.
+fn register_index(opcode: u32, ring: i32, index: u32, data: u64) -> Option<i32> {
     #[repr(C)]
     struct RsrcUpdate {
         offset: u32,
@@ -263,17 +283,17 @@ fn register_ring_fd(fd: i32) -> Option<i32> {
         data: u64,
     }
     let mut update = RsrcUpdate {
-        offset: u32::MAX,
+        offset: index,
         reserved: 0,
-        data: u64::try_from(fd).ok()?,
+        data,
     };
-    // SAFETY: io_uring_register(2) with one io_uring_rsrc_update, which the kernel reads and
-    // writes during the call only. The index ends with this thread or the ring.
+    // SAFETY: `update` is owned by this function, and the kernel reads and writes it during the
+    // call only.
     let ret = unsafe {
         libc::syscall(
             libc::SYS_io_uring_register,
-            fd,
-            REGISTER_RING_FDS,
+            ring,
+            opcode,
             &raw mut update,
             1,
         )

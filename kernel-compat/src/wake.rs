@@ -27,10 +27,10 @@ impl Waker {
         let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
     }
 
-    /// Takes all wake-ups that are pending.
-    pub(crate) fn clear(&self) {
+    /// Takes all wake-ups that are pending; says whether there was one.
+    pub(crate) fn clear(&self) -> bool {
         // EAGAIN says that there was none.
-        let _ = rustix::io::read(&*self.0, &mut [0u8; 8]);
+        rustix::io::read(&*self.0, &mut [0u8; 8]).is_ok()
     }
 }
 

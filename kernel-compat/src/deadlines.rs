@@ -1,0 +1,87 @@
+//! Which deadline passes next, for backends that watch deadlines themselves (pure).
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::Mono;
+use crate::table::Key;
+
+/// Below so many entries it is not worth looking for dead ones.
+const FEW: usize = 64;
+
+/// Deadlines of operations. An operation that has ended leaves its entry behind: it is skipped when
+/// its time comes, and swept out when such entries are the most.
+#[derive(Default)]
+pub(crate) struct Deadlines {
+    heap: BinaryHeap<Reverse<(Mono, Key)>>,
+}
+
+impl Deadlines {
+    /// Notes a deadline. `live` says which operations have not ended, of which there are `count`.
+    pub(crate) fn push(
+        &mut self,
+        deadline: Mono,
+        key: Key,
+        count: usize,
+        live: impl Fn(Key) -> bool,
+    ) {
+        if self.heap.len() > FEW.max(2 * count) {
+            self.heap.retain(|Reverse((_, key))| live(*key));
+        }
+        self.heap.push(Reverse((deadline, key)));
+    }
+
+    /// The next deadline of a live operation.
+    pub(crate) fn next(&mut self, live: impl Fn(Key) -> bool) -> Option<Mono> {
+        while let Some(Reverse((deadline, key))) = self.heap.peek() {
+            if live(*key) {
+                return Some(*deadline);
+            }
+            self.heap.pop();
+        }
+        None
+    }
+
+    /// Takes an operation out whose deadline is not after `now`; it may have ended.
+    pub(crate) fn pop(&mut self, now: Mono) -> Option<Key> {
+        let Reverse((deadline, key)) = *self.heap.peek()?;
+        if deadline > now {
+            return None;
+        }
+        self.heap.pop();
+        Some(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u64) -> Key {
+        Key::from_bits(n)
+    }
+
+    #[test]
+    fn deadlines_come_in_order_and_the_dead_are_skipped() {
+        let mut deadlines = Deadlines::default();
+        for n in [3, 1, 2] {
+            deadlines.push(Mono::from_nanos(n), key(n), 3, |_| true);
+        }
+        let live = |k| k != key(1);
+        assert_eq!(deadlines.next(live), Some(Mono::from_nanos(2)));
+        assert_eq!(deadlines.pop(Mono::from_nanos(1)), None);
+        assert_eq!(deadlines.pop(Mono::from_nanos(2)), Some(key(2)));
+        assert_eq!(deadlines.pop(Mono::from_nanos(9)), Some(key(3)));
+        assert_eq!(deadlines.next(live), None);
+    }
+
+    #[test]
+    fn what_has_ended_does_not_pile_up() {
+        let mut deadlines = Deadlines::default();
+        for n in 0..10_000 {
+            // One operation at a time, each with a deadline far away.
+            deadlines.push(Mono::from_nanos(1_000_000 + n), key(n), 1, |k| k == key(n));
+            assert!(deadlines.heap.len() <= FEW + 2);
+        }
+    }
+}

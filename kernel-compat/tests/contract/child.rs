@@ -1,0 +1,159 @@
+//! A process of its own that reads disks, for scenarios that end it.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::time::Duration;
+use std::{fs, thread};
+
+use pathpulse_kernel_compat::{Errno, Mono, Op, Outcome, Shutdown, exit_now};
+
+use crate::contenders::{CONTENDERS, Contender, Open, Tuning};
+use crate::lab::{BLOCK, PATIENCE};
+use crate::world::open;
+
+/// The first argument of such a process.
+pub(crate) const ROLE: &str = "read-disks";
+
+/// The process as its parent sees it.
+pub(crate) struct Reader {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Reader {
+    /// How long the process takes to stop at the longest, once it is asked to.
+    pub(crate) const STOP_WITHIN: Duration = Duration::from_millis(200);
+
+    /// Starts a process that makes one read with nowait of each disk, with a deadline far away.
+    pub(crate) fn start(contender: &Contender, paths: &[PathBuf]) -> Reader {
+        let mut child = Command::new("/proc/self/exe")
+            .arg(ROLE)
+            .arg(contender.name)
+            .args(paths)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a process");
+        let input = child.stdin.take();
+        let output = child.stdout.take().expect("its output");
+        Reader {
+            child,
+            input,
+            output: BufReader::new(output),
+        }
+    }
+
+    /// Waits until so many reads were refused with EAGAIN; then nothing of the process is in D state, unless its
+    /// backend's reads are.
+    pub(crate) fn wait_refused(&mut self, count: usize) {
+        for _ in 0..count {
+            let mut line = String::new();
+            self.output.read_line(&mut line).expect("a line");
+            assert_eq!(line, "EAGAIN\n");
+        }
+    }
+
+    /// Kernel states of the process's threads, as proc_pid_stat(5) has them.
+    pub(crate) fn states(&self) -> Vec<char> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let stats = tasks.into_iter().flatten().flatten();
+        stats
+            .filter_map(|task| state(&fs::read_to_string(task.path().join("stat")).ok()?))
+            .collect()
+    }
+
+    pub(crate) fn ask_to_stop(&mut self) {
+        self.input.take();
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("kill");
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("wait").is_some()
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait_end(&mut self) {
+        self.child.wait().expect("wait");
+    }
+
+    /// Waits until the process is dying: its main thread has ended or waits for a device while it ends.
+    pub(crate) fn wait_dying(&self) {
+        let begin = Mono::now();
+        loop {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("stat");
+            if matches!(state(&stat), Some('Z' | 'D' | 'X')) {
+                return;
+            }
+            assert!(Mono::now().since(begin) < PATIENCE, "{stat}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        // It may have to wait for disks that are released later; the system reaps it when this process ends.
+        let _ = self.child.try_wait();
+    }
+}
+
+/// The third field of a stat file; the second is in parentheses and may hold anything.
+fn state(stat: &str) -> Option<char> {
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// The process: a backend's name and the paths of the disks.
+pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.collect();
+    let named = |contender: &&Contender| args[0] == contender.name;
+    let contender = CONTENDERS.iter().find(named).expect("a backend");
+    let Open::Real(open_backend) = contender.open else {
+        panic!("{} has no process", contender.name);
+    };
+    let mut backend = open_backend(&Tuning::default()).expect("the backend opens");
+    for (token, path) in (0..).zip(&args[1..]) {
+        let file = open(path.as_ref()).expect("open a disk");
+        let op = Op {
+            target: backend.attach(file.into()).expect("attach"),
+            offset: 0,
+            len: BLOCK,
+            deadline: Mono::now() + PATIENCE * 100,
+            nowait: true,
+            token,
+        };
+        backend.submit(op).expect("the backend takes the read");
+    }
+    let waker = backend.waker();
+    thread::spawn(move || {
+        // The end of the input asks to stop.
+        let _ = std::io::stdin().read_line(&mut String::new());
+        waker.wake();
+    });
+    let mut completions = Vec::new();
+    loop {
+        backend
+            .wait(None, &mut completions)
+            .expect("the backend works");
+        if completions.is_empty() {
+            break;
+        }
+        for completion in completions.drain(..) {
+            assert_eq!(completion.outcome, Outcome::Failed(Errno::EAGAIN));
+            let mut out = std::io::stdout();
+            writeln!(out, "EAGAIN")
+                .and_then(|()| out.flush())
+                .expect("the parent listens");
+        }
+    }
+    let left = backend.shutdown(Mono::now() + Reader::STOP_WITHIN);
+    assert!(matches!(left, Shutdown::Quarantined(_)));
+    drop(backend);
+    exit_now(0)
+}

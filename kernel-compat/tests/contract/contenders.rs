@@ -1,0 +1,91 @@
+//! The backends under test, and what the kernel forces on each of them.
+
+use pathpulse_kernel_compat::{Backend, KernelError, Stage, Uring, UringConfig};
+
+/// A backend under test.
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
+    pub(crate) open: Open,
+    pub(crate) law: Law,
+}
+
+/// How it is opened.
+pub(crate) enum Open {
+    /// On this thread, over the kernel, with real disks.
+    Real(fn(&Tuning) -> Result<Box<dyn Backend>, KernelError>),
+    /// With made up disks on a virtual clock.
+    Scripted,
+}
+
+/// The sizes that a scenario asks for.
+#[derive(Clone, Copy)]
+pub(crate) struct Tuning {
+    /// Reads that the queue to the kernel can take at once.
+    pub(crate) queue: u32,
+    /// Files that the backend can keep in a table, if it has one.
+    pub(crate) files: u32,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning {
+            queue: 256,
+            files: 1024,
+        }
+    }
+}
+
+/// Differences that the kernel forces, each asserted by a scenario. The contract's text has them too.
+pub(crate) struct Law {
+    /// SIGKILL ends a process although it has reads at a hanging device.
+    pub(crate) killable: bool,
+    /// A read with nowait at a hanging device keeps a thread in D state.
+    pub(crate) blocks_threads: bool,
+    /// Where a read without nowait is said to be while its device hangs.
+    pub(crate) stage_without_nowait: Stage,
+}
+
+/// Nothing is forced.
+const FREE: Law = Law {
+    killable: true,
+    blocks_threads: false,
+    stage_without_nowait: Stage::Device,
+};
+
+pub(crate) const CONTENDERS: &[Contender] = &[
+    Contender {
+        name: "uring",
+        open: Open::Real(|tuning| {
+            let config = UringConfig {
+                entries: tuning.queue * 2,
+                files: tuning.files,
+            };
+            Ok(Box::new(Uring::open(config)?))
+        }),
+        law: FREE,
+    },
+    Contender {
+        name: "scripted",
+        open: Open::Scripted,
+        law: FREE,
+    },
+];
+
+impl Contender {
+    /// Whether its reads go to the kernel.
+    pub(crate) fn is_real(&self) -> bool {
+        matches!(self.open, Open::Real(_))
+    }
+
+    /// What this machine lacks for it.
+    pub(crate) fn missing(&self) -> Option<String> {
+        match self.open {
+            Open::Scripted => None,
+            Open::Real(open) => pathpulse_faultdisk::available().err().or_else(|| {
+                open(&Tuning::default())
+                    .err()
+                    .map(|error| error.to_string())
+            }),
+        }
+    }
+}

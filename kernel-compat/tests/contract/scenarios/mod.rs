@@ -1,0 +1,43 @@
+//! The script: what every backend has to do with disks that behave like this.
+
+mod answers;
+mod calls;
+mod ends;
+mod files;
+mod silence;
+
+use crate::contenders::Contender;
+
+/// One scenario.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// Whether it is about the kernel, so that made up disks could not show it.
+    pub(crate) needs_kernel: bool,
+    pub(crate) run: fn(&'static Contender),
+}
+
+macro_rules! scenarios {
+    ($($needs_kernel:literal $module:ident: $($name:ident),+;)+) => {
+        pub(crate) const SCENARIOS: &[Scenario] = &[
+            $($(Scenario {
+                name: stringify!($name),
+                needs_kernel: $needs_kernel,
+                run: $module::$name,
+            },)+)+
+        ];
+    };
+}
+
+scenarios! {
+    false answers: healthy, lengths, slow, failing, short_read, without_nowait, busy, vanished,
+        vanished_in_flight;
+    false silence: hanging, released_late_with_data, released_late_with_error, saturated,
+        blocked_in_submission, many_blocked_submissions, many_hanging_files, frozen_server;
+    false calls: refused, cancelled_at_the_device, cancelled_too_late, waker, until, overdue,
+        ids_are_not_reused;
+    false files: detached_in_flight, stale_targets, more_files_than_the_table,
+        a_thousand_reads_at_once;
+    true files: closed_with_the_backend;
+    false ends: shutdown_when_idle, shutdown_with_stuck_reads;
+    true ends: dropped_with_stuck_reads, stopped_with_stuck_reads, killed_with_stuck_reads;
+}

@@ -1,0 +1,246 @@
+//! Made up disks for the scripted backend: the same behaviours on a virtual clock.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use pathpulse_faultdisk::{Behaviour, Load, Release};
+use pathpulse_kernel_compat::{
+    Answer, Backend, BackendKind, Completion, Errno, KernelError, Mono, Op, OpId, Rejected,
+    Scripted, Shutdown, Stage, Stats, TargetId, Waker,
+};
+
+use crate::world::{Kind, World};
+
+/// How long a healthy made up disk takes.
+const PROMPT: Duration = Duration::from_micros(50);
+/// How long a busy one takes for a read that waits for a tag.
+const QUEUED: Duration = Duration::from_millis(3);
+
+type Script = Box<dyn FnMut(&Op, Mono) -> Answer>;
+
+/// A scripted backend and its disks.
+pub(crate) fn lab(kinds: &[Kind]) -> (Box<dyn Backend>, Box<dyn World>) {
+    let disks = kinds.iter().map(|kind| Disk::new(*kind)).collect();
+    let room = Rc::new(RefCell::new(Room {
+        disks,
+        ..Room::default()
+    }));
+    let seen = Rc::clone(&room);
+    let script: Script = Box::new(move |op, _now| seen.borrow_mut().answer(op));
+    let backend = Scripted::new(1, script).expect("an eventfd");
+    let shared = Shared {
+        backend,
+        room: Rc::clone(&room),
+    };
+    (Box::new(shared), Box::new(Outside(room)))
+}
+
+/// What the disks' script and the scenario share.
+#[derive(Default)]
+struct Room {
+    disks: Vec<Disk>,
+    targets: HashMap<TargetId, usize>,
+    /// Releases that the backend has not seen yet.
+    releases: Vec<(usize, Result<u32, Errno>)>,
+    violations: Vec<String>,
+}
+
+struct Disk {
+    kind: Kind,
+    behaviour: Behaviour,
+    load: Option<Load>,
+    vanished: bool,
+    attempts: u64,
+}
+
+impl Disk {
+    fn new(kind: Kind) -> Disk {
+        Disk {
+            kind,
+            behaviour: Behaviour::Answer,
+            load: None,
+            vanished: false,
+            attempts: 0,
+        }
+    }
+
+    fn answer(&mut self, op: &Op) -> Answer {
+        let soon = |result| Answer::After(PROMPT, result, Stage::Device);
+        if self.vanished {
+            return soon(Err(Errno::EIO));
+        }
+        if op.nowait && self.kind != Kind::Loop {
+            return soon(Err(Errno::EOPNOTSUPP));
+        }
+        self.attempts += 1;
+        match (self.load, op.nowait) {
+            (Some(Load::Dead), true) => return soon(Err(Errno::EAGAIN)),
+            (Some(Load::Dead), false) => return Answer::Never(Stage::Submission),
+            (Some(Load::Busy { .. }), true) if !self.attempts.is_multiple_of(3) => {
+                return soon(Err(Errno::EAGAIN));
+            }
+            (Some(Load::Busy { .. }), _) => {
+                return Answer::After(QUEUED, Ok(op.len), Stage::Submission);
+            }
+            (None, _) => {}
+        }
+        match self.behaviour {
+            Behaviour::Answer => soon(Ok(op.len)),
+            Behaviour::Delay(span) => Answer::After(span, Ok(op.len), Stage::Device),
+            Behaviour::Fail(errno) => soon(Err(Errno::from_raw(errno))),
+            Behaviour::Hang => Answer::Never(Stage::Device),
+            Behaviour::Short(bytes) => soon(Ok(op.len.min(bytes))),
+            ref other => panic!("no scenario needs {other:?}"),
+        }
+    }
+}
+
+impl Room {
+    fn answer(&mut self, op: &Op) -> Answer {
+        let disk = self.targets[&op.target];
+        self.disks[disk].answer(op)
+    }
+}
+
+/// The disks as the scenario sees them.
+struct Outside(Rc<RefCell<Room>>);
+
+impl World for Outside {
+    fn open(&self, _disk: usize) -> OwnedFd {
+        File::open("/dev/null").expect("/dev/null").into()
+    }
+
+    fn path(&self, _disk: usize) -> PathBuf {
+        "/dev/null".into()
+    }
+
+    fn attached(&self, disk: usize, target: TargetId) {
+        self.0.borrow_mut().targets.insert(target, disk);
+    }
+
+    fn set(&self, disk: usize, behaviour: Behaviour) {
+        self.0.borrow_mut().disks[disk].behaviour = behaviour;
+    }
+
+    fn release(&self, disk: usize, how: Release) {
+        let result = match how {
+            Release::Data => Ok(crate::lab::BLOCK),
+            Release::Error(errno) => Err(Errno::from_raw(errno)),
+        };
+        self.0.borrow_mut().releases.push((disk, result));
+    }
+
+    fn saturate(&self, disk: usize, load: Load) {
+        self.0.borrow_mut().disks[disk].load = Some(load);
+    }
+
+    fn unsaturate(&self, disk: usize) {
+        self.0.borrow_mut().disks[disk].load = None;
+        self.release(disk, Release::Data);
+    }
+
+    fn recover(&self, disk: usize) {
+        self.set(disk, Behaviour::Answer);
+        self.unsaturate(disk);
+    }
+
+    fn vanish(&self, disk: usize) {
+        self.0.borrow_mut().disks[disk].vanished = true;
+        self.release(disk, Release::Error(Errno::EIO.raw()));
+    }
+
+    fn wait_held(&self, _disk: usize, _count: usize) {}
+
+    fn freeze(&self, disk: usize) {
+        self.set(disk, Behaviour::Hang);
+    }
+
+    fn thaw(&self, disk: usize) {
+        self.recover(disk);
+    }
+
+    fn violations(&self) -> Vec<String> {
+        self.0.borrow().violations.clone()
+    }
+}
+
+/// The scripted backend, which hears of releases when it waits.
+struct Shared {
+    backend: Scripted<Script>,
+    room: Rc<RefCell<Room>>,
+}
+
+impl Backend for Shared {
+    fn kind(&self) -> BackendKind {
+        self.backend.kind()
+    }
+
+    fn now(&self) -> Mono {
+        self.backend.now()
+    }
+
+    fn attach(&mut self, file: OwnedFd) -> Result<TargetId, KernelError> {
+        self.backend.attach(file)
+    }
+
+    fn detach(&mut self, target: TargetId) {
+        self.backend.detach(target);
+    }
+
+    fn submit(&mut self, op: Op) -> Result<OpId, Rejected> {
+        self.backend.submit(op)
+    }
+
+    fn cancel(&mut self, id: OpId) {
+        self.backend.cancel(id);
+    }
+
+    fn wait(
+        &mut self,
+        until: Option<Mono>,
+        completions: &mut Vec<Completion>,
+    ) -> Result<(), KernelError> {
+        let mut room = self.room.borrow_mut();
+        for (disk, result) in std::mem::take(&mut room.releases) {
+            let of_disk = room.targets.iter().filter(|(_, owner)| **owner == disk);
+            for (target, _) in of_disk {
+                self.backend.release(*target, result);
+            }
+        }
+        drop(room);
+        self.backend.wait(until, completions)
+    }
+
+    fn waker(&self) -> Waker {
+        self.backend.waker()
+    }
+
+    fn expect_blocking(&mut self, targets: usize) {
+        self.backend.expect_blocking(targets);
+    }
+
+    fn stats(&self) -> Stats {
+        self.backend.stats()
+    }
+
+    fn shutdown(&mut self, deadline: Mono) -> Shutdown {
+        self.backend.shutdown(deadline)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Several reads of one target at once are the engine's business, not the backend's.
+        let of_backend = |violation: &&String| violation.starts_with("memory");
+        let violations = self.backend.audit().violations.iter().filter(of_backend);
+        self.room
+            .borrow_mut()
+            .violations
+            .extend(violations.cloned());
+    }
+}

@@ -1,0 +1,171 @@
+//! What `link.rs` relies on, asked of the kernel directly: what a linked timeout says of a read, by where the read is
+//! when its deadline passes. The table there is this test's.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use io_uring::types::{Fd, Timespec};
+use io_uring::{IoUring, opcode, squeue};
+use libtest_mimic::Trial;
+use pathpulse_faultdisk::{Behaviour, Load, Release};
+
+use crate::lab::{BLOCK, PATIENCE};
+use crate::world::{Kind, Real, World, open};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let facts: [(&str, fn()); 4] = [
+        ("in_time", in_time),
+        ("at_the_device", at_the_device),
+        ("in_a_kernel_thread", in_a_kernel_thread),
+        ("waiting_for_a_kernel_thread", waiting_for_a_kernel_thread),
+    ];
+    let trial = |(name, fact): (&str, fn())| {
+        crate::on_a_new_thread(format!("uring_facts::{name}"), missing, fact)
+    };
+    facts.map(trial).into()
+}
+
+fn missing() -> Option<String> {
+    let no_ring = || IoUring::new(8).err().map(|error| error.to_string());
+    pathpulse_faultdisk::available().err().or_else(no_ring)
+}
+
+// The user data of a cancellation.
+const QUESTION: u64 = 1000;
+
+/// A ring and the memory of its reads, dropped in the order of this struct: the ring is closed, and each test waits before
+/// for the completions of all its reads.
+struct Reads {
+    ring: IoUring,
+    memory: Vec<Box<Memory>>,
+}
+
+/// What the kernel reads and writes for one read.
+#[repr(align(4096))]
+struct Memory {
+    buffer: [u8; BLOCK as usize],
+    deadline: Timespec,
+}
+
+const SOON: Duration = Duration::from_millis(100);
+
+impl Reads {
+    fn new() -> Reads {
+        Reads {
+            ring: IoUring::new(64).expect("a ring"),
+            memory: Vec::new(),
+        }
+    }
+
+    /// Queues a read with a deadline; it is known as `2 * n`, its timeout as `2 * n + 1`.
+    fn push(&mut self, file: &File, deadline: Duration) -> u64 {
+        let number = 2 * self.memory.len() as u64;
+        self.memory.push(Box::new(Memory {
+            buffer: [0; BLOCK as usize],
+            deadline: deadline.into(),
+        }));
+        let memory = self.memory.last_mut().expect("it was pushed");
+        let link = [
+            opcode::Read::new(Fd(file.as_raw_fd()), memory.buffer.as_mut_ptr(), BLOCK)
+                .build()
+                .flags(squeue::Flags::IO_LINK)
+                .user_data(number),
+            opcode::LinkTimeout::new(&raw const memory.deadline)
+                .build()
+                .user_data(number + 1),
+        ];
+        // SAFETY: the memory is owned by this value, lies on the heap and is never moved there; it is freed with this
+        // value, after the completions of all reads.
+        unsafe { self.ring.submission().push_multiple(&link) }.expect("room in the queue");
+        number
+    }
+
+    /// What an explicit cancellation says of a read.
+    fn where_is(&mut self, read: u64) -> i32 {
+        let cancel = opcode::AsyncCancel::new(read).build().user_data(QUESTION);
+        // SAFETY: the entry names no memory.
+        unsafe { self.ring.submission().push(&cancel) }.expect("room in the queue");
+        self.results(1)[&QUESTION]
+    }
+
+    /// Submits, waits for so many completions and returns their results by user data.
+    fn results(&mut self, count: usize) -> HashMap<u64, i32> {
+        let limit = Timespec::from(PATIENCE);
+        let args = io_uring::types::SubmitArgs::new().timespec(&limit);
+        let submitter = self.ring.submitter();
+        submitter
+            .submit_with_args(count, &args)
+            .expect("enough completions");
+        let completions = self.ring.completion();
+        completions
+            .map(|cqe| (cqe.user_data(), cqe.result()))
+            .collect()
+    }
+}
+
+fn in_time() {
+    let world = Real::start(&[Kind::Loop]);
+    let file = open(&world.path(0)).expect("open");
+    let mut reads = Reads::new();
+    let read = reads.push(&file, PATIENCE);
+    let expected = [(read, BLOCK.cast_signed()), (read + 1, -libc::ECANCELED)];
+    assert_eq!(reads.results(2), HashMap::from(expected));
+}
+
+fn at_the_device() {
+    let world = Real::start(&[Kind::Loop]);
+    world.set(0, Behaviour::Hang);
+    let file = open(&world.path(0)).expect("open");
+    let mut reads = Reads::new();
+    let read = reads.push(&file, SOON);
+    assert_eq!(reads.results(1), HashMap::from([(read + 1, -libc::ENOENT)]));
+    assert_eq!(reads.where_is(read), -libc::ENOENT);
+    world.release(0, Release::Data);
+    assert_eq!(
+        reads.results(1),
+        HashMap::from([(read, BLOCK.cast_signed())])
+    );
+}
+
+fn in_a_kernel_thread() {
+    let world = Real::start(&[Kind::Loop]);
+    world.saturate(0, Load::Dead);
+    let file = open(&world.path(0)).expect("open");
+    let mut reads = Reads::new();
+    let read = reads.push(&file, SOON);
+    let timeout = reads.results(1)[&(read + 1)];
+    assert!(
+        [-libc::ENOENT, -libc::EALREADY].contains(&timeout),
+        "{timeout}"
+    );
+    assert_eq!(reads.where_is(read), -libc::EALREADY);
+    world.unsaturate(0);
+    assert_eq!(
+        reads.results(1),
+        HashMap::from([(read, BLOCK.cast_signed())])
+    );
+}
+
+fn waiting_for_a_kernel_thread() {
+    let world = Real::start(&[Kind::Loop]);
+    world.saturate(0, Load::Dead);
+    let file = open(&world.path(0)).expect("open");
+    let mut reads = Reads::new();
+    let bounded_and_not = &mut [1, 1];
+    let submitter = reads.ring.submitter();
+    submitter
+        .register_iowq_max_workers(bounded_and_not)
+        .expect("one worker");
+    let running = reads.push(&file, PATIENCE);
+    let waiting = reads.push(&file, SOON);
+    let expected = [(waiting, -libc::ECANCELED), (waiting + 1, -libc::ETIME)];
+    assert_eq!(reads.results(2), HashMap::from(expected));
+    world.unsaturate(0);
+    let expected = [
+        (running, BLOCK.cast_signed()),
+        (running + 1, -libc::ECANCELED),
+    ];
+    assert_eq!(reads.results(2), HashMap::from(expected));
+}
