@@ -237,7 +237,9 @@ impl Drop for Shared {
     fn drop(&mut self) {
         // Several reads of one target at once are the engine's business, not the backend's.
         let of_backend = |violation: &&String| violation.starts_with("memory");
-        let violations = self.backend.audit().violations.iter().filter(of_backend);
+        let audit = self.backend.audit();
+        let audit = audit.borrow();
+        let violations = audit.violations.iter().filter(of_backend);
         self.room
             .borrow_mut()
             .violations
