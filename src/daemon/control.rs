@@ -95,16 +95,19 @@ struct Feed {
 }
 
 impl Feed {
+    async fn told(&mut self) -> Option<Told> {
+        if let Some(told) = self.past.pop_front() {
+            return Some(told);
+        }
+        match self.live.as_mut()?.recv().await {
+            Ok(told) => Some(told),
+            Err(RecvError::Lagged(lost)) => Some(Told::Lost(lost)),
+            Err(RecvError::Closed) => None,
+        }
+    }
+
     async fn next(&mut self) -> Option<Event> {
-        let told = match self.past.pop_front() {
-            Some(told) => told,
-            None => match self.live.as_mut()?.recv().await {
-                Ok(told) => told,
-                Err(RecvError::Lagged(lost)) => Told::Lost(lost),
-                Err(RecvError::Closed) => return None,
-            },
-        };
-        match told {
+        match self.told().await? {
             Told::Event(text) => Some(Event::default().data(text)),
             Told::Lost(lost) => Event::default()
                 .event("lost")
@@ -112,5 +115,42 @@ impl Feed {
                 .ok(),
             Told::End => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_follower_that_lags_is_told_what_it_lost_and_goes_on() {
+        let history = History::default();
+        let event = |n: u32| Told::Event(n.to_string().into());
+        history.tell(event(0));
+        let (past, live) = history.follow();
+        let mut feed = Feed {
+            past,
+            live: Some(live),
+        };
+        // While its client did not read, more came than are kept for it.
+        for n in 1..=3_000 {
+            history.tell(event(n));
+        }
+        history.end();
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let (mut events, mut lost) = (Vec::new(), 0);
+        runtime.expect("a runtime").block_on(async {
+            loop {
+                match feed.told().await.expect("the end comes first") {
+                    Told::Event(text) => events.push(text.parse::<u64>().expect("a number")),
+                    Told::Lost(count) => lost += count,
+                    Told::End => break,
+                }
+            }
+        });
+        assert_eq!((events[0], events.last()), (0, Some(&3_000)));
+        assert_eq!(events.len() as u64 + lost, 3_001);
+        assert!(lost > 1_000, "{lost}");
+        assert!(events[1..].is_sorted());
     }
 }

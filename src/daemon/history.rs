@@ -2,12 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 /// Events that are kept, and events that a follower may lag behind.
 const KEPT: usize = 1_000;
+/// How long followers may take to hear that the daemon stops.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// What a follower hears.
 #[derive(Clone, Debug)]
@@ -58,9 +62,14 @@ impl History {
         let _ = inner.followers.send(told);
     }
 
-    /// Tells followers that there is no more to come.
+    /// Tells followers that there is no more to come, and lets them hear it, if they do soon.
     pub(crate) fn end(&self) {
-        let _ = self.lock().followers.send(Told::End);
+        let followers = self.lock().followers.clone();
+        let _ = followers.send(Told::End);
+        let begin = Instant::now();
+        while followers.receiver_count() > 0 && begin.elapsed() < LAST_WORDS {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// What is kept, and what comes right after it.

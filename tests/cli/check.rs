@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use pathpulse_faultdisk::{Behaviour, Load, Spec, require};
 use serde_json::Value;
 
-use super::common::{assert_complaint, pathpulse, plain_file, rig, run, stderr, stdout};
+use super::common::{
+    assert_complaint, pathpulse, plain_file, public_binary, rig, run, stderr, stdout,
+};
 
 const EIO: i32 = 5;
 
@@ -145,13 +147,7 @@ fn an_unreadable_path_says_whose_fault_it_is() {
     };
     set_mode(&file, 0o600);
     set_mode(folder.path(), 0o755);
-    let binary = folder.path().join("pathpulse");
-    // By another process: a file that was open for writing here may still be so in a test's child.
-    let copied = std::process::Command::new("cp")
-        .arg(env!("CARGO_BIN_EXE_pathpulse"))
-        .arg(&binary)
-        .status();
-    assert!(copied.expect("runs").success());
+    let (_public, binary) = public_binary();
     let mut command = std::process::Command::new(&binary);
     std::os::unix::process::CommandExt::uid(&mut command, 65_534);
     let output = command
@@ -238,7 +234,7 @@ fn nagios_sees_on_stdout_that_nothing_could_be_checked() {
 
 #[test]
 fn help_has_an_example_for_every_command() {
-    for command in ["check", "run", "status", "events", "stop"] {
+    for command in ["check", "run", "status", "events", "stop", "demo"] {
         let output = run([command, "--help"]);
         assert!(output.status.success());
         let text = stdout(&output);

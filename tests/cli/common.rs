@@ -195,3 +195,18 @@ pub(crate) fn plain_file(bytes: usize) -> tempfile::NamedTempFile {
     file.as_file().sync_all().expect("synced");
     file
 }
+
+/// A copy of the binary in a folder that every user may enter, wherever this one was built.
+pub(crate) fn public_binary() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let binary = folder.path().join("pathpulse");
+    // By another process: a file that was open for writing here may still be so in the child of
+    // another test, and could not be run then.
+    let script = r#"cp "$0" "$1/pathpulse" && chmod 755 "$1" "$1/pathpulse""#;
+    let copied = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_pathpulse")])
+        .arg(folder.path())
+        .status();
+    assert!(copied.expect("runs").success());
+    (folder, binary)
+}

@@ -182,6 +182,21 @@ fn a_hanging_disk_goes_down_and_comes_back_and_events_tell() {
 }
 
 #[test]
+fn a_disk_that_is_pulled_goes_down_and_the_others_stay() {
+    require!();
+    let disks = rig(&Spec::loops(2));
+    let paths: Vec<&Path> = disks.disks().iter().map(Disk::path).collect();
+    let daemon = Daemon::start(&paths, &[]);
+    for path in &paths {
+        daemon.wait_state(path, "up");
+    }
+    disks.vanish(0).expect("pulled");
+    daemon.wait_state(paths[0], "down");
+    daemon.wait_log("up -> down");
+    daemon.wait_state(paths[1], "up");
+}
+
+#[test]
 fn status_shows_what_was_asked_for() {
     let files = [plain_file(1 << 16), plain_file(1 << 16)];
     let daemon = Daemon::start(&files, &[]);

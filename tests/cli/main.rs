@@ -5,4 +5,6 @@
 mod check;
 mod common;
 mod daemon;
+mod demo;
+mod limits;
 mod stopping;

@@ -100,6 +100,25 @@ fn stop_while_100_reads_hang_waits_until_it_is_gone() {
     assert!(more < KILL_LIMIT, "it was said to be gone: {more:?}");
 }
 
+/// Files that can't tell whether a read would wait: each read has a thread of the kernel.
+#[test]
+fn signals_while_reads_without_nowait_hang() {
+    require!();
+    for signal in [Signal::TERM, Signal::KILL] {
+        let disks = rig(&Spec::files(65));
+        let hang: Vec<_> = (0..64).map(|disk| (disk, Behaviour::Hang)).collect();
+        disks.set_many(&hang).expect("set");
+        let mut daemon = Daemon::start(&paths(&disks), &[]);
+        for disk in 0..64 {
+            disks
+                .wait_held(disk, 1, PATIENCE)
+                .expect("its read is held");
+        }
+        daemon.wait_state(disks.disk(64).path(), "up");
+        assert_stops(&mut daemon, signal);
+    }
+}
+
 /// At any time after its start: before signals are its own it dies of them, after that it stops.
 #[test]
 fn signals_in_every_phase_of_the_start() {
