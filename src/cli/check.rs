@@ -19,6 +19,7 @@ use super::{Failure, USAGE, discover, output};
 )]
 pub(crate) struct Args {
     /// What to check: block devices, or files that take O_DIRECT [default: all disks]
+    #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// How long a path may take to answer
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = args::duration)]

@@ -58,24 +58,24 @@ impl Client {
 
     /// GETs a document.
     pub(crate) fn get<T: DeserializeOwned>(&mut self, resource: &str) -> Result<T, Failure> {
-        let text = self.ask(Method::GET, resource)?;
+        let text = self.ask(Method::GET, resource, ANSWER_LIMIT)?;
         serde_json::from_slice(&text)
             .map_err(|error| self.strange(&format!("{resource} is no such document: {error}")))
     }
 
-    /// POSTs an order.
-    pub(crate) fn post(&mut self, resource: &str) -> Result<(), Failure> {
-        self.ask(Method::POST, resource).map(drop)
+    /// POSTs an order, and waits so long for the answer.
+    pub(crate) fn post(&mut self, resource: &str, limit: Duration) -> Result<(), Failure> {
+        self.ask(Method::POST, resource, limit).map(drop)
     }
 
-    fn ask(&mut self, method: Method, resource: &str) -> Result<Bytes, Failure> {
+    fn ask(&mut self, method: Method, resource: &str, limit: Duration) -> Result<Bytes, Failure> {
         let answer = async {
             let body = request(&mut self.sender, method, resource).await?;
             Ok(body.collect().await?.to_bytes())
         };
         let answered = self
             .runtime
-            .block_on(async { timeout(ANSWER_LIMIT, answer).await });
+            .block_on(async { timeout(limit, answer).await });
         match answered {
             Ok(answered) => answered.map_err(|error: Refusal| self.strange(&error.0)),
             Err(_) => Err(silent(&self.socket)),

@@ -22,7 +22,7 @@ use crate::daemon::{self, Filter, Log, Options};
 )]
 pub(crate) struct Args {
     /// What to watch: block devices, or files that take O_DIRECT
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Threads that check; one serves ten thousand paths
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -20,6 +20,7 @@ use crate::daemon::{PathDocument, StatusDocument};
 )]
 pub(crate) struct Args {
     /// Only these
+    #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
     socket: Socket,

@@ -1,6 +1,6 @@
 //! `pathpulse stop`: ends the daemon.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Failure;
 use super::args::Socket;
@@ -22,9 +22,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
     let mut client = Client::connect(&args.socket.file)?;
-    let answer = client.post("/v1/stop");
+    let begin = Instant::now();
+    let answer = client.post("/v1/stop", LIMIT / 2);
     // Whatever it said, or was too busy leaving to say: this is what was asked for.
-    if client.wait_gone(LIMIT) {
+    if client.wait_gone(LIMIT.saturating_sub(begin.elapsed())) {
         return Ok(0);
     }
     answer?;

@@ -7,10 +7,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::umask;
 
 /// Read and write for owner and group, nothing for others.
@@ -77,7 +79,7 @@ fn lock(socket: &Path) -> Result<File, String> {
         .open(&path)
         .map_err(|error| format!("{}; name another place with --socket", said(error)))?;
     if let Err(errno) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        if errno != rustix::io::Errno::WOULDBLOCK {
+        if errno != Errno::WOULDBLOCK {
             return Err(said(errno.into()));
         }
         let mut pid = String::new();
@@ -103,14 +105,20 @@ fn remove_stale(path: &Path) -> Result<(), String> {
             "socket {}: something else is there, and is left alone; name another place with --socket",
             path.display()
         )),
-        Ok(_) => match UnixStream::connect(path) {
-            Ok(_) => Err(taken(path, "another program")),
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                fs::remove_file(path).map_err(said)
-            }
-            Err(error) => Err(said(error)),
+        Ok(_) => match knock(path) {
+            // One that is too busy to answer is there as well.
+            Ok(()) | Err(Errno::AGAIN) => Err(taken(path, "another program")),
+            Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(said),
+            Err(errno) => Err(said(errno.into())),
         },
     }
+}
+
+/// Connects without waiting.
+fn knock(path: &Path) -> rustix::io::Result<()> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
 fn taken(socket: &Path, who: &str) -> String {

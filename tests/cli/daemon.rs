@@ -240,6 +240,17 @@ fn a_daemon_that_does_not_answer_keeps_nobody_for_ever() {
 }
 
 #[test]
+fn a_daemon_that_stands_still_keeps_nobody_who_stops_it() {
+    let file = plain_file(1 << 16);
+    let daemon = Daemon::start(&[&file], &[]);
+    daemon.signal(rustix::process::Signal::STOP);
+    let stop = daemon.run(&["stop"]);
+    assert_eq!(stop.status.code(), Some(1));
+    assert_complaint(&stop, &["does not answer", "SIGTERM"]);
+    daemon.signal(rustix::process::Signal::CONT);
+}
+
+#[test]
 fn two_daemons_do_not_share_a_socket_and_a_dead_one_is_replaced() {
     let file = plain_file(1 << 16);
     let mut first = Daemon::start(&[&file], &[]);
