@@ -106,6 +106,14 @@ pub(crate) enum Step {
     End(Verdict),
 }
 
+/// The device's completion counter when a check first had reason to look at it.
+#[derive(Clone, Copy, Debug)]
+enum Baseline {
+    NotTaken,
+    NoCounters,
+    Completed(u64),
+}
+
 /// A check that is going on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Check {
@@ -114,8 +122,8 @@ pub(crate) struct Check {
     len: u32,
     tries: u32,
     nowait: bool,
-    /// The counters at the first `EAGAIN`; the inner `None`: there are none.
-    baseline: Option<Option<Counters>>,
+    /// What the device had completed at the first `EAGAIN`.
+    baseline: Baseline,
     refused: Option<Why>,
 }
 
@@ -128,7 +136,7 @@ impl Check {
             len,
             tries: 0,
             nowait,
-            baseline: None,
+            baseline: Baseline::NotTaken,
             refused: None,
         }
     }
@@ -159,9 +167,9 @@ impl Check {
         if now < self.deadline {
             return self.read(now);
         }
-        Step::End(match (self.refused, self.baseline) {
-            (Some(why), _) => Verdict::Unknown { why },
-            (None, baseline) => judge(baseline.flatten(), counters()),
+        Step::End(match self.refused {
+            Some(why) => Verdict::Unknown { why },
+            None => judge(self.baseline, counters()),
         })
     }
 
@@ -206,7 +214,12 @@ impl Check {
         match errno {
             Errno::EAGAIN => {
                 self.refused = None;
-                self.baseline.get_or_insert_with(counters);
+                if let Baseline::NotTaken = self.baseline {
+                    self.baseline = match counters() {
+                        Some(first) => Baseline::Completed(first.completed),
+                        None => Baseline::NoCounters,
+                    };
+                }
                 self.pause(at)
             }
             Errno::EOPNOTSUPP if self.nowait => {
@@ -235,9 +248,9 @@ fn unknown(why: Why) -> Step {
 }
 
 /// What it means that no read got in until the deadline.
-fn judge(first: Option<Counters>, last: Option<Counters>) -> Verdict {
+fn judge(first: Baseline, last: Option<Counters>) -> Verdict {
     match (first, last) {
-        (Some(first), Some(last)) if last.completed != first.completed => Verdict::Busy,
+        (Baseline::Completed(before), Some(last)) if last.completed != before => Verdict::Busy,
         (_, Some(last)) if last.in_flight == 0 => Verdict::Unknown {
             why: Why::WouldBlock,
         },

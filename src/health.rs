@@ -200,7 +200,6 @@ pub(crate) struct Health {
     bad_in_a_row: u32,
     /// The last verdicts, the latest in the lowest bit; 1 is bad.
     window: u128,
-    seen: u32,
     last_bad: Mono,
     falls: [Mono; FALLS],
     fallen: usize,
@@ -266,6 +265,11 @@ impl Health {
     }
 
     fn good(&mut self, verdict: &Verdict, now: Mono, rules: &Rules) -> Option<Transition> {
+        if self.state == State::Up && self.window == 0 {
+            // The usual case: nothing bad for long, and one more good verdict changes nothing.
+            self.cause = verdict.into();
+            return None;
+        }
         self.note(false);
         self.bad_in_a_row = 0;
         self.good_in_a_row = self.good_in_a_row.saturating_add(1);
@@ -322,14 +326,13 @@ impl Health {
     }
 
     fn note(&mut self, bad: bool) {
-        self.window = (self.window << 1) | u128::from(bad);
-        self.seen = (self.seen + 1).min(WINDOW);
+        const SEEN: u128 = (1 << WINDOW) - 1;
+        self.window = ((self.window << 1) | u128::from(bad)) & SEEN;
     }
 
     /// Bad verdicts among the last [`WINDOW`], as if all unseen ones were good.
     fn errors_per_mille(&self) -> u32 {
-        let mask = (1u128 << self.seen) - 1;
-        (self.window & mask).count_ones() * 1000 / WINDOW
+        self.window.count_ones() * 1000 / WINDOW
     }
 
     fn falls_since(&self, now: Mono, window: Duration) -> u32 {

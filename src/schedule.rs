@@ -61,6 +61,8 @@ pub(crate) struct Schedule<K> {
     /// The first slot that was not taken yet.
     cursor: u64,
     len: usize,
+    /// The slot of the next entry, as long as that is known.
+    next: Option<u64>,
 }
 
 impl<K: Copy> Schedule<K> {
@@ -72,6 +74,7 @@ impl<K: Copy> Schedule<K> {
             wheel: (0..SLOTS).map(|_| Vec::new()).collect(),
             cursor: 0,
             len: 0,
+            next: None,
         }
     }
 
@@ -80,6 +83,11 @@ impl<K: Copy> Schedule<K> {
     pub(crate) fn insert(&mut self, due: Mono, key: K) -> Mono {
         let slot = due.as_nanos().div_ceil(self.slot_ns).max(self.cursor);
         self.wheel[(slot % SLOTS) as usize].push((slot, key));
+        self.next = match self.next {
+            Some(next) => Some(next.min(slot)),
+            None if self.len == 0 => Some(slot),
+            None => None,
+        };
         self.len += 1;
         Mono::from_nanos(slot.saturating_mul(self.slot_ns))
     }
@@ -98,22 +106,32 @@ impl<K: Copy> Schedule<K> {
             let ripe = place.extract_if(.., |entry| entry.0 <= last);
             due.extend(ripe.map(|(slot, key)| (Mono::from_nanos(slot * slot_ns), key)));
         }
-        self.len -= due.len() - before;
+        let taken = due.len() - before;
+        if taken > 0 {
+            self.len -= taken;
+            self.next = None;
+        }
         self.cursor = last + 1;
     }
 
     /// When the next entry is due.
-    pub(crate) fn next(&self) -> Option<Mono> {
+    pub(crate) fn next(&mut self) -> Option<Mono> {
+        if self.next.is_none() {
+            self.next = self.find_next();
+        }
+        let slot = self.next?;
+        Some(Mono::from_nanos(slot.saturating_mul(self.slot_ns)))
+    }
+
+    fn find_next(&self) -> Option<u64> {
         if self.len == 0 {
             return None;
         }
         let in_order = (self.cursor..self.cursor + SLOTS).find(|slot| {
-            self.wheel[(slot % SLOTS) as usize]
-                .iter()
-                .any(|e| e.0 == *slot)
+            let place = &self.wheel[(slot % SLOTS) as usize];
+            place.iter().any(|entry| entry.0 == *slot)
         });
-        let slot = in_order.or_else(|| self.wheel.iter().flatten().map(|entry| entry.0).min())?;
-        Some(Mono::from_nanos(slot.saturating_mul(self.slot_ns)))
+        in_order.or_else(|| self.wheel.iter().flatten().map(|entry| entry.0).min())
     }
 }
 
