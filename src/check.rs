@@ -31,7 +31,8 @@ pub enum Verdict {
         /// From submission to completion.
         latency: Duration,
     },
-    /// The read never got in, but the device completes other I/O: it works.
+    /// The read never got in, or so late that its answer did not come in time, but the device
+    /// completes other I/O: it works.
     Busy,
     /// The device or its transport answered with an error.
     Failed {
@@ -141,6 +142,11 @@ impl Check {
         }
     }
 
+    /// When its last read was submitted.
+    pub(crate) fn submitted(&self) -> Mono {
+        self.submitted
+    }
+
     /// When it ends at the latest.
     pub(crate) fn deadline(&self) -> Mono {
         self.deadline
@@ -199,10 +205,21 @@ impl Check {
             Outcome::Failed(errno) => self.failed(errno, at, counters),
             Outcome::NotStarted => unknown(Why::NotStarted),
             Outcome::Cancelled => unknown(Why::Cancelled),
-            Outcome::Expired(stage) => Step::End(Verdict::TimedOut { stage }),
+            Outcome::Expired(stage) => Step::End(self.expired(stage, counters)),
             // A late answer belongs to no check.
             Outcome::Late(_) => unknown(Why::Cancelled),
         }
+    }
+
+    /// The read got in and did not answer in time. If it had to wait before, it had less than the
+    /// whole time: then a device that goes on completing what it was given before is busy.
+    fn expired(&self, stage: Stage, counters: impl FnOnce() -> Option<Counters>) -> Verdict {
+        if let Baseline::Completed(before) = self.baseline
+            && counters().is_some_and(|now| now.completed != before)
+        {
+            return Verdict::Busy;
+        }
+        Verdict::TimedOut { stage }
     }
 
     fn failed(
@@ -454,6 +471,20 @@ mod tests {
         let (verdict, tries) = never_in(counters(5, 0), counters(5, 0));
         assert_eq!(verdict, Verdict::Unknown { why });
         assert!(tries >= 40, "{tries} tries");
+    }
+
+    #[test]
+    fn a_read_that_got_in_late_does_not_condemn_a_busy_device() {
+        let stage = Stage::Device;
+        for (now, verdict) in [(6, Verdict::Busy), (5, Verdict::TimedOut { stage })] {
+            let mut check = check();
+            let again = Outcome::Failed(Errno::EAGAIN);
+            check.ended(again, at(0), || counters(5, 128));
+            check.again(at(1900), || None);
+            assert_eq!(check.submitted(), at(1900));
+            let step = check.ended(Outcome::Expired(stage), at(2000), || counters(now, 128));
+            assert_eq!(step, Step::End(verdict));
+        }
     }
 
     #[test]

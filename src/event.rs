@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
 
 use crate::health::{Cause, State};
-use crate::status::PathInfo;
+use crate::path::PathInfo;
 
 /// Something that happened to a path.
 #[derive(Clone, Debug)]

@@ -52,6 +52,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod command;
 mod device;
 mod event;
 mod health;
@@ -59,6 +60,7 @@ mod latency;
 mod monitor;
 mod once;
 mod opener;
+mod path;
 mod schedule;
 mod status;
 mod sweep;
@@ -70,8 +72,9 @@ pub use check::{Verdict, VerdictKind, Why};
 pub use device::{DeviceId, OpenError, OpenProblem};
 pub use event::{Event, EventStream};
 pub use health::{Cause, Rules, State};
-pub use monitor::{BackendInfo, Config, Monitor, PathId, ShutdownReport};
+pub use monitor::{BackendInfo, Config, Monitor, ShutdownReport};
 pub use once::{CheckReport, Checked, check_once};
+pub use path::{PathId, PathInfo};
 pub use pathpulse_kernel_compat::{BackendKind, Errno, KernelError, RingFeatures, Stage, Stats};
-pub use status::{Counts, Latency, PathInfo, PathStatus};
+pub use status::{Counts, Latency, PathStatus};
 pub use sweep::{Sweep, SweepError, Swept};

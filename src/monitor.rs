@@ -9,16 +9,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pathpulse_kernel_compat::{
-    Backend, BackendKind, KernelError, Mono, RingFeatures, Uring, UringConfig, Waker,
+    Backend, BackendKind, Errno, KernelError, Mono, RingFeatures, Uring, UringConfig, Waker,
 };
 
+use crate::command::{Command, NewPath, Once, Tempo};
 use crate::device::{Device, DeviceId, OpenError, OpenProblem};
 use crate::event::EventStream;
 use crate::health::Rules;
 use crate::opener::open_all;
-use crate::status::{PathInfo, PathStatus, StatusCell};
-use crate::watched::{NewPath, Once};
-use crate::worker::{Command, Tempo, Worker};
+use crate::path::{PathId, PathInfo};
+use crate::status::{PathStatus, StatusCell};
+use crate::worker::Worker;
 
 /// Commands that may wait for a worker; whoever adds more waits, and the worker is soon there.
 const COMMANDS: usize = 256;
@@ -47,16 +48,6 @@ impl Default for Config {
             timeout: Duration::from_secs(2),
             rules: Rules::default(),
         }
-    }
-}
-
-/// Names a path of one monitor; never another one, even after it was removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PathId(u64);
-
-impl PathId {
-    pub(crate) fn from_number(number: u64) -> PathId {
-        PathId(number)
     }
 }
 
@@ -156,7 +147,7 @@ impl Monitor {
     pub fn add(&self, path: impl AsRef<Path>) -> Result<PathId, OpenError> {
         let path = path.as_ref();
         Device::open(path)
-            .and_then(|device| self.watch(path, device, None))
+            .and_then(|device| self.watch(self.new_ids(1), path, device, None))
             .map_err(|problem| OpenError {
                 path: path.to_owned(),
                 problem,
@@ -175,6 +166,9 @@ impl Monitor {
     }
 
     /// Opens paths on threads of their own, watches them, and tells `each` their answers.
+    ///
+    /// The descriptor of a path is needed only until its worker has it. So those that found none
+    /// free are tried again, as long as that leads to anything.
     pub(crate) fn open_and_watch(
         &self,
         paths: &[PathBuf],
@@ -182,29 +176,67 @@ impl Monitor {
         once: Option<&dyn Fn() -> Once>,
         mut each: impl FnMut(usize, Result<PathId, OpenError>),
     ) {
-        open_all(paths.to_vec(), deadline, Device::open, |index, opened| {
-            let path = &paths[index];
-            let answer = opened
-                .unwrap_or(Err(OpenProblem::Blocked))
-                .and_then(|device| self.watch(path, device, once.map(|once| once())))
-                .map_err(|problem| OpenError {
-                    path: path.clone(),
-                    problem,
-                });
-            each(index, answer);
-        });
+        let first = self.new_ids(paths.len() as u64);
+        let mut left: Vec<usize> = (0..paths.len()).collect();
+        loop {
+            let mut without: Vec<usize> = Vec::new();
+            let names = left.iter().map(|index| paths[*index].clone()).collect();
+            open_all(names, deadline, Device::open, |place, opened| {
+                let (index, path) = (left[place], &paths[left[place]]);
+                let id = PathId::from_number(first.number() + index as u64);
+                let answer = opened
+                    .unwrap_or(Err(OpenProblem::Blocked))
+                    .and_then(|device| self.watch(id, path, device, once.map(|once| once())));
+                match answer {
+                    Err(OpenProblem::Open(Errno::EMFILE | Errno::ENFILE)) => without.push(index),
+                    answer => each(
+                        index,
+                        answer.map_err(|problem| OpenError {
+                            path: path.clone(),
+                            problem,
+                        }),
+                    ),
+                }
+            });
+            if without.len() == left.len() || Instant::now() >= deadline {
+                for index in without {
+                    let path = paths[index].clone();
+                    let problem = OpenProblem::Open(Errno::EMFILE);
+                    each(index, Err(OpenError { path, problem }));
+                }
+                return;
+            }
+            left = without;
+            self.settle(deadline);
+        }
+    }
+
+    /// Waits until the workers have obeyed what they were told so far.
+    fn settle(&self, deadline: Instant) {
+        let (reply, replies) = channel();
+        for worker in &self.workers {
+            worker.tell(Command::Answer(reply.clone()));
+        }
+        drop(reply);
+        let left = || deadline.saturating_duration_since(Instant::now());
+        while replies.recv_timeout(left()).is_ok() {}
+    }
+
+    /// The first of so many ids that nobody has.
+    fn new_ids(&self, count: u64) -> PathId {
+        PathId::from_number(self.next_id.fetch_add(count, Relaxed))
     }
 
     fn watch(
         &self,
+        id: PathId,
         path: &Path,
         device: Device,
         once: Option<Once>,
     ) -> Result<PathId, OpenProblem> {
         let info = Arc::new(PathInfo::new(path.to_owned(), device.id));
         let cell = Arc::new(StatusCell::new(info));
-        let id = PathId(self.next_id.fetch_add(1, Relaxed));
-        let worker = id.0 as usize % self.workers.len();
+        let worker = id.number() as usize % self.workers.len();
         {
             let mut registry = self.registry_mut();
             if registry.closed {
@@ -395,6 +427,5 @@ fn start_worker(tempo: Tempo) -> Result<(WorkerHandle, BackendInfo), KernelError
 }
 
 fn no_thread() -> KernelError {
-    KernelError::new("clone", pathpulse_kernel_compat::Errno::EAGAIN)
-        .hint("a worker thread did not start")
+    KernelError::new("clone", Errno::EAGAIN).hint("a worker thread did not start")
 }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use pathpulse_kernel_compat::{KernelError, Mono};
 
 use crate::check::{Verdict, Why};
+use crate::command::Once;
 use crate::device::{DeviceId, OpenError, OpenProblem};
 use crate::health::State;
-use crate::monitor::{BackendInfo, Config, Monitor, PathId};
-use crate::watched::Once;
+use crate::monitor::{BackendInfo, Config, Monitor};
+use crate::path::PathId;
 
 /// Beyond the deadline of the checks: for their verdicts to come here.
 const DELIVERY: Duration = Duration::from_millis(50);

@@ -18,7 +18,9 @@ use pathpulse_kernel_compat::{Answer, Audit, Errno, Reject, Scripted, Stage};
 use super::*;
 use crate::check::Counters;
 use crate::device::{Device, DeviceId, Geometry};
-use crate::status::{PathInfo, StatusCell};
+use crate::health::Rules;
+use crate::path::PathInfo;
+use crate::status::StatusCell;
 use crate::sysfs::Evidence;
 
 const SEEDS: u64 = 10_000;

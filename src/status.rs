@@ -4,7 +4,6 @@
 //! guarded by a sequence number: odd while they are written, and a reader that sees it change
 //! reads again. Counters and latencies stand for themselves.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
@@ -13,32 +12,9 @@ use std::time::{Duration, SystemTime};
 use pathpulse_kernel_compat::{Errno, Mono};
 
 use crate::check::{Verdict, VerdictKind};
-use crate::device::DeviceId;
 use crate::health::{Cause, State};
 use crate::latency::Histogram;
-
-/// What a path is, apart from how it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathInfo {
-    name: PathBuf,
-    device: DeviceId,
-}
-
-impl PathInfo {
-    pub(crate) fn new(name: PathBuf, device: DeviceId) -> PathInfo {
-        PathInfo { name, device }
-    }
-
-    /// As it was named when it was added.
-    pub fn name(&self) -> &Path {
-        &self.name
-    }
-
-    /// What it leads to.
-    pub fn device(&self) -> DeviceId {
-        self.device
-    }
-}
+use crate::path::PathInfo;
 
 /// How a path is, at one moment.
 #[derive(Clone, Debug)]
@@ -261,6 +237,7 @@ fn unpack(word: u64) -> (State, Cause) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::DeviceId;
     use std::sync::atomic::AtomicBool;
 
     fn cell() -> StatusCell {

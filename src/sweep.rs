@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use pathpulse_kernel_compat::{KernelError, Key, Stats, Uring, UringConfig};
 
+use crate::command::{Command, NewPath, Tempo};
 use crate::device::{Device, OpenError};
 use crate::health::Rules;
-use crate::monitor::PathId;
-use crate::status::{PathInfo, PathStatus, StatusCell};
-use crate::watched::NewPath;
-use crate::worker::{BEGUN_PER_CLOCK, Command, Tempo, Worker};
+use crate::path::PathId;
+use crate::path::PathInfo;
+use crate::status::{PathStatus, StatusCell};
+use crate::worker::{BEGUN_PER_CLOCK, Worker};
 
 /// Longer than any program runs: nothing becomes due by itself.
 const NEVER: Duration = Duration::from_secs(1 << 32);

@@ -1,38 +1,25 @@
 //! What a worker knows of one path.
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use pathpulse_kernel_compat::{Mono, OpId, Stage, TargetId};
 
-use crate::check::{Check, Verdict};
-use crate::device::{Device, Geometry};
+use crate::check::Check;
+use crate::command::Once;
+use crate::device::Geometry;
 use crate::health::{Health, State};
-use crate::monitor::PathId;
+use crate::path::PathId;
 use crate::schedule::Pace;
 use crate::status::StatusCell;
 use crate::sysfs::Evidence;
-
-/// A path on its way to a worker.
-pub(crate) struct NewPath {
-    pub(crate) id: PathId,
-    pub(crate) device: Device,
-    pub(crate) cell: Arc<StatusCell>,
-    pub(crate) once: Option<Once>,
-}
-
-/// Makes a path be checked once only, and its verdict be told.
-pub(crate) struct Once {
-    /// When the verdict has to be there.
-    pub(crate) deadline: Mono,
-    /// Who waits for it.
-    pub(crate) report: Sender<(PathId, Verdict, State)>,
-}
 
 /// A read past its deadline that the kernel did not give back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stuck {
     pub(crate) id: OpId,
+    pub(crate) submitted: Mono,
+    /// When its deadline passed.
     pub(crate) since: Mono,
     pub(crate) stage: Stage,
 }
@@ -87,12 +74,14 @@ impl Watched {
         }
     }
 
-    /// Whether a check may begin. Not while one is going on, nor when paused; and of a path that is
-    /// down with a stuck read, all that could be said was said.
-    pub(crate) fn is_free(&self) -> bool {
+    /// Whether a check may begin. Not while one is going on, nor when paused. Of a path with a stuck
+    /// read there is nothing new to say when it is down, or before the read had its whole time: one
+    /// that got in late, after others had kept it out, may still be answered.
+    pub(crate) fn is_free(&self, now: Mono, timeout: Duration) -> bool {
         let state = self.health.state();
-        self.check.is_none()
-            && state != State::Paused
-            && (self.stuck.is_none() || state != State::Down)
+        let told = self
+            .stuck
+            .is_some_and(|stuck| state == State::Down || now.since(stuck.submitted) < timeout);
+        self.check.is_none() && state != State::Paused && !told
     }
 }

@@ -9,7 +9,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, SystemTime};
 
 use pathpulse_kernel_compat::{
@@ -17,12 +17,13 @@ use pathpulse_kernel_compat::{
 };
 
 use crate::check::{Check, Step, Verdict, VerdictKind, Why};
+use crate::command::{Command, NewPath, Tempo};
 use crate::event::{Event, Subscriber};
-use crate::health::{Cause, Rules, State, Transition};
-use crate::monitor::PathId;
+use crate::health::{Cause, State, Transition};
+use crate::path::PathId;
 use crate::schedule::{Pace, Schedule};
 use crate::sysfs::LinkState;
-use crate::watched::{NewPath, Stuck, Watched};
+use crate::watched::{Stuck, Watched};
 
 /// A flood of commands must not keep completions waiting.
 const COMMANDS_PER_TURN: u32 = 64;
@@ -30,30 +31,6 @@ const COMMANDS_PER_TURN: u32 = 64;
 /// Of many checks that begin together the clock is read once for so many: their latencies are off
 /// by what it takes to begin them.
 pub(crate) const BEGUN_PER_CLOCK: usize = 32;
-
-/// What a worker is told.
-pub(crate) enum Command {
-    /// Watch this path.
-    Add(Box<NewPath>),
-    /// Watch it no longer.
-    Remove(PathId),
-    /// Check it no longer, or again.
-    Pause(PathId, bool),
-    /// Check it now, if nothing speaks against it.
-    CheckNow(PathId),
-    /// Tell this one what happens.
-    Subscribe(Subscriber),
-    /// End until then, and say how many reads the kernel still has.
-    Stop(Mono, Sender<usize>),
-}
-
-/// How a worker does its work.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tempo {
-    pub(crate) interval: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) rules: Rules,
-}
 
 /// Checks its paths. See the module.
 pub(crate) struct Worker {
@@ -157,6 +134,7 @@ impl Worker {
                     self.begin(key, self.backend.now());
                 }
             }
+            Command::Answer(reply) => drop(reply.send(())),
             Command::Subscribe(subscriber) => self.subscribers.push(subscriber),
             Command::Stop(..) => unreachable!("taken by run"),
         }
@@ -258,7 +236,7 @@ impl Worker {
             path.planned = next;
             path.due = self.schedule.insert(next, key);
         }
-        if !path.is_free() {
+        if !path.is_free(now, self.tempo.timeout) {
             return false;
         }
         let timeout = match &path.once {
@@ -338,6 +316,7 @@ impl Worker {
         if let Outcome::Expired(stage) = completion.outcome {
             path.stuck = Some(Stuck {
                 id: completion.id,
+                submitted: path.check.as_ref().map_or(completion.at, Check::submitted),
                 since: completion.at,
                 stage,
             });

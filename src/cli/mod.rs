@@ -22,8 +22,8 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
-/// Something went wrong; nothing is known about any device.
-pub(crate) const FAILED: i32 = 1;
+pub(crate) use crate::daemon::FAILED;
+
 /// The command line is wrong, or `check` had nothing to check.
 pub(crate) const USAGE: i32 = 3;
 

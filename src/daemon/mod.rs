@@ -34,7 +34,6 @@ pub(crate) use history::LostDocument;
 pub(crate) use logging::{Filter, Log};
 pub(crate) use stop::Notice;
 
-use crate::cli::FAILED;
 use control::Control;
 use history::History;
 use socket::Claim;
@@ -46,6 +45,9 @@ const EVENTS_ON_THE_WAY: usize = 16_384;
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 /// Of the second that a stop may take, the engine gets half.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(500);
+
+/// Exit status: something went wrong, and nothing is known about any device.
+pub(crate) const FAILED: i32 = 1;
 
 /// What the daemon is to do.
 #[derive(Debug)]

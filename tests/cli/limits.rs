@@ -55,6 +55,19 @@ fn without_file_descriptors_some_paths_are_checked_and_the_others_said() {
 }
 
 #[test]
+fn a_path_needs_its_descriptor_only_until_the_ring_has_it() {
+    let files: Vec<_> = (0..40).map(|_| plain_file(1 << 16)).collect();
+    let paths: Vec<&Path> = files.iter().map(NamedTempFile::path).collect();
+    let output = limited("-n 42", None, &paths);
+    let document: Value = serde_json::from_str(&stdout(&output)).expect("a document");
+    let paths = document["paths"].as_array().expect("a list");
+    assert!(
+        paths.iter().all(|path| path["verdict"] == "good"),
+        "{document}"
+    );
+}
+
+#[test]
 fn without_locked_memory_it_says_which_limit_to_raise() {
     if !rustix::process::geteuid().is_root() {
         return pathpulse_faultdisk::report_skip("needs root to become somebody else");

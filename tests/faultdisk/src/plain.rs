@@ -3,8 +3,12 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::loopdev;
+
+/// How long to wait for others to close the devices.
+const CLOSING_LIMIT: Duration = Duration::from_secs(2);
 
 /// Loop devices over files in memory. They go away when this is dropped, and when the process dies,
 /// however it dies: the kernel detaches them when their last user closes them.
@@ -58,9 +62,13 @@ impl Drop for PlainDisks {
         let Ok(control) = loopdev::control() else {
             return;
         };
+        let end = Instant::now() + CLOSING_LIMIT;
         for number in &self.numbers {
-            // A device that somebody else has open stays, without a file, until he closes it.
-            let _ = loopdev::remove(&control, *number);
+            // A ring that was dropped closes its files a little later, and the kernel tells nobody
+            // when it did. What somebody still has open then stays, without a file.
+            while matches!(loopdev::remove(&control, *number), Ok(false)) && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
     }
 }
