@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{SyncSender, channel, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -80,6 +80,23 @@ impl WorkerHandle {
         let sent = self.commands.send(command).is_ok();
         self.waker.wake();
         sent
+    }
+
+    /// As [`WorkerHandle::tell`], but waits no longer than `end` for room.
+    fn tell_until(&self, mut command: Command, end: Instant) -> bool {
+        loop {
+            match self.commands.try_send(command) {
+                Ok(()) => {
+                    self.waker.wake();
+                    return true;
+                }
+                Err(TrySendError::Full(back)) if Instant::now() < end => command = back,
+                Err(_) => return false,
+            }
+            // The standard channel can't wait for room with a limit; the worker makes some soon.
+            self.waker.wake();
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -357,8 +374,7 @@ impl Monitor {
         let mut waiting = 0;
         for worker in &self.workers {
             let stop = Command::Stop(deadline, reply.clone());
-            let told = worker.commands.try_send(stop).is_ok();
-            worker.waker.wake();
+            let told = worker.tell_until(stop, end);
             waiting += usize::from(told);
             report.silent_workers += usize::from(!told);
         }

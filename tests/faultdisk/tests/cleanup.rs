@@ -139,10 +139,9 @@ const AS_USER: &str = "FAULTDISK_TEST_AS_USER";
 /// A process like one that pathpulse's tests run in: its rig has a dead, a busy and a hanging disk, and its own threads
 /// wait, in D state, for reads that will not end.
 #[test]
-#[ignore = "the other tests run it, in a process that they kill"]
 fn the_user() {
     if std::env::var_os(AS_USER).is_none() {
-        return; // run by `--include-ignored` only: nobody would end it
+        return; // run as a test among the others: nobody would end it
     }
     let rig = Rig::start(&Spec::loops(3)).expect("start a rig");
     rig.saturate(0, Load::Dead).expect("saturate");
@@ -175,7 +174,7 @@ fn the_user() {
 fn start_user() -> (Child, Traces) {
     let mut command = Command::new(std::env::current_exe().expect("own path"));
     command
-        .args(["--exact", "the_user", "--ignored", "--nocapture"])
+        .args(["--exact", "the_user", "--nocapture"])
         .env(AS_USER, "1")
         .stdout(Stdio::piped());
     let mut user = command.spawn().expect("start the user");
