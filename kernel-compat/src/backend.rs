@@ -14,9 +14,30 @@
 //!    from submit until the kernel gives the read back, whatever happens to the path, the worker
 //!    or the backend meanwhile. A backend that is dropped leaks what the kernel still owns.
 //! 4. **Nothing waits for a device.** No call blocks longer than the kernel needs to queue work,
-//!    except [`Backend::wait`], which returns at `until`, at a completion or when woken.
+//!    except [`Backend::wait`], which returns at `until`, at a completion or when woken. Dropping a
+//!    backend is such a call too.
 //! 5. **Ids are never confused.** An [`OpId`] or [`TargetId`] that is no longer valid is ignored
 //!    or refused, and never means another operation or target.
+//! 6. **Blocked submissions harm nobody else.** A read without [`Op::nowait`] may block a thread for
+//!    as long as its device is silent. With a thread for each ([`Backend::expect_blocking`]) no read
+//!    waits for another's device; with fewer, such reads end in [`Outcome::NotStarted`] or are
+//!    refused, and never expire on account of another device.
+//!
+//! # What the kernel forces
+//! The same outcome means the same on every backend. These differences are the kernel's:
+//!
+//! | | io_uring | aio | sync |
+//! |---|---|---|---|
+//! | a process with a stuck read can end | yes | no | no |
+//! | a read at a device occupies a thread, in D state | no | no | yes |
+//! | a read blocked in submission occupies a thread, in D state | yes | yes | yes |
+//! | the process can end while a submission is blocked | no | no | no |
+//! | [`Stage`] of a stuck read without nowait | exact | exact | always `Submission` |
+//! | can be cancelled | what waits for a kernel thread | what waits for a thread | likewise |
+//! | keeps a descriptor per target | beyond its file table | yes | yes |
+//! | bound of the reads in flight | memory | fs.aio-max-nr | threads |
+//!
+//! "Can't end" means: not by SIGKILL either, before the device answers or the driver gives up.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -27,11 +48,19 @@ use crate::{Errno, KernelError, Key, Mono, Waker};
 /// then answer `EAGAIN` under `RWF_NOWAIT` on a healthy device (1 MiB does on loop).
 pub const MAX_READ_LEN: u32 = 128 * 1024;
 
+/// Threads for reads without nowait, each of which may block one: at least (a ring keeps the kernel's
+/// own default below that) and at most.
+pub(crate) const BLOCKING_THREADS: std::ops::RangeInclusive<usize> = 8..=512;
+
 /// Which interface of the kernel carries the reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendKind {
     /// io_uring.
     IoUring,
+    /// Linux's native asynchronous I/O, known by its library libaio.
+    Aio,
+    /// Synchronous reads in threads.
+    Sync,
     /// No kernel at all: a script with a virtual clock, for tests.
     Scripted,
 }
@@ -40,6 +69,8 @@ impl fmt::Display for BackendKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             BackendKind::IoUring => "io_uring",
+            BackendKind::Aio => "aio",
+            BackendKind::Sync => "sync",
             BackendKind::Scripted => "scripted",
         })
     }
@@ -207,4 +238,19 @@ pub trait Backend {
     /// Cancels everything and waits until the kernel owns nothing, at the longest until
     /// `deadline`. Afterwards every `submit` is refused.
     fn shutdown(&mut self, deadline: Mono) -> Shutdown;
+}
+
+/// What the backends' shutdowns have in common: cancels `reads` and waits for all that the kernel
+/// owns, at the longest until `deadline`. Nobody hears of the ends.
+pub(crate) fn drain(backend: &mut impl Backend, reads: &[OpId], deadline: Mono) {
+    for id in reads {
+        backend.cancel(*id);
+    }
+    let mut untold = Vec::new();
+    while backend.stats().in_flight > 0 && backend.now() < deadline {
+        if backend.wait(Some(deadline), &mut untold).is_err() {
+            return;
+        }
+        untold.clear();
+    }
 }

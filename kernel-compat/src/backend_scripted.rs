@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::backend::{
-    Backend, BackendKind, Completion, MAX_READ_LEN, Op, OpId, Outcome, Reject, Rejected, Shutdown,
-    Stage, Stats, TargetId,
+    self, Backend, BackendKind, Completion, MAX_READ_LEN, Op, OpId, Outcome, Reject, Rejected,
+    Shutdown, Stage, Stats, TargetId,
 };
 use crate::buffer::BufferPool;
 use crate::inflight::{Flight, InFlight};
@@ -310,15 +310,7 @@ impl<F: FnMut(&Op, Mono) -> Answer> Backend for Scripted<F> {
 
     fn shutdown(&mut self, deadline: Mono) -> Shutdown {
         let ids: Vec<OpId> = self.flights.iter().map(|(key, _)| OpId(key)).collect();
-        for id in ids {
-            self.cancel(id);
-        }
-        let mut completions = Vec::new();
-        while self.stats.in_flight > 0 && self.now < deadline {
-            if self.wait(Some(deadline), &mut completions).is_err() {
-                break;
-            }
-        }
+        backend::drain(self, &ids, deadline);
         self.closed = true;
         match self.stats.in_flight {
             0 => Shutdown::Drained,

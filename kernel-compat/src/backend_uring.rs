@@ -12,8 +12,8 @@ use io_uring::types;
 use io_uring::{cqueue, opcode, squeue};
 
 use crate::backend::{
-    Backend, BackendKind, Completion, MAX_READ_LEN, Op, OpId, Reject, Rejected, Shutdown, Stats,
-    TargetId,
+    self, Backend, BackendKind, Completion, MAX_READ_LEN, Op, OpId, Reject, Rejected, Shutdown,
+    Stats, TargetId,
 };
 use crate::buffer::BufferPool;
 use crate::deadlines::Deadlines;
@@ -23,12 +23,8 @@ use crate::inflight::{Flight, InFlight};
 use crate::life::Life;
 use crate::link::{KernelResult, Told};
 use crate::ring::{Ring, RingFeatures};
-use crate::table::{Key, Table};
+use crate::table::Table;
 use crate::{Errno, KernelError, Mono, Waker, probe};
-
-/// Kernel threads for reads that may block, at least and at most. Below the least the kernel's own
-/// default is kept.
-const BLOCKING_THREADS: std::ops::RangeInclusive<u32> = 8..=512;
 
 /// How to open a [`Uring`].
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +102,7 @@ impl Uring {
             stats: Stats::default(),
             closed: false,
         };
-        probe::self_test(&mut uring)?;
+        probe::self_test(&mut uring, "IORING_OP_READ")?;
         Ok(uring)
     }
 
@@ -208,7 +204,7 @@ impl Uring {
         if let Some(buffer) = flight.buffer.take() {
             self.pool.put(buffer);
             self.stats.in_flight -= 1;
-            self.gather.ended();
+            self.gather.ended(1 + u32::from(flight.op.nowait));
         }
         if flight.notes.is_over() {
             self.flights.remove(id.0);
@@ -361,7 +357,8 @@ impl Uring {
         };
         debug_assert!(pushed, "there was room");
         self.stats.in_flight += 1;
-        self.gather.submitted();
+        // A linked read makes two completions, its own and its timeout's, at nearly the same time.
+        self.gather.submitted(1 + u32::from(op.nowait));
         Ok(OpId(key))
     }
 }
@@ -444,16 +441,17 @@ impl Backend for Uring {
     }
 
     fn expect_blocking(&mut self, targets: usize) {
-        let wanted = u32::try_from(targets)
-            .unwrap_or(u32::MAX)
-            .clamp(*BLOCKING_THREADS.start(), *BLOCKING_THREADS.end())
-            .next_power_of_two();
+        let threads = backend::BLOCKING_THREADS;
+        let wanted = targets.clamp(*threads.start(), *threads.end());
+        let wanted = wanted.next_power_of_two() as u32;
         if wanted > self.blocking_threads {
-            // Linux 5.15; before, the kernel's own bound (4 x CPUs) holds.
+            // Linux 5.15; before, the kernel's own bounds hold. There are two kinds of threads, for
+            // files whose reads ought to end soon and for others, and a read that goes to a thread
+            // at once counts as the other kind: the kernel has not looked at its file then.
             let _ = self
                 .ring
                 .registrar()
-                .register_iowq_max_workers(&mut [wanted, 0]);
+                .register_iowq_max_workers(&mut [wanted, wanted]);
             self.blocking_threads = wanted;
         }
     }
@@ -463,17 +461,8 @@ impl Backend for Uring {
     }
 
     fn shutdown(&mut self, deadline: Mono) -> Shutdown {
-        let ids: Vec<Key> = self.flights.iter().map(|(key, _)| key).collect();
-        for key in ids {
-            self.cancel(OpId(key));
-        }
-        let mut completions = Vec::new();
-        while self.stats.in_flight > 0 && Mono::now() < deadline {
-            if self.wait(Some(deadline), &mut completions).is_err() {
-                break;
-            }
-            completions.clear();
-        }
+        let ids: Vec<OpId> = self.flights.iter().map(|(key, _)| OpId(key)).collect();
+        backend::drain(self, &ids, deadline);
         self.closed = true;
         match self.stats.in_flight {
             0 => Shutdown::Drained,

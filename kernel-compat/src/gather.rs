@@ -14,23 +14,23 @@ const MAX: u32 = 128;
 /// What is known of the last burst.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gather {
-    /// Submitted since the last wait.
+    /// Completions of what was submitted since the last wait.
     fresh: u32,
-    /// Of the last burst, not ended yet.
+    /// Those of the last burst that have not come yet.
     young: u32,
     /// What the last wait brought: the next won't bring more.
     pace: u32,
 }
 
 impl Gather {
-    /// A read was queued.
-    pub(crate) fn submitted(&mut self) {
-        self.fresh += 1;
+    /// A read was queued, which will make so many completions at nearly the same time.
+    pub(crate) fn submitted(&mut self, completions: u32) {
+        self.fresh += completions;
     }
 
-    /// A read ended.
-    pub(crate) fn ended(&mut self) {
-        self.young = self.young.saturating_sub(1);
+    /// A read ended, of so many completions.
+    pub(crate) fn ended(&mut self, completions: u32) {
+        self.young = self.young.saturating_sub(completions);
     }
 
     /// How many completions to wait for now: at least 1.
@@ -40,8 +40,7 @@ impl Gather {
             self.young = std::mem::take(&mut self.fresh);
             self.pace = MAX;
         }
-        // Each read makes two completions, its own and its timeout's, at nearly the same time.
-        (self.young * 2).min(self.pace).clamp(1, MAX)
+        self.young.min(self.pace).clamp(1, MAX)
     }
 
     /// The wait brought so many completions.
@@ -58,7 +57,7 @@ mod tests {
     fn both_completions_of_a_single_read_are_gathered() {
         let mut gather = Gather::default();
         assert_eq!(gather.want(), 1);
-        gather.submitted();
+        gather.submitted(2);
         assert_eq!(gather.want(), 2);
         gather.came(0);
         assert_eq!(gather.want(), 1, "it is slow: its own completion is enough");
@@ -68,11 +67,11 @@ mod tests {
     fn a_burst_is_gathered_and_its_hanging_rest_is_not_waited_for() {
         let mut gather = Gather::default();
         for _ in 0..1000 {
-            gather.submitted();
+            gather.submitted(2);
         }
         assert_eq!(gather.want(), MAX);
         for _ in 0..980 {
-            gather.ended();
+            gather.ended(2);
         }
         gather.came(MAX);
         assert_eq!(gather.want(), 40);
@@ -84,11 +83,11 @@ mod tests {
     fn reads_that_hang_since_earlier_do_not_count_in_a_new_burst() {
         let mut gather = Gather::default();
         for _ in 0..500 {
-            gather.submitted();
+            gather.submitted(2);
         }
         gather.want();
         gather.came(0);
-        gather.submitted();
+        gather.submitted(2);
         assert_eq!(gather.want(), 2);
     }
 }

@@ -8,12 +8,18 @@
 //! All `unsafe` code of the engine is in this crate; each block says who owns the memory it
 //! touches and who frees it.
 
+mod aio_contexts;
+mod aio_sys;
 mod asked;
 mod backend;
+mod backend_aio;
 mod backend_scripted;
+mod backend_sync;
 mod backend_uring;
 mod buffer;
 mod deadlines;
+mod desk;
+mod doorbell;
 mod entry;
 mod error;
 mod gather;
@@ -24,6 +30,7 @@ mod link;
 mod probe;
 mod ring;
 mod table;
+mod threads;
 mod time;
 mod wake;
 
@@ -31,7 +38,9 @@ pub use backend::{
     Backend, BackendKind, Completion, MAX_READ_LEN, Op, OpId, Outcome, Reject, Rejected, Shutdown,
     Stage, Stats, TargetId,
 };
+pub use backend_aio::{Aio, AioConfig};
 pub use backend_scripted::{Answer, Audit, Scripted};
+pub use backend_sync::{Preadv, PreadvConfig};
 pub use backend_uring::{Uring, UringConfig};
 pub use error::{Errno, KernelError};
 pub use limits::{exit_now, raise_open_files_limit};

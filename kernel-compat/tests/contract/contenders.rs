@@ -1,6 +1,8 @@
 //! The backends under test, and what the kernel forces on each of them.
 
-use pathpulse_kernel_compat::{Backend, KernelError, Stage, Uring, UringConfig};
+use pathpulse_kernel_compat::{
+    Aio, AioConfig, Backend, KernelError, Preadv, PreadvConfig, Stage, Uring, UringConfig,
+};
 
 /// A backend under test.
 pub(crate) struct Contender {
@@ -24,6 +26,8 @@ pub(crate) struct Tuning {
     pub(crate) queue: u32,
     /// Files that the backend can keep in a table, if it has one.
     pub(crate) files: u32,
+    /// Threads that there may be for reads that block.
+    pub(crate) threads: usize,
 }
 
 impl Default for Tuning {
@@ -31,6 +35,7 @@ impl Default for Tuning {
         Tuning {
             queue: 256,
             files: 1024,
+            threads: 1024,
         }
     }
 }
@@ -63,6 +68,33 @@ pub(crate) const CONTENDERS: &[Contender] = &[
             Ok(Box::new(Uring::open(config)?))
         }),
         law: FREE,
+    },
+    Contender {
+        name: "aio",
+        open: Open::Real(|tuning| {
+            let config = AioConfig {
+                paths: tuning.queue,
+            };
+            Ok(Box::new(Aio::open(config)?))
+        }),
+        law: Law {
+            killable: false,
+            ..FREE
+        },
+    },
+    Contender {
+        name: "sync",
+        open: Open::Real(|tuning| {
+            let config = PreadvConfig {
+                threads: tuning.threads as u32,
+            };
+            Ok(Box::new(Preadv::open(config)?))
+        }),
+        law: Law {
+            killable: false,
+            blocks_threads: true,
+            stage_without_nowait: Stage::Submission,
+        },
     },
     Contender {
         name: "scripted",

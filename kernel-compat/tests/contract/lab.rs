@@ -83,6 +83,14 @@ impl Lab {
         }
     }
 
+    /// The same of a further path to the disk, by its place among `disks`.
+    pub(crate) fn op_at(&mut self, path: usize, disk: usize) -> Op {
+        Op {
+            target: self.disks[path],
+            ..self.op(disk)
+        }
+    }
+
     /// The same with a deadline that is soon.
     pub(crate) fn hurried(&mut self, disk: usize) -> Op {
         Op {
@@ -194,6 +202,11 @@ impl Lab {
     /// Waits until the disk holds so many reads, whoever made them.
     pub(crate) fn wait_held(&self, disk: usize, count: usize) {
         self.world.wait_held(disk, count);
+    }
+
+    /// Waits until so many reads have arrived at the disk since it was made.
+    pub(crate) fn wait_arrived(&self, disk: usize, count: usize) {
+        self.world.wait_arrived(disk, count);
     }
 
     /// Ends all troubles of a disk.

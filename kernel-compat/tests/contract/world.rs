@@ -52,6 +52,8 @@ pub(crate) trait World {
     fn vanish(&self, disk: usize);
     /// Waits until it holds so many reads.
     fn wait_held(&self, disk: usize, count: usize);
+    /// Waits until so many reads have arrived at it since it was made.
+    fn wait_arrived(&self, disk: usize, count: usize);
     /// Stops the server of a disk of the kind `Apart`: it doesn't even read requests any more.
     fn freeze(&self, disk: usize);
     /// Lets it go on.
@@ -175,6 +177,12 @@ impl World for Real {
         let (rig, index) = self.place(disk);
         let held = rig.wait_held(index, count, PATIENCE);
         held.expect("the reads reach the disk");
+    }
+
+    fn wait_arrived(&self, disk: usize, count: usize) {
+        let (rig, index) = self.place(disk);
+        let arrived = rig.wait_arrived(index, count as u64, PATIENCE);
+        arrived.expect("the reads arrive at the disk");
     }
 
     fn freeze(&self, disk: usize) {

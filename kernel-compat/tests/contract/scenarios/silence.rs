@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use pathpulse_faultdisk::{Behaviour, Load, Release};
-use pathpulse_kernel_compat::{Errno, Op, Outcome, Stage};
+use pathpulse_kernel_compat::{Errno, Op, Outcome, Reject, Stage};
 
-use crate::contenders::Contender;
+use crate::contenders::{Contender, Tuning};
 use crate::lab::{BLOCK, Lab};
 use crate::world::Kind;
 
@@ -107,6 +107,8 @@ pub(super) fn many_blocked_submissions(contender: &'static Contender) {
     lab.backend().expect_blocking(BLOCKED + 2);
     for disk in 0..BLOCKED {
         lab.saturate(disk, Load::Dead);
+    }
+    for disk in 0..BLOCKED {
         let op = Op {
             nowait: false,
             ..lab.hurried(disk)
@@ -122,6 +124,53 @@ pub(super) fn many_blocked_submissions(contender: &'static Contender) {
         lab.unsaturate(disk);
     }
     lab.settle();
+    lab.finish();
+}
+
+/// As many blocked submissions as there may be threads: a further read without nowait is refused or never started, and
+/// nothing is said of its device. Once the devices answer, there are threads again.
+pub(super) fn no_thread_left(contender: &'static Contender) {
+    const THREADS: usize = 8;
+    let mut kinds = vec![Kind::Loop; THREADS];
+    kinds.push(Kind::File);
+    let tuning = Tuning {
+        threads: THREADS,
+        ..Tuning::default()
+    };
+    let mut lab = Lab::tuned(contender, &kinds, tuning);
+    lab.backend().expect_blocking(THREADS);
+    let blocked = |lab: &mut Lab, disk| Op {
+        nowait: false,
+        ..lab.hurried(disk)
+    };
+    for disk in 0..THREADS {
+        lab.saturate(disk, Load::Dead);
+    }
+    for disk in 0..THREADS {
+        let op = blocked(&mut lab, disk);
+        lab.submit(op);
+    }
+    // While all threads are busy, but none is given up.
+    let op = lab.hurried(THREADS);
+    lab.submit(op);
+    for completion in lab.completions(THREADS + 1) {
+        let expected = match completion.token == op.token {
+            true => Outcome::NotStarted,
+            false => Outcome::Expired(Stage::Submission),
+        };
+        assert_eq!(completion.outcome, expected);
+    }
+    // When all are given up.
+    let op = lab.hurried(THREADS);
+    match lab.try_submit(op) {
+        Err(refused) => assert_eq!((refused.op, refused.why), (op, Reject::Full)),
+        Ok(_) => assert_eq!(lab.completions(1)[0].outcome, Outcome::NotStarted),
+    }
+    for disk in 0..THREADS {
+        lab.unsaturate(disk);
+    }
+    lab.settle();
+    lab.assert_answers(THREADS);
     lab.finish();
 }
 

@@ -1,0 +1,119 @@
+//! What only the libaio backend has: contexts of a limited size.
+
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use pathpulse_faultdisk::{Behaviour, Release};
+use pathpulse_kernel_compat::{Outcome, Stage};
+
+use crate::contenders::{CONTENDERS, Contender, Tuning};
+use crate::lab::{BLOCK, Lab};
+use crate::world::Kind;
+
+type Fact = (&'static str, fn(&'static Contender));
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let aio = CONTENDERS.iter().find(|contender| contender.name == "aio");
+    let aio = aio.expect("it is one of them");
+    let facts: [Fact; 2] = [
+        ("grows_from_two_to_three_thousand_paths", grows),
+        ("a_small_context_drains_with_its_stuck_reads", drains),
+    ];
+    let trial = |(name, fact): Fact| {
+        let name = format!("aio_facts::{name}");
+        crate::on_a_new_thread(name, || aio.missing(), move || fact(aio))
+    };
+    facts.map(trial).into()
+}
+
+/// Attaches as many paths as are lacking, evenly to all disks.
+fn attach_up_to(lab: &mut Lab, paths: usize, disks: usize) {
+    while lab.disks.len() < paths {
+        let disk = lab.disks.len() % disks;
+        let target = lab.attach(disk);
+        lab.disks.push(target);
+    }
+}
+
+/// While the reads of two thousand paths are in flight, a thousand more come: all are read, the new ones at once.
+fn grows(aio: &'static Contender) {
+    // Each device has room for the reads of all its paths, lest some be refused for want of tags.
+    const DISKS: usize = 30;
+    let tuning = Tuning {
+        queue: 2000,
+        ..Tuning::default()
+    };
+    let mut lab = Lab::tuned(aio, &[Kind::Loop; DISKS], tuning);
+    attach_up_to(&mut lab, 2000, DISKS);
+    for disk in 0..DISKS {
+        lab.set(disk, Behaviour::Delay(Duration::from_millis(300)));
+    }
+    for path in 0..2000 {
+        let op = lab.op_at(path, path % DISKS);
+        lab.submit(op);
+    }
+    assert_eq!(lab.flush(), []);
+    for disk in 0..DISKS {
+        lab.wait_arrived(disk, 2000 / DISKS);
+        lab.set(disk, Behaviour::Answer);
+    }
+    attach_up_to(&mut lab, 3000, DISKS);
+    let mut new = Vec::new();
+    for path in 2000..3000 {
+        let op = lab.op_at(path, path % DISKS);
+        new.push(op.token);
+        lab.submit(op);
+    }
+    let completions = lab.completions(3000);
+    assert!(
+        completions
+            .iter()
+            .all(|completion| completion.outcome == Outcome::Read(BLOCK))
+    );
+    let first_new = completions
+        .iter()
+        .position(|completion| new.contains(&completion.token));
+    assert_eq!(
+        first_new,
+        Some(0),
+        "the new ones did not wait for the old ones"
+    );
+    for path in 0..3000 {
+        let op = lab.op_at(path, path % DISKS);
+        lab.submit(op);
+    }
+    for completion in lab.completions(3000) {
+        assert_eq!(completion.outcome, Outcome::Read(BLOCK));
+    }
+    lab.finish();
+}
+
+/// A context that was outgrown keeps its stuck reads, whose late ends are heard of, and keeps nobody from anything.
+fn drains(aio: &'static Contender) {
+    let tuning = Tuning {
+        queue: 1,
+        ..Tuning::default()
+    };
+    let mut lab = Lab::tuned(aio, &[Kind::Loop; 2], tuning);
+    lab.set(0, Behaviour::Hang);
+    let op = lab.hurried(0);
+    let stuck = lab.submit(op);
+    assert_eq!(
+        lab.completions(1)[0].outcome,
+        Outcome::Expired(Stage::Device)
+    );
+    for paths in [20, 60, 100] {
+        attach_up_to(&mut lab, paths, 2);
+        for path in (1..paths).step_by(2) {
+            let op = lab.op_at(path, 1);
+            lab.submit(op);
+        }
+        for completion in lab.completions(paths / 2) {
+            assert_eq!(completion.outcome, Outcome::Read(BLOCK));
+        }
+    }
+    lab.release(0, Release::Data);
+    let late = lab.completions(1)[0];
+    assert_eq!((late.id, late.outcome), (stuck, Outcome::Late(Ok(BLOCK))));
+    lab.finish();
+}
