@@ -1,9 +1,9 @@
 //! Opening what a path names, and learning how to read it.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,23 @@ pub enum DeviceId {
         /// The file's inode number.
         inode: u64,
     },
+}
+
+impl DeviceId {
+    /// Of what has this metadata.
+    pub(crate) fn of(meta: &Metadata) -> DeviceId {
+        if meta.file_type().is_block_device() {
+            DeviceId::Block {
+                major: major(meta.rdev()),
+                minor: minor(meta.rdev()),
+            }
+        } else {
+            DeviceId::File {
+                filesystem: meta.dev(),
+                inode: meta.ino(),
+            }
+        }
+    }
 }
 
 impl fmt::Display for DeviceId {
@@ -116,8 +133,12 @@ impl fmt::Display for OpenProblem {
                 write!(f, "open: {errno}: ")?;
                 f.write_str(match *errno {
                     Errno::ENOENT => "no such file or device; see lsblk for those there are",
-                    Errno::EACCES | Errno::EPERM => {
+                    Errno::EACCES => {
                         "not readable for this user; run as root or join the device's group (disk)"
+                    }
+                    // Rights are checked before (EACCES); this comes from the device cgroup.
+                    Errno::EPERM => {
+                        "the container's device rules (device cgroup) forbid it, to root too; allow the device there (docker run --device, DeviceAllow= in a unit)"
                     }
                     Errno::EMFILE => {
                         "the process has no file descriptors left; raise RLIMIT_NOFILE (ulimit -n)"
@@ -206,19 +227,14 @@ impl Device {
         let meta = file.metadata().map_err(problem)?;
         let is_block = meta.file_type().is_block_device();
         let geometry = geometry(&file, is_block)?;
-        let (id, evidence): (DeviceId, Box<dyn Evidence + Send>) = if is_block {
-            let (major, minor) = (major(meta.rdev()), minor(meta.rdev()));
-            let id = DeviceId::Block { major, minor };
-            match Sysfs::find(Path::new("/sys"), major, minor) {
-                Some(sysfs) => (id, Box::new(sysfs)),
-                None => (id, Box::new(NoEvidence)),
-            }
-        } else {
-            let id = DeviceId::File {
-                filesystem: meta.dev(),
-                inode: meta.ino(),
-            };
-            (id, Box::new(NoEvidence))
+        let id = DeviceId::of(&meta);
+        let sysfs = match id {
+            DeviceId::Block { major, minor } => Sysfs::find(Path::new("/sys"), major, minor),
+            DeviceId::File { .. } => None,
+        };
+        let evidence: Box<dyn Evidence + Send> = match sysfs {
+            Some(sysfs) => Box::new(sysfs),
+            None => Box::new(NoEvidence),
         };
         Ok(Device {
             id,
@@ -233,7 +249,7 @@ fn geometry(file: &File, is_block: bool) -> Result<Geometry, OpenProblem> {
     let block = if is_block {
         ioctl_blksszget(file).map_err(|errno| OpenProblem::Open(errno.into()))?
     } else {
-        file_alignment(file)
+        file_alignment(file, Path::new(""), AtFlags::EMPTY_PATH)
     };
     if !block.is_power_of_two() || !(512..=pathpulse_kernel_compat::MAX_READ_LEN).contains(&block) {
         return Err(OpenProblem::BlockSize(block));
@@ -250,8 +266,8 @@ fn geometry(file: &File, is_block: bool) -> Result<Geometry, OpenProblem> {
 
 /// What O_DIRECT wants of a regular file (statx(2), STATX_DIOALIGN, Linux 6.1); a page where the
 /// file system does not say, which suits all that have smaller blocks.
-fn file_alignment(file: &File) -> u32 {
-    match statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) {
+pub(crate) fn file_alignment(folder: impl AsFd, path: &Path, flags: AtFlags) -> u32 {
+    match statx(folder, path, flags, StatxFlags::DIOALIGN) {
         Ok(stat) if stat.stx_dio_offset_align > 0 => stat.stx_dio_offset_align.max(512),
         _ => 4096,
     }
@@ -277,6 +293,14 @@ mod tests {
         symlink(&turning, &turning).expect("a link");
         assert_eq!(problem(&turning), OpenProblem::Open(Errno::ELOOP));
         assert_eq!(problem(Path::new("/proc/version")), OpenProblem::NoDirectIo);
+    }
+
+    #[test]
+    fn who_forbids_it_is_named() {
+        let said = |errno| OpenProblem::Open(errno).to_string();
+        let (rules, rights) = (said(Errno::EPERM), said(Errno::EACCES));
+        assert!(rules.contains("device cgroup") && !rules.contains("run as root"));
+        assert!(rights.contains("run as root") && !rights.contains("container"));
     }
 
     #[test]
