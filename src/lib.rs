@@ -34,7 +34,7 @@
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let paths = ["/dev/sda".into(), "/dev/sdb".into()];
-//! let checked = pathpulse::check_once(&paths, std::time::Duration::from_secs(2))?;
+//! let checked = pathpulse::check_once(&paths, &pathpulse::Config::default())?;
 //! for report in checked.reports {
 //!     println!("{}: {:?}", report.path.display(), report.verdict);
 //! }
@@ -72,9 +72,11 @@ pub use check::{Verdict, VerdictKind, Why};
 pub use device::{DeviceId, OpenError, OpenProblem};
 pub use event::{Event, EventStream};
 pub use health::{Cause, Rules, State};
-pub use monitor::{BackendInfo, Config, Monitor, ShutdownReport};
+pub use monitor::{BackendInfo, Config, Monitor, ShutdownReport, StartError};
 pub use once::{CheckReport, Checked, check_once};
 pub use path::{PathId, PathInfo};
-pub use pathpulse_kernel_compat::{BackendKind, Errno, KernelError, RingFeatures, Stage, Stats};
+pub use pathpulse_kernel_compat::{
+    BackendKind, Choice, Errno, KernelError, RingFeatures, Stage, Stats, Unavailable,
+};
 pub use status::{Counts, Latency, PathStatus};
 pub use sweep::{Sweep, SweepError, Swept};

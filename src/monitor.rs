@@ -1,6 +1,7 @@
 //! The handle by which a program watches paths: [`Monitor`].
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
@@ -9,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pathpulse_kernel_compat::{
-    Backend, BackendKind, Errno, KernelError, Mono, RingFeatures, Uring, UringConfig, Waker,
+    BackendKind, Choice, Errno, KernelError, Mono, RingFeatures, Unavailable, Waker, open_backend,
 };
 
 use crate::command::{Command, NewPath, Once, Tempo};
@@ -23,12 +24,16 @@ use crate::worker::Worker;
 
 /// Commands that may wait for a worker; whoever adds more waits, and the worker is soon there.
 const COMMANDS: usize = 256;
+/// What a backend that has to know makes room for at first.
+const EXPECTED_PATHS: u32 = 64;
 /// How long a worker may take to open its backend, which makes no I/O to any device.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// How a [`Monitor`] checks.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
+    /// What carries the checks to the kernel.
+    pub backend: Choice,
     /// Threads that check, each with a ring and a share of the paths; at least 1. One serves ten
     /// thousand paths.
     pub workers: usize,
@@ -43,6 +48,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
+            backend: Choice::Auto,
             workers: 1,
             interval: Duration::from_secs(2),
             timeout: Duration::from_secs(2),
@@ -52,13 +58,38 @@ impl Default for Config {
 }
 
 /// What carries the checks to the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendInfo {
     /// Which backend.
     pub kind: BackendKind,
-    /// Which of io_uring's features it uses.
-    pub features: RingFeatures,
+    /// Which of io_uring's features it uses, if it is one of io_uring.
+    pub features: Option<RingFeatures>,
+    /// The better backends that were tried before, and why they can't be used here.
+    pub unavailable: Vec<Unavailable>,
 }
+
+/// Why nothing can be checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// The backends that were tried, and why none can be used here.
+    NoBackend(Vec<Unavailable>),
+    /// There is no thread to be had.
+    NoThread(KernelError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::NoBackend(tried) => {
+                let reasons: Vec<String> = tried.iter().map(ToString::to_string).collect();
+                f.write_str(&reasons.join("; "))
+            }
+            StartError::NoThread(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
 
 /// What was left when a monitor was shut down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,7 +161,7 @@ impl Monitor {
     ///
     /// # Errors
     /// When the kernel offers no way to check, with its reason.
-    pub fn start(config: Config) -> Result<Monitor, KernelError> {
+    pub fn start(config: Config) -> Result<Monitor, StartError> {
         let tempo = Tempo {
             interval: config.interval.max(Duration::from_millis(1)),
             timeout: config.timeout.max(Duration::from_millis(1)),
@@ -139,7 +170,7 @@ impl Monitor {
         let mut workers = Vec::new();
         let mut info = None;
         for _ in 0..config.workers.max(1) {
-            let (worker, backend) = start_worker(tempo)?;
+            let (worker, backend) = start_worker(tempo, config.backend)?;
             workers.push(worker);
             info.get_or_insert(backend);
         }
@@ -349,8 +380,8 @@ impl Monitor {
     }
 
     /// What carries the checks to the kernel.
-    pub fn backend(&self) -> BackendInfo {
-        self.backend
+    pub fn backend(&self) -> &BackendInfo {
+        &self.backend
     }
 
     /// As it was started.
@@ -416,32 +447,34 @@ impl Drop for Monitor {
 
 /// Starts a thread that opens a backend, which must stay on it, and works. The thread is never
 /// joined: leaving the kernel may take as long as a device likes.
-fn start_worker(tempo: Tempo) -> Result<(WorkerHandle, BackendInfo), KernelError> {
+fn start_worker(tempo: Tempo, choice: Choice) -> Result<(WorkerHandle, BackendInfo), StartError> {
     let (commands, inbox) = sync_channel(COMMANDS);
     let (ready, opened) = channel();
     let work = move || {
-        let backend = match Uring::open(UringConfig::default()) {
-            Ok(backend) => backend,
-            Err(error) => return drop(ready.send(Err(error))),
+        let opened = match open_backend(choice, EXPECTED_PATHS) {
+            Ok(opened) => opened,
+            Err(tried) => return drop(ready.send(Err(StartError::NoBackend(tried)))),
         };
         let info = BackendInfo {
-            kind: backend.kind(),
-            features: backend.features(),
+            kind: opened.backend.kind(),
+            features: opened.features,
+            unavailable: opened.unavailable,
         };
-        if ready.send(Ok((backend.waker(), info))).is_ok() {
-            Worker::new(Box::new(backend), tempo, inbox).run();
+        if ready.send(Ok((opened.backend.waker(), info))).is_ok() {
+            Worker::new(opened.backend, tempo, inbox).run();
         }
     };
     thread::Builder::new()
         .name("pathpulse-worker".to_owned())
         .spawn(work)
-        .map_err(KernelError::of("clone"))?;
+        .map_err(|error| StartError::NoThread(KernelError::of("clone")(error)))?;
     let (waker, info) = opened
         .recv_timeout(START_LIMIT)
         .map_err(|_| no_thread())??;
     Ok((WorkerHandle { commands, waker }, info))
 }
 
-fn no_thread() -> KernelError {
-    KernelError::new("clone", Errno::EAGAIN).hint("a worker thread did not start")
+fn no_thread() -> StartError {
+    let error = KernelError::new("clone", Errno::EAGAIN).hint("a worker thread did not start");
+    StartError::NoThread(error)
 }

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use pathpulse_kernel_compat::{KernelError, Mono};
+use pathpulse_kernel_compat::Mono;
 
 use crate::check::{Verdict, Why};
 use crate::command::Once;
 use crate::device::{DeviceId, OpenError, OpenProblem};
 use crate::health::State;
-use crate::monitor::{BackendInfo, Config, Monitor};
+use crate::monitor::{BackendInfo, Config, Monitor, StartError};
 use crate::path::PathId;
 
 /// Beyond the deadline of the checks: for their verdicts to come here.
@@ -38,19 +38,16 @@ pub struct Checked {
     pub reports: Vec<CheckReport>,
 }
 
-/// Checks each path once. Returns within `timeout` and a little for its own work, whatever the
-/// devices do.
+/// Checks each path once, with the backend, the timeout and the rules of `config`. Returns within the
+/// timeout and a little for its own work, whatever the devices do.
 ///
 /// # Errors
 /// When the kernel offers no way to check. A path that can't be checked is no error of the whole:
 /// its report says why.
-pub fn check_once(paths: &[PathBuf], timeout: Duration) -> Result<Checked, KernelError> {
-    let end = Instant::now() + timeout;
-    let deadline = Mono::now() + timeout;
-    let monitor = Monitor::start(Config {
-        timeout,
-        ..Config::default()
-    })?;
+pub fn check_once(paths: &[PathBuf], config: &Config) -> Result<Checked, StartError> {
+    let end = Instant::now() + config.timeout;
+    let deadline = Mono::now() + config.timeout;
+    let monitor = Monitor::start(*config)?;
     let (sender, verdicts) = channel();
     let once = || Once {
         deadline,
@@ -85,7 +82,7 @@ pub fn check_once(paths: &[PathBuf], timeout: Duration) -> Result<Checked, Kerne
         report(&monitor, path.clone(), answer, &shown)
     });
     Ok(Checked {
-        backend: monitor.backend(),
+        backend: monitor.backend().clone(),
         reports: reports.collect(),
     })
 }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
-use pathpulse_kernel_compat::{KernelError, Key, Stats, Uring, UringConfig};
+use pathpulse_kernel_compat::{Choice, Key, Stats, open_backend};
 
 use crate::command::{Command, NewPath, Tempo};
 use crate::device::{Device, OpenError};
 use crate::health::Rules;
+use crate::monitor::StartError;
 use crate::path::PathId;
 use crate::path::PathInfo;
 use crate::status::{PathStatus, StatusCell};
@@ -43,15 +44,18 @@ impl Sweep {
     ///
     /// # Errors
     /// When the kernel offers no way to check, or the first path that can't be opened.
-    pub fn new(paths: &[PathBuf], timeout: Duration) -> Result<Sweep, SweepError> {
-        let backend = Uring::open(UringConfig::default()).map_err(SweepError::Backend)?;
+    pub fn new(paths: &[PathBuf], timeout: Duration, backend: Choice) -> Result<Sweep, SweepError> {
+        let expected = u32::try_from(paths.len()).unwrap_or(u32::MAX);
+        let backend = open_backend(backend, expected)
+            .map_err(|tried| SweepError::Start(StartError::NoBackend(tried)))?
+            .backend;
         let (commands, inbox) = sync_channel(1);
         let tempo = Tempo {
             interval: NEVER,
             timeout,
             rules: Rules::default(),
         };
-        let mut worker = Worker::new(Box::new(backend), tempo, inbox);
+        let mut worker = Worker::new(backend, tempo, inbox);
         let (mut keys, mut cells) = (Vec::new(), Vec::new());
         for (number, path) in paths.iter().enumerate() {
             let device = Device::open(path).map_err(|problem| {
@@ -119,7 +123,7 @@ impl Sweep {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SweepError {
     /// The kernel offers no way to check.
-    Backend(KernelError),
+    Start(StartError),
     /// A path can't be checked.
     Path(OpenError),
 }
@@ -127,7 +131,7 @@ pub enum SweepError {
 impl std::fmt::Display for SweepError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            SweepError::Backend(error) => error.fmt(f),
+            SweepError::Start(error) => error.fmt(f),
             SweepError::Path(error) => error.fmt(f),
         }
     }

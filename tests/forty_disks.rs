@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use pathpulse::{Config, Event, Monitor, State, Verdict, VerdictKind, check_once};
+use pathpulse::{Choice, Config, Event, Monitor, State, Verdict, VerdictKind, check_once};
 use pathpulse_faultdisk::{Behaviour, Load, Release, Rig, Spec};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -20,6 +20,17 @@ const DEAD_FULL: std::ops::Range<usize> = 10..15;
 const BUSY: std::ops::Range<usize> = 15..20;
 const FAILING: std::ops::Range<usize> = 20..25;
 const FINE: std::ops::Range<usize> = 25..40;
+
+/// PATHPULSE_BACKEND forces a backend, as it does for the command line.
+fn config() -> Config {
+    let forced = std::env::var("PATHPULSE_BACKEND");
+    Config {
+        backend: forced.map_or(Choice::Auto, |name| name.parse().expect("a backend")),
+        interval: INTERVAL,
+        timeout: TIMEOUT,
+        ..Config::default()
+    }
+}
 
 fn forty_disks() -> (Rig, Vec<PathBuf>) {
     let rig = Rig::start(&Spec::loops(40)).expect("a rig");
@@ -62,7 +73,7 @@ fn one_check_of_all_is_right_and_in_time() {
     pathpulse_faultdisk::require!();
     let (rig, paths) = forty_disks();
     let start = Instant::now();
-    let checked = check_once(&paths, TIMEOUT).expect("io_uring");
+    let checked = check_once(&paths, &config()).expect("a backend");
     let took = start.elapsed();
     for (disk, report) in checked.reports.iter().enumerate() {
         let verdict = report.verdict.as_ref().expect("opens");
@@ -104,12 +115,7 @@ fn the_healthy_keep_their_pace_and_the_released_come_back() {
         .iter()
         .map(|disk| disk.path().to_owned())
         .collect();
-    let monitor = Monitor::start(Config {
-        interval: INTERVAL,
-        timeout: TIMEOUT,
-        ..Config::default()
-    })
-    .expect("io_uring");
+    let monitor = Monitor::start(config()).expect("a backend");
     let events = monitor.events(10_000);
     let ids: Vec<_> = monitor
         .add_all(&paths, PATIENCE)
@@ -173,7 +179,7 @@ fn good_checks(monitor: &Monitor, id: pathpulse::PathId) -> u64 {
 fn a_shutdown_waits_for_no_device_and_says_what_is_left() {
     pathpulse_faultdisk::require!();
     let (rig, paths) = forty_disks();
-    let monitor = Monitor::start(Config::default()).expect("io_uring");
+    let monitor = Monitor::start(config()).expect("a backend");
     let events = monitor.events(10_000);
     monitor.add_all(&paths, PATIENCE);
     let sick: Vec<usize> = HANGING.chain(DEAD_FULL).collect();
@@ -206,7 +212,7 @@ fn files_without_nowait_are_judged_right_while_64_of_them_hang() {
         .map(|disk| disk.path().to_owned())
         .collect();
     let start = Instant::now();
-    let checked = check_once(&paths, TIMEOUT).expect("io_uring");
+    let checked = check_once(&paths, &config()).expect("a backend");
     let took = start.elapsed();
     for (disk, report) in checked.reports.iter().enumerate() {
         let verdict = report.verdict.as_ref().expect("opens");
@@ -236,7 +242,7 @@ fn a_vanished_disk_goes_down_and_the_others_stay() {
         .iter()
         .map(|disk| disk.path().to_owned())
         .collect();
-    let monitor = Monitor::start(Config::default()).expect("io_uring");
+    let monitor = Monitor::start(config()).expect("a backend");
     let events = monitor.events(100);
     let ids = monitor.add_all(&paths, PATIENCE);
     wait_for(&events, &paths, &[0, 1], &[State::Up]);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pathpulse::{State, Sweep};
+use pathpulse::{BackendKind, Choice, State, Sweep};
 use pathpulse_faultdisk::PlainDisks;
 
 const PATHS: usize = 1024;
@@ -20,7 +20,12 @@ fn healthy_checks_allocate_nothing_and_share_their_system_calls() {
         .take(PATHS)
         .cloned()
         .collect();
-    let mut sweep = Sweep::new(&paths, Duration::from_secs(60)).expect("io_uring");
+    let mut sweep = Sweep::new(
+        &paths,
+        Duration::from_secs(60),
+        Choice::Only(BackendKind::IoUring),
+    )
+    .expect("io_uring");
     // What has to grow, grows in the first sweeps.
     for _ in 0..3 {
         sweep.run();

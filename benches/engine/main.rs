@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkId, Criterion, Throughput};
-use pathpulse::{State, Sweep};
+use pathpulse::{BackendKind, Choice, State, Sweep};
 use pathpulse_faultdisk::PlainDisks;
 use rustix::time::{ClockId, clock_gettime};
 use yardstick::Yardstick;
@@ -63,8 +63,9 @@ impl Measurement for CpuTime {
     }
 }
 
-fn sweep_over(paths: &[PathBuf]) -> Sweep {
-    let sweep = Sweep::new(paths, TIMEOUT).expect("all devices can be checked");
+fn sweep_over(paths: &[PathBuf], backend: BackendKind) -> Sweep {
+    let backend = Choice::Only(backend);
+    let sweep = Sweep::new(paths, TIMEOUT, backend).expect("all devices can be checked");
     assert!(sweep.status().all(|path| path.state == State::Up));
     sweep
 }
@@ -87,7 +88,7 @@ fn criterion_figures(devices: &PlainDisks) {
     for count in PATHS {
         let paths = paths(devices, count);
         group.throughput(Throughput::Elements(count as u64));
-        let mut sweep = sweep_over(&paths);
+        let mut sweep = sweep_over(&paths, BackendKind::IoUring);
         group.bench_function(BenchmarkId::new("pathpulse", count), |bencher| {
             bencher.iter(|| assert_eq!(sweep.run().checked, count));
         });
@@ -122,7 +123,7 @@ fn table(devices: &PlainDisks) {
     println!("paths  pathpulse  yardstick  ratio  syscalls/check");
     for count in PATHS {
         let paths = paths(devices, count);
-        let mut sweep = sweep_over(&paths);
+        let mut sweep = sweep_over(&paths, BackendKind::IoUring);
         let mut yardstick = Yardstick::new(&paths).expect("a ring");
         let (mut ours, mut theirs, mut ratios) = (vec![], vec![], vec![]);
         let (mut checks, before) = (0u64, sweep.stats().syscalls);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use pathpulse::{BackendKind, Choice};
 
 /// Longer than anything that makes sense, and short enough to be added to any clock.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -36,17 +37,14 @@ pub(crate) enum Backend {
     Sync,
 }
 
-impl Backend {
-    /// Refuses a backend that this build does not have: a named one is never replaced by another.
-    pub(crate) fn require(self) -> Result<(), String> {
-        let name = match self {
-            Backend::Auto | Backend::IoUring => return Ok(()),
-            Backend::Aio => "aio",
-            Backend::Sync => "sync",
-        };
-        Err(format!(
-            "--backend {name}: not in this build, which has io_uring only; use --backend auto"
-        ))
+impl From<Backend> for Choice {
+    fn from(backend: Backend) -> Choice {
+        match backend {
+            Backend::Auto => Choice::Auto,
+            Backend::IoUring => Choice::Only(BackendKind::IoUring),
+            Backend::Aio => Choice::Only(BackendKind::Aio),
+            Backend::Sync => Choice::Only(BackendKind::Sync),
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pathpulse::Config;
+
 use super::args::{self, Backend};
 use super::check_report::Report;
 use super::{Failure, USAGE, discover, output};
@@ -25,7 +27,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = args::duration)]
     timeout: Duration,
     /// What carries the reads to the kernel
-    #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "NAME",
+        env = "PATHPULSE_BACKEND",
+        default_value = "auto"
+    )]
     backend: Backend,
     /// How to print the result
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
@@ -59,7 +67,6 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
 }
 
 fn check(args: &Args) -> Result<i32, String> {
-    args.backend.require()?;
     pathpulse_kernel_compat::raise_open_files_limit();
     let paths = if args.paths.is_empty() {
         discover::block_devices()
@@ -71,7 +78,12 @@ fn check(args: &Args) -> Result<i32, String> {
             "no block device found below /sys/block that has any size; name a path".to_owned(),
         );
     }
-    let checked = pathpulse::check_once(&paths, args.timeout)
+    let config = Config {
+        backend: args.backend.into(),
+        timeout: args.timeout,
+        ..Config::default()
+    };
+    let checked = pathpulse::check_once(&paths, &config)
         .map_err(|error| format!("nothing was checked: {error}"))?;
     let report = Report::new(&checked);
     match args.format {

@@ -28,7 +28,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: u16,
     /// What carries the reads to the kernel
-    #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "NAME",
+        env = "PATHPULSE_BACKEND",
+        default_value = "auto"
+    )]
     backend: Backend,
     /// From check to check of a path
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = args::duration)]
@@ -44,13 +50,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<i32, Failure> {
-    args.backend.require().map_err(Failure::new)?;
     let log = Log::start(args.log)
         .map_err(|error| Failure::new(format!("no thread for the log: {error}")))?;
     let files = pathpulse_kernel_compat::raise_open_files_limit();
     tracing::debug!("limit of open files: {files}");
     let options = Options {
         engine: Config {
+            backend: args.backend.into(),
             workers: args.workers.into(),
             interval: args.interval,
             timeout: args.timeout,

@@ -74,9 +74,8 @@ fn watch(
     log: &Log,
 ) -> Result<(), String> {
     let claim = Claim::take(&options.socket)?;
-    let monitor = Monitor::start(options.engine).map_err(|error| {
-        format!("no way to check paths: {error}; `pathpulse run` needs io_uring")
-    })?;
+    let monitor = Monitor::start(options.engine)
+        .map_err(|error| format!("no way to check paths: {error}"))?;
     let monitor = Arc::new(monitor);
     announce(&monitor, &options);
     let history = Arc::new(History::default());
@@ -130,6 +129,9 @@ fn announce(monitor: &Monitor, options: &Options) {
         options.engine.workers,
         options.socket.display(),
     );
+    for worse in &monitor.backend().unavailable {
+        tracing::warn!("{worse}");
+    }
     tracing::debug!(features = ?monitor.backend().features);
 }
 
