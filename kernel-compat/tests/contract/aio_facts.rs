@@ -1,7 +1,5 @@
 //! What only the libaio backend has: contexts of a limited size.
 
-use std::time::Duration;
-
 use libtest_mimic::Trial;
 use pathpulse_faultdisk::{Behaviour, Release};
 use pathpulse_kernel_compat::{Outcome, Stage};
@@ -46,7 +44,7 @@ fn grows(aio: &'static Contender) {
     let mut lab = Lab::tuned(aio, &[Kind::Loop; DISKS], tuning);
     attach_up_to(&mut lab, 2000, DISKS);
     for disk in 0..DISKS {
-        lab.set(disk, Behaviour::Delay(Duration::from_millis(300)));
+        lab.set(disk, Behaviour::Hang);
     }
     for path in 0..2000 {
         let op = lab.op_at(path, path % DISKS);
@@ -54,30 +52,27 @@ fn grows(aio: &'static Contender) {
     }
     assert_eq!(lab.flush(), []);
     for disk in 0..DISKS {
-        lab.wait_arrived(disk, 2000 / DISKS);
+        lab.wait_held(disk, 2000 / DISKS);
         lab.set(disk, Behaviour::Answer);
     }
     attach_up_to(&mut lab, 3000, DISKS);
-    let mut new = Vec::new();
-    for path in 2000..3000 {
-        let op = lab.op_at(path, path % DISKS);
-        new.push(op.token);
-        lab.submit(op);
+    for round in [2000..3000, 2500..3000] {
+        let mut new = Vec::new();
+        for path in round {
+            let op = lab.op_at(path, path % DISKS);
+            new.push(lab.submit(op));
+        }
+        for completion in lab.completions(new.len()) {
+            assert!(new.contains(&completion.id));
+            assert_eq!(completion.outcome, Outcome::Read(BLOCK));
+        }
     }
-    let completions = lab.completions(3000);
-    assert!(
-        completions
-            .iter()
-            .all(|completion| completion.outcome == Outcome::Read(BLOCK))
-    );
-    let first_new = completions
-        .iter()
-        .position(|completion| new.contains(&completion.token));
-    assert_eq!(
-        first_new,
-        Some(0),
-        "the new ones did not wait for the old ones"
-    );
+    for disk in 0..DISKS {
+        lab.release(disk, Release::Data);
+    }
+    for completion in lab.completions(2000) {
+        assert_eq!(completion.outcome, Outcome::Read(BLOCK));
+    }
     for path in 0..3000 {
         let op = lab.op_at(path, path % DISKS);
         lab.submit(op);
@@ -96,12 +91,9 @@ fn drains(aio: &'static Contender) {
     };
     let mut lab = Lab::tuned(aio, &[Kind::Loop; 2], tuning);
     lab.set(0, Behaviour::Hang);
-    let op = lab.hurried(0);
-    let stuck = lab.submit(op);
-    assert_eq!(
-        lab.completions(1)[0].outcome,
-        Outcome::Expired(Stage::Device)
-    );
+    let op = lab.op(0);
+    let (stuck, outcome) = lab.stick(op);
+    assert_eq!(outcome, Outcome::Expired(Stage::Device));
     for paths in [20, 60, 100] {
         attach_up_to(&mut lab, paths, 2);
         for path in (1..paths).step_by(2) {

@@ -58,11 +58,7 @@ impl Reader {
 
     /// Kernel states of the process's threads, as proc_pid_stat(5) has them.
     pub(crate) fn states(&self) -> Vec<char> {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
-        let stats = tasks.into_iter().flatten().flatten();
-        stats
-            .filter_map(|task| state(&fs::read_to_string(task.path().join("stat")).ok()?))
-            .collect()
+        states(self.child.id())
     }
 
     pub(crate) fn ask_to_stop(&mut self) {
@@ -102,6 +98,15 @@ impl Drop for Reader {
         // It may have to wait for disks that are released later; the system reaps it when this process ends.
         let _ = self.child.try_wait();
     }
+}
+
+/// Kernel states of a process's threads.
+pub(crate) fn states(pid: u32) -> Vec<char> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let stats = tasks.into_iter().flatten().flatten();
+    stats
+        .filter_map(|task| state(&fs::read_to_string(task.path().join("stat")).ok()?))
+        .collect()
 }
 
 /// The third field of a stat file; the second is in parentheses and may hold anything.

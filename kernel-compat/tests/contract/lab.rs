@@ -15,6 +15,8 @@ use crate::world::{Kind, Real, World};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// A deadline for reads that are meant to miss it.
 pub(crate) const SHORT: Duration = Duration::from_millis(150);
+/// The same for reads that have to be with the kernel by then, also on a busy machine.
+pub(crate) const LONGER: Duration = Duration::from_secs(1);
 /// Bytes of a read: the largest logical block of the disks.
 pub(crate) const BLOCK: u32 = 4096;
 
@@ -27,6 +29,8 @@ pub(crate) struct Lab {
     pub(crate) disks: Vec<TargetId>,
     kinds: Vec<Kind>,
     ledger: Ledger,
+    /// Completed while a scenario waited for something else.
+    set_aside: Vec<Completion>,
     tokens: u64,
 }
 
@@ -52,6 +56,7 @@ impl Lab {
             disks: Vec::new(),
             kinds: kinds.to_vec(),
             ledger: Ledger::default(),
+            set_aside: Vec::new(),
             tokens: 0,
         };
         lab.disks = (0..kinds.len()).map(|disk| lab.attach(disk)).collect();
@@ -91,11 +96,25 @@ impl Lab {
         }
     }
 
-    /// The same with a deadline that is soon.
-    pub(crate) fn hurried(&mut self, disk: usize) -> Op {
+    /// The same with a deadline after so long.
+    pub(crate) fn op_within(&mut self, disk: usize, span: Duration) -> Op {
         Op {
-            deadline: self.backend().now() + SHORT,
+            deadline: self.backend().now() + span,
             ..self.op(disk)
+        }
+    }
+
+    /// Makes a read that is meant to be stuck, and waits until it is. A machine too busy to start it in time has more
+    /// time for another. What else completes meanwhile is for `completions`.
+    pub(crate) fn stick(&mut self, op: Op) -> (OpId, Outcome) {
+        let mut span = SHORT;
+        loop {
+            let deadline = self.backend().now() + span;
+            let id = self.submit(Op { deadline, ..op });
+            match self.end_of(id) {
+                Outcome::NotStarted if span < PATIENCE => span *= 4,
+                outcome => return (id, outcome),
+            }
         }
     }
 
@@ -130,7 +149,7 @@ impl Lab {
     /// Waits for so many completions.
     pub(crate) fn completions(&mut self, count: usize) -> Vec<Completion> {
         let limit = self.backend().now() + PATIENCE * 2;
-        let mut completions = Vec::new();
+        let mut completions = std::mem::take(&mut self.set_aside);
         while completions.len() < count {
             let now = self.backend().now();
             assert!(now < limit, "{count} completions: {completions:?}");
@@ -158,12 +177,26 @@ impl Lab {
         }
     }
 
-    /// Makes one read and waits for its end.
+    /// Makes one read and waits for its end. What else completes meanwhile is for `completions`.
     pub(crate) fn read(&mut self, op: Op) -> Outcome {
         let id = self.submit(op);
-        let completions = self.completions(1);
-        assert_eq!(completions[0].id, id);
-        completions[0].outcome
+        self.end_of(id)
+    }
+
+    fn end_of(&mut self, id: OpId) -> Outcome {
+        let limit = self.backend().now() + PATIENCE * 2;
+        loop {
+            assert!(self.backend().now() < limit, "{id:?} never ends");
+            let mut completions = self.wait(limit);
+            let own = completions
+                .iter()
+                .position(|completion| completion.id == id);
+            let own = own.map(|own| completions.remove(own));
+            self.set_aside.extend(completions);
+            if let Some(own) = own {
+                return own.outcome;
+            }
+        }
     }
 
     /// Reads a healthy disk: others' troubles must not reach it.
@@ -195,18 +228,13 @@ impl Lab {
     /// Hands what is queued to the kernel and waits until the disk holds so many reads.
     pub(crate) fn hold(&mut self, disk: usize, count: usize) {
         let completions = self.flush();
-        assert!(completions.is_empty(), "{completions:?}");
+        self.set_aside.extend(completions);
         self.wait_held(disk, count);
     }
 
     /// Waits until the disk holds so many reads, whoever made them.
     pub(crate) fn wait_held(&self, disk: usize, count: usize) {
         self.world.wait_held(disk, count);
-    }
-
-    /// Waits until so many reads have arrived at the disk since it was made.
-    pub(crate) fn wait_arrived(&self, disk: usize, count: usize) {
-        self.world.wait_arrived(disk, count);
     }
 
     /// Ends all troubles of a disk.

@@ -156,8 +156,6 @@ impl World for Outside {
 
     fn wait_held(&self, _disk: usize, _count: usize) {}
 
-    fn wait_arrived(&self, _disk: usize, _count: usize) {}
-
     fn freeze(&self, disk: usize) {
         self.set(disk, Behaviour::Hang);
     }

@@ -6,11 +6,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use pathpulse_faultdisk::{Behaviour, DiskSpec, Load, Release, Rig, Spec};
 use pathpulse_kernel_compat::TargetId;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::child::states;
 use crate::lab::PATIENCE;
 use crate::zram::Zram;
 
@@ -52,8 +55,6 @@ pub(crate) trait World {
     fn vanish(&self, disk: usize);
     /// Waits until it holds so many reads.
     fn wait_held(&self, disk: usize, count: usize);
-    /// Waits until so many reads have arrived at it since it was made.
-    fn wait_arrived(&self, disk: usize, count: usize);
     /// Stops the server of a disk of the kind `Apart`: it doesn't even read requests any more.
     fn freeze(&self, disk: usize);
     /// Lets it go on.
@@ -119,8 +120,12 @@ impl Real {
         }
     }
 
+    fn server(&self, disk: usize) -> u32 {
+        self.place(disk).0.pids().server
+    }
+
     fn signal(&self, disk: usize, signal: Signal) {
-        let server = self.place(disk).0.pids().server;
+        let server = self.server(disk);
         let pid = Pid::from_raw(server.cast_signed()).expect("a pid");
         kill_process(pid, signal).expect("a signal to the server");
     }
@@ -179,14 +184,12 @@ impl World for Real {
         held.expect("the reads reach the disk");
     }
 
-    fn wait_arrived(&self, disk: usize, count: usize) {
-        let (rig, index) = self.place(disk);
-        let arrived = rig.wait_arrived(index, count as u64, PATIENCE);
-        arrived.expect("the reads arrive at the disk");
-    }
-
     fn freeze(&self, disk: usize) {
         self.signal(disk, Signal::STOP);
+        // A thread that is running stops at its next interrupt only.
+        while states(self.server(disk)).iter().any(|state| *state != 'T') {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn thaw(&self, disk: usize) {

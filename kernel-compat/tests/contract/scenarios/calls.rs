@@ -6,7 +6,7 @@ use pathpulse_faultdisk::{Behaviour, Release};
 use pathpulse_kernel_compat::{MAX_READ_LEN, Op, OpId, Outcome, Reject, Rejected, Shutdown, Stage};
 
 use crate::contenders::Contender;
-use crate::lab::{BLOCK, Lab, SHORT};
+use crate::lab::{BLOCK, LONGER, Lab, SHORT};
 use crate::world::Kind;
 
 /// A refused read comes back as it was, and has no completion.
@@ -40,7 +40,7 @@ pub(super) fn cancelled_at_the_device(contender: &'static Contender) {
     for disk in [0, 1] {
         lab.set(disk, Behaviour::Hang);
     }
-    let soon = lab.hurried(0);
+    let soon = lab.op_within(0, LONGER);
     let expiring = lab.submit(soon);
     let later = lab.op(1);
     let answered = lab.submit(later);

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use pathpulse_faultdisk::{Behaviour, Load, Release};
-use pathpulse_kernel_compat::{Op, Shutdown};
+use pathpulse_kernel_compat::{Op, Outcome, Shutdown, Stage};
 
 use crate::child::Reader;
 use crate::contenders::Contender;
-use crate::lab::{Lab, PATIENCE, SHORT};
+use crate::lab::{LONGER, Lab, PATIENCE, SHORT};
 use crate::world::Kind;
 
 pub(super) fn shutdown_when_idle(contender: &'static Contender) {
@@ -32,12 +32,15 @@ pub(super) fn shutdown_with_stuck_reads(contender: &'static Contender) {
     for disk in 0..8 {
         lab.set(disk, Behaviour::Hang);
         let op = match disk {
-            0..4 => lab.hurried(disk),
+            0..4 => lab.op_within(disk, LONGER),
             _ => lab.op(disk),
         };
         lab.submit(op);
+        lab.hold(disk, 1);
     }
-    lab.completions(4);
+    for completion in lab.completions(4) {
+        assert_eq!(completion.outcome, Outcome::Expired(Stage::Device));
+    }
     let op = lab.op(8);
     lab.submit(op);
     assert_eq!(lab.shut_down(SHORT), Shutdown::Quarantined(8));
@@ -59,7 +62,7 @@ pub(super) fn dropped_with_stuck_reads(contender: &'static Contender) {
     lab.saturate(1, Load::Dead);
     let blocked = Op {
         nowait: false,
-        ..lab.hurried(1)
+        ..lab.op_within(1, SHORT)
     };
     lab.submit(blocked);
     lab.completions(1);

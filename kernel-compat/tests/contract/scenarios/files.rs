@@ -9,7 +9,7 @@ use pathpulse_kernel_compat::{Backend, Op, Outcome, Reject, Stage, TargetId};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::contenders::{Contender, Tuning};
-use crate::lab::{BLOCK, Lab, PATIENCE};
+use crate::lab::{BLOCK, LONGER, Lab, PATIENCE};
 use crate::world::Kind;
 
 /// A target that is given up with a read in flight: the read ends as it would, and what takes the target's place is
@@ -17,7 +17,7 @@ use crate::world::Kind;
 pub(super) fn detached_in_flight(contender: &'static Contender) {
     let mut lab = Lab::new(contender, &[Kind::Loop; 2]);
     lab.set(0, Behaviour::Hang);
-    let op = lab.hurried(0);
+    let op = lab.op_within(0, LONGER);
     let id = lab.submit(op);
     lab.hold(0, 1);
     lab.backend().detach(op.target);

@@ -1,12 +1,10 @@
 //! Disks that don't answer, or not in time.
 
-use std::time::Duration;
-
 use pathpulse_faultdisk::{Behaviour, Load, Release};
 use pathpulse_kernel_compat::{Errno, Op, Outcome, Reject, Stage};
 
 use crate::contenders::{Contender, Tuning};
-use crate::lab::{BLOCK, Lab};
+use crate::lab::{BLOCK, LONGER, Lab};
 use crate::world::Kind;
 
 /// Each read of a hanging disk expires at its deadline; all others are answered meanwhile.
@@ -14,7 +12,7 @@ pub(super) fn hanging(contender: &'static Contender) {
     let mut lab = Lab::new(contender, &[Kind::Loop; 4]);
     for disk in [0, 1] {
         lab.set(disk, Behaviour::Hang);
-        let op = lab.hurried(disk);
+        let op = lab.op_within(disk, LONGER);
         lab.submit(op);
         lab.assert_answers(2);
     }
@@ -43,12 +41,9 @@ pub(super) fn released_late_with_error(contender: &'static Contender) {
 fn released_late(contender: &'static Contender, how: Release, result: Result<u32, Errno>) {
     let mut lab = Lab::new(contender, &[Kind::Loop; 2]);
     lab.set(0, Behaviour::Hang);
-    let op = lab.hurried(0);
-    let id = lab.submit(op);
-    assert_eq!(
-        lab.completions(1)[0].outcome,
-        Outcome::Expired(Stage::Device)
-    );
+    let op = lab.op(0);
+    let (id, outcome) = lab.stick(op);
+    assert_eq!(outcome, Outcome::Expired(Stage::Device));
     lab.assert_answers(1);
     lab.set(0, Behaviour::Answer);
     lab.release(0, how);
@@ -80,7 +75,7 @@ pub(super) fn blocked_in_submission(contender: &'static Contender) {
     lab.saturate(0, Load::Dead);
     let op = Op {
         nowait: false,
-        ..lab.hurried(0)
+        ..lab.op_within(0, LONGER)
     };
     let id = lab.submit(op);
     lab.assert_answers(1);
@@ -111,7 +106,7 @@ pub(super) fn many_blocked_submissions(contender: &'static Contender) {
     for disk in 0..BLOCKED {
         let op = Op {
             nowait: false,
-            ..lab.hurried(disk)
+            ..lab.op_within(disk, LONGER)
         };
         lab.submit(op);
     }
@@ -141,7 +136,7 @@ pub(super) fn no_thread_left(contender: &'static Contender) {
     lab.backend().expect_blocking(THREADS);
     let blocked = |lab: &mut Lab, disk| Op {
         nowait: false,
-        ..lab.hurried(disk)
+        ..lab.op_within(disk, LONGER)
     };
     for disk in 0..THREADS {
         lab.saturate(disk, Load::Dead);
@@ -151,7 +146,7 @@ pub(super) fn no_thread_left(contender: &'static Contender) {
         lab.submit(op);
     }
     // While all threads are busy, but none is given up.
-    let op = lab.hurried(THREADS);
+    let op = lab.op_within(THREADS, LONGER);
     lab.submit(op);
     for completion in lab.completions(THREADS + 1) {
         let expected = match completion.token == op.token {
@@ -161,7 +156,7 @@ pub(super) fn no_thread_left(contender: &'static Contender) {
         assert_eq!(completion.outcome, expected);
     }
     // When all are given up.
-    let op = lab.hurried(THREADS);
+    let op = lab.op_within(THREADS, LONGER);
     match lab.try_submit(op) {
         Err(refused) => assert_eq!((refused.op, refused.why), (op, Reject::Full)),
         Ok(_) => assert_eq!(lab.completions(1)[0].outcome, Outcome::NotStarted),
@@ -183,8 +178,7 @@ pub(super) fn many_hanging_files(contender: &'static Contender) {
     lab.backend().expect_blocking(HANGING + 1);
     for disk in 0..HANGING {
         lab.set(disk, Behaviour::Hang);
-        let mut op = lab.hurried(disk);
-        op.deadline = op.deadline + Duration::from_millis(500);
+        let op = lab.op_within(disk, LONGER);
         lab.submit(op);
     }
     for disk in [HANGING, HANGING + 1] {
@@ -215,15 +209,23 @@ pub(super) fn frozen_server(contender: &'static Contender) {
     let mut lab = Lab::new(contender, &[Kind::Apart, Kind::Loop, Kind::File]);
     lab.backend().expect_blocking(2);
     lab.freeze(0);
-    let op = lab.hurried(0);
-    lab.submit(op);
+    let patient = lab.op(0);
+    let id = lab.submit(patient);
+    // These would be late if they had to wait until the first is.
     lab.assert_answers(1);
     lab.assert_answers(2);
-    assert!(matches!(lab.completions(1)[0].outcome, Outcome::Expired(_)));
+    let op = lab.op(0);
+    let (_, outcome) = lab.stick(op);
+    assert!(matches!(outcome, Outcome::Expired(_)), "{outcome:?}");
     lab.assert_answers(1);
     lab.assert_answers(2);
     lab.thaw(0);
-    assert_eq!(lab.completions(1)[0].outcome, Outcome::Late(Ok(BLOCK)));
-    lab.assert_answers(0);
+    for completion in lab.completions(2) {
+        let expected = match completion.id == id {
+            true => Outcome::Read(BLOCK),
+            false => Outcome::Late(Ok(BLOCK)),
+        };
+        assert_eq!(completion.outcome, expected);
+    }
     lab.finish();
 }
