@@ -293,6 +293,15 @@ impl Verdict {
         }
     }
 
+    /// Whether it comes from a read that the kernel took as it was made, `RWF_NOWAIT` included.
+    pub(crate) fn is_of_read(&self) -> bool {
+        match self {
+            Verdict::Offline | Verdict::Standby => false,
+            Verdict::Unknown { why } => matches!(why, Why::WouldBlock),
+            _ => true,
+        }
+    }
+
     /// The errno that it carries.
     pub fn errno(&self) -> Option<Errno> {
         match self {

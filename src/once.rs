@@ -27,6 +27,8 @@ pub struct CheckReport {
     pub verdict: Result<Verdict, OpenError>,
     /// What this one verdict makes of it.
     pub state: State,
+    /// Whether it takes reads with `RWF_NOWAIT`; `None` if no read has shown.
+    pub nowait: Option<bool>,
 }
 
 /// The reports of [`check_once`], in the order of the paths.
@@ -99,12 +101,13 @@ fn report(
             let why = Why::NotStarted;
             let nothing = (Verdict::Unknown { why }, State::Pending);
             let (verdict, state) = shown.get(&id).copied().unwrap_or(nothing);
-            let device = monitor.path(id).map(|status| status.path.device());
+            let status = monitor.path(id);
             CheckReport {
                 path,
-                device,
+                device: status.as_ref().map(|status| status.path.device()),
                 verdict: Ok(verdict),
                 state,
+                nowait: status.and_then(|status| status.nowait),
             }
         }
         Err(error) => CheckReport {
@@ -116,6 +119,7 @@ fn report(
                 State::Pending
             },
             verdict: Err(error),
+            nowait: None,
         },
     }
 }

@@ -16,7 +16,7 @@ use fastrand::Rng;
 use pathpulse_kernel_compat::{Answer, Audit, Errno, Reject, Scripted, Stage};
 
 use super::*;
-use crate::check::Counters;
+use crate::check::{Counters, VerdictKind};
 use crate::device::{Device, DeviceId, Geometry};
 use crate::health::Rules;
 use crate::path::PathInfo;

@@ -47,12 +47,14 @@ impl Evidence for NoEvidence {
 /// The sysfs folder of one block device.
 #[derive(Debug)]
 pub(crate) struct Sysfs {
+    /// The folder of the device itself.
+    pub(crate) own: PathBuf,
     /// The whole disk's `stat` and `inflight`: tags belong to the disk, not to its partitions.
-    disk: PathBuf,
+    pub(crate) disk: PathBuf,
     /// Files that hold a state; most devices have none.
     state: Option<PathBuf>,
     access: Option<PathBuf>,
-    keeps_statistics: bool,
+    pub(crate) keeps_statistics: bool,
 }
 
 impl Sysfs {
@@ -63,7 +65,7 @@ impl Sysfs {
         let disk = if own.join("partition").exists() {
             own.parent()?.to_path_buf()
         } else {
-            own
+            own.clone()
         };
         let existing = |names: &[&str]| {
             let mut candidates = names.iter().map(|name| disk.join(name));
@@ -73,18 +75,29 @@ impl Sysfs {
             state: existing(&["device/state"]),
             access: existing(&["device/access_state", "ana_state"]),
             keeps_statistics: word(&disk.join("queue/iostats")).as_deref() != Some("0"),
+            own,
             disk,
         })
+    }
+
+    /// The state of the way to the device, in the words of its driver.
+    pub(crate) fn state(&self) -> Option<String> {
+        self.state.as_deref().and_then(word)
+    }
+
+    /// What the target says of this way to it (ALUA, ANA), in the words of the driver.
+    pub(crate) fn access(&self) -> Option<String> {
+        self.access.as_deref().and_then(word)
     }
 }
 
 impl Evidence for Sysfs {
     fn link(&self) -> LinkState {
-        let state = self.state.as_deref().and_then(word);
+        let state = self.state();
         if state.as_deref().is_some_and(is_offline) {
             return LinkState::Offline;
         }
-        let access = self.access.as_deref().and_then(word);
+        let access = self.access();
         if access.as_deref().is_some_and(is_standby) {
             return LinkState::Standby;
         }
@@ -100,7 +113,7 @@ impl Evidence for Sysfs {
 }
 
 /// The file's text, trimmed. States and statistics are shorter than the buffer.
-fn word(path: &Path) -> Option<String> {
+pub(crate) fn word(path: &Path) -> Option<String> {
     let mut buffer = [0u8; 512];
     let read = fs::File::open(path).ok()?.read(&mut buffer).ok()?;
     let text = std::str::from_utf8(&buffer[..read]).ok()?;

@@ -16,7 +16,7 @@ use pathpulse_kernel_compat::{
     Backend, Completion, KernelError, Key, Mono, Op, Outcome, Shutdown, Stats, Table,
 };
 
-use crate::check::{Check, Step, Verdict, VerdictKind, Why};
+use crate::check::{Check, Step, Verdict, Why};
 use crate::command::{Command, NewPath, Tempo};
 use crate::event::{Event, Subscriber};
 use crate::health::{Cause, State, Transition};
@@ -415,7 +415,7 @@ impl Worker {
         path.check = None;
         path.read = None;
         path.cell.count(&verdict);
-        if matches!(verdict.kind(), VerdictKind::Good) {
+        if verdict.is_of_read() || !path.nowait {
             path.cell.set_nowait(path.nowait);
         }
         let transition = path.health.apply(&verdict, now, &self.tempo.rules);

@@ -1,6 +1,7 @@
 //! What `check` found, as a table, as JSON, and as Nagios wants it.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use comfy_table::Cell;
 use pathpulse::{CheckReport, Checked, OpenError, OpenProblem, State, Verdict, VerdictKind};
@@ -16,18 +17,18 @@ pub(crate) struct Report {
 }
 
 #[derive(Debug, Serialize)]
-struct PathReport {
-    path: String,
-    device: Option<String>,
+pub(super) struct PathReport {
+    pub(super) path: String,
+    pub(super) device: Option<String>,
     verdict: &'static str,
     state: &'static str,
     errno: Option<String>,
     latency_us: Option<u64>,
-    message: String,
+    pub(super) message: String,
 }
 
 impl PathReport {
-    fn new(report: &CheckReport) -> PathReport {
+    pub(super) fn new(report: &CheckReport) -> PathReport {
         let (verdict, errno, latency, message) = match &report.verdict {
             Ok(verdict) => {
                 let latency = match verdict {
@@ -54,6 +55,24 @@ impl PathReport {
             latency_us: latency,
             message,
         }
+    }
+
+    /// Of a path that nothing could check.
+    pub(super) fn unchecked(path: &Path, message: &str) -> PathReport {
+        PathReport {
+            path: path.to_string_lossy().into_owned(),
+            device: None,
+            verdict: VerdictKind::Unknown.name(),
+            state: State::Pending.name(),
+            errno: None,
+            latency_us: None,
+            message: message.to_owned(),
+        }
+    }
+
+    /// What is wrong, in one word: the errno says more than the verdict.
+    pub(super) fn trouble(&self) -> &str {
+        self.errno.as_deref().unwrap_or(self.verdict)
     }
 
     fn is(&self, state: State) -> bool {

@@ -10,6 +10,7 @@ mod demo;
 mod demo_disks;
 mod demo_screen;
 mod discover;
+mod doctor;
 mod events;
 mod output;
 mod run;
@@ -68,6 +69,7 @@ enum Command {
     Status(status::Args),
     Events(events::Args),
     Stop(stop::Args),
+    Doctor(doctor::Args),
     Demo(demo::Args),
     /// The other processes of simulated disks; not for people
     #[command(hide = true)]
@@ -89,6 +91,7 @@ pub(crate) fn main() -> i32 {
         Command::Status(args) => status::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Stop(args) => stop::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::RigServer { args } => {
             let served = pathpulse_faultdisk::serve_main(args);

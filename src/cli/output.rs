@@ -57,7 +57,9 @@ pub(crate) fn table(headings: &[&str]) -> Table {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    if !io::stdout().is_terminal() {
+    // Some terminals say that they have no columns at all.
+    let is_usable = |width| width >= WIDTH / 2;
+    if !io::stdout().is_terminal() || !table.width().is_some_and(is_usable) {
         table.set_width(WIDTH);
     }
     table
@@ -89,6 +91,29 @@ pub(crate) fn latency(us: u64) -> String {
     }
 }
 
+/// A size in bytes with up to four digits and a unit.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = units[0];
+    for next in &units[1..] {
+        // What would be rounded up to 1024 has the next unit.
+        if size < 1023.5 {
+            break;
+        }
+        size /= 1024.0;
+        unit = next;
+    }
+    if size < 9.95 {
+        format!("{size:.1} {unit}")
+    } else {
+        format!("{size:.0} {unit}")
+    }
+}
+
 /// An age in seconds with its largest one or two units.
 pub(crate) fn age(seconds: u64) -> String {
     match seconds {
@@ -113,6 +138,8 @@ mod tests {
     fn numbers_are_short() {
         let latencies = [85, 1_250, 12_345, 1_500_000].map(latency);
         assert_eq!(latencies, ["85us", "1.2ms", "12ms", "1.5s"]);
+        let sizes = [512, 1 << 20, 5 << 29, (1 << 40) - 1, 100 << 40].map(size);
+        assert_eq!(sizes, ["512 B", "1.0 MiB", "2.5 GiB", "1.0 TiB", "100 TiB"]);
         let ages = [5, 65, 3_700, 90_000].map(age);
         assert_eq!(ages, ["5s", "1m05s", "1h01m", "1d01h"]);
     }

@@ -219,7 +219,7 @@ fn nagios_sees_on_stdout_that_nothing_could_be_checked() {
 
 #[test]
 fn help_has_an_example_for_every_command() {
-    for command in ["check", "run", "status", "events", "stop", "demo"] {
+    for command in ["check", "run", "status", "events", "stop", "demo", "doctor"] {
         let output = run([command, "--help"]);
         assert!(output.status.success());
         let text = stdout(&output);

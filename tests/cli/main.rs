@@ -6,5 +6,9 @@ mod check;
 mod common;
 mod daemon;
 mod demo;
+mod doctor;
 mod limits;
+mod seccomp;
 mod stopping;
+#[path = "../../kernel-compat/tests/contract/zram.rs"]
+mod zram;

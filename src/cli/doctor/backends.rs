@@ -1,0 +1,120 @@
+//! Which backends work here, found out by trying, and which one `auto` takes.
+
+use pathpulse::{BackendKind, Errno, KernelError, RingFeatures};
+use pathpulse_kernel_compat::{AioConfig, Choice, open_backend};
+use serde::Serialize;
+
+/// All backends, and the choice.
+#[derive(Debug, Serialize)]
+pub(super) struct Backends {
+    pub(super) backend: Option<String>,
+    pub(super) reason: String,
+    pub(super) backends: Vec<Row>,
+}
+
+/// One backend: that it works, or why not.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) available: bool,
+    call: Option<&'static str>,
+    errno: Option<String>,
+    hint: Option<String>,
+}
+
+impl Row {
+    fn new<T>(kind: BackendKind, tried: &Result<T, KernelError>) -> Row {
+        let error = tried.as_ref().err();
+        Row {
+            name: kind.to_string(),
+            available: error.is_none(),
+            call: error.map(|error| error.call),
+            errno: error.map(|error| error.errno.to_string()),
+            hint: error
+                .filter(|error| !error.hint.is_empty())
+                .map(|error| error.hint.to_string()),
+        }
+    }
+
+    /// What the kernel said, in a few words; `None` where it works.
+    pub(super) fn refusal(&self) -> Option<String> {
+        Some(format!("{}: {}", self.call?, self.errno.as_ref()?))
+    }
+
+    /// What to do about it.
+    pub(super) fn cure(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+/// Tries each backend with what checks do, in the order in which `auto` does.
+pub(super) fn try_all() -> (Backends, Option<RingFeatures>) {
+    let mut features = None;
+    let mut rows = Vec::new();
+    for kind in Choice::KINDS {
+        let tried = try_one(kind);
+        rows.push(Row::new(kind, &tried));
+        features = features.or(tried.ok().flatten());
+    }
+    (Backends::choose(rows), features)
+}
+
+/// Opens a backend for as many paths as a worker does, reads through it, and closes it.
+fn try_one(kind: BackendKind) -> Result<Option<RingFeatures>, KernelError> {
+    let opened = open_backend(Choice::Only(kind), AioConfig::default().paths);
+    opened
+        .map(|opened| opened.features)
+        .map_err(|tried| match tried.into_iter().next() {
+            Some(unavailable) => unavailable.error,
+            None => KernelError::new("open", Errno::EOPNOTSUPP),
+        })
+}
+
+impl Backends {
+    fn choose(rows: Vec<Row>) -> Backends {
+        let chosen = rows.iter().position(|row| row.available);
+        let refused = |rows: &[Row]| {
+            let said = rows
+                .iter()
+                .filter_map(|row| Some(format!("{} ({})", row.name, row.refusal()?)));
+            said.collect::<Vec<_>>().join(" and ")
+        };
+        let reason = match chosen {
+            Some(0) => "the first choice, and it works".to_owned(),
+            Some(index) => format!("the next best after {}", refused(&rows[..index])),
+            None => format!("none works: {}", refused(&rows)),
+        };
+        Backends {
+            backend: chosen.map(|index| rows[index].name.clone()),
+            reason,
+            backends: rows,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(kind: BackendKind, error: Option<KernelError>) -> Row {
+        Row::new(kind, &error.map_or(Ok(()), Err))
+    }
+
+    #[test]
+    fn the_first_that_works_is_chosen_and_the_others_are_named() {
+        let (ring, other) = (BackendKind::IoUring, BackendKind::Aio);
+        let refused = || Some(KernelError::new("io_uring_setup", Errno::EPERM).hint("allow it"));
+        let best = Backends::choose(vec![row(ring, None), row(other, None)]);
+        assert_eq!(best.backend.as_deref(), Some("io_uring"));
+        let next = Backends::choose(vec![row(ring, refused()), row(other, None)]);
+        assert_eq!(next.backend.as_deref(), Some("aio"));
+        assert!(
+            next.reason
+                .ends_with("after io_uring (io_uring_setup: EPERM)")
+        );
+        let none = Backends::choose(vec![row(ring, refused())]);
+        assert_eq!(none.backend, None);
+        assert!(none.reason.contains("io_uring_setup: EPERM"));
+        assert_eq!(none.backends[0].cure(), Some("allow it"));
+    }
+}

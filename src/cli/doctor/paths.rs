@@ -1,0 +1,103 @@
+//! What the named paths are, and whether they can be read.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use pathpulse::{CheckReport, Config, PathFacts, State, check_once};
+use serde::Serialize;
+
+use crate::cli::check_report;
+
+/// A path: what `check` says of it, and what the kernel knows.
+#[derive(Debug, Serialize)]
+pub(super) struct PathReport {
+    #[serde(flatten)]
+    pub(super) checked: check_report::PathReport,
+    /// It answered, or answers others.
+    pub(super) readable: bool,
+    pub(super) nowait: Option<bool>,
+    pub(super) size_bytes: Option<u64>,
+    pub(super) block_bytes: Option<u32>,
+    pub(super) device_state: Option<String>,
+    pub(super) access_state: Option<String>,
+    pub(super) group: Option<String>,
+    pub(super) iostats: Option<bool>,
+    /// If it is a multipath map: the disks below it.
+    #[serde(skip)]
+    pub(super) map_of: Option<Vec<String>>,
+}
+
+/// Reads each path once, as `check` does, and asks the kernel about it meanwhile.
+pub(super) fn examine(paths: &[PathBuf], timeout: Duration) -> Vec<PathReport> {
+    if paths.is_empty() {
+        return Vec::new();
+    }
+    let config = Config {
+        timeout,
+        ..Config::default()
+    };
+    let (checked, facts) = thread::scope(|scope| {
+        let facts = scope.spawn(|| PathFacts::of(paths, timeout));
+        (check_once(paths, &config), facts.join())
+    });
+    let facts = facts.unwrap_or_default().into_iter();
+    let facts = facts.chain(std::iter::repeat(None));
+    match checked {
+        Ok(checked) => {
+            let reports = checked.reports.iter().zip(facts);
+            reports
+                .map(|(report, facts)| PathReport::new(report, facts))
+                .collect()
+        }
+        Err(error) => {
+            let why = format!("nothing was checked: {error}");
+            let paths = paths.iter().zip(facts);
+            paths
+                .map(|(path, facts)| PathReport::unchecked(path, &why, facts))
+                .collect()
+        }
+    }
+}
+
+impl PathReport {
+    fn new(report: &CheckReport, facts: Option<PathFacts>) -> PathReport {
+        let mut path = PathReport::with(check_report::PathReport::new(report), facts);
+        path.readable = report.state == State::Up;
+        path.nowait = report.nowait;
+        path
+    }
+
+    fn unchecked(path: &Path, why: &str, facts: Option<PathFacts>) -> PathReport {
+        PathReport::with(check_report::PathReport::unchecked(path, why), facts)
+    }
+
+    pub(super) fn with(checked: check_report::PathReport, facts: Option<PathFacts>) -> PathReport {
+        let mut path = PathReport {
+            checked,
+            readable: false,
+            nowait: None,
+            size_bytes: None,
+            block_bytes: None,
+            device_state: None,
+            access_state: None,
+            group: None,
+            iostats: None,
+            map_of: None,
+        };
+        if let Some(facts) = facts {
+            // What can't be opened can still be named.
+            path.checked
+                .device
+                .get_or_insert_with(|| facts.device.to_string());
+            path.size_bytes = facts.size_bytes;
+            path.block_bytes = facts.block_bytes;
+            path.device_state = facts.device_state;
+            path.access_state = facts.access_state;
+            path.group = facts.group;
+            path.iostats = facts.iostats;
+            path.map_of = facts.map_of;
+        }
+        path
+    }
+}

@@ -1,0 +1,156 @@
+//! What was found, for people: a few tables of 80 columns.
+
+use comfy_table::{Cell, Color};
+
+use super::environment::{Environment, Limit};
+use super::features::{FeatureState, RingReport};
+use super::hints::Hint;
+use super::paths::PathReport;
+use super::{Backends, Report};
+use crate::cli::output;
+
+/// All of it.
+pub(super) fn text(report: &Report) -> String {
+    let kernel = &report.environment.kernel;
+    let mut parts = vec![
+        format!(
+            "{} {} ({})\n",
+            kernel.system, kernel.release, kernel.machine
+        ),
+        backends(&report.backends),
+    ];
+    parts.extend(report.io_uring.as_ref().map(ring));
+    parts.push(limits(&report.environment));
+    if !report.paths.is_empty() {
+        parts.push(paths(&report.paths));
+    }
+    if !report.hints.is_empty() {
+        parts.push(hints(&report.hints));
+    }
+    parts.join("\n")
+}
+
+fn good(word: &str) -> Cell {
+    Cell::new(word).fg(Color::Green)
+}
+
+fn bad(word: &str) -> Cell {
+    Cell::new(word).fg(Color::Red)
+}
+
+fn backends(found: &Backends) -> String {
+    let mut table = output::table(&["BACKEND", "WORKS", "WHY"]);
+    for row in &found.backends {
+        let chosen = found.backend.as_ref() == Some(&row.name);
+        let why = match row.refusal() {
+            None if chosen => format!("auto takes it: {}", found.reason),
+            None => String::new(),
+            Some(refusal) => refusal,
+        };
+        let works = if row.available {
+            good("yes")
+        } else {
+            bad("no")
+        };
+        table.add_row([Cell::new(&row.name), works, Cell::new(why)]);
+    }
+    let mut text = output::render(&table);
+    if found.backend.is_none() {
+        text += "Nothing can be checked here.\n";
+    }
+    text
+}
+
+fn ring(ring: &RingReport) -> String {
+    let mut table = output::table(&["IO_URING FEATURE", "STATE", "LINUX", "WHAT IT BRINGS"]);
+    for feature in &ring.features {
+        let state = Cell::new(feature.state.words());
+        let state = match feature.state {
+            FeatureState::InUse => state.fg(Color::Green),
+            FeatureState::Missing => state.fg(Color::Yellow),
+            FeatureState::NotNeeded => state,
+        };
+        table.add_row([
+            Cell::new(feature.name),
+            state,
+            Cell::new(feature.since),
+            Cell::new(feature.brings),
+        ]);
+    }
+    output::render(&table)
+}
+
+fn limits(environment: &Environment) -> String {
+    let limits = &environment.limits;
+    let known = |number: Option<u64>| number.map_or("not known".to_owned(), |n| n.to_string());
+    let disabled = match environment.io_uring_disabled {
+        None => "not there (Linux 6.6 and later have it)",
+        Some(0) => "0: io_uring is allowed",
+        Some(1) => "1: allowed to CAP_SYS_ADMIN and kernel.io_uring_group only",
+        Some(_) => "2: io_uring is switched off",
+    };
+    let seccomp = match environment.seccomp {
+        None => "this kernel has none",
+        Some("off") => "no filter",
+        Some(_) => "a filter is active for this process",
+    };
+    let rows = [
+        ("fs.aio-nr", known(limits.aio_nr)),
+        ("fs.aio-max-nr", known(limits.aio_max_nr)),
+        ("RLIMIT_MEMLOCK", limit(limits.memlock_bytes, " bytes")),
+        ("RLIMIT_NOFILE", limit(limits.open_files, "")),
+        ("kernel.io_uring_disabled", disabled.to_owned()),
+        ("seccomp", seccomp.to_owned()),
+    ];
+    let mut table = output::table(&["LIMIT", "VALUE"]);
+    for (name, value) in rows {
+        table.add_row([name, &value]);
+    }
+    output::render(&table)
+}
+
+fn limit(limit: Limit, unit: &str) -> String {
+    let value = |value: Option<u64>| match value {
+        Some(value) => format!("{value}{unit}"),
+        None => "unlimited".to_owned(),
+    };
+    format!("{} (hard: {})", value(limit.soft), value(limit.hard))
+}
+
+fn paths(paths: &[PathReport]) -> String {
+    let mut table = output::table(&[
+        "PATH", "READABLE", "NOWAIT", "SIZE", "BLOCK", "STATE", "GROUP",
+    ]);
+    for path in paths {
+        let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        let states: Vec<&str> = [&path.device_state, &path.access_state]
+            .into_iter()
+            .filter_map(|state| state.as_deref())
+            .collect();
+        table.add_row([
+            Cell::new(output::printable(&path.checked.path)),
+            match path.readable {
+                true => good("yes"),
+                false => bad(&format!("no: {}", path.checked.trouble())),
+            },
+            Cell::new(match path.nowait {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None => "-",
+            }),
+            Cell::new(text(path.size_bytes.map(output::size))),
+            Cell::new(text(path.block_bytes.map(|block| block.to_string()))),
+            Cell::new(text((!states.is_empty()).then(|| states.join(", ")))),
+            Cell::new(text(path.group.as_deref().map(output::printable))),
+        ]);
+    }
+    output::render(&table)
+}
+
+fn hints(hints: &[Hint]) -> String {
+    let mut table = output::table(&["ABOUT", "HINT"]);
+    for Hint { about, hint } in hints {
+        table.add_row([output::printable(about), output::printable(hint)]);
+    }
+    output::render(&table)
+}

@@ -1,0 +1,376 @@
+//! `pathpulse doctor`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use pathpulse_faultdisk::{Behaviour, Load, Rig, Spec, report_skip, require};
+use serde_json::Value;
+
+use super::common::{
+    assert_complaint, pathpulse, plain_file, public_binary, rig, run, stderr, stdout,
+};
+use super::seccomp::{IO_URING, output_under};
+use super::zram::Zram;
+
+const NOBODY: u32 = 65_534;
+const FIELDS: [&str; 11] = [
+    "version",
+    "kernel",
+    "backend",
+    "reason",
+    "backends",
+    "io_uring",
+    "limits",
+    "io_uring_disabled",
+    "seccomp",
+    "paths",
+    "hints",
+];
+const PATH_FIELDS: [&str; 15] = [
+    "path",
+    "device",
+    "verdict",
+    "state",
+    "errno",
+    "latency_us",
+    "message",
+    "readable",
+    "nowait",
+    "size_bytes",
+    "block_bytes",
+    "device_state",
+    "access_state",
+    "group",
+    "iostats",
+];
+
+fn name(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
+
+fn document(output: &Output) -> Value {
+    let text = stdout(output);
+    assert_eq!(text.lines().count(), 1, "{text} {}", stderr(output));
+    serde_json::from_str(&text).expect("a document")
+}
+
+fn assert_fields(document: &Value, fields: &[&str]) {
+    let has: BTreeSet<&str> = document
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(has, fields.iter().copied().collect(), "{document}");
+}
+
+fn doctor(paths: &[&str]) -> Output {
+    let args = ["doctor", "--timeout", "700ms", "--format", "json"];
+    run(args.iter().chain(paths))
+}
+
+/// `doctor` on a kernel that answers some calls with errnos.
+fn filtered(answers: &[(&[i64], i32)], paths: &[&str]) -> Output {
+    let mut command = pathpulse();
+    command.args(["doctor", "--format", "json"]).args(paths);
+    output_under(answers, command)
+}
+
+fn backend<'a>(document: &'a Value, name: &str) -> &'a Value {
+    let list = document["backends"].as_array().expect("a list");
+    list.iter().find(|row| row["name"] == name).expect("listed")
+}
+
+/// Fails unless some hint about this says all that.
+fn assert_hint(document: &Value, about: &str, says: &[&str]) {
+    let hints = document["hints"].as_array().expect("a list");
+    let fits = |hint: &&Value| {
+        let text = hint["hint"].as_str().expect("text");
+        hint["about"] == about && says.iter().all(|part| text.contains(part))
+    };
+    assert!(hints.iter().any(|hint| fits(&hint)), "{says:?}: {hints:#?}");
+}
+
+fn assert_unavailable(document: &Value, name: &str, call: &str, errno: &str) {
+    let row = backend(document, name);
+    assert_eq!(row["available"], false, "{row}");
+    assert_eq!((&row["call"], &row["errno"]), (&call.into(), &errno.into()));
+    let reason = document["reason"].as_str().expect("text");
+    assert!(
+        reason.contains(&format!("{name} ({call}: {errno})")),
+        "{reason}"
+    );
+}
+
+fn in_proc(file: &str) -> Option<Value> {
+    let text = fs::read_to_string(format!("/proc/sys/{file}")).ok()?;
+    serde_json::from_str(text.trim()).ok()
+}
+
+#[test]
+fn it_tells_what_the_kernel_offers() {
+    let output = doctor(&[]);
+    let document = document(&output);
+    assert_fields(&document, &FIELDS);
+    assert_eq!((output.status.code(), &*stderr(&output)), (Some(0), ""));
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("proc");
+    assert_eq!(document["kernel"]["release"], release.trim());
+    assert_eq!(document["paths"], Value::Array(Vec::new()));
+    let names = ["io_uring", "aio", "sync"];
+    for (row, name) in document["backends"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .zip(names)
+    {
+        assert_fields(row, &["name", "available", "call", "errno", "hint"]);
+        assert_eq!(row["name"], name);
+        assert_eq!(row["errno"].is_null(), row["available"] == true, "{row}");
+    }
+    let first = names
+        .iter()
+        .find(|name| backend(&document, name)["available"] == true);
+    assert_eq!(document["backend"], *first.expect("one works"));
+    let limits = &document["limits"];
+    assert_eq!(
+        limits["aio_max_nr"],
+        in_proc("fs/aio-max-nr").unwrap_or_default()
+    );
+    assert!(
+        limits["open_files"].get("soft").is_some() && limits["memlock_bytes"].get("hard").is_some()
+    );
+    let disabled = in_proc("kernel/io_uring_disabled").unwrap_or_default();
+    assert_eq!(document["io_uring_disabled"], disabled);
+}
+
+#[test]
+fn features_in_use_and_missing_say_what_they_bring() {
+    let document = document(&doctor(&[]));
+    if backend(&document, "io_uring")["available"] == false {
+        assert!(document["io_uring"].is_null());
+        return report_skip("needs io_uring");
+    }
+    let features = document["io_uring"]["features"].as_array().expect("a list");
+    assert!(features.len() >= 7);
+    for feature in features {
+        assert_fields(feature, &["name", "state", "since", "brings"]);
+        let state = feature["state"].as_str().expect("text");
+        assert!(["in_use", "missing", "not_needed"].contains(&state));
+        assert!(!feature["brings"].as_str().expect("text").is_empty());
+    }
+    assert!(document["io_uring"]["sq_entries"].as_u64() >= Some(2));
+}
+
+/// What `doctor` says of the only path, whether it is readable, and takes nowait.
+fn assert_path(document: &Value, index: usize, verdict: &str, readable: bool, nowait: bool) {
+    let path = &document["paths"][index];
+    assert_fields(path, &PATH_FIELDS);
+    assert_eq!(path["verdict"], verdict, "{path}");
+    assert_eq!(path["readable"], readable, "{path}");
+    assert_eq!(path["nowait"], nowait, "{path}");
+    if !readable {
+        let message = path["message"].as_str().expect("text");
+        assert_hint(document, path["path"].as_str().expect("text"), &[message]);
+    }
+}
+
+#[test]
+fn paths_that_work_hang_or_are_saturated_are_told_apart() {
+    require!();
+    let disks = rig(&Spec::loops(4));
+    disks.set(1, Behaviour::Hang).expect("set");
+    disks.saturate(2, Load::Dead).expect("saturated");
+    disks.set(3, Behaviour::Fail(libc::EIO)).expect("set");
+    let paths: Vec<&str> = disks.disks().iter().map(|disk| name(disk.path())).collect();
+    // Nothing is released before this has returned.
+    let output = doctor(&paths);
+    assert_eq!((output.status.code(), &*stderr(&output)), (Some(1), ""));
+    let document = document(&output);
+    assert_path(&document, 0, "good", true, true);
+    assert_path(&document, 1, "timed_out", false, true);
+    assert_path(&document, 2, "saturated", false, true);
+    assert_path(&document, 3, "failed", false, true);
+    let (major, minor) = disks.disk(0).major_minor();
+    let path = &document["paths"][0];
+    assert_eq!(path["device"], format!("{major}:{minor}"));
+    assert_eq!(
+        (&path["size_bytes"], &path["block_bytes"]),
+        (&(64 << 20).into(), &512.into())
+    );
+    assert_eq!(
+        (&path["iostats"], &path["group"]),
+        (&true.into(), &Value::Null)
+    );
+    assert_tables(
+        &paths,
+        &["no: timed_out", "no: saturated", "no: EIO", "64 MiB"],
+    );
+    disks.recover(1).expect("released");
+}
+
+/// For people: 80 columns, no colours in a pipe.
+fn assert_tables(paths: &[&str], says: &[&str]) {
+    let text = stdout(&run(["doctor", "--timeout", "700ms"].iter().chain(paths)));
+    let width = text.lines().map(|line| line.chars().count()).max();
+    assert!(width <= Some(80) && !text.contains('\x1b'), "{text}");
+    let always = [
+        "Linux ",
+        "io_uring",
+        "aio",
+        "sync",
+        "fs.aio-max-nr",
+        "RLIMIT_MEMLOCK",
+    ];
+    for part in always.iter().chain(says) {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
+
+#[test]
+fn what_does_not_take_nowait_is_said() {
+    require!();
+    let files = rig(&Spec::files(1));
+    let path = name(files.disk(0).path());
+    let found = document(&doctor(&[path]));
+    assert_path(&found, 0, "good", true, false);
+    assert_hint(&found, path, &["RWF_NOWAIT"]);
+    if let Some(missing) = Zram::missing() {
+        return report_skip(&missing);
+    }
+    let zram = Zram::create();
+    let found = document(&doctor(&[name(zram.path())]));
+    assert_path(&found, 0, "good", true, false);
+    assert_eq!(found["paths"][0]["size_bytes"], 16 << 20);
+    assert_eq!(found["paths"][0]["block_bytes"], 4096);
+}
+
+/// Where the kernel keeps a rig's disk.
+fn sysfs_of(disks: &Rig, index: usize) -> String {
+    let (major, minor) = disks.disk(index).major_minor();
+    format!("/sys/dev/block/{major}:{minor}")
+}
+
+#[test]
+fn a_disk_without_statistics_gets_a_hint() {
+    require!();
+    let disks = rig(&Spec::loops(1));
+    let path = name(disks.disk(0).path());
+    fs::write(sysfs_of(&disks, 0) + "/queue/iostats", "0").expect("switched off");
+    let output = doctor(&[path]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let document = document(&output);
+    assert_eq!(document["paths"][0]["iostats"], false);
+    assert_hint(&document, path, &["busy", "echo 1 >", "queue/iostats"]);
+}
+
+#[test]
+fn what_cannot_be_opened_is_named_and_costs_the_exit_status() {
+    let good = plain_file(1 << 16);
+    let output = doctor(&[name(good.path()), "/nowhere", "/dev/null"]);
+    assert_eq!(output.status.code(), Some(1));
+    let document = document(&output);
+    assert_eq!(document["paths"][0]["readable"], true);
+    assert_eq!(document["paths"][0]["size_bytes"], 1 << 16);
+    assert_eq!(document["paths"][1]["errno"], "ENOENT");
+    assert_hint(&document, "/nowhere", &["no such file"]);
+    assert_hint(&document, "/dev/null", &["neither a block device"]);
+    assert_eq!(doctor(&[name(good.path())]).status.code(), Some(0));
+    let refused = run(["doctor", "--timeout", "soon"]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert_complaint(&refused, &["--timeout", "doctor --help"]);
+}
+
+#[test]
+fn without_io_uring_it_says_why_and_what_is_used_instead() {
+    let file = plain_file(1 << 16);
+    let cases = [
+        (libc::ENOSYS, "ENOSYS", "podman"),
+        (libc::EPERM, "EPERM", "Docker"),
+    ];
+    for (errno, text, culprit) in cases {
+        let output = filtered(&[(&IO_URING, errno)], &[name(file.path())]);
+        let document = document(&output);
+        assert_eq!(output.status.code(), Some(0), "{document}");
+        assert_eq!(document["seccomp"], "filter");
+        assert_eq!(document["io_uring"], Value::Null);
+        assert_unavailable(&document, "io_uring", "io_uring_setup", text);
+        assert_hint(&document, "io_uring", &["seccomp", culprit]);
+        assert_eq!(document["backend"], "aio");
+        assert_eq!(document["paths"][0]["readable"], true, "{document}");
+    }
+}
+
+#[test]
+fn without_slots_for_aio_it_says_which_sysctl_to_raise() {
+    let file = plain_file(1 << 16);
+    let no_slots: (&[i64], i32) = (&[libc::SYS_io_setup], libc::EAGAIN);
+    let document = document(&filtered(
+        &[no_slots, (&IO_URING, libc::ENOSYS)],
+        &[name(file.path())],
+    ));
+    assert_unavailable(&document, "io_uring", "io_uring_setup", "ENOSYS");
+    assert_unavailable(&document, "aio", "io_setup", "EAGAIN");
+    let max = document["limits"]["aio_max_nr"].to_string();
+    let says = [
+        "fs.aio-max-nr is",
+        &max,
+        "taken",
+        "sysctl -w fs.aio-max-nr=",
+    ];
+    assert_hint(&document, "aio", &says);
+    assert_eq!(document["backend"], "sync");
+    assert_eq!(document["paths"][0]["readable"], true, "{document}");
+}
+
+#[test]
+fn without_any_backend_it_still_says_all_it_can() {
+    let file = plain_file(1 << 16);
+    let all: (&[i64], i32) = (&[libc::SYS_eventfd2], libc::EPERM);
+    let output = filtered(&[all], &[name(file.path())]);
+    assert_eq!((output.status.code(), &*stderr(&output)), (Some(1), ""));
+    let document = document(&output);
+    assert_eq!(
+        (&document["backend"], &document["io_uring"]),
+        (&Value::Null, &Value::Null)
+    );
+    let path = &document["paths"][0];
+    assert_fields(path, &PATH_FIELDS);
+    assert_eq!(
+        (&path["verdict"], &path["readable"]),
+        (&"unknown".into(), &false.into())
+    );
+    assert_eq!(path["size_bytes"], 1 << 16, "that needs no read");
+    let message = path["message"].as_str().expect("text");
+    assert!(message.contains("eventfd: EPERM"), "{message}");
+}
+
+#[test]
+fn without_locked_memory_it_steps_down_or_names_the_limit() {
+    if !rustix::process::geteuid().is_root() {
+        return report_skip("needs root to become somebody else");
+    }
+    let (_folder, binary) = public_binary();
+    let output = Command::new("sh")
+        .uid(NOBODY)
+        .args(["-c", "ulimit -l 0; exec \"$0\" doctor --format json"])
+        .arg(&binary)
+        .output()
+        .expect("runs");
+    let document = document(&output);
+    assert_eq!(output.status.code(), Some(0), "{document}");
+    let limit = &document["limits"]["memlock_bytes"];
+    assert_eq!((&limit["soft"], &limit["hard"]), (&0.into(), &0.into()));
+    // Some kernels don't count rings against this limit.
+    match document["io_uring"]["sq_entries"].as_u64() {
+        Some(1024..) => {}
+        Some(_) => assert_hint(&document, "RLIMIT_MEMLOCK", &["ulimit -l"]),
+        None => {
+            assert_unavailable(&document, "io_uring", "io_uring_setup", "ENOMEM");
+            assert_hint(&document, "io_uring", &["RLIMIT_MEMLOCK", "ulimit -l"]);
+            assert_eq!(document["backend"], "aio");
+        }
+    }
+}
