@@ -51,7 +51,7 @@ pub(crate) struct Law {
 }
 
 /// Nothing is forced.
-const FREE: Law = Law {
+pub(crate) const FREE: Law = Law {
     killable: true,
     blocks_threads: false,
     stage_without_nowait: Stage::Device,

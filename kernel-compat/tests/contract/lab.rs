@@ -134,6 +134,11 @@ impl Lab {
         self.wait(now)
     }
 
+    /// Leaves completions for `completions`.
+    pub(crate) fn set_aside(&mut self, completions: Vec<Completion>) {
+        self.set_aside.extend(completions);
+    }
+
     /// One wait.
     pub(crate) fn wait(&mut self, until: Mono) -> Vec<Completion> {
         let mut completions = Vec::new();
@@ -192,7 +197,7 @@ impl Lab {
                 .iter()
                 .position(|completion| completion.id == id);
             let own = own.map(|own| completions.remove(own));
-            self.set_aside.extend(completions);
+            self.set_aside(completions);
             if let Some(own) = own {
                 return own.outcome;
             }
@@ -228,7 +233,7 @@ impl Lab {
     /// Hands what is queued to the kernel and waits until the disk holds so many reads.
     pub(crate) fn hold(&mut self, disk: usize, count: usize) {
         let completions = self.flush();
-        self.set_aside.extend(completions);
+        self.set_aside(completions);
         self.wait_held(disk, count);
     }
 

@@ -33,7 +33,7 @@ scenarios! {
         vanished_in_flight;
     false silence: hanging, released_late_with_data, released_late_with_error, saturated,
         blocked_in_submission, many_blocked_submissions, many_hanging_files, frozen_server;
-    true silence: no_thread_left;
+    true silence: no_thread_left, looked_at_late;
     false calls: refused, cancelled_at_the_device, cancelled_too_late, waker, until, overdue,
         ids_are_not_reused;
     false files: detached_in_flight, stale_targets, more_files_than_the_table,

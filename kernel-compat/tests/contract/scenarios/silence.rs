@@ -1,10 +1,12 @@
 //! Disks that don't answer, or not in time.
 
+use std::thread;
+
 use pathpulse_faultdisk::{Behaviour, Load, Release};
 use pathpulse_kernel_compat::{Errno, Op, Outcome, Reject, Stage};
 
 use crate::contenders::{Contender, Tuning};
-use crate::lab::{BLOCK, LONGER, Lab};
+use crate::lab::{BLOCK, LONGER, Lab, SHORT};
 use crate::world::Kind;
 
 /// Each read of a hanging disk expires at its deadline; all others are answered meanwhile.
@@ -119,6 +121,25 @@ pub(super) fn many_blocked_submissions(contender: &'static Contender) {
         lab.unsaturate(disk);
     }
     lab.settle();
+    lab.finish();
+}
+
+/// Reads that ended in time are not late because the worker looks late.
+pub(super) fn looked_at_late(contender: &'static Contender) {
+    let mut lab = Lab::new(contender, &[Kind::Loop, Kind::File]);
+    for disk in [0, 1] {
+        // Long enough that they are not there yet when they have been handed over.
+        lab.set(disk, Behaviour::Delay(SHORT / 4));
+        let op = lab.op_within(disk, LONGER);
+        lab.submit(op);
+    }
+    let early = lab.flush();
+    lab.set_aside(early);
+    // Nothing happens that could be waited for: that is the point.
+    thread::sleep(LONGER + LONGER / 2);
+    for completion in lab.completions(2) {
+        assert_eq!(completion.outcome, Outcome::Read(BLOCK));
+    }
     lab.finish();
 }
 
