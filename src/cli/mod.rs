@@ -2,6 +2,7 @@
 //!
 //! A command returns its exit status, or a [`Failure`], which becomes one line on stderr.
 
+mod apart;
 mod args;
 mod check;
 mod check_report;

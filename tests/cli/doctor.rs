@@ -75,7 +75,8 @@ fn doctor(paths: &[&str]) -> Output {
 /// `doctor` on a kernel that answers some calls with errnos.
 fn filtered(answers: &[(&[i64], i32)], paths: &[&str]) -> Output {
     let mut command = pathpulse();
-    command.args(["doctor", "--format", "json"]).args(paths);
+    let args = ["doctor", "--timeout", "700ms", "--format", "json"];
+    command.args(args).args(paths);
     output_under(answers, command)
 }
 
@@ -372,5 +373,43 @@ fn without_locked_memory_it_steps_down_or_names_the_limit() {
             assert_hint(&document, "io_uring", &["RLIMIT_MEMLOCK", "ulimit -l"]);
             assert_eq!(document["backend"], "aio");
         }
+    }
+}
+
+#[test]
+fn it_ends_before_the_device_answers_whatever_reads() {
+    require!();
+    let (disks, files) = (rig(&Spec::loops(2)), rig(&Spec::files(1)));
+    let no_ring: (&[i64], i32) = (&IO_URING, libc::ENOSYS);
+    let no_aio: (&[i64], i32) = (&[libc::SYS_io_setup], libc::ENOSYS);
+    let hangs = |disks: &Rig, disk: usize, backend: &str, answers: &[_]| {
+        disks.set(disk, Behaviour::Hang).expect("set");
+        // The end of the output is waited for, and the end of the process.
+        let output = filtered(answers, &[name(disks.disk(disk).path())]);
+        let document = document(&output);
+        assert_eq!(document["backend"], backend);
+        assert_eq!(document["paths"][0]["verdict"], "timed_out", "{document}");
+        assert_eq!(output.status.code(), Some(1), "{document}");
+        disks.recover(disk).expect("released");
+    };
+    hangs(&disks, 0, "aio", &[no_ring]);
+    hangs(&disks, 1, "sync", &[no_ring, no_aio]);
+    if backend(&document(&doctor(&[])), "io_uring")["available"] == true {
+        hangs(&files, 0, "io_uring", &[]);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_changes_nothing() {
+    let good = plain_file(1 << 16);
+    for format in ["table", "json"] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = pathpulse()
+            .args(["doctor", "--format", format, name(good.path())])
+            .stdout(writer)
+            .output()
+            .expect("runs");
+        assert_eq!((output.status.code(), &*stderr(&output)), (Some(0), ""));
     }
 }

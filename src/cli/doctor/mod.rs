@@ -36,7 +36,7 @@ use self::features::RingReport;
 use self::hints::Hint;
 use self::paths::PathReport;
 use super::args::{self, Format};
-use super::{FAILED, Failure, output};
+use super::{FAILED, Failure, apart, output};
 
 /// Shows what this kernel offers, what is chosen and why, and what can be done
 ///
@@ -73,6 +73,13 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
+    if args.paths.is_empty() {
+        return examine(args);
+    }
+    apart::run(|| examine(args))
+}
+
+fn examine(args: &Args) -> Result<i32, Failure> {
     // Before the limits are raised, as every command does that checks.
     let environment = Environment::look();
     pathpulse_kernel_compat::raise_open_files_limit();
