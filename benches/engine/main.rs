@@ -4,7 +4,7 @@
 //! Sweeps over 1 to 4,096 paths on 64 loop devices over files in memory, beside the yardstick (see
 //! `yardstick.rs`): `cargo bench --bench engine`. Needs root.
 //!
-//! Then a table of engine and yardstick taking turns, with the system calls per check.
+//! Then a table of all backends and the yardstick taking turns, with the system calls per check.
 
 #![allow(missing_docs, clippy::print_stdout)]
 
@@ -101,9 +101,9 @@ fn criterion_figures(devices: &PlainDisks) {
     group.finish();
 }
 
-/// Sweeps for about a fifth of a second of checks and returns nanoseconds of CPU per check.
+/// Sweeps for about a hundred thousand checks, or less of few paths, and returns nanoseconds of CPU per check.
 fn measure(count: usize, mut sweep: impl FnMut()) -> f64 {
-    let sweeps = (200_000 / count).clamp(20, 20_000);
+    let sweeps = (100_000 / count).clamp(20, 5_000);
     let start = cpu_now();
     for _ in 0..sweeps {
         sweep();
@@ -116,31 +116,66 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
+/// One backend's sweep, and what it showed so far.
+struct Contender {
+    kind: BackendKind,
+    sweep: Sweep,
+    cpu_ns: Vec<f64>,
+    ratios: Vec<f64>,
+    checks: u64,
+    syscalls_before: u64,
+}
+
+impl Contender {
+    fn new(kind: BackendKind, paths: &[PathBuf]) -> Contender {
+        let sweep = sweep_over(paths, kind);
+        Contender {
+            kind,
+            syscalls_before: sweep.stats().syscalls,
+            sweep,
+            cpu_ns: Vec::new(),
+            ratios: Vec::new(),
+            checks: 0,
+        }
+    }
+
+    fn syscalls_per_check(&self) -> f64 {
+        (self.sweep.stats().syscalls - self.syscalls_before) as f64 / self.checks as f64
+    }
+}
+
+/// All backends and the yardstick taking turns. Only the CPU time of the checking thread is seen,
+/// so the threads of `sync`, which make its reads, are not.
 fn table(devices: &PlainDisks) {
     println!(
         "CPU ns per check, medians of {ROUNDS} rounds in turns, {DEVICES} loop devices in memory"
     );
-    println!("paths  pathpulse  yardstick  ratio  syscalls/check");
+    println!("paths  backend    CPU ns  of yardstick  syscalls/check");
     for count in PATHS {
         let paths = paths(devices, count);
-        let mut sweep = sweep_over(&paths, BackendKind::IoUring);
         let mut yardstick = Yardstick::new(&paths).expect("a ring");
-        let (mut ours, mut theirs, mut ratios) = (vec![], vec![], vec![]);
-        let (mut checks, before) = (0u64, sweep.stats().syscalls);
+        let mut contenders = Choice::KINDS.map(|kind| Contender::new(kind, &paths));
+        let mut least = vec![];
         for _ in 0..ROUNDS {
-            let a = measure(count, || checks += sweep.run().checked as u64);
-            let b = measure(count, || yardstick.sweep().expect("all answer"));
-            ours.push(a);
-            theirs.push(b);
-            ratios.push(a / b);
+            let theirs = measure(count, || yardstick.sweep().expect("all answer"));
+            least.push(theirs);
+            for contender in &mut contenders {
+                let Contender { sweep, checks, .. } = contender;
+                let ours = measure(count, || *checks += sweep.run().checked as u64);
+                contender.cpu_ns.push(ours);
+                contender.ratios.push(ours / theirs);
+            }
         }
-        let syscalls = (sweep.stats().syscalls - before) as f64 / checks as f64;
-        println!(
-            "{count:>5}  {:>9.0}  {:>9.0}  {:>5.2}  {syscalls:>14.3}",
-            median(ours),
-            median(theirs),
-            median(ratios),
-        );
+        println!("{count:>5}  yardstick  {:>6.0}", median(least));
+        for contender in contenders {
+            println!(
+                "{count:>5}  {:<9}  {:>6.0}  {:>12.2}  {:>14.3}",
+                contender.kind.to_string(),
+                median(contender.cpu_ns.clone()),
+                median(contender.ratios.clone()),
+                contender.syscalls_per_check(),
+            );
+        }
     }
 }
 

@@ -166,7 +166,7 @@ impl Aio {
             if let Some(place) = self.desk.place(id) {
                 place.how = How::Queued(file);
             }
-            self.gather.submitted(1);
+            self.gather.submitted();
         } else {
             let submit = Submit {
                 context: Arc::clone(&self.contexts.current().context),
@@ -244,7 +244,7 @@ impl Aio {
         self.desk.stats.syscalls += calls;
         self.gather.came(events.len() as u32);
         for event in events.drain(..) {
-            self.gather.ended(1);
+            self.gather.ended();
             self.end(OpId(Key::from_bits(event.data)), event.result());
         }
         self.events = events;

@@ -204,10 +204,12 @@ impl Uring {
         if let Some(buffer) = flight.buffer.take() {
             self.pool.put(buffer);
             self.stats.in_flight -= 1;
-            self.gather.ended(1 + u32::from(flight.op.nowait));
+            self.gather.ended();
         }
         if flight.notes.is_over() {
             self.flights.remove(id.0);
+        } else {
+            self.gather.owe();
         }
         Some(told)
     }
@@ -218,6 +220,9 @@ impl Uring {
         let was_stuck = flight.notes.is_stuck();
         let told = (flight.op.token, flight.notes.other(kind, result));
         self.stats.stuck += usize::from(flight.notes.is_stuck() && !was_stuck);
+        if kind == Kind::Timer && flight.buffer.is_none() {
+            self.gather.repaid();
+        }
         if flight.notes.is_over() {
             self.flights.remove(id.0);
         }
@@ -358,7 +363,7 @@ impl Uring {
         debug_assert!(pushed, "there was room");
         self.stats.in_flight += 1;
         // A linked read makes two completions, its own and its timeout's, at nearly the same time.
-        self.gather.submitted(1 + u32::from(op.nowait));
+        self.gather.submitted();
         Ok(OpId(key))
     }
 }

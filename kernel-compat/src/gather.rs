@@ -14,38 +14,57 @@ const MAX: u32 = 128;
 /// What is known of the last burst.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gather {
-    /// Completions of what was submitted since the last wait.
+    /// Reads submitted since the last wait.
     fresh: u32,
-    /// Those of the last burst that have not come yet.
+    /// Reads of the last burst that have not ended yet.
     young: u32,
     /// What the last wait brought: the next won't bring more.
     pace: u32,
+    /// Completions that come anyway, of the timeouts of reads that have ended: the kernel posts them
+    /// when it is entered next, and they must not be taken for what is waited for.
+    owed: u32,
+    wanted: u32,
 }
 
 impl Gather {
-    /// A read was queued, which will make so many completions at nearly the same time.
-    pub(crate) fn submitted(&mut self, completions: u32) {
-        self.fresh += completions;
+    /// A read was queued.
+    pub(crate) fn submitted(&mut self) {
+        self.fresh += 1;
     }
 
-    /// A read ended, of so many completions.
-    pub(crate) fn ended(&mut self, completions: u32) {
-        self.young = self.young.saturating_sub(completions);
+    /// A read ended.
+    pub(crate) fn ended(&mut self) {
+        self.young = self.young.saturating_sub(1);
     }
 
-    /// How many completions to wait for now: at least 1.
+    /// A read ended whose timeout has yet to complete.
+    pub(crate) fn owe(&mut self) {
+        self.owed += 1;
+    }
+
+    /// The timeout of a read that ended earlier has completed.
+    pub(crate) fn repaid(&mut self) {
+        self.owed = self.owed.saturating_sub(1);
+    }
+
+    /// How many completions to wait for now: at least 1. While this is more, the wait needs a limit.
     pub(crate) fn want(&mut self) -> u32 {
         if self.fresh > 0 {
             // What is left of an earlier burst is slow: it no longer counts.
             self.young = std::mem::take(&mut self.fresh);
             self.pace = MAX;
         }
-        self.young.min(self.pace).clamp(1, MAX)
+        self.wanted = self.owed + self.young.min(self.pace).clamp(1, MAX);
+        self.wanted
     }
 
     /// The wait brought so many completions.
     pub(crate) fn came(&mut self, completions: u32) {
         self.pace = completions;
+        if completions < self.wanted {
+            // Whatever was owed did not come in time either: never count on it again.
+            self.owed = 0;
+        }
     }
 }
 
@@ -54,24 +73,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_completions_of_a_single_read_are_gathered() {
+    fn a_single_read_is_not_delayed() {
         let mut gather = Gather::default();
         assert_eq!(gather.want(), 1);
-        gather.submitted(2);
-        assert_eq!(gather.want(), 2);
-        gather.came(0);
-        assert_eq!(gather.want(), 1, "it is slow: its own completion is enough");
+        gather.submitted();
+        assert_eq!(gather.want(), 1);
+    }
+
+    #[test]
+    fn what_comes_anyway_is_not_taken_for_what_is_waited_for() {
+        let mut gather = Gather::default();
+        gather.submitted();
+        assert_eq!(gather.want(), 1);
+        gather.came(1);
+        gather.ended();
+        gather.owe();
+        gather.submitted();
+        assert_eq!(
+            gather.want(),
+            2,
+            "the timeout of the first, and the second read"
+        );
+        gather.came(2);
+        gather.repaid();
+        gather.ended();
+        gather.owe();
+        assert_eq!(
+            gather.want(),
+            2,
+            "nothing is due: whatever comes next, and the timeout"
+        );
+        gather.came(1);
+        assert_eq!(gather.want(), 1);
     }
 
     #[test]
     fn a_burst_is_gathered_and_its_hanging_rest_is_not_waited_for() {
         let mut gather = Gather::default();
         for _ in 0..1000 {
-            gather.submitted(2);
+            gather.submitted();
         }
         assert_eq!(gather.want(), MAX);
-        for _ in 0..980 {
-            gather.ended(2);
+        for _ in 0..960 {
+            gather.ended();
         }
         gather.came(MAX);
         assert_eq!(gather.want(), 40);
@@ -83,11 +127,11 @@ mod tests {
     fn reads_that_hang_since_earlier_do_not_count_in_a_new_burst() {
         let mut gather = Gather::default();
         for _ in 0..500 {
-            gather.submitted(2);
+            gather.submitted();
         }
         gather.want();
         gather.came(0);
-        gather.submitted(2);
-        assert_eq!(gather.want(), 2);
+        gather.submitted();
+        assert_eq!(gather.want(), 1);
     }
 }
