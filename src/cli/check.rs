@@ -7,7 +7,7 @@ use pathpulse::Config;
 
 use super::args::{self, Backend};
 use super::check_report::Report;
-use super::{Failure, USAGE, discover, output};
+use super::{Failure, USAGE, apart, discover, output};
 
 /// Checks paths once
 ///
@@ -50,7 +50,12 @@ enum Format {
     Nagios,
 }
 
+/// In a process of its own, so that no read which a device holds holds up the one who waits for this.
 pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
+    apart::run(|| report(args))
+}
+
+fn report(args: &Args) -> Result<i32, Failure> {
     check(args).map_err(|message| {
         if args.format == Format::Nagios {
             // Such a monitor shows what is on stdout, and knows 3 as UNKNOWN.
