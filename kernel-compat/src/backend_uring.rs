@@ -51,6 +51,9 @@ struct Target {
     unregistered: Option<OwnedFd>,
     /// Given up by the caller, but a queued read may still name its place.
     detached: bool,
+    /// Reads in flight without nowait. A kernel thread looks its read's file up when it gets to it,
+    /// whenever that is.
+    by_threads: u32,
 }
 
 /// The io_uring backend. Must stay on the thread that opened it.
@@ -205,6 +208,9 @@ impl Uring {
             self.pool.put(buffer);
             self.stats.in_flight -= 1;
             self.gather.ended();
+            if let Some(target) = self.targets.get_mut(flight.op.target.0) {
+                target.by_threads -= u32::from(!flight.op.nowait);
+            }
         }
         if flight.notes.is_over() {
             self.flights.remove(id.0);
@@ -260,25 +266,27 @@ impl Uring {
         asked
     }
 
-    /// Frees the places of detached targets once no queued read names them: the kernel looks a
-    /// file up when it takes the entry, so a place must not change hands before.
+    /// Frees the places of detached targets once no read names them that the kernel may have yet to
+    /// look up: it does so when it takes the entry, or a thread does later.
     fn forget_detached(&mut self) {
         if self.detached.is_empty() || !self.ring.flush() {
             return;
         }
-        for TargetId(key) in self.detached.drain(..) {
-            let registered = self
-                .targets
-                .remove(key)
-                .is_some_and(|target| target.unregistered.is_none());
-            if registered {
-                // Can't fail for a place of the table; reads in flight keep the file.
-                let _ = self
-                    .ring
-                    .registrar()
-                    .register_files_update(key.index(), &[-1]);
+        let Uring { targets, ring, .. } = self;
+        self.detached.retain(|TargetId(key)| {
+            if targets
+                .get(*key)
+                .is_some_and(|target| target.by_threads > 0)
+            {
+                return true;
             }
-        }
+            let target = targets.remove(*key);
+            if target.is_some_and(|target| target.unregistered.is_none()) {
+                // Can't fail for a place of the table; reads in flight keep the file.
+                let _ = ring.registrar().register_files_update(key.index(), &[-1]);
+            }
+            false
+        });
     }
 
     /// Submits what is queued and waits until something completes or `until`.
@@ -352,6 +360,9 @@ impl Uring {
             // again.
             unsafe { self.ring.push(&link) }
         } else {
+            if let Some(target) = self.targets.get_mut(op.target.0) {
+                target.by_threads += 1;
+            }
             let flights = &self.flights;
             let live = |key| flights.get(key).is_some();
             self.deadlines.push(op.deadline, key, flights.len(), live);
@@ -382,6 +393,7 @@ impl Backend for Uring {
         let key = self.targets.insert(Target {
             unregistered: Some(file),
             detached: false,
+            by_threads: 0,
         });
         let registered = key.index() < self.file_slots
             && self
@@ -396,7 +408,11 @@ impl Backend for Uring {
     }
 
     fn detach(&mut self, target: TargetId) {
-        if let Some(entry) = self.targets.get_mut(target.0) {
+        if let Some(entry) = self
+            .targets
+            .get_mut(target.0)
+            .filter(|entry| !entry.detached)
+        {
             entry.detached = true;
             self.detached.push(target);
             self.forget_detached();

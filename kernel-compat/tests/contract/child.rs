@@ -16,6 +16,8 @@ use crate::world::open;
 /// The first argument of such a process.
 pub(crate) const ROLE: &str = "read-disks";
 
+const NOWAIT: &str = "nowait";
+
 /// The process as its parent sees it.
 pub(crate) struct Reader {
     child: Child,
@@ -27,11 +29,12 @@ impl Reader {
     /// How long the process takes to stop at the longest, once it is asked to.
     pub(crate) const STOP_WITHIN: Duration = Duration::from_millis(200);
 
-    /// Starts a process that makes one read with nowait of each disk, with a deadline far away.
-    pub(crate) fn start(contender: &Contender, paths: &[PathBuf]) -> Reader {
+    /// Starts a process that makes one read of each disk, with a deadline far away.
+    pub(crate) fn start(contender: &Contender, paths: &[PathBuf], nowait: bool) -> Reader {
         let mut child = Command::new("/proc/self/exe")
             .arg(ROLE)
             .arg(contender.name)
+            .arg(if nowait { NOWAIT } else { "plain" })
             .args(paths)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -59,6 +62,21 @@ impl Reader {
     /// Kernel states of the process's threads, as proc_pid_stat(5) has them.
     pub(crate) fn states(&self) -> Vec<char> {
         states(self.child.id())
+    }
+
+    /// Waits until one of the process's threads is in D state, and looks twice: it may just be reading a file.
+    pub(crate) fn wait_blocked(&self) {
+        let begin = Mono::now();
+        let mut seen = 0;
+        while seen < 2 {
+            assert!(Mono::now().since(begin) < PATIENCE, "{:?}", self.states());
+            seen = if self.states().contains(&'D') {
+                seen + 1
+            } else {
+                0
+            };
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     pub(crate) fn ask_to_stop(&mut self) {
@@ -114,7 +132,7 @@ fn state(stat: &str) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// The process: a backend's name and the paths of the disks.
+/// The process: a backend's name, how to read, and the paths of the disks.
 pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
     let named = |contender: &&Contender| args[0] == contender.name;
@@ -123,14 +141,14 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         panic!("{} has no process", contender.name);
     };
     let mut backend = open_backend(&Tuning::default()).expect("the backend opens");
-    for (token, path) in (0..).zip(&args[1..]) {
+    for (token, path) in (0..).zip(&args[2..]) {
         let file = open(path.as_ref()).expect("open a disk");
         let op = Op {
             target: backend.attach(file.into()).expect("attach"),
             offset: 0,
             len: BLOCK,
             deadline: Mono::now() + PATIENCE * 100,
-            nowait: true,
+            nowait: args[1] == NOWAIT,
             token,
         };
         backend.submit(op).expect("the backend takes the read");

@@ -88,7 +88,7 @@ fn reader_of_hanging_disks(contender: &'static Contender) -> (Lab, Reader) {
     let paths: Vec<_> = (0..HANGING + SATURATED)
         .map(|disk| lab.path(disk))
         .collect();
-    let mut reader = Reader::start(contender, &paths);
+    let mut reader = Reader::start(contender, &paths, true);
     for disk in 0..HANGING {
         lab.wait_held(disk, 1);
     }
@@ -122,6 +122,20 @@ pub(super) fn killed_with_stuck_reads(contender: &'static Contender) {
     let begin = Instant::now();
     reader.kill();
     end(&lab, reader, begin, Duration::from_millis(100));
+}
+
+/// No interface lets a process end while one of its submissions is blocked: asserted, so that we hear of it if the kernel
+/// ever changes. This is what reads with nowait are for.
+pub(super) fn killed_with_a_blocked_submission(contender: &'static Contender) {
+    let lab = Lab::new(contender, &[Kind::Loop]);
+    lab.saturate(0, Load::Dead);
+    let mut reader = Reader::start(contender, &[lab.path(0)], false);
+    reader.wait_blocked();
+    reader.kill();
+    reader.wait_dying();
+    assert!(!reader.has_ended());
+    lab.unsaturate(0);
+    reader.wait_end();
 }
 
 /// Where the kernel lets it, a process ends with its reads at the devices. Else it is a zombie that waits for these, and

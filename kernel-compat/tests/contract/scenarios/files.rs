@@ -4,8 +4,8 @@ use std::io::pipe;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use pathpulse_faultdisk::{Behaviour, Release};
-use pathpulse_kernel_compat::{Backend, Op, Outcome, Reject, Stage, TargetId};
+use pathpulse_faultdisk::{Behaviour, Load, Release};
+use pathpulse_kernel_compat::{Backend, Errno, Op, Outcome, Reject, Stage, TargetId};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::contenders::{Contender, Tuning};
@@ -34,6 +34,54 @@ pub(super) fn detached_in_flight(contender: &'static Contender) {
     lab.release(0, Release::Data);
     let late = lab.completions(1)[0];
     assert_eq!((late.id, late.outcome), (id, Outcome::Late(Ok(BLOCK))));
+    lab.finish();
+}
+
+/// A read that waits for a thread when its target is given up is one of that target all the same, and not of the one that
+/// took its place meanwhile.
+pub(super) fn detached_while_queued(contender: &'static Contender) {
+    const THREADS: usize = 8;
+    const OLD: usize = THREADS;
+    const NEW: usize = THREADS + 1;
+    let mut kinds = vec![Kind::Loop; THREADS];
+    kinds.extend([Kind::File, Kind::File]);
+    let tuning = Tuning {
+        threads: THREADS,
+        ..Tuning::default()
+    };
+    let mut lab = Lab::tuned(contender, &kinds, tuning);
+    lab.backend().expect_blocking(THREADS);
+    lab.set(OLD, Behaviour::Fail(Errno::EIO.raw()));
+    for disk in 0..THREADS {
+        lab.saturate(disk, Load::Dead);
+    }
+    for disk in 0..THREADS {
+        let op = Op {
+            nowait: false,
+            ..lab.op(disk)
+        };
+        lab.submit(op);
+    }
+    let waiting = lab.op(OLD);
+    lab.submit(waiting);
+    assert_eq!(lab.flush(), []);
+    lab.backend().detach(waiting.target);
+    for _ in 0..3 {
+        lab.attach(NEW);
+    }
+    for disk in 0..THREADS {
+        lab.unsaturate(disk);
+    }
+    for completion in lab.completions(THREADS + 1) {
+        let expected = match completion.token == waiting.token {
+            true => Outcome::Failed(Errno::EIO),
+            false => Outcome::Read(BLOCK),
+        };
+        assert_eq!(completion.outcome, expected);
+    }
+    lab.disks[OLD] = lab.attach(OLD);
+    let op = lab.op(OLD);
+    assert_eq!(lab.read(op), Outcome::Failed(Errno::EIO));
     lab.finish();
 }
 
