@@ -81,7 +81,7 @@ impl Preadv {
     /// Proves with real reads that threads can be had.
     ///
     /// # Errors
-    /// `eventfd`, `epoll_create1`, or the read that did not work.
+    /// `eventfd`, `epoll_create1`, `clone` when no thread can be had, or the read that did not work.
     pub fn open(config: PreadvConfig) -> Result<Preadv, KernelError> {
         let bell = Doorbell::new()?;
         let mut preadv = Preadv {
@@ -90,6 +90,7 @@ impl Preadv {
             results: Vec::new(),
             bell,
         };
+        preadv.threads.probe()?;
         probe::self_test(&mut preadv, "preadv2")?;
         Ok(preadv)
     }

@@ -1,7 +1,7 @@
 //! Threads for calls that may block for as long as a device is silent.
 //!
-//! There are as many as are needed, up to a bound: a few at first, and more when none of these
-//! takes a waiting read any more. A thread that is blocked with a read past its deadline is
+//! There are as many as are needed, up to a bound: a few at first, and twice as many each time that
+//! none of these takes a waiting read any more. A thread that is blocked with a read past its deadline is
 //! abandoned: it counts against the bound until its call returns, and is of use again then. Nobody
 //! ever waits for a thread, also not when the owner is dropped.
 
@@ -10,14 +10,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::link::KernelResult;
-use crate::{Key, Mono, Waker};
+use crate::{Errno, KernelError, Key, Mono, Waker};
 
 /// Room for a system call and its wrappers. Only touched pages cost memory.
 const STACK_BYTES: usize = 64 * 1024;
 /// Threads that are started without looking whether fewer would do.
 const FEW: usize = 16;
-/// When no thread has taken a waiting read for so long, all are taken to be blocked. This is what
-/// hanging devices can add, once, to the latency of a healthy one.
+/// When no thread has taken a waiting read for so long, all are taken to be blocked. Hanging devices
+/// can add this to the latency of a healthy one, a few times over when many begin to hang at once.
 const STALL: Duration = Duration::from_millis(2);
 /// A thread without work ends after this.
 const IDLE: Duration = Duration::from_secs(10);
@@ -92,6 +92,20 @@ impl<C: Call> Threads<C> {
             shared: Arc::new(shared),
             max,
         }
+    }
+
+    /// Proves that a thread can be had.
+    ///
+    /// # Errors
+    /// `clone`, with the limits that may be in the way.
+    pub(crate) fn probe(&self) -> Result<(), KernelError> {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        // It is not waited for: its end could be late.
+        thread.spawn(|| ()).map(drop).map_err(|error| {
+            KernelError::new("clone", Errno::of(&error)).hint(
+                "no thread can be had; look at RLIMIT_NPROC (ulimit -u), kernel.threads-max and the cgroup's pids.max (TasksMax= in the unit)",
+            )
+        })
     }
 
     /// Raises the bound.
@@ -196,11 +210,11 @@ struct Load {
 fn to_start(load: &Load) -> usize {
     let lacking = load.queued.saturating_sub(load.idle);
     let allowed = load.max.saturating_sub(load.live);
-    let few = FEW.saturating_sub(load.live - load.abandoned);
-    match load.stalled {
-        true => lacking.min(allowed),
-        false => lacking.min(few).min(allowed),
-    }
+    let more = match load.stalled {
+        true => FEW.max(load.live),
+        false => FEW.saturating_sub(load.live - load.abandoned),
+    };
+    lacking.min(more).min(allowed)
 }
 
 impl<C> State<C> {
@@ -323,6 +337,7 @@ mod tests {
     fn results(threads: &Threads<Blocked>, count: usize) -> Vec<(Key, KernelResult)> {
         let mut results = Vec::new();
         while results.len() < count {
+            threads.dispatch();
             threads.results(&mut results);
             std::thread::yield_now();
         }
@@ -342,11 +357,6 @@ mod tests {
         let (sender, call) = blocked();
         sender.send(Ok(1)).expect("it listens");
         threads.read(key(50), call);
-        dispatch_until(&threads, 50);
-        threads.dispatch();
-        while threads.shared.lock().live < 51 {
-            threads.dispatch();
-        }
         assert_eq!(results(&threads, 1), [(key(50), Ok(1))]);
     }
 
@@ -414,7 +424,9 @@ mod tests {
         assert_eq!(to_start(&load(1, 0, 0, 0, false)), 1);
         assert_eq!(to_start(&load(1000, 0, 0, 0, false)), FEW);
         assert_eq!(to_start(&load(1000, 0, FEW, 0, false)), 0);
-        assert_eq!(to_start(&load(1000, 0, FEW, 0, true)), 100 - FEW);
+        assert_eq!(to_start(&load(1000, 0, FEW, 0, true)), FEW);
+        assert_eq!(to_start(&load(1000, 0, 2 * FEW, 0, true)), 2 * FEW);
+        assert_eq!(to_start(&load(1000, 0, 80, 0, true)), 20);
         assert_eq!(to_start(&load(1000, 0, 90, 90, false)), 10);
         assert_eq!(to_start(&load(5, 5, 5, 0, true)), 0);
         assert_eq!(to_start(&load(5, 0, 100, 100, true)), 0);

@@ -128,37 +128,63 @@ fn a_dropped_backend_gives_its_slots_back() {
     }
 }
 
-/// RLIMIT_MEMLOCK for as long as this lives.
-struct LockedMemory(Rlimit);
+/// A limit of the process, for as long as this lives.
+struct Limited(Resource, Rlimit);
 
-impl LockedMemory {
-    fn limit(bytes: u64) -> LockedMemory {
-        let before = getrlimit(Resource::Memlock);
+impl Limited {
+    fn to(resource: Resource, value: u64) -> Limited {
+        let before = getrlimit(resource);
         let limit = Rlimit {
-            current: Some(bytes),
+            current: Some(value),
             maximum: before.maximum,
         };
-        setrlimit(Resource::Memlock, limit).expect("a lower limit");
-        LockedMemory(before)
+        setrlimit(resource, limit).expect("a lower limit");
+        Limited(resource, before)
     }
 }
 
-impl Drop for LockedMemory {
+impl Drop for Limited {
     fn drop(&mut self) {
-        setrlimit(Resource::Memlock, self.0).expect("the limit of before");
+        setrlimit(self.0, self.1).expect("the limit of before");
     }
 }
 
-/// Opens and uses the best backend as a user without privileges, which the limit does not hold for.
+/// Makes this thread, and no other, one without privileges: most limits don't hold for root.
+fn become_nobody() {
+    let nobody = Uid::from_raw(65_534);
+    set_thread_res_uid(nobody, nobody, nobody).expect("root may become nobody");
+}
+
+#[test]
+fn without_threads_the_hint_says_which_limits_to_look_at() {
+    if !rustix::process::geteuid().is_root() {
+        pathpulse_faultdisk::report_skip("only root can become another user");
+        return;
+    }
+    let _turn = my_turn();
+    let (ready, limited) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        become_nobody();
+        limited.recv().expect("the limit is set");
+        open_backend(Choice::Only(BackendKind::Sync), 16).err()
+    });
+    let limit = Limited::to(Resource::Nproc, 0);
+    ready.send(()).expect("the thread listens");
+    let refused = thread.join().expect("it does not panic");
+    drop(limit);
+    let error = &refused.expect("no thread can be had")[0].error;
+    assert_eq!((error.call, error.errno), ("clone", Errno::EAGAIN));
+    assert!(error.hint.contains("RLIMIT_NPROC"), "{error}");
+}
+
+/// Opens and uses the best backend as a user without privileges.
 fn open_unprivileged() -> (
     BackendKind,
     Option<u32>,
     Option<pathpulse_kernel_compat::KernelError>,
 ) {
     let thread = std::thread::spawn(|| {
-        let nobody = Uid::from_raw(65_534);
-        // Of this thread only.
-        set_thread_res_uid(nobody, nobody, nobody).expect("root may become nobody");
+        become_nobody();
         let mut opened = open_backend(Choice::Auto, 16).expect("threads work anywhere");
         assert_works(&mut opened);
         let entries = opened.features.map(|features| features.sq_entries);
@@ -177,15 +203,15 @@ fn without_locked_memory_there_is_a_smaller_ring_or_a_reason() {
     let _turn = my_turn();
     // From less to more: what a closed ring has locked is given back late.
     let without = {
-        let _limit = LockedMemory::limit(0);
+        let _limit = Limited::to(Resource::Memlock, 0);
         open_unprivileged()
     };
     let (little, little_entries, _) = {
-        let _limit = LockedMemory::limit(64 << 10);
+        let _limit = Limited::to(Resource::Memlock, 64 << 10);
         open_unprivileged()
     };
     let (plenty, plenty_entries, reason) = {
-        let _limit = LockedMemory::limit(8 << 20);
+        let _limit = Limited::to(Resource::Memlock, 8 << 20);
         open_unprivileged()
     };
     if plenty != BackendKind::IoUring {
