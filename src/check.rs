@@ -11,6 +11,9 @@
 //! - A page of the block in the page cache that is not yet written back gives `EAGAIN` as well, on
 //!   an idle device too. So every second try reads at another place, and if nothing is in flight
 //!   at the device, not getting in proves nothing ([`Why::WouldBlock`]).
+//! - A file in a file system gives `EAGAIN` for reasons of the file system's own (a block whose place
+//!   is not in memory, pages not yet written back), and there are no counters to tell: it is read
+//!   without `RWF_NOWAIT` then.
 //! - `EOPNOTSUPP` under `RWF_NOWAIT` says that the file can't tell: the read is made without it.
 
 use std::time::Duration;
@@ -123,6 +126,9 @@ pub(crate) struct Check {
     len: u32,
     tries: u32,
     nowait: bool,
+    in_filesystem: bool,
+    /// From here on this check reads without `RWF_NOWAIT`.
+    plain: bool,
     /// What the device had completed at the first `EAGAIN`.
     baseline: Baseline,
     refused: Option<Why>,
@@ -137,9 +143,17 @@ impl Check {
             len,
             tries: 0,
             nowait,
+            in_filesystem: false,
+            plain: false,
             baseline: Baseline::NotTaken,
             refused: None,
         }
+    }
+
+    /// The same check of a file in a file system.
+    pub(crate) fn in_filesystem(mut self, is_file: bool) -> Check {
+        self.in_filesystem = is_file;
+        self
     }
 
     /// When its last read was submitted.
@@ -163,7 +177,7 @@ impl Check {
         self.submitted = now;
         self.tries += 1;
         Step::Read {
-            nowait: self.nowait,
+            nowait: self.nowait && !self.plain,
             place,
         }
     }
@@ -229,6 +243,11 @@ impl Check {
         counters: impl FnOnce() -> Option<Counters>,
     ) -> Step {
         match errno {
+            Errno::EAGAIN if self.in_filesystem && !self.plain => {
+                self.plain = true;
+                self.tries = 0;
+                self.read(at)
+            }
             Errno::EAGAIN => {
                 self.refused = None;
                 if let Baseline::NotTaken = self.baseline {
@@ -525,6 +544,22 @@ mod tests {
             check.ended(Outcome::Failed(errno), at(2), || None),
             Step::End(Verdict::Failed { errno })
         );
+    }
+
+    #[test]
+    fn a_file_in_a_file_system_that_would_wait_is_read_without_nowait() {
+        let mut check = Check::new(at(0), TIMEOUT, 512, true).in_filesystem(true);
+        check.read(at(0));
+        let plain = Step::Read {
+            nowait: false,
+            place: 0,
+        };
+        let again = Outcome::Failed(Errno::EAGAIN);
+        assert_eq!(check.ended(again, at(1), || None), plain);
+        assert!(check.nowait(), "the next check may be lucky again");
+        let step = check.ended(Outcome::Read(512), at(3), || None);
+        let latency = Duration::from_millis(2);
+        assert_eq!(step, Step::End(Verdict::Good { latency }));
     }
 
     #[test]

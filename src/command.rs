@@ -1,5 +1,6 @@
 //! What a worker is told, and how it is to work.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use crate::status::StatusCell;
 pub(crate) enum Command {
     /// Watch this path.
     Add(Box<NewPath>),
+    /// Read this path through this file, after the backend that had its file broke.
+    Attach(PathId, OwnedFd),
     /// Watch it no longer.
     Remove(PathId),
     /// Check it no longer, or again.

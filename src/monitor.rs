@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pathpulse_kernel_compat::{
-    BackendKind, Choice, Errno, KernelError, Mono, RingFeatures, Unavailable, Waker, open_backend,
+    BackendKind, Choice, Errno, KernelError, Mono, Opened, RingFeatures, Unavailable, open_backend,
 };
 
 use crate::command::{Command, NewPath, Once, Tempo};
@@ -20,12 +20,14 @@ use crate::health::Rules;
 use crate::opener::open_all;
 use crate::path::{PathId, PathInfo};
 use crate::status::{PathStatus, StatusCell};
-use crate::worker::Worker;
+use crate::worker::{Carrier, Fallback, Worker};
 
 /// Commands that may wait for a worker; whoever adds more waits, and the worker is soon there.
 const COMMANDS: usize = 256;
 /// What a backend that has to know makes room for at first.
 const EXPECTED_PATHS: u32 = 64;
+/// How long a worker may take to make room for the word that its monitor is dropped.
+const DROP_LIMIT: Duration = Duration::from_millis(100);
 /// How long a worker may take to open its backend, which makes no I/O to any device.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
@@ -68,6 +70,16 @@ pub struct BackendInfo {
     pub unavailable: Vec<Unavailable>,
 }
 
+impl BackendInfo {
+    pub(crate) fn of(opened: &Opened) -> BackendInfo {
+        BackendInfo {
+            kind: opened.backend.kind(),
+            features: opened.features,
+            unavailable: opened.unavailable.clone(),
+        }
+    }
+}
+
 /// Why nothing can be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartError {
@@ -102,15 +114,23 @@ pub struct ShutdownReport {
 
 struct WorkerHandle {
     commands: SyncSender<Command>,
-    waker: Waker,
+    carrier: Arc<RwLock<Carrier>>,
 }
 
 impl WorkerHandle {
     /// Hands a command over; `false` when the worker is gone.
     fn tell(&self, command: Command) -> bool {
         let sent = self.commands.send(command).is_ok();
-        self.waker.wake();
+        self.wake();
         sent
+    }
+
+    fn wake(&self) {
+        self.carrier().waker.wake();
+    }
+
+    fn carrier(&self) -> RwLockReadGuard<'_, Carrier> {
+        self.carrier.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As [`WorkerHandle::tell`], but waits no longer than `end` for room.
@@ -118,14 +138,14 @@ impl WorkerHandle {
         loop {
             match self.commands.try_send(command) {
                 Ok(()) => {
-                    self.waker.wake();
+                    self.wake();
                     return true;
                 }
                 Err(TrySendError::Full(back)) if Instant::now() < end => command = back,
                 Err(_) => return false,
             }
             // The standard channel can't wait for room with a limit; the worker makes some soon.
-            self.waker.wake();
+            self.wake();
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -149,7 +169,6 @@ struct Registry {
 /// Dropping it stops its workers without waiting; [`Monitor::shutdown`] says what was left.
 pub struct Monitor {
     workers: Vec<WorkerHandle>,
-    backend: BackendInfo,
     config: Config,
     registry: RwLock<Registry>,
     next_id: AtomicU64,
@@ -168,16 +187,11 @@ impl Monitor {
             rules: config.rules,
         };
         let mut workers = Vec::new();
-        let mut info = None;
         for _ in 0..config.workers.max(1) {
-            let (worker, backend) = start_worker(tempo, config.backend)?;
-            workers.push(worker);
-            info.get_or_insert(backend);
+            workers.push(start_worker(tempo, config.backend)?);
         }
-        let backend = info.ok_or_else(no_thread)?;
         Ok(Monitor {
             workers,
-            backend,
             config,
             registry: RwLock::default(),
             next_id: AtomicU64::new(0),
@@ -379,9 +393,10 @@ impl Monitor {
         stream
     }
 
-    /// What carries the checks to the kernel.
-    pub fn backend(&self) -> &BackendInfo {
-        &self.backend
+    /// What carries the checks to the kernel, now: a worker whose backend breaks takes the best of
+    /// its choice that still works.
+    pub fn backend(&self) -> BackendInfo {
+        self.workers[0].carrier().info.clone()
     }
 
     /// As it was started.
@@ -437,41 +452,45 @@ impl Monitor {
 
 impl Drop for Monitor {
     fn drop(&mut self) {
-        let now = Mono::now();
+        let end = Instant::now() + DROP_LIMIT;
         for worker in &self.workers {
-            let _ = worker.commands.try_send(Command::Stop(now, channel().0));
-            worker.waker.wake();
+            worker.tell_until(Command::Stop(Mono::now(), channel().0), end);
         }
     }
 }
 
 /// Starts a thread that opens a backend, which must stay on it, and works. The thread is never
 /// joined: leaving the kernel may take as long as a device likes.
-fn start_worker(tempo: Tempo, choice: Choice) -> Result<(WorkerHandle, BackendInfo), StartError> {
+fn start_worker(tempo: Tempo, choice: Choice) -> Result<WorkerHandle, StartError> {
     let (commands, inbox) = sync_channel(COMMANDS);
     let (ready, opened) = channel();
+    let own_queue = commands.clone();
     let work = move || {
         let opened = match open_backend(choice, EXPECTED_PATHS) {
             Ok(opened) => opened,
             Err(tried) => return drop(ready.send(Err(StartError::NoBackend(tried)))),
         };
-        let info = BackendInfo {
-            kind: opened.backend.kind(),
-            features: opened.features,
-            unavailable: opened.unavailable,
+        let carrier = Arc::new(RwLock::new(Carrier {
+            info: BackendInfo::of(&opened),
+            waker: opened.backend.waker(),
+        }));
+        let fallback = Fallback {
+            choice,
+            carrier: Arc::clone(&carrier),
+            commands: own_queue,
         };
-        if ready.send(Ok((opened.backend.waker(), info))).is_ok() {
-            Worker::new(opened.backend, tempo, inbox).run();
+        if ready.send(Ok(carrier)).is_ok() {
+            Worker::new(opened.backend, tempo, inbox, Some(fallback)).run();
         }
     };
     thread::Builder::new()
         .name("pathpulse-worker".to_owned())
         .spawn(work)
         .map_err(|error| StartError::NoThread(KernelError::of("clone")(error)))?;
-    let (waker, info) = opened
+    let carrier = opened
         .recv_timeout(START_LIMIT)
         .map_err(|_| no_thread())??;
-    Ok((WorkerHandle { commands, waker }, info))
+    Ok(WorkerHandle { commands, carrier })
 }
 
 fn no_thread() -> StartError {

@@ -84,7 +84,7 @@ pub fn check_once(paths: &[PathBuf], config: &Config) -> Result<Checked, StartEr
         report(&monitor, path.clone(), answer, &shown)
     });
     Ok(Checked {
-        backend: monitor.backend().clone(),
+        backend: monitor.backend(),
         reports: reports.collect(),
     })
 }

@@ -159,7 +159,7 @@ impl World {
         World {
             seed,
             rng: Rng::with_seed(seed),
-            worker: Worker::new(Box::new(backend), tempo, commands),
+            worker: Worker::new(Box::new(backend), tempo, commands, None),
             audit,
             disks,
             cells: HashMap::new(),
@@ -176,9 +176,9 @@ impl World {
             begun: AtomicU64::new(0),
         });
         let device = Device {
-            id: DeviceId::File {
-                filesystem: 0,
-                inode: self.next,
+            id: DeviceId::Block {
+                major: 0,
+                minor: self.next as u32,
             },
             file: std::fs::File::open("/dev/null").expect("a file").into(),
             geometry: Geometry {

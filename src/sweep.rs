@@ -55,7 +55,7 @@ impl Sweep {
             timeout,
             rules: Rules::default(),
         };
-        let mut worker = Worker::new(backend, tempo, inbox);
+        let mut worker = Worker::new(backend, tempo, inbox, None);
         let (mut keys, mut cells) = (Vec::new(), Vec::new());
         for (number, path) in paths.iter().enumerate() {
             let device = Device::open(path).map_err(|problem| {

@@ -27,7 +27,8 @@ pub(crate) struct Stuck {
 /// A path under watch.
 pub(crate) struct Watched {
     pub(crate) id: PathId,
-    pub(crate) target: TargetId,
+    /// What the backend reads; `None` while there is none, after a backend broke.
+    pub(crate) target: Option<TargetId>,
     pub(crate) geometry: Geometry,
     pub(crate) evidence: Box<dyn Evidence + Send>,
     pub(crate) cell: Arc<StatusCell>,
@@ -58,7 +59,7 @@ impl Watched {
     ) -> Watched {
         Watched {
             id,
-            target,
+            target: Some(target),
             geometry,
             evidence,
             cell,

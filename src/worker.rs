@@ -18,12 +18,14 @@ use pathpulse_kernel_compat::{
 
 use crate::check::{Check, Step, Verdict, Why};
 use crate::command::{Command, NewPath, Tempo};
+use crate::device::DeviceId;
 use crate::event::{Event, Subscriber};
 use crate::health::{Cause, State, Transition};
 use crate::path::PathId;
 use crate::schedule::{Pace, Schedule};
 use crate::sysfs::LinkState;
 use crate::watched::{Stuck, Watched};
+pub(crate) use fallback::{Carrier, Fallback};
 
 /// A flood of commands must not keep completions waiting.
 const COMMANDS_PER_TURN: u32 = 64;
@@ -49,6 +51,8 @@ pub(crate) struct Worker {
     /// Taken while waiting, to be obeyed next.
     next_command: Option<Command>,
     subscribers: Vec<Subscriber>,
+    /// What to do when the backend breaks.
+    fallback: Option<Fallback>,
     /// Why the backend no longer works.
     broken: Option<KernelError>,
     /// Reused, so that a check allocates nothing.
@@ -64,6 +68,7 @@ impl Worker {
         backend: Box<dyn Backend>,
         tempo: Tempo,
         commands: Receiver<Command>,
+        fallback: Option<Fallback>,
     ) -> Worker {
         Worker {
             backend,
@@ -78,6 +83,7 @@ impl Worker {
             commands,
             next_command: None,
             subscribers: Vec::new(),
+            fallback,
             broken: None,
             completions: Vec::new(),
             due: Vec::new(),
@@ -88,7 +94,6 @@ impl Worker {
 
     /// Works until it is told to stop, or nobody is left who could tell it anything.
     pub(crate) fn run(mut self) {
-        let waker = self.backend.waker();
         let mut obeyed = 0;
         loop {
             let next = self.next_command.take();
@@ -104,7 +109,7 @@ impl Worker {
             obeyed += 1;
             if obeyed == COMMANDS_PER_TURN {
                 // There may be more commands, and their wake-up was taken: don't wait.
-                waker.wake();
+                self.backend.waker().wake();
             }
             if obeyed >= COMMANDS_PER_TURN {
                 self.turn();
@@ -127,6 +132,7 @@ impl Worker {
     pub(crate) fn obey(&mut self, command: Command) {
         match command {
             Command::Add(new) => drop(self.add(*new)),
+            Command::Attach(id, file) => self.attach(id, file),
             Command::Remove(id) => self.remove(id),
             Command::Pause(id, paused) => self.pause(id, paused),
             Command::CheckNow(id) => {
@@ -183,7 +189,9 @@ impl Worker {
             self.blocking -= 1;
         }
         self.running -= usize::from(path.check.is_some());
-        self.backend.detach(path.target);
+        if let Some(target) = path.target {
+            self.backend.detach(target);
+        }
     }
 
     fn pause(&mut self, id: PathId, paused: bool) {
@@ -250,7 +258,9 @@ impl Worker {
             (LinkState::Running, Some(Stuck { stage, .. })) => Verdict::TimedOut { stage },
             (LinkState::Running, None) => {
                 let block = path.geometry.block;
-                path.check = Some(Check::new(now, timeout, block, path.nowait));
+                let is_file = matches!(path.cell.info().device(), DeviceId::File { .. });
+                let check = Check::new(now, timeout, block, path.nowait);
+                path.check = Some(check.in_filesystem(is_file));
                 self.running += 1;
                 self.go_on(key, now, |check, _| check.read(now));
                 return true;
@@ -271,9 +281,7 @@ impl Worker {
             return self.wait_for_commands(until);
         }
         if let Err(error) = self.backend.wait(until, &mut self.completions) {
-            tracing::error!(%error, "the backend broke; its paths keep their states");
-            self.broken = Some(error);
-            self.give_up_all();
+            self.fall_back(error);
         }
     }
 
@@ -281,20 +289,6 @@ impl Worker {
     fn wait_for_commands(&mut self, until: Option<Mono>) {
         let limit = until.map_or(Duration::from_secs(1), |until| until.since(Mono::now()));
         self.next_command = self.commands.recv_timeout(limit).ok();
-    }
-
-    fn give_up_all(&mut self) {
-        let now = self.backend.now();
-        let running: Vec<Key> = self
-            .paths
-            .iter()
-            .filter(|(_, path)| path.read.is_some())
-            .map(|(key, _)| key)
-            .collect();
-        for key in running {
-            self.running -= 1;
-            self.conclude(key, Verdict::Unknown { why: Why::Broken }, now);
-        }
     }
 
     /// Applies what the backend said to the path it is about.
@@ -361,8 +355,12 @@ impl Worker {
         };
         let step = match next(&mut check, path) {
             Step::Read { nowait, place } => {
+                let Some(target) = path.target else {
+                    self.running -= 1;
+                    return self.conclude(key, Verdict::Unknown { why: Why::Broken }, now);
+                };
                 let op = Op {
-                    target: path.target,
+                    target,
                     offset: path.geometry.offset(place),
                     len: path.geometry.block,
                     deadline: check.deadline(),
@@ -490,6 +488,8 @@ impl Worker {
     }
 }
 
+#[path = "fallback.rs"]
+mod fallback;
 #[cfg(test)]
 #[path = "simulation.rs"]
 mod simulation;

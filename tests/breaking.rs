@@ -1,0 +1,109 @@
+//! io_uring is forbidden while it is used, as a sandbox does that closes late: the checks go on
+//! through the best that is left.
+//!
+//! The filter is for the whole process and for good, so this test is alone in its program.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use pathpulse::{BackendKind, Choice, Config, Monitor, PathId, State};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter_all_threads};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const FILES: usize = 20;
+
+/// From now on io_uring_setup, io_uring_enter and io_uring_register (425 to 427 on every
+/// architecture) answer EPERM in this process.
+fn forbid_io_uring() {
+    let calls: BTreeMap<i64, Vec<_>> = (425..=427).map(|call| (call, vec![])).collect();
+    let arch = TargetArch::try_from(std::env::consts::ARCH).expect("an architecture with filters");
+    let eperm = SeccompAction::Errno(1);
+    let filter = SeccompFilter::new(calls, SeccompAction::Allow, eperm, arch).expect("a filter");
+    let program: BpfProgram = filter.try_into().expect("a program");
+    apply_filter_all_threads(&program).expect("the filter is in force");
+}
+
+fn checks(monitor: &Monitor, id: PathId) -> u64 {
+    monitor.path(id).expect("watched").checks.total()
+}
+
+/// Waits until all paths have been good this often more.
+fn wait_for_good(monitor: &Monitor, ids: &[PathId], more: u64) {
+    let good = |id| {
+        let kind = pathpulse::VerdictKind::Good;
+        monitor.path(id).expect("watched").checks.of(kind)
+    };
+    let before: Vec<u64> = ids.iter().map(|id| good(*id)).collect();
+    let end = Instant::now() + PATIENCE;
+    while ids
+        .iter()
+        .zip(&before)
+        .any(|(id, before)| good(*id) < before + more)
+    {
+        assert!(Instant::now() < end, "the checks do not go on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn checks_go_on_through_what_is_left() {
+    let config = Config {
+        interval: Duration::from_millis(50),
+        ..Config::default()
+    };
+    let monitor = Monitor::start(config).expect("a backend");
+    if monitor.backend().kind != BackendKind::IoUring {
+        return pathpulse_faultdisk::report_skip("io_uring is not available here");
+    }
+    let events = monitor.events(1000);
+    let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a folder");
+    let paths: Vec<_> = (0..FILES)
+        .map(|n| folder.path().join(n.to_string()))
+        .collect();
+    for path in &paths {
+        let mut file = std::fs::File::create(path).expect("a file");
+        file.write_all(&[0; 1 << 16]).expect("written");
+    }
+    let answers = monitor.add_all(&paths, PATIENCE);
+    let ids: Vec<PathId> = answers.into_iter().map(|id| id.expect("opens")).collect();
+    wait_for_good(&monitor, &ids, 2);
+    let since: Vec<_> = ids
+        .iter()
+        .map(|id| monitor.path(*id).expect("watched").since)
+        .collect();
+
+    forbid_io_uring();
+    let waiting = Instant::now();
+    while monitor.backend().kind == BackendKind::IoUring {
+        assert!(waiting.elapsed() < PATIENCE, "no fallback was taken");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    wait_for_good(&monitor, &ids, 3);
+    let backend = monitor.backend();
+    assert_eq!(backend.unavailable[0].kind, BackendKind::IoUring);
+    assert!(backend.unavailable[0].error.to_string().contains("EPERM"));
+    for (id, since) in ids.iter().zip(since) {
+        let status = monitor.path(*id).expect("watched");
+        assert_eq!(
+            (status.state, status.since),
+            (State::Up, since),
+            "it never left its state"
+        );
+        assert!(checks(&monitor, *id) > 0);
+    }
+    while let Some(event) = events.next_within(Duration::ZERO) {
+        assert_eq!(event.to, State::Up, "{event:?}");
+    }
+
+    // A backend that was named is not replaced by another one.
+    let only = Choice::Only(BackendKind::IoUring);
+    let refused = Monitor::start(Config {
+        backend: only,
+        ..config
+    })
+    .err()
+    .expect("forbidden");
+    assert!(refused.to_string().contains("EPERM"), "{refused}");
+    monitor.shutdown(Duration::from_secs(1));
+}
