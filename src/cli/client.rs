@@ -29,7 +29,13 @@ pub(crate) struct Client {
     runtime: Runtime,
     sender: SendRequest<Empty<Bytes>>,
     socket: PathBuf,
-    daemon: Option<OwnedFd>,
+    daemon: Option<Process>,
+}
+
+/// The daemon's process, if it can be seen from here (it can't from another PID namespace).
+struct Process {
+    pid: Pid,
+    fd: OwnedFd,
 }
 
 impl Client {
@@ -116,11 +122,10 @@ impl Client {
     pub(crate) fn wait_gone(&mut self, limit: Duration) -> bool {
         if let Some(daemon) = &self.daemon {
             let limit = Timespec::try_from(limit).ok();
-            let mut fds = [PollFd::new(daemon, PollFlags::IN)];
+            let mut fds = [PollFd::new(&daemon.fd, PollFlags::IN)];
             return matches!(poll(&mut fds, limit.as_ref()), Ok(1..));
         }
-        // It can't be watched from here (another PID namespace): its end of the connection closes
-        // when it ends.
+        // It can't be watched from here: its end of the connection closes when it ends.
         let closed = async {
             while self.sender.ready().await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -128,6 +133,11 @@ impl Client {
         };
         self.runtime
             .block_on(async { timeout(limit, closed).await.is_ok() })
+    }
+
+    /// The daemon's process, if it can be seen from here.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        self.daemon.as_ref().map(|daemon| daemon.pid)
     }
 
     fn strange(&self, what: &str) -> Failure {
@@ -138,14 +148,15 @@ impl Client {
     }
 }
 
-async fn open(socket: &Path) -> Result<(SendRequest<Empty<Bytes>>, Option<OwnedFd>), Failure> {
+async fn open(socket: &Path) -> Result<(SendRequest<Empty<Bytes>>, Option<Process>), Failure> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| unreachable(socket, &error))?;
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
     let daemon = pid
         .and_then(Pid::from_raw)
-        .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        .and_then(|pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?)))
+        .map(|(pid, fd)| Process { pid, fd });
     let (sender, connection) = handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::new(format!("the daemon at {}: {error}", socket.display())))?;

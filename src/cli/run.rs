@@ -13,7 +13,8 @@ use crate::daemon::{self, Filter, Log, Options};
 /// Watches paths, in the foreground, until it is told to stop
 ///
 /// Logs to stderr, and answers `pathpulse status`, `events` and `stop` over its socket. SIGTERM and
-/// SIGINT stop it within a second, a second one at once.
+/// SIGINT stop it within a second, a second one at once. Without io_uring (or RWF_NOWAIT) the
+/// kernel may keep the stopped process until its devices have answered.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: 0 stopped as it was told, 1 it could not watch, 3 wrong usage.\n\n\

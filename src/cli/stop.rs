@@ -28,9 +28,18 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
     if client.wait_gone(LIMIT.saturating_sub(begin.elapsed())) {
         return Ok(0);
     }
+    let socket = args.socket.file.display();
+    let pid = client.pid().map(|pid| format!(" (pid {pid})"));
+    let pid = pid.unwrap_or_default();
+    // It takes its socket away when it has stopped, and nobody else can have made a new one.
+    if !args.socket.file.exists() {
+        return Err(Failure::new(format!(
+            "the daemon at {socket} has stopped, but the kernel keeps its process{pid} until silent devices \
+            answer its reads; SIGKILL can't end it either"
+        )));
+    }
     answer?;
     Err(Failure::new(format!(
-        "the daemon at {} was told to stop and is still there after {LIMIT:?}; a device may hold it in the kernel",
-        args.socket.file.display()
+        "the daemon at {socket}{pid} was told to stop and is still there after {LIMIT:?}; a device may hold it in the kernel"
     )))
 }
