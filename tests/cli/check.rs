@@ -9,7 +9,7 @@ use pathpulse_faultdisk::{Behaviour, Load, Spec, require};
 use serde_json::Value;
 
 use super::common::{
-    assert_complaint, pathpulse, plain_file, public_binary, rig, run, stderr, stdout,
+    assert_complaint, backend, pathpulse, plain_file, public_binary, rig, run, stderr, stdout,
 };
 
 const EIO: i32 = 5;
@@ -47,7 +47,7 @@ fn verdicts_in_every_format_and_in_time() {
     };
 
     let document = json(&check("json"));
-    assert_eq!(document["backend"], "io_uring");
+    assert_eq!(document["backend"], backend());
     let expected = [
         ("good", "up", Value::Null),
         ("failed", "down", "EIO".into()),

@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse_faultdisk::{Rig, Spec};
+use pathpulse_faultdisk::{Release, Rig, Spec};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// How long a test waits for something that is sure to happen. Only a bug ever takes so long.
@@ -21,6 +22,23 @@ pub(crate) fn pathpulse() -> Command {
         .env_remove("RUST_LOG")
         .stdin(Stdio::null());
     command
+}
+
+/// What carries the checks in this run of the tests: `PATHPULSE_BACKEND` forces it, on the binary too.
+pub(crate) fn backend() -> String {
+    let forced = std::env::var("PATHPULSE_BACKEND").ok();
+    let forced = forced.filter(|name| name != "auto");
+    forced.unwrap_or_else(|| "io_uring".to_owned())
+}
+
+/// Whether the kernel lets a process end, killed or not, while a silent device has reads of it. The
+/// table "What the kernel forces" in kernel-compat's `backend.rs` says so for each backend.
+///
+/// Where it does not, such a process is done when nothing of it runs any more, stays as long as
+/// the device is silent, and is gone when that has answered: [`Daemon::end_by`] holds it to that.
+/// Commands that read disks do so in a process that nobody waits for, and end all the same.
+pub(crate) fn stuck_reads_let_go() -> bool {
+    backend() == "io_uring"
 }
 
 /// Disks whose other processes are the binary's own: nothing else has to be built or installed.
@@ -49,6 +67,65 @@ pub(crate) fn assert_complaint(output: &Output, says: &[&str]) {
     for part in says {
         assert!(text.contains(part), "{part:?} is not in {text:?}");
     }
+}
+
+/// Waits for the end of a process.
+fn wait_end(child: &mut Child) -> ExitStatus {
+    wait_end_while(child, || {})
+}
+
+/// Waits for the end of a process that disks keep, and has them answer: those reads as well that
+/// are still on their way to a disk.
+fn wait_end_released(child: &mut Child, disks: &Rig, silent: &[usize]) -> ExitStatus {
+    wait_end_while(child, || {
+        for disk in silent {
+            disks.release(*disk, Release::Data).expect("released");
+        }
+    })
+}
+
+fn wait_end_while(child: &mut Child, mut meanwhile: impl FnMut()) -> ExitStatus {
+    let begin = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("our child") {
+            return status;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{} does not end", child.id());
+        meanwhile();
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits until nothing of a process runs any more: it is gone, or the kernel keeps it.
+fn wait_stopped(child: &mut Child) {
+    let begin = Instant::now();
+    while child.try_wait().expect("our child").is_none() {
+        let threads = thread_states(child.id());
+        // A process that lives has a thread that waits for signals, so not all wait for a device.
+        if threads.chars().all(|state| "DZX".contains(state)) {
+            return;
+        }
+        assert!(begin.elapsed() < PATIENCE, "threads are {threads}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Fails unless a process that nothing runs of any more is still there.
+fn assert_kept(child: &mut Child) {
+    let ended = child.try_wait().expect("our child");
+    assert_eq!(ended, None, "the kernel can end it after all");
+}
+
+/// The state of each thread, as in proc(5): `D` waits for a device, `Z` and `X` are dead.
+fn thread_states(pid: u32) -> String {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let stats = threads.filter_map(|thread| std::fs::read(thread.path().join("stat")).ok());
+    let state = |stat: Vec<u8>| {
+        let text = String::from_utf8_lossy(&stat).into_owned();
+        text.rsplit_once(") ")?.1.chars().next()
+    };
+    stats.filter_map(state).collect()
 }
 
 /// A running daemon; killed when dropped.
@@ -134,7 +211,7 @@ impl Daemon {
         next_with(&self.log, part)
     }
 
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).expect("it is there");
     }
@@ -142,20 +219,50 @@ impl Daemon {
     /// Waits for its end, and says how long that took.
     pub(crate) fn wait_end(&mut self) -> (ExitStatus, Duration) {
         let begin = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("our child") {
-                return (status, begin.elapsed());
-            }
-            assert!(begin.elapsed() < PATIENCE, "the daemon does not end");
-            thread::sleep(Duration::from_millis(1));
+        (wait_end(&mut self.child), begin.elapsed())
+    }
+
+    /// Signals it while disks keep reads of it, and says how long it took to be done: to end, or
+    /// where the kernel keeps it, until nothing of it runs any more. Then it is released.
+    pub(crate) fn end_by(
+        &mut self,
+        signal: Signal,
+        disks: &Rig,
+        silent: &[usize],
+    ) -> (ExitStatus, Duration) {
+        let begin = Instant::now();
+        self.signal(signal);
+        if stuck_reads_let_go() {
+            return (wait_end(&mut self.child), begin.elapsed());
         }
+        wait_stopped(&mut self.child);
+        let took = begin.elapsed();
+        // In the first phases of its start there may be no read yet to keep it for.
+        let held = |disk: &usize| disks.held(*disk).expect("known") > 0;
+        if silent.iter().any(held) {
+            assert_kept(&mut self.child);
+        }
+        (wait_end_released(&mut self.child, disks, silent), took)
+    }
+
+    /// Waits for the end of a daemon that was told to, while disks keep reads of it.
+    pub(crate) fn end_released(&mut self, disks: &Rig, silent: &[usize]) -> ExitStatus {
+        if stuck_reads_let_go() {
+            return wait_end(&mut self.child);
+        }
+        wait_stopped(&mut self.child);
+        assert_kept(&mut self.child);
+        wait_end_released(&mut self.child, disks, silent)
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        // A test that failed may have left reads that would be waited for.
+        if stuck_reads_let_go() {
+            let _ = self.child.wait();
+        }
     }
 }
 

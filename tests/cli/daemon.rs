@@ -11,8 +11,8 @@ use pathpulse_faultdisk::{Behaviour, Disk, Release, Spec, require};
 use serde_json::Value;
 
 use super::common::{
-    Daemon, PATIENCE, assert_complaint, lines, next_with, pathpulse, plain_file, rig, stderr,
-    stdout,
+    Daemon, PATIENCE, assert_complaint, backend, lines, next_with, pathpulse, plain_file, rig,
+    stderr, stdout,
 };
 
 const EIO: i32 = 5;
@@ -81,7 +81,7 @@ fn the_status_document_is_as_promised() {
     );
     assert_eq!(
         (&status["backend"], &status["workers"]),
-        (&"io_uring".into(), &1.into())
+        (&backend().into(), &1.into())
     );
 }
 
@@ -354,7 +354,7 @@ fn a_reload_is_answered_in_the_log() {
 fn the_log_says_which_backend_was_chosen() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::spawn(&[&file], &["--log", "info"]);
-    let line = daemon.wait_log("through io_uring");
+    let line = daemon.wait_log(&format!("through {}", backend()));
     assert!(line.contains("watching 1 path"), "{line}");
     let quiet = pathpulse()
         .args(["run", "--log", "shouting", "/dev/null"])
