@@ -82,6 +82,16 @@ impl Contexts {
         }
     }
 
+    /// Moves the slot of a read that the kernel has not seen to the current context, where it will
+    /// go; returns that context's serial number.
+    pub(crate) fn move_slot(&mut self, serial: u32) -> u32 {
+        if serial != self.current.serial {
+            self.give_slot(serial);
+            self.current.held += 1;
+        }
+        self.current.serial
+    }
+
     fn grow(&mut self, paths: usize) {
         let now = Mono::now();
         if slots(paths) <= self.current.capacity || now < self.not_before {

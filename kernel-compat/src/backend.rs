@@ -236,7 +236,7 @@ pub trait Backend {
     fn stats(&self) -> Stats;
 
     /// Cancels everything and waits until the kernel owns nothing, at the longest until
-    /// `deadline`. Afterwards every `submit` is refused.
+    /// `deadline`. Nobody hears of the ends any more. Afterwards every `submit` is refused.
     fn shutdown(&mut self, deadline: Mono) -> Shutdown;
 }
 

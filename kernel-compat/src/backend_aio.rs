@@ -74,8 +74,8 @@ enum How {
 struct Submit {
     context: Arc<Context>,
     operation: Iocb,
-    /// Open until the kernel holds it.
-    _file: Arc<OwnedFd>,
+    /// What the operation names by descriptors: open until the kernel holds it.
+    _open: (Arc<OwnedFd>, Waker),
 }
 
 impl Call for Submit {
@@ -150,7 +150,16 @@ impl Aio {
         if accepted.is_err() {
             self.contexts.give_slot(context);
         }
-        let Accepted { id, file, address } = accepted?;
+        let accepted = accepted?;
+        let id = accepted.id;
+        self.dispatch(&op, accepted);
+        Ok(id)
+    }
+
+    /// Puts a read where it gets to the kernel from.
+    fn dispatch(&mut self, op: &Op, accepted: Accepted) {
+        let Accepted { id, file, address } = accepted;
+        let done = self.bell.done();
         let operation = Iocb::pread(&Pread {
             data: id.0.to_bits(),
             fd: file.as_raw_fd(),
@@ -158,42 +167,49 @@ impl Aio {
             len: op.len,
             offset: op.offset,
             nowait: op.nowait,
-            notify: self.bell.done().as_fd().as_raw_fd(),
+            notify: done.as_fd().as_raw_fd(),
         });
-        if op.nowait {
-            *self.operations.at(id) = operation;
-            self.queue.push(id);
-            if let Some(place) = self.desk.place(id) {
-                place.how = How::Queued(file);
-            }
-            self.gather.submitted();
-        } else {
+        if !op.nowait {
             let submit = Submit {
                 context: Arc::clone(&self.contexts.current().context),
                 operation,
-                _file: file,
+                _open: (file, done.clone()),
             };
             self.threads.read(id.0, submit);
+            return;
         }
-        Ok(id)
+        *self.operations.at(id) = operation;
+        self.queue.push(id);
+        if let Some(place) = self.desk.place(id) {
+            place.how = How::Queued(file);
+        }
+        self.gather.submitted();
     }
 
-    /// Hands the queue to the kernel; says whether that took anything.
-    fn flush(&mut self) -> bool {
+    /// Makes a batch of the queue, without what was withdrawn from it meanwhile.
+    fn make_batch(&mut self) {
         let Aio {
             desk,
+            contexts,
             operations,
             batch,
             ..
         } = self;
         batch.clear();
         self.queue.retain(|id| {
-            let queued = desk.place(*id).is_some();
-            if queued {
-                batch.push(operations.at(*id));
-            }
-            queued
+            let Some(place) = desk.place(*id) else {
+                return false;
+            };
+            // It may have been queued for a context that has been outgrown since.
+            place.context = contexts.move_slot(place.context);
+            batch.push(operations.at(*id));
+            true
         });
+    }
+
+    /// Hands the queue to the kernel; says whether that took anything.
+    fn flush(&mut self) -> bool {
+        self.make_batch();
         let mut sent = 0;
         while sent < self.batch.len() {
             self.desk.stats.syscalls += 1;

@@ -188,8 +188,10 @@ impl<C: Call> Drop for Threads<C> {
         // descriptors and the like are leaked, as everything else here may be.
         for task in std::mem::take(&mut state.queue) {
             if let Task::Chore(chore) = task {
-                let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-                let _ = thread.spawn(chore);
+                let _ = std::thread::Builder::new()
+                    .name("pathpulse-chore".into())
+                    .stack_size(STACK_BYTES)
+                    .spawn(chore);
             }
         }
         drop(state);

@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pathpulse_kernel_compat::{
-    Aio, AioConfig, BackendKind, Choice, Errno, Mono, Op, Opened, Outcome, open_backend,
+    Aio, AioConfig, Backend, BackendKind, Choice, Errno, Mono, Op, Opened, Outcome, Reject,
+    TargetId, open_backend,
 };
 use rustix::process::{Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread::set_thread_res_uid;
@@ -102,6 +103,76 @@ fn without_aio_slots_the_hint_says_what_to_type() {
     let mut opened =
         open_backend(Choice::Only(BackendKind::Aio), 64).expect("there are slots again");
     assert_works(&mut opened);
+}
+
+/// Submits reads until one is refused; returns how many were taken.
+fn submit_up_to(aio: &mut Aio, targets: &[TargetId]) -> usize {
+    let taken = |target: &&TargetId| {
+        let op = Op {
+            target: **target,
+            offset: 0,
+            len: 512,
+            deadline: Mono::now() + Duration::from_secs(30),
+            nowait: false,
+            token: 1,
+        };
+        match aio.submit(op) {
+            Ok(_) => true,
+            Err(refused) => {
+                assert_eq!((refused.op, refused.why), (op, Reject::Full));
+                false
+            }
+        }
+    };
+    targets.iter().take_while(taken).count()
+}
+
+fn take_answers(aio: &mut Aio, count: usize) {
+    let mut completions = Vec::new();
+    while completions.len() < count {
+        aio.wait(None, &mut completions).expect("it works");
+    }
+    assert!(
+        completions
+            .iter()
+            .all(|completion| completion.outcome == Outcome::Read(512))
+    );
+}
+
+#[test]
+fn without_slots_for_more_paths_the_rest_is_refused_until_there_are_some() {
+    const PATHS: usize = 100;
+    let _turn = my_turn();
+    let mut aio = Aio::open(AioConfig { paths: 8 }).expect("there are slots");
+    let file = || {
+        fs::File::open("/proc/self/exe")
+            .expect("this program")
+            .into()
+    };
+    let targets: Vec<TargetId> = (0..PATHS)
+        .map(|_| aio.attach(file()).expect("attach"))
+        .collect();
+    let all_slots = Slots::take_all();
+    let taken = submit_up_to(&mut aio, &targets);
+    assert!((8..PATHS).contains(&taken), "{taken}");
+    take_answers(&mut aio, taken);
+    assert_eq!(
+        submit_up_to(&mut aio, &targets),
+        taken,
+        "the context works as before"
+    );
+    drop(all_slots);
+    let begin = Mono::now();
+    let mut held = taken;
+    while held < PATHS {
+        assert!(
+            Mono::now().since(begin) < Duration::from_secs(30),
+            "it never grows"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+        held += submit_up_to(&mut aio, &targets[held..]);
+    }
+    take_answers(&mut aio, PATHS);
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! What only the libaio backend has: contexts of a limited size.
 
+use std::time::Duration;
+use std::{fs, thread};
+
 use libtest_mimic::Trial;
 use pathpulse_faultdisk::{Behaviour, Release};
-use pathpulse_kernel_compat::{Outcome, Stage};
+use pathpulse_kernel_compat::{Mono, Outcome, Stage};
 
 use crate::contenders::{CONTENDERS, Contender, Tuning};
-use crate::lab::{BLOCK, Lab};
+use crate::lab::{BLOCK, Lab, PATIENCE};
 use crate::world::Kind;
 
 type Fact = (&'static str, fn(&'static Contender));
@@ -13,9 +16,10 @@ type Fact = (&'static str, fn(&'static Contender));
 pub(crate) fn trials() -> Vec<Trial> {
     let aio = CONTENDERS.iter().find(|contender| contender.name == "aio");
     let aio = aio.expect("it is one of them");
-    let facts: [Fact; 2] = [
+    let facts: [Fact; 3] = [
         ("grows_from_two_to_three_thousand_paths", grows),
         ("a_small_context_drains_with_its_stuck_reads", drains),
+        ("a_context_outgrown_with_a_queue_ends", ends),
     ];
     let trial = |(name, fact): Fact| {
         let name = format!("aio_facts::{name}");
@@ -81,6 +85,43 @@ fn grows(aio: &'static Contender) {
         assert_eq!(completion.outcome, Outcome::Read(BLOCK));
     }
     lab.finish();
+}
+
+/// A backend that is dropped after it has outgrown a context, with reads queued at that moment: whoever waits for the
+/// contexts to drain knows which reads they hold, and ends when these do.
+fn ends(aio: &'static Contender) {
+    const PATHS: usize = 100;
+    let tuning = Tuning {
+        queue: 1,
+        ..Tuning::default()
+    };
+    let mut lab = Lab::tuned(aio, &[Kind::Loop], tuning);
+    attach_up_to(&mut lab, PATHS, 1);
+    lab.set(0, Behaviour::Hang);
+    for path in 0..PATHS {
+        let op = lab.op_at(path, 0);
+        lab.submit(op);
+    }
+    lab.hold(0, PATHS);
+    lab.drop_backend();
+    lab.release(0, Release::Data);
+    // Other tests have such threads too, but none for ever.
+    let begin = Mono::now();
+    while threads_called("pathpulse-chore") > 0 {
+        assert!(
+            Mono::now().since(begin) < PATIENCE * 4,
+            "a thread waits for ever"
+        );
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn threads_called(name: &str) -> usize {
+    let tasks = fs::read_dir("/proc/self/task")
+        .expect("this process")
+        .flatten();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    names.filter(|task| task.trim() == name).count()
 }
 
 /// A context that was outgrown keeps its stuck reads, whose late ends are heard of, and keeps nobody from anything.
