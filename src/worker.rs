@@ -173,6 +173,8 @@ impl Worker {
         path.once = once;
         let key = self.paths.insert(path);
         self.keys.insert(id, key);
+        // All may complete at once; a check is to find room for that.
+        self.completions.reserve(self.keys.len());
         self.begin(key, self.backend.now());
         Some(key)
     }
