@@ -63,12 +63,10 @@ fn two_thousand_paths_fit_and_a_thousand_more_delay_nobody() {
     wait_for_good(&monitor, &ids, 3);
     // Contexts that were too small give their slots back by themselves, but not at once.
     let end = Instant::now() + PATIENCE;
-    while aio_nr() - before > 2_200 {
-        assert!(
-            Instant::now() < end,
-            "{} slots for 2,000 paths",
-            aio_nr() - before
-        );
+    // Another program may give some of its own back meanwhile.
+    let taken = || aio_nr().saturating_sub(before);
+    while taken() > 2_200 {
+        assert!(Instant::now() < end, "{} slots for 2,000 paths", taken());
         std::thread::sleep(Duration::from_millis(10));
     }
     ids.extend(add(&monitor, &paths[2_000..]));

@@ -1,7 +1,7 @@
 //! The daemon's socket: one daemon for each, and no stale one in the way.
 //!
 //! Beside the socket lies a lock file. Whoever holds its lock owns the socket; the kernel gives the
-//! lock back when its holder dies, however that happens. So what the owner of the lock finds in the
+//! lock back when its holder dies, however that happens, and a daemon that stops gives it back itself. So what the owner of the lock finds in the
 //! socket's place is a dead daemon's, unless somebody answers there: then it is some other program's.
 
 use std::fs::{self, File, OpenOptions};
@@ -23,7 +23,7 @@ const FORBIDDEN: Mode = Mode::from_raw_mode(0o117);
 pub(crate) struct Claim {
     path: PathBuf,
     listener: UnixListener,
-    _lock: File,
+    lock: File,
 }
 
 impl Claim {
@@ -47,7 +47,7 @@ impl Claim {
         Ok(Claim {
             path: path.to_owned(),
             listener,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -57,10 +57,14 @@ impl Claim {
         same.map_err(|error| format!("socket {}: {error}", self.path.display()))
     }
 
-    /// Takes the socket out of the file system. The lock stays until the process ends.
+    /// Takes the socket out of the file system and gives its place up: what the kernel may keep of
+    /// this process, until silent devices answer, must not keep another daemon from starting.
     pub(crate) fn remove(&self) {
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::debug!("socket {}: {error}", self.path.display());
+        }
+        if let Err(error) = flock(&self.lock, FlockOperation::NonBlockingUnlock) {
+            tracing::debug!("socket {}: its lock: {error}", self.path.display());
         }
     }
 }
@@ -149,8 +153,10 @@ mod tests {
         // Its owner dies: the file stays, the lock does not.
         drop(first);
         assert!(path.exists());
-        Claim::take(&path).expect("stale").remove();
+        let third = Claim::take(&path).expect("stale");
+        third.remove();
         assert!(!path.exists());
+        Claim::take(&path).expect("given up, though its process is still there");
     }
 
     #[test]
