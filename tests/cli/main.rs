@@ -7,6 +7,7 @@ mod common;
 mod daemon;
 mod demo;
 mod doctor;
+mod forbidden;
 mod limits;
 mod seccomp;
 mod stopping;
