@@ -32,8 +32,8 @@ fn config() -> Config {
     }
 }
 
-fn forty_disks() -> (Rig, Vec<PathBuf>) {
-    let rig = Rig::start(&Spec::loops(40)).expect("a rig");
+/// Makes twenty-five of the forty disks misbehave.
+fn spoil(rig: &Rig) {
     for disk in HANGING {
         rig.set(disk, Behaviour::Hang).expect("hangs");
     }
@@ -48,6 +48,11 @@ fn forty_disks() -> (Rig, Vec<PathBuf>) {
     for disk in FAILING {
         rig.set(disk, Behaviour::Fail(5)).expect("fails with EIO");
     }
+}
+
+fn forty_disks() -> (Rig, Vec<PathBuf>) {
+    let rig = Rig::start(&Spec::loops(40)).expect("a rig");
+    spoil(&rig);
     let paths = rig
         .disks()
         .iter()
@@ -126,20 +131,7 @@ fn the_healthy_keep_their_pace_and_the_released_come_back() {
     wait_for(&events, &paths, &all, &[State::Up]);
 
     let sick: Vec<usize> = HANGING.chain(DEAD_FULL).chain(FAILING).collect();
-    for disk in HANGING {
-        rig.set(disk, Behaviour::Hang).expect("hangs");
-    }
-    for disk in DEAD_FULL {
-        rig.saturate(disk, Load::Dead).expect("dead and full");
-    }
-    for disk in BUSY {
-        let answer_every = BUSY_PACE;
-        rig.saturate(disk, Load::Busy { answer_every })
-            .expect("busy");
-    }
-    for disk in FAILING {
-        rig.set(disk, Behaviour::Fail(5)).expect("fails");
-    }
+    spoil(&rig);
     let injected = Instant::now();
     let before: Vec<u64> = FINE.map(|disk| good_checks(&monitor, ids[disk])).collect();
     wait_for(&events, &paths, &sick, &[State::Down]);

@@ -174,6 +174,16 @@ pub enum Shutdown {
     Quarantined(usize),
 }
 
+impl Shutdown {
+    /// What it means that the kernel owns so many reads.
+    pub(crate) fn holding(reads: usize) -> Shutdown {
+        match reads {
+            0 => Shutdown::Drained,
+            held => Shutdown::Quarantined(held),
+        }
+    }
+}
+
 /// What a backend holds and did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {

@@ -312,9 +312,6 @@ impl<F: FnMut(&Op, Mono) -> Answer> Backend for Scripted<F> {
         let ids: Vec<OpId> = self.flights.iter().map(|(key, _)| OpId(key)).collect();
         backend::drain(self, &ids, deadline);
         self.closed = true;
-        match self.stats.in_flight {
-            0 => Shutdown::Drained,
-            held => Shutdown::Quarantined(held),
-        }
+        Shutdown::holding(self.stats.in_flight)
     }
 }

@@ -183,10 +183,7 @@ impl<X> Desk<X> {
 
     /// What a shutdown leaves.
     pub(crate) fn left(&self) -> Shutdown {
-        match self.stats.in_flight {
-            0 => Shutdown::Drained,
-            held => Shutdown::Quarantined(held),
-        }
+        Shutdown::holding(self.stats.in_flight)
     }
 }
 
