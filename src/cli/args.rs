@@ -1,5 +1,6 @@
 //! Arguments that several commands share, and how their values are read.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,9 +69,42 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads an address such as `127.0.0.1:9464` or `[::1]:9464`; a port alone is of loopback.
+pub(crate) fn http_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix("localhost").unwrap_or(text);
+    let port = port.strip_prefix(':').unwrap_or(port);
+    if let Ok(port) = port.parse() {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    text.parse().map_err(|_| {
+        "addresses are like 127.0.0.1:9464, [::1]:9464, or a port of loopback: 9464".to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_alone_is_of_loopback() {
+        for text in ["9464", ":9464", "localhost:9464", "127.0.0.1:9464"] {
+            assert_eq!(
+                http_address(text),
+                Ok(SocketAddr::from(([127, 0, 0, 1], 9464)))
+            );
+        }
+        assert!(http_address("[::]:80").is_ok_and(|address| address.ip().is_unspecified()));
+        for wrong in [
+            "",
+            "localhost",
+            "example.org:80",
+            "1.2.3.4",
+            "65536",
+            "[::1]",
+        ] {
+            assert!(http_address(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn durations_have_units_and_limits() {

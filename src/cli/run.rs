@@ -1,5 +1,6 @@
 //! `pathpulse run`: the daemon.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,6 +46,9 @@ pub(crate) struct Args {
     timeout: Duration,
     #[command(flatten)]
     socket: Socket,
+    /// Answer GET on this TCP address, too: /metrics, /livez, /v1/status; a port alone is of loopback
+    #[arg(long, value_name = "ADDR", value_parser = args::http_address)]
+    http: Option<SocketAddr>,
     /// What to log: error, warn, info, debug or trace, or TARGET=LEVEL,...
     #[arg(long, value_name = "LEVEL", env = "RUST_LOG", default_value = "info", value_parser = log_filter)]
     log: Filter,
@@ -65,6 +69,7 @@ pub(crate) fn run(args: Args) -> Result<i32, Failure> {
         },
         paths: args.paths,
         socket: args.socket.file,
+        http: args.http,
     };
     daemon::run(options, &log).map(|()| 0).map_err(|message| {
         log.flush();

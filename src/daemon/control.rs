@@ -5,9 +5,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::extract::{FromRef, Query, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream::{self, Stream};
@@ -18,6 +20,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::document::{self, PathDocument, StatusDocument};
 use super::history::{History, LostDocument, Told};
+use super::livez::{self, Probes};
+use super::metrics::{self, Metrics};
 use super::stop::Stopper;
 
 /// How often a follower hears that the daemon is alive when there is nothing else to hear.
@@ -29,6 +33,20 @@ pub(crate) struct Control {
     pub(crate) monitor: Arc<Monitor>,
     pub(crate) history: Arc<History>,
     pub(crate) stopper: Stopper,
+    pub(crate) metrics: Metrics,
+    pub(crate) probes: Probes,
+}
+
+impl FromRef<Control> for Metrics {
+    fn from_ref(control: &Control) -> Metrics {
+        control.metrics.clone()
+    }
+}
+
+impl FromRef<Control> for Probes {
+    fn from_ref(control: &Control) -> Probes {
+        control.probes.clone()
+    }
 }
 
 /// The answer to `POST /v1/stop`.
@@ -46,8 +64,24 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/stop", post(stop))
         .route("/healthz", get(async || "ok\n"))
+        .route("/livez", get(livez::answer))
+        .route("/metrics", get(metrics::answer))
         .fallback(async || (StatusCode::NOT_FOUND, "there is no such resource\n"))
         .with_state(control)
+}
+
+/// The same for those who may only look, as everyone who reaches the TCP address.
+pub(crate) fn read_only_router(control: Control) -> Router {
+    router(control).layer(middleware::from_fn(only_get))
+}
+
+async fn only_get(request: Request, next: Next) -> Response {
+    if request.method() == Method::GET {
+        return next.run(request).await;
+    }
+    let why = "this address answers GET only; commands go to the daemon's socket\n";
+    let allow = [(header::ALLOW, "GET")];
+    (StatusCode::METHOD_NOT_ALLOWED, allow, why).into_response()
 }
 
 async fn status(State(control): State<Control>) -> Json<StatusDocument> {

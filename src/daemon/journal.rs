@@ -4,16 +4,19 @@ use pathpulse::{Event, EventStream, State};
 
 use super::document::EventDocument;
 use super::history::{History, Told};
+use super::metrics::Tally;
 
 /// Takes events for as long as there is an engine.
-pub(crate) fn keep(events: &EventStream, history: &History) {
+pub(crate) fn keep(events: &EventStream, history: &History, tally: &Tally) {
     while let Some(event) = events.next() {
         log(&event);
+        tally.count(&event);
         if let Ok(text) = serde_json::to_string(&EventDocument::new(&event)) {
             history.tell(Told::Event(text.into()));
         }
         let lost = events.take_lost();
         if lost > 0 {
+            tally.count_lost(lost);
             tracing::warn!(
                 "{lost} events were lost, there were too many at once; the status is right"
             );

@@ -16,11 +16,15 @@ mod control;
 mod document;
 mod history;
 mod journal;
+mod livez;
 mod logging;
+mod metrics;
+mod metrics_paths;
 mod server;
 mod socket;
 mod stop;
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -36,6 +40,9 @@ pub(crate) use stop::Notice;
 
 use control::Control;
 use history::History;
+use livez::Probes;
+use metrics::{Metrics, Tally};
+use server::Doors;
 use socket::Claim;
 use stop::Stopper;
 
@@ -55,6 +62,8 @@ pub(crate) struct Options {
     pub(crate) engine: Config,
     pub(crate) paths: Vec<PathBuf>,
     pub(crate) socket: PathBuf,
+    /// Where to serve those who only look, over TCP.
+    pub(crate) http: Option<SocketAddr>,
 }
 
 /// Watches until it is told to stop.
@@ -74,12 +83,16 @@ fn watch(
     log: &Log,
 ) -> Result<(), String> {
     let claim = Claim::take(&options.socket)?;
+    let doors = Doors {
+        socket: claim.listener()?,
+        http: options.http.map(listen).transpose()?,
+    };
     let monitor = Monitor::start(options.engine)
         .map_err(|error| format!("no way to check paths: {error}"))?;
     let monitor = Arc::new(monitor);
     announce(&monitor, &options);
     let history = Arc::new(History::default());
-    let result = start(&monitor, &history, stopper, &claim, options.paths)
+    let result = start(&monitor, &history, stopper, doors, options.paths)
         .and_then(|()| wait(notices, stopper));
     history.end();
     leave(&monitor, &claim, log);
@@ -91,19 +104,21 @@ fn start(
     monitor: &Arc<Monitor>,
     history: &Arc<History>,
     stopper: &Stopper,
-    claim: &Claim,
+    doors: Doors,
     paths: Vec<PathBuf>,
 ) -> Result<(), String> {
     let events = monitor.events(EVENTS_ON_THE_WAY);
-    let kept = Arc::clone(history);
-    spawn("journal", move || journal::keep(&events, &kept))?;
+    let tally = Arc::new(Tally::default());
+    let (kept, counted) = (Arc::clone(history), Arc::clone(&tally));
+    spawn("journal", move || journal::keep(&events, &kept, &counted))?;
     let control = Control {
         monitor: Arc::clone(monitor),
         history: Arc::clone(history),
         stopper: stopper.clone(),
+        metrics: Metrics::new(Arc::clone(monitor), tally),
+        probes: Probes::new(Arc::clone(monitor)),
     };
-    let listener = claim.listener()?;
-    spawn("control", move || server::serve(listener, control))?;
+    spawn("control", move || server::serve(doors, control))?;
     let (monitor, stopper) = (Arc::clone(monitor), stopper.clone());
     spawn("open", move || {
         let watched = open(&monitor, &paths);
@@ -115,6 +130,19 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String>
     let thread = thread::Builder::new().name(format!("pathpulse-{name}"));
     let spawned = thread.spawn(work).map(drop);
     spawned.map_err(|error| format!("starting a thread: {error}; raise the limit of processes"))
+}
+
+/// Listens on a TCP address.
+fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    let said = |error: std::io::Error| format!("--http {address}: {error}; name another address");
+    let listener = TcpListener::bind(address).map_err(said)?;
+    listener.set_nonblocking(true).map_err(said)?;
+    let address = listener.local_addr().map_err(said)?;
+    tracing::info!("metrics and status at http://{address}/metrics and /v1/status");
+    if !address.ip().is_loopback() {
+        tracing::warn!("{address} is not of this host alone: whoever reaches it may look");
+    }
+    Ok(listener)
 }
 
 /// Says once, loudly, what carries the checks.

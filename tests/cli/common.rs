@@ -137,7 +137,8 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts a daemon on these paths, which checks often, and waits until all are opened.
+    /// Starts a daemon on these paths, which checks often if nothing else is said, and waits until
+    /// all are opened.
     pub(crate) fn start<P: AsRef<Path>>(paths: &[P], more: &[&str]) -> Daemon {
         let daemon = Daemon::spawn(paths, more);
         daemon.wait_log("paths are watched");
@@ -148,8 +149,15 @@ impl Daemon {
     pub(crate) fn spawn<P: AsRef<Path>>(paths: &[P], more: &[&str]) -> Daemon {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("p.sock");
+        let often = ["--interval", "100ms", "--timeout", "300ms"];
+        let pace = if more.contains(&"--interval") {
+            &[][..]
+        } else {
+            &often[..]
+        };
         let mut child = pathpulse()
-            .args(["run", "--interval", "100ms", "--timeout", "300ms"])
+            .arg("run")
+            .args(pace)
             .args(more)
             .arg("--socket")
             .arg(&socket)

@@ -9,7 +9,10 @@ mod demo;
 mod doctor;
 mod forbidden;
 mod limits;
+mod livez;
+mod metrics;
 mod seccomp;
 mod stopping;
+mod web;
 #[path = "../../kernel-compat/tests/contract/zram.rs"]
 mod zram;

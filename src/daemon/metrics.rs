@@ -1,0 +1,278 @@
+//! What Prometheus reads: `GET /metrics`.
+//!
+//! All of it is computed from the status when it is asked for; nothing here waits for a device or a
+//! worker, and nothing is counted twice. `docs/METRICS.md` says what each means and how many series
+//! there are. Labels hold names of paths and words of fixed lists only, never texts of errors.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use axum::extract::State as Extract;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use pathpulse::{Event, Monitor, State};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, EncodeMetric,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::metrics_paths;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the journal counts for the metrics, since nobody else remembers it.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    transitions: [AtomicU64; State::ALL.len()],
+    late_answers: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Tally {
+    /// Counts what happened.
+    pub(crate) fn count(&self, event: &Event) {
+        let counter = if event.from == event.to {
+            &self.late_answers
+        } else {
+            &self.transitions[event.to as usize]
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// Counts events that nobody took in time.
+    pub(crate) fn count_lost(&self, lost: u64) {
+        self.lost.fetch_add(lost, Relaxed);
+    }
+}
+
+/// The metrics of a daemon.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics(Arc<Registry>);
+
+impl Metrics {
+    pub(crate) fn new(monitor: Arc<Monitor>, tally: Arc<Tally>) -> Metrics {
+        let mut registry = Registry::with_prefix("pathpulse");
+        registry.register_collector(Box::new(Source {
+            monitor,
+            tally,
+            started: SystemTime::now(),
+        }));
+        Metrics(Arc::new(registry))
+    }
+
+    fn text(&self, open_metrics: bool) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode_registry(&mut text, &self.0)?;
+        if open_metrics {
+            encode_eof(&mut text)?;
+            return Ok(text);
+        }
+        plain(&text)
+    }
+}
+
+/// `GET /metrics`: OpenMetrics for whoever accepts it, as Prometheus does, and its older text for
+/// others.
+pub(crate) async fn answer(Extract(metrics): Extract<Metrics>, headers: HeaderMap) -> Response {
+    let accepts = headers.get_all(header::ACCEPT).iter();
+    let open_metrics = accepts
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.contains("application/openmetrics-text"));
+    let kind = if open_metrics { OPEN_METRICS } else { PLAIN };
+    match metrics.text(open_metrics) {
+        Ok(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// OpenMetrics as Prometheus' older text: there a counter's description names it as its sample does,
+/// and units are not known.
+fn plain(open_metrics: &str) -> Result<String, fmt::Error> {
+    let mut text = String::with_capacity(open_metrics.len());
+    let mut lines = open_metrics.lines().peekable();
+    while let Some(line) = lines.next() {
+        let Some(help) = line.strip_prefix("# HELP ") else {
+            if !line.starts_with("# UNIT ") {
+                writeln!(text, "{line}")?;
+            }
+            continue;
+        };
+        let kind = lines.next_if(|line| line.starts_with("# TYPE "));
+        let kind = kind.and_then(|line| line.rsplit(' ').next());
+        let kind = kind.unwrap_or("untyped");
+        let (name, help) = help.split_once(' ').unwrap_or((help, ""));
+        let total = if kind == "counter" { "_total" } else { "" };
+        writeln!(text, "# HELP {name}{total} {help}")?;
+        writeln!(text, "# TYPE {name}{total} {kind}")?;
+    }
+    Ok(text)
+}
+
+/// Where the numbers come from.
+struct Source {
+    monitor: Arc<Monitor>,
+    tally: Arc<Tally>,
+    started: SystemTime,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Source {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut sheet = Sheet(encoder);
+        self.daemon(&mut sheet)?;
+        self.backend(&mut sheet)?;
+        metrics_paths::write(&mut sheet, &self.monitor)
+    }
+}
+
+impl Source {
+    fn daemon(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        sheet.gauges("build_info", "Which pathpulse this is", [(version, 1_u64)])?;
+        let started = self.started.duration_since(SystemTime::UNIX_EPOCH);
+        let started = started.unwrap_or(Duration::ZERO);
+        let help = "When the daemon started, by the wall clock, in seconds since 1970";
+        sheet.seconds("start_time", help, started)?;
+        let workers = self.monitor.config().workers as u64;
+        sheet.gauge("workers", "Threads that check", workers)?;
+        let interval = self.monitor.config().interval;
+        sheet.seconds("interval", "From check to check of a path", interval)?;
+        let timeout = self.monitor.config().timeout;
+        sheet.seconds("timeout", "How long a check may take", timeout)?;
+        let to = |state: State| [("to", state.name())];
+        let transitions = State::ALL.map(|state| {
+            let count = &self.tally.transitions[state as usize];
+            (to(state), count.load(Relaxed))
+        });
+        let help = "Changes of the state of a path, by the state that it came to";
+        sheet.counters("transitions", help, transitions)?;
+        let late = self.tally.late_answers.load(Relaxed);
+        let help = "Stuck reads that the kernel gave back after all";
+        sheet.counter("late_answers", help, late)?;
+        let help =
+            "Events that were lost because too many came at once; what counts events misses them";
+        sheet.counter("events_lost", help, self.tally.lost.load(Relaxed))
+    }
+
+    fn backend(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let backend = self.monitor.backend();
+        let kind = [("backend", backend.kind.to_string())];
+        sheet.gauges(
+            "backend_info",
+            "What carries the checks to the kernel",
+            [(kind, 1_u64)],
+        )?;
+        let help = "1 when a better backend was tried and can't be used here";
+        let fallback = u64::from(!backend.unavailable.is_empty());
+        sheet.gauge("backend_fallback", help, fallback)
+    }
+}
+
+/// Writes metrics, each with its description.
+pub(crate) struct Sheet<'a>(DescriptorEncoder<'a>);
+
+impl Sheet<'_> {
+    /// A number.
+    pub(crate) fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        metric.encode_gauge(&value)
+    }
+
+    /// A span of time, or a point in time; the name gets its unit.
+    pub(crate) fn seconds(&mut self, name: &str, help: &str, value: Duration) -> fmt::Result {
+        let unit = Some(&Unit::Seconds);
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        metric.encode_gauge(&value.as_secs_f64())
+    }
+
+    /// Numbers that labels tell apart.
+    pub(crate) fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, V)>,
+    ) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in samples {
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    /// Spans of time, or points in time, that labels tell apart; the name gets its unit.
+    pub(crate) fn all_seconds<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, Duration)>,
+    ) -> fmt::Result {
+        let unit = Some(&Unit::Seconds);
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        for (labels, value) in samples {
+            metric
+                .encode_family(&labels)?
+                .encode_gauge(&value.as_secs_f64())?;
+        }
+        Ok(())
+    }
+
+    /// A count since the start; the name gets the suffix `_total`.
+    pub(crate) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let counter = ConstCounter::new(value);
+        let metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        counter.encode(metric)
+    }
+
+    /// Counts since the start that labels tell apart; the name gets the suffix `_total`.
+    pub(crate) fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in samples {
+            let counter = ConstCounter::new(value);
+            counter.encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_older_text_names_counters_as_their_samples_do() {
+        let open = "# HELP a_b Of b.\n# TYPE a_b counter\na_b_total{x=\"# HELP y\"} 1\n\
+            # HELP c_seconds Of c.\n# TYPE c_seconds gauge\n# UNIT c_seconds seconds\nc_seconds 2.5\n";
+        let old = "# HELP a_b_total Of b.\n# TYPE a_b_total counter\na_b_total{x=\"# HELP y\"} 1\n\
+            # HELP c_seconds Of c.\n# TYPE c_seconds gauge\nc_seconds 2.5\n";
+        assert_eq!(plain(open).expect("text"), old);
+    }
+}

@@ -1,0 +1,172 @@
+//! `/livez` and `/healthz`: what a liveness probe is told, and when. That a stall is said within
+//! `max_stall` and 100 ms, and that a hung disk slows no endpoint down, are promises: so they are
+//! asserted.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pathpulse_faultdisk::{Behaviour, Disk, Release, Spec, require};
+
+use super::common::{Daemon, PATIENCE, plain_file, rig};
+use super::web::Web;
+
+const SLACK: Duration = Duration::from_millis(100);
+const MAX_STALL: Duration = Duration::from_millis(400);
+
+/// Asks without pause until the answer is this one, and says when it came.
+fn wait_status(web: &Web, path: &Path, status: u16) -> Instant {
+    let begin = Instant::now();
+    loop {
+        let answer = web.livez(path, "400ms");
+        if answer.status == status {
+            return Instant::now();
+        }
+        assert!(begin.elapsed() < PATIENCE, "{status} expected: {answer:?}");
+    }
+}
+
+/// A disk stalls while a probe asks, and is released, under checks of this pace.
+fn stalls_and_recovers(pace: &[&str]) {
+    let disks = rig(&Spec::loops(2));
+    let paths = [disks.disk(0).path(), disks.disk(1).path()];
+    let daemon = Daemon::start(&paths, pace);
+    let web = Web::socket(&daemon);
+    for path in paths {
+        daemon.wait_state(path, "up");
+        let answer = web.livez(path, "400ms");
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    for _ in 0..2 {
+        let probed = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let prober = scope.spawn(|| {
+                // The probe is at work before the stall begins.
+                assert_eq!(web.livez(paths[0], "400ms").status, 200);
+                probed.store(true, Relaxed);
+                wait_status(&web, paths[0], 503)
+            });
+            while !probed.load(Relaxed) {
+                thread::yield_now();
+            }
+            disks.set(0, Behaviour::Hang).expect("set");
+            let stalled = Instant::now();
+            let said = prober.join().expect("no panic");
+            let took = said.saturating_duration_since(stalled);
+            assert!(took < MAX_STALL + SLACK, "{took:?}");
+        });
+        // Now that the stall is known, nobody waits to hear of it; and the other disk is none.
+        let known = web.livez(paths[0], "400ms");
+        assert_eq!(known.status, 503, "{known:?}");
+        assert!(
+            known.body.contains("stalls: no good answer for"),
+            "{known:?}"
+        );
+        assert_eq!(known.body.lines().count(), 1, "{known:?}");
+        assert_eq!(web.livez(paths[1], "400ms").status, 200);
+        disks.set(0, Behaviour::Answer).expect("set");
+        disks.release(0, Release::Data).expect("released");
+        wait_status(&web, paths[0], 200);
+    }
+}
+
+#[test]
+fn a_stall_is_said_in_time_when_checks_are_frequent() {
+    require!();
+    stalls_and_recovers(&["--interval", "50ms", "--timeout", "100ms"]);
+}
+
+#[test]
+fn a_stall_is_said_in_time_when_checks_are_rarer_than_that() {
+    require!();
+    stalls_and_recovers(&["--interval", "1h", "--timeout", "300ms"]);
+}
+
+#[test]
+fn a_stall_is_said_in_time_when_checks_have_more_time_than_that() {
+    require!();
+    stalls_and_recovers(&["--interval", "2s", "--timeout", "10s"]);
+}
+
+#[test]
+fn a_disk_that_fails_is_no_stall_until_it_has_failed_for_so_long() {
+    require!();
+    let disks = rig(&Spec::loops(1));
+    let path = disks.disk(0).path();
+    let daemon = Daemon::start(&[path], &[]);
+    let web = Web::socket(&daemon);
+    daemon.wait_state(path, "up");
+    disks.set(0, Behaviour::Fail(5)).expect("set");
+    daemon.wait_state(path, "down");
+    let patient = thread::scope(|scope| {
+        let patient = scope.spawn(|| web.livez(path, "30s"));
+        assert_eq!(web.livez(path, "200ms").status, 503);
+        disks.set(0, Behaviour::Answer).expect("set");
+        patient.join().expect("no panic")
+    });
+    assert_eq!(patient.status, 200, "it answered before that: {patient:?}");
+    assert!(patient.took < PATIENCE, "{patient:?}");
+}
+
+#[test]
+fn what_cannot_be_answered_is_refused_with_a_reason() {
+    let file = plain_file(1 << 16);
+    let daemon = Daemon::start(&[&file], &[]);
+    let web = Web::socket(&daemon);
+    let path = file.path().to_str().expect("text");
+    for (query, status, says) in [
+        ("?path=/dev/nowhere", 404, "/dev/nowhere is not watched"),
+        ("", 400, "path"),
+        ("?max_stall=1s", 400, "path"),
+        (&format!("?path={path}&max_stall=1"), 400, "500ms"),
+        (&format!("?path={path}&max_stall=2h"), 400, "60s"),
+        (&format!("?path={path}&stall=1s"), 400, "stall"),
+    ] {
+        let answer = web.get(&format!("/livez{query}"));
+        assert_eq!(answer.status, status, "{query}: {answer:?}");
+        assert!(answer.body.contains(says), "{query}: {answer:?}");
+        assert_eq!(answer.body.lines().count(), 1, "{answer:?}");
+        assert!(answer.body.ends_with('\n'), "{answer:?}");
+    }
+    // Without max_stall it is the timeout of the checks.
+    assert_eq!(web.get(&format!("/livez?path={path}")).status, 200);
+}
+
+#[test]
+fn a_hung_disk_slows_no_endpoint_down() {
+    require!();
+    let disks = rig(&Spec::loops(8));
+    let paths: Vec<&Path> = disks.disks().iter().map(Disk::path).collect();
+    let daemon = Daemon::spawn(&paths, &["--http", "0"]);
+    let webs = [Web::tcp(&daemon), Web::socket(&daemon)];
+    daemon.wait_log("paths are watched");
+    for path in &paths {
+        daemon.wait_state(path, "up");
+    }
+    let hang: Vec<_> = (0..6).map(|disk| (disk, Behaviour::Hang)).collect();
+    disks.set_many(&hang).expect("set");
+    for disk in 0..6 {
+        disks.wait_held(disk, 1, PATIENCE).expect("held");
+    }
+    let healthy = format!("/livez?path={}&max_stall=1s", paths[7].display());
+    for web in &webs {
+        for target in ["/metrics", "/healthz", "/v1/status", "/v1/paths", &healthy] {
+            // One who asks about a stall, and waits for it, is in nobody's way.
+            let mut took: Vec<Duration> = thread::scope(|scope| {
+                let waiting = scope.spawn(|| webs[1].livez(paths[0], "1s"));
+                let took = (0..100).map(|_| {
+                    let answer = web.get(target);
+                    assert_eq!(answer.status, 200, "{target}: {answer:?}");
+                    answer.took
+                });
+                let took = took.collect();
+                assert_eq!(waiting.join().expect("no panic").status, 503);
+                took
+            });
+            took.sort();
+            let limit = Duration::from_millis(20);
+            assert!(took[98] < limit, "{target}: p99 is {:?}", took[98]);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! `/metrics`, and the TCP address that serves it.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use pathpulse_faultdisk::{Behaviour, Release, Spec, report_skip, require};
+
+use super::common::{Daemon, PATIENCE, backend, plain_file, rig};
+use super::web::Web;
+
+const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0\r\n";
+/// As `docs/METRICS.md` promises.
+const SERIES_PER_PATH: usize = 22;
+
+/// The value of one series.
+fn value(text: &str, series: &str) -> f64 {
+    let line = text.lines().find_map(|line| {
+        let value = line.strip_prefix(series)?.strip_prefix(' ')?;
+        value.parse().ok()
+    });
+    line.unwrap_or_else(|| panic!("no {series} in {text}"))
+}
+
+fn samples(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.starts_with('#'))
+}
+
+#[test]
+fn the_metrics_tell_of_a_hanging_disk() {
+    require!();
+    let disks = rig(&Spec::loops(2));
+    let paths = [disks.disk(0).path(), disks.disk(1).path()];
+    let daemon = Daemon::start(&paths, &[]);
+    let web = Web::socket(&daemon);
+    let of = |name: &str, disk: usize, more: &str| {
+        format!(
+            r#"pathpulse_{name}{{path="{}"{more}}}"#,
+            paths[disk].display()
+        )
+    };
+    for path in paths {
+        daemon.wait_state(path, "up");
+    }
+    let before = web.get("/metrics").body;
+    assert_eq!(value(&before, &of("path_state", 0, r#",state="up""#)), 1.0);
+    assert_eq!(
+        value(&before, &of("path_state", 0, r#",state="down""#)),
+        0.0
+    );
+    assert!(value(&before, &of("checks_total", 0, r#",verdict="good""#)) > 0.0);
+    assert!(
+        value(
+            &before,
+            &of("last_latency_seconds", 0, "").replace("last", "path_last")
+        ) > 0.0
+    );
+    assert_eq!(value(&before, "pathpulse_stuck_reads"), 0.0);
+    assert_eq!(value(&before, "pathpulse_backend_fallback"), 0.0);
+    let info = format!(r#"pathpulse_backend_info{{backend="{}"}}"#, backend());
+    assert_eq!(value(&before, &info), 1.0);
+
+    disks.set(0, Behaviour::Hang).expect("set");
+    daemon.wait_state(paths[0], "down");
+    daemon.wait_log("up -> down");
+    let down = web.get("/metrics").body;
+    assert_eq!(value(&down, &of("path_state", 0, r#",state="down""#)), 1.0);
+    assert_eq!(value(&down, &of("path_state", 1, r#",state="up""#)), 1.0);
+    assert_eq!(value(&down, "pathpulse_stuck_reads"), 1.0);
+    assert!(value(&down, &of("path_stuck_seconds", 0, "")) > 0.0);
+    assert_eq!(value(&down, &of("path_stuck_seconds", 1, "")), 0.0);
+    // The deadline is 300 ms after the read began.
+    assert!(value(&down, "pathpulse_oldest_read_in_flight_seconds") > 0.3);
+    assert!(value(&down, &of("checks_total", 0, r#",verdict="timed_out""#)) > 0.0);
+
+    disks.set(0, Behaviour::Answer).expect("set");
+    disks.release(0, Release::Data).expect("released");
+    daemon.wait_state(paths[0], "up");
+    daemon.wait_log("down -> up");
+    let begin = std::time::Instant::now();
+    // The log line comes a moment before the count.
+    while value(
+        &web.get("/metrics").body,
+        r#"pathpulse_transitions_total{to="up"}"#,
+    ) < 3.0
+    {
+        assert!(begin.elapsed() < PATIENCE, "{}", web.get("/metrics").body);
+    }
+    let after = web.get("/metrics").body;
+    assert_eq!(
+        value(&after, r#"pathpulse_transitions_total{to="down"}"#),
+        1.0
+    );
+    assert_eq!(value(&after, "pathpulse_late_answers_total"), 1.0);
+    assert_eq!(value(&after, "pathpulse_stuck_reads"), 0.0);
+}
+
+#[test]
+fn both_formats_are_what_they_are_said_to_be() {
+    let file = plain_file(1 << 16);
+    let daemon = Daemon::start(&[&file], &[]);
+    daemon.wait_state(file.path(), "up");
+    let web = Web::socket(&daemon);
+    let open = web.ask("GET", "/metrics", OPEN_METRICS);
+    assert!(
+        open.head
+            .contains("application/openmetrics-text; version=1.0.0"),
+        "{}",
+        open.head
+    );
+    assert!(open.body.ends_with("# EOF\n"), "{}", open.body);
+    let plain = web.get("/metrics");
+    assert!(
+        plain.head.contains("text/plain; version=0.0.4"),
+        "{}",
+        plain.head
+    );
+    let Ok(mut promtool) = Command::new("promtool")
+        .args(["check", "metrics", "--extended"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+    else {
+        return report_skip("needs promtool (Debian's package prometheus)");
+    };
+    let mut stdin = promtool.stdin.take().expect("piped");
+    stdin.write_all(plain.body.as_bytes()).expect("read");
+    drop(stdin);
+    let output = promtool.wait_with_output().expect("ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn every_metric_is_documented_and_their_number_is_as_promised() {
+    let files = [plain_file(1 << 16), plain_file(1 << 16)];
+    let metrics = |files: &[tempfile::NamedTempFile]| {
+        let daemon = Daemon::start(files, &[]);
+        for file in files {
+            daemon.wait_state(file.path(), "up");
+        }
+        Web::socket(&daemon).get("/metrics").body
+    };
+    let two = metrics(&files);
+    let one = metrics(&files[..1]);
+    let per_path = samples(&two).count() - samples(&one).count();
+    assert_eq!(per_path, SERIES_PER_PATH, "{two}");
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
+    let document = std::fs::read_to_string(document).expect("there");
+    assert!(document.contains(&format!("**{SERIES_PER_PATH} series for each path**")));
+    let told: BTreeSet<&str> = samples(&two)
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .collect();
+    for name in &told {
+        assert!(
+            document.contains(&format!("`{name}`")),
+            "{name} is not documented"
+        );
+    }
+    let documented = document.split('`').skip(1).step_by(2);
+    for name in documented.filter(|word| word.starts_with("pathpulse_") && !word.contains('{')) {
+        assert!(
+            told.contains(name),
+            "{name} is documented, and is not there"
+        );
+    }
+}
+
+#[test]
+fn over_tcp_one_may_look_and_nothing_else() {
+    let file = plain_file(1 << 16);
+    let daemon = Daemon::spawn(&[&file], &["--http", "0"]);
+    let line = daemon.wait_log("http://");
+    assert!(line.contains("http://127.0.0.1:"), "{line}");
+    let web = Web::of_log(&line);
+    daemon.wait_log("paths are watched");
+    for target in [
+        "/v1/status",
+        "/v1/paths",
+        "/v1/events",
+        "/metrics",
+        "/healthz",
+    ] {
+        assert_eq!(web.get(target).status, 200, "{target}");
+    }
+    for method in ["POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "STOP"] {
+        for target in ["/v1/stop", "/v1/status", "/nowhere"] {
+            let answer = web.ask(method, target, "");
+            assert_eq!(answer.status, 405, "{method} {target}: {answer:?}");
+            assert!(
+                answer.head.to_lowercase().contains("allow: get"),
+                "{answer:?}"
+            );
+        }
+    }
+    assert_eq!(web.get("/v1/stop").status, 405);
+    daemon.wait_state(file.path(), "up");
+}
+
+#[test]
+fn an_address_that_is_taken_is_said() {
+    let file = plain_file(1 << 16);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = taken.local_addr().expect("bound").to_string();
+    let mut daemon = Daemon::spawn(&[&file], &["--http", &address]);
+    let line = daemon.wait_log(&address);
+    assert!(
+        line.contains("--http") && line.contains("name another"),
+        "{line}"
+    );
+    assert_eq!(daemon.wait_end().0.code(), Some(1));
+}

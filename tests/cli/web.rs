@@ -1,0 +1,87 @@
+//! HTTP as a probe or Prometheus speaks it, with nothing in between.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::common::{Daemon, PATIENCE};
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+    pub(crate) took: Duration,
+}
+
+/// Where to ask.
+#[derive(Clone, Debug)]
+pub(crate) enum Web {
+    Tcp(String),
+    Socket(std::path::PathBuf),
+}
+
+impl Web {
+    /// The TCP address of a daemon that was started with `--http 0` and whose log was not read yet.
+    pub(crate) fn tcp(daemon: &Daemon) -> Web {
+        Web::of_log(&daemon.wait_log("http://"))
+    }
+
+    /// The TCP address that a line of the log names.
+    pub(crate) fn of_log(line: &str) -> Web {
+        let address = line.split("http://").nth(1).expect("an address");
+        let address = address.split('/').next().expect("an address");
+        Web::Tcp(address.to_owned())
+    }
+
+    pub(crate) fn socket(daemon: &Daemon) -> Web {
+        Web::Socket(daemon.socket.clone())
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Answer {
+        self.ask("GET", target, "")
+    }
+
+    /// One exchange; `more` are lines of the head.
+    pub(crate) fn ask(&self, method: &str, target: &str, more: &str) -> Answer {
+        let begin = Instant::now();
+        let request =
+            format!("{method} {target} HTTP/1.1\r\nHost: p\r\nConnection: close\r\n{more}\r\n");
+        let text = match self {
+            Web::Tcp(address) => {
+                let stream = TcpStream::connect(address).expect("connects");
+                stream.set_read_timeout(Some(PATIENCE)).expect("set");
+                exchange(stream, &request)
+            }
+            Web::Socket(socket) => {
+                let stream = UnixStream::connect(socket).expect("connects");
+                stream.set_read_timeout(Some(PATIENCE)).expect("set");
+                exchange(stream, &request)
+            }
+        };
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).expect("a status");
+        Answer {
+            status: status.parse().expect("a number"),
+            head: head.to_owned(),
+            body: body.to_owned(),
+            took: begin.elapsed(),
+        }
+    }
+
+    /// What `/livez` says of a path.
+    pub(crate) fn livez(&self, path: &Path, max_stall: &str) -> Answer {
+        let path = path.to_str().expect("text");
+        self.get(&format!("/livez?path={path}&max_stall={max_stall}"))
+    }
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> String {
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
+}
