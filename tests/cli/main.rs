@@ -11,6 +11,7 @@ mod forbidden;
 mod limits;
 mod livez;
 mod metrics;
+mod prometheus;
 mod seccomp;
 mod stopping;
 mod web;

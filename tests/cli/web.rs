@@ -48,8 +48,7 @@ impl Web {
     /// One exchange; `more` are lines of the head.
     pub(crate) fn ask(&self, method: &str, target: &str, more: &str) -> Answer {
         let begin = Instant::now();
-        let request =
-            format!("{method} {target} HTTP/1.1\r\nHost: p\r\nConnection: close\r\n{more}\r\n");
+        let request = format!("{method} {target} HTTP/1.0\r\nHost: p\r\n{more}\r\n");
         let text = match self {
             Web::Tcp(address) => {
                 let stream = TcpStream::connect(address).expect("connects");
