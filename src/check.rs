@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use pathpulse_kernel_compat::{Errno, Mono, Outcome, Reject, Stage};
 
+use crate::fault::Fault;
+
 /// The first pause of the `EAGAIN` ladder; each is twice the one before.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// The longest pause: 40 tries and more within the default timeout. On a healthy device with all
@@ -79,6 +81,8 @@ pub enum Why {
     WouldBlock,
     /// The check was given up, because the path was removed or everything stops.
     Cancelled,
+    /// This program did not run while the check should have ended: suspended, stopped or starved.
+    Stalled,
     /// The kernel did not accept the read as we made it.
     Refused(Errno),
     /// The way to the kernel is broken.
@@ -321,6 +325,31 @@ impl Verdict {
         }
     }
 
+    /// Whether it speaks against the path.
+    pub(crate) fn is_bad(&self) -> bool {
+        match self {
+            Verdict::Good { .. } | Verdict::Busy | Verdict::Standby | Verdict::Unknown { .. } => {
+                false
+            }
+            Verdict::Failed { .. }
+            | Verdict::ShortRead { .. }
+            | Verdict::TimedOut { .. }
+            | Verdict::Saturated
+            | Verdict::Offline => true,
+        }
+    }
+
+    /// Whether the device that was read is there no longer; a new one may have its name. A block device
+    /// that lost its disk has no size any more: it answers, with nothing.
+    pub(crate) fn says_gone(&self) -> bool {
+        match self {
+            Verdict::Failed { errno } => Fault::from(*errno) == Fault::DeviceGone,
+            Verdict::ShortRead { got } => *got == 0,
+            Verdict::Offline => true,
+            _ => false,
+        }
+    }
+
     /// The errno that it carries.
     pub fn errno(&self) -> Option<Errno> {
         match self {
@@ -407,6 +436,7 @@ impl std::fmt::Display for Why {
             Why::NotStarted => f.write_str("all kernel threads for blocking reads are taken"),
             Why::WouldBlock => f.write_str("the read would wait although the device is idle"),
             Why::Cancelled => f.write_str("given up"),
+            Why::Stalled => f.write_str("this program did not run for a while"),
             Why::Refused(errno) => {
                 write!(
                     f,

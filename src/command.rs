@@ -1,27 +1,29 @@
-//! What a worker is told, and how it is to work.
+//! What a worker is told.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
 
 use pathpulse_kernel_compat::Mono;
 
 use crate::check::Verdict;
 use crate::device::Device;
 use crate::event::Subscriber;
-use crate::health::{Rules, State};
+use crate::group::GroupCell;
+use crate::health::State;
 use crate::path::PathId;
+use crate::settings::Settings;
 use crate::status::StatusCell;
 
 /// What a worker is told.
 pub(crate) enum Command {
     /// Watch this path.
     Add(Box<NewPath>),
-    /// Read this path through this file, after the backend that had its file broke.
-    Attach(PathId, OwnedFd),
+    /// A path was opened anew, or could not be.
+    Reopened(PathId, Option<Box<Device>>),
     /// Watch it no longer.
     Remove(PathId),
+    /// Watch it in this way.
+    Change(PathId, Box<Settings>),
     /// Check it no longer, or again.
     Pause(PathId, bool),
     /// Check it now, if nothing speaks against it.
@@ -34,19 +36,14 @@ pub(crate) enum Command {
     Stop(Mono, Sender<usize>),
 }
 
-/// How a worker does its work.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tempo {
-    pub(crate) interval: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) rules: Rules,
-}
-
 /// A path on its way to a worker.
 pub(crate) struct NewPath {
     pub(crate) id: PathId,
     pub(crate) device: Device,
     pub(crate) cell: Arc<StatusCell>,
+    pub(crate) settings: Settings,
+    /// Its group, or what counts for those that are in none.
+    pub(crate) group: Arc<GroupCell>,
     pub(crate) once: Option<Once>,
 }
 

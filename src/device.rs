@@ -7,9 +7,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use pathpulse_kernel_compat::Errno;
+use pathpulse_kernel_compat::{Errno, MAX_READ_LEN};
 use rustix::fs::{AtFlags, OFlags, StatxFlags, ioctl_blksszget, major, minor, statx};
 
+use crate::settings::{Place, Region};
+use crate::storage::{map_of, storage_of};
 use crate::sysfs::{Evidence, NoEvidence, Sysfs};
 
 /// What makes two names the same path.
@@ -186,24 +188,75 @@ pub(crate) struct Device {
     pub(crate) file: OwnedFd,
     pub(crate) geometry: Geometry,
     pub(crate) evidence: Box<dyn Evidence + Send>,
+    /// What the paths to the same storage have in common, if the kernel knows.
+    pub(crate) storage: Option<String>,
 }
 
-/// Size and block size of a device.
+/// What of a device is read: whole logical blocks, the unit of `O_DIRECT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
-    /// Bytes of one logical block: the unit of O_DIRECT, a power of two.
+    /// Bytes of one logical block, a power of two.
     pub(crate) block: u32,
     /// Whole blocks on the device, at least 1.
     pub(crate) blocks: u64,
+    /// Bytes that a check reads: one block or more.
+    pub(crate) len: u32,
+    region: Region,
 }
 
 impl Geometry {
-    /// The offset of a place: 0 is the first block, other numbers lie anywhere.
-    pub(crate) fn offset(&self, place: u32) -> u64 {
+    /// Reads one block at the beginning.
+    pub(crate) fn new(block: u32, blocks: u64) -> Geometry {
+        Geometry {
+            block,
+            blocks,
+            len: block,
+            region: Region::default(),
+        }
+    }
+
+    /// The same device, read as this says.
+    pub(crate) fn reading(self, region: Region) -> Geometry {
+        let most = MAX_READ_LEN.min(
+            u32::try_from(self.blocks)
+                .map_or(MAX_READ_LEN, |blocks| blocks.saturating_mul(self.block)),
+        );
+        let whole = region
+            .len_bytes
+            .min(MAX_READ_LEN)
+            .next_multiple_of(self.block);
+        Geometry {
+            len: whole.clamp(self.block, most / self.block * self.block),
+            region,
+            ..self
+        }
+    }
+
+    /// What it was asked to read.
+    pub(crate) fn region(&self) -> Region {
+        self.region
+    }
+
+    /// The offset of the first read of the `turn`th check.
+    pub(crate) fn offset(&self, turn: u32) -> u64 {
+        match self.region.place {
+            Place::First => 0,
+            Place::Last => (self.starts() - 1) * u64::from(self.block),
+            Place::Rotating => self.elsewhere(turn),
+        }
+    }
+
+    /// An offset that is another one for each number, and lies anywhere.
+    pub(crate) fn elsewhere(&self, number: u32) -> u64 {
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-        let turn = u128::from(u64::from(place).wrapping_mul(GOLDEN));
-        let block = (turn * u128::from(self.blocks)) >> 64;
+        let turn = u128::from(u64::from(number).wrapping_mul(GOLDEN));
+        let block = (turn * u128::from(self.starts())) >> 64;
         block as u64 * u64::from(self.block)
+    }
+
+    /// Blocks that a read can begin with.
+    fn starts(&self) -> u64 {
+        self.blocks - u64::from(self.len / self.block) + 1
     }
 }
 
@@ -232,6 +285,9 @@ impl Device {
             DeviceId::Block { major, minor } => Sysfs::find(Path::new("/sys"), major, minor),
             DeviceId::File { .. } => None,
         };
+        // A map is no path to the storage: its legs are.
+        let leg = sysfs.as_ref().filter(|sysfs| map_of(&sysfs.disk).is_none());
+        let storage = leg.and_then(|sysfs| storage_of(&sysfs.disk));
         let evidence: Box<dyn Evidence + Send> = match sysfs {
             Some(sysfs) => Box::new(sysfs),
             None => Box::new(NoEvidence),
@@ -241,6 +297,7 @@ impl Device {
             file: file.into(),
             geometry,
             evidence,
+            storage,
         })
     }
 }
@@ -251,7 +308,7 @@ fn geometry(file: &File, is_block: bool) -> Result<Geometry, OpenProblem> {
     } else {
         file_alignment(file, Path::new(""), AtFlags::EMPTY_PATH)
     };
-    if !block.is_power_of_two() || !(512..=pathpulse_kernel_compat::MAX_READ_LEN).contains(&block) {
+    if !block.is_power_of_two() || !(512..=MAX_READ_LEN).contains(&block) {
         return Err(OpenProblem::BlockSize(block));
     }
     // The size of a block device is where its end is; its metadata says 0.
@@ -260,7 +317,7 @@ fn geometry(file: &File, is_block: bool) -> Result<Geometry, OpenProblem> {
         .map_err(|error| OpenProblem::Open(Errno::of(&error)))?;
     match size / u64::from(block) {
         0 => Err(OpenProblem::Empty { size, block }),
-        blocks => Ok(Geometry { block, blocks }),
+        blocks => Ok(Geometry::new(block, blocks)),
     }
 }
 
@@ -324,14 +381,47 @@ mod tests {
     }
 
     #[test]
-    fn places_lie_on_the_device_and_the_first_is_its_beginning() {
-        for blocks in [1, 2, 1000, 1 << 40] {
-            let geometry = Geometry { block: 512, blocks };
-            assert_eq!(geometry.offset(0), 0);
-            for place in 1..100 {
-                let offset = geometry.offset(place);
-                assert!(offset.is_multiple_of(512) && offset / 512 < blocks);
+    fn reads_are_whole_blocks_that_lie_on_the_device() {
+        let places = [Place::First, Place::Last, Place::Rotating];
+        for (blocks, len_bytes, len) in [
+            (1, 0, 512),
+            (1, 4096, 512),
+            (2, 1, 512),
+            (1000, 4097, 4608),
+            (1 << 40, u32::MAX, MAX_READ_LEN),
+        ] {
+            for place in places {
+                let geometry = Geometry::new(512, blocks).reading(Region { place, len_bytes });
+                assert_eq!(geometry.len, len);
+                for turn in 0..100 {
+                    for offset in [geometry.offset(turn), geometry.elsewhere(turn)] {
+                        assert!(offset.is_multiple_of(512));
+                        assert!(offset + u64::from(len) <= blocks * 512);
+                    }
+                }
             }
         }
+    }
+
+    #[test]
+    fn the_places_are_the_beginning_the_end_and_all_over() {
+        let reading = |place| {
+            let geometry = Geometry::new(4096, 1000).reading(Region {
+                place,
+                len_bytes: 8192,
+            });
+            (0..100).map(move |turn| geometry.offset(turn)).collect()
+        };
+        let first: Vec<u64> = reading(Place::First);
+        assert!(first.iter().all(|offset| *offset == 0));
+        let last: Vec<u64> = reading(Place::Last);
+        assert!(last.iter().all(|offset| *offset == 998 * 4096));
+        let mut tenths: Vec<u64> = reading(Place::Rotating);
+        for offset in &mut tenths {
+            *offset = *offset * 10 / (999 * 4096);
+        }
+        tenths.sort_unstable();
+        tenths.dedup();
+        assert_eq!(tenths.len(), 10, "every tenth of the device is visited");
     }
 }

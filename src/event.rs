@@ -92,7 +92,7 @@ mod tests {
         let id = DeviceId::Block { major: 7, minor: 0 };
         Event {
             time: SystemTime::now(),
-            path: Arc::new(PathInfo::new("/dev/loop0".into(), id)),
+            path: Arc::new(PathInfo::new("/dev/loop0".into(), id, None)),
             from: State::Up,
             to: State::Down,
             cause: Cause::ErrorRate,

@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, CWD};
 
 use crate::device::{DeviceId, file_alignment};
 use crate::opener::open_all;
+use crate::storage::{map_of, names_in, storage_of};
 use crate::sysfs::{Sysfs, word};
 
 /// Sizes in sysfs count in these, whatever the device's blocks are.
@@ -29,8 +30,8 @@ pub struct PathFacts {
     pub device_state: Option<String>,
     /// What the target says of this way to it (`access_state` of SCSI, `ana_state` of NVMe).
     pub access_state: Option<String>,
-    /// What the paths to one and the same storage have in common: its world wide name, else the id
-    /// of the multipath map above it.
+    /// What the paths to one and the same storage have in common: the id of the multipath map above
+    /// it, or of the one that there would be.
     pub group: Option<String>,
     /// Whether the kernel counts the I/O that the device completes.
     pub iostats: Option<bool>,
@@ -92,46 +93,15 @@ fn of_disk(device: DeviceId, sysfs: &Sysfs) -> PathFacts {
         block_bytes: number(&sysfs.disk.join("queue/logical_block_size")),
         device_state: sysfs.state(),
         access_state: sysfs.access(),
-        group: group(&sysfs.disk),
+        group: storage_of(&sysfs.disk),
         iostats: Some(sysfs.keeps_statistics),
-        map_of: map_id(&sysfs.disk).map(|_| names_in(&sysfs.disk.join("slaves"))),
+        map_of: map_of(&sysfs.disk).map(|_| names_in(&sysfs.disk.join("slaves"))),
         ..unknown(device)
     }
 }
 
 fn number<T: std::str::FromStr>(path: &Path) -> Option<T> {
     word(path)?.parse().ok()
-}
-
-/// NVMe namespaces have their name in `wwid`, SCSI disks in `device/wwid`.
-fn group(disk: &Path) -> Option<String> {
-    let named = |file: &str| word(&disk.join(file)).filter(|name| !name.is_empty());
-    let above = || {
-        let holders = names_in(&disk.join("holders"));
-        let mut maps = holders
-            .iter()
-            .filter_map(|holder| map_id(&disk.join("holders").join(holder)));
-        maps.next()
-    };
-    named("wwid")
-        .or_else(|| named("device/wwid"))
-        .or_else(|| map_id(disk))
-        .or_else(above)
-}
-
-/// What multipath calls the storage that this device is the map of.
-fn map_id(disk: &Path) -> Option<String> {
-    let uuid = word(&disk.join("dm/uuid"))?;
-    uuid.strip_prefix("mpath-").map(str::to_owned)
-}
-
-fn names_in(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
 }
 
 #[cfg(test)]
@@ -166,7 +136,7 @@ mod tests {
             block_bytes: Some(4096),
             device_state: Some("transport-offline".to_owned()),
             access_state: Some("standby".to_owned()),
-            group: Some("naa.6001405".to_owned()),
+            group: Some("36001405".to_owned()),
             iostats: Some(false),
             map_of: None,
         };
@@ -189,12 +159,9 @@ mod tests {
     }
 
     #[test]
-    fn multipath_maps_group_and_other_maps_do_not() {
+    fn a_map_shows_what_lies_below_it() {
         let path = facts_with(&[("holders/dm-0/dm/uuid", "mpath-3600a\n")]);
-        assert_eq!(path.group.as_deref(), Some("3600a"));
-        assert_eq!(path.map_of, None);
-        let lvm = facts_with(&[("holders/dm-0/dm/uuid", "LVM-abc\n"), ("wwid", "\n")]);
-        assert_eq!(lvm.group, None);
+        assert_eq!((path.group.as_deref(), path.map_of), (Some("3600a"), None));
         let map = facts_with(&[
             ("dm/uuid", "mpath-3600a\n"),
             ("slaves/sdb/size", "8"),

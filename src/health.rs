@@ -3,14 +3,31 @@
 //! | state | means | entered when | left when |
 //! |---|---|---|---|
 //! | `Pending` | no verdict yet | the path is added or resumed | the first verdict that says something |
-//! | `Up` | it works | good from `Pending`, `Standby`; `rise` good in a row from `Down` | as below |
-//! | `Marginal` | it works, but fails too often | as `Up`, when errors or falls are above their limits | no bad verdict for `recovery` |
+//! | `Up` | it works | good from `Pending`, `Standby`; `rise` good in a row from `Down`; from `Marginal` when clean for `recovery` | as below |
+//! | `Marginal` | it works, but not well | as `Up`, while a blemish is there; from `Up` when one appears | clean for `recovery` |
 //! | `Standby` | its target serves no reads here, by design | a `Standby` verdict | the next other verdict |
 //! | `Down` | it does not work | `fall` bad in a row from any state but `Paused` | as above |
 //! | `Paused` | it is not checked | a person said so | a person said so |
 //!
 //! Good verdicts are `Good` and `Busy` (the device completes what others ask of it). `Unknown` is
 //! about ourselves: it changes nothing and interrupts no row. All others but `Standby` are bad.
+//!
+//! The blemishes, in the order in which they are looked for: it *flaps* (went down more than `flaps` times
+//! within `flap_window`), it *fails* (more than `marginal_errors_per_mille` of its last hundred verdicts
+//! were bad), it is *slow* (see `siblings.rs`). They count for a good verdict that comes within `recovery`
+//! of the last bad one, or while it is slow. The last path of a group that works is shown as `Up` whatever
+//! its blemishes are (`siblings.rs`).
+//!
+//! | cause | of the states | says |
+//! |---|---|---|
+//! | `good`, `busy` | `Up` | the verdict |
+//! | `error_rate`, `flapping`, `slow` | `Marginal` | the blemish |
+//! | `last_usable` | `Up` | it has a blemish, and no sibling is up |
+//! | `device_gone`, `medium_error`, `transport_error`, `reservation_conflict`, `failed` | `Down` | the class of the errno (`fault.rs`) |
+//! | `timed_out`, `saturated`, `short_read`, `offline` | `Down` | the verdict |
+//! | `standby` | `Standby` | the verdict |
+//! | `not_checked`, `command` | `Pending`, `Paused` | nothing was asked yet; a person said so |
+//! | `late_answer` | none: an event only | a stuck read ended after all |
 //!
 //! While a read is stuck the path is not read again. Each check that is due then is `TimedOut` too,
 //! until the path is `Down`; from there on nothing new can be said before the kernel gives the stuck
@@ -26,11 +43,14 @@ use std::time::Duration;
 use pathpulse_kernel_compat::{Errno, Mono};
 
 use crate::check::{Verdict, VerdictKind};
+use crate::fault::Fault;
 
 /// Falls that are remembered: the upper limit of [`Rules::flaps`].
 const FALLS: usize = 8;
 /// Verdicts over which the error rate is taken.
 const WINDOW: u32 = 100;
+/// Of the time that a path has been down, this part passes between its checks.
+const BACKOFF_SHARE: u32 = 32;
 
 /// What the verdicts of a path add up to. The module's table says how states change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -40,7 +60,7 @@ pub enum State {
     Pending,
     /// Works.
     Up,
-    /// Works, but fails too often.
+    /// Works, but fails too often or answers too slowly.
     Marginal,
     /// Serves no reads, by the target's design.
     Standby,
@@ -92,6 +112,10 @@ pub enum Cause {
     ErrorRate,
     /// Went down too often lately.
     Flapping,
+    /// Answers much more slowly than its siblings.
+    Slow,
+    /// Has one of the blemishes above, and no sibling of it is up.
+    LastUsable,
     /// A person said so.
     Command,
     /// A read that was stuck ended after all. Causes an event, never a state.
@@ -103,9 +127,12 @@ impl Cause {
     pub fn name(self) -> &'static str {
         match self {
             Cause::NotChecked => "not_checked",
+            Cause::Verdict(VerdictKind::Failed, Some(errno)) => Fault::from(errno).name(),
             Cause::Verdict(kind, _) => kind.name(),
             Cause::ErrorRate => "error_rate",
             Cause::Flapping => "flapping",
+            Cause::Slow => "slow",
+            Cause::LastUsable => "last_usable",
             Cause::Command => "command",
             Cause::LateAnswer => "late_answer",
         }
@@ -141,7 +168,12 @@ pub struct Rules {
     pub flaps: u32,
     /// See `flaps`.
     pub flap_window: Duration,
-    /// How long a `Marginal` path has to go without a bad verdict to be `Up`.
+    /// A median latency of more than so many times that of its siblings makes it `Marginal`. 0 switches
+    /// the rule off.
+    pub marginal_latency: u32,
+    /// What answers within this is never too slow, however fast its siblings are.
+    pub marginal_latency_floor: Duration,
+    /// How long a `Marginal` path has to go without a bad verdict, and without being slow, to be `Up`.
     pub recovery: Duration,
 }
 
@@ -153,6 +185,8 @@ impl Default for Rules {
             marginal_errors_per_mille: 100,
             flaps: 3,
             flap_window: Duration::from_secs(300),
+            marginal_latency: 5,
+            marginal_latency_floor: Duration::from_millis(5),
             recovery: Duration::from_secs(60),
         }
     }
@@ -191,16 +225,20 @@ fn weigh(verdict: &Verdict) -> Weight {
     }
 }
 
-/// The health of one path.
+/// The health of one path, taken for itself: what its siblings make of it is in `siblings.rs`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health {
     state: State,
     cause: Cause,
+    /// When it entered this state.
+    since: Mono,
     good_in_a_row: u32,
     bad_in_a_row: u32,
     /// The last verdicts, the latest in the lowest bit; 1 is bad.
     window: u128,
-    last_bad: Mono,
+    /// The last bad verdict, or the last time that it was found slow.
+    last_blemish: Mono,
+    slow: bool,
     falls: [Mono; FALLS],
     fallen: usize,
 }
@@ -216,13 +254,30 @@ impl Health {
         self.cause
     }
 
-    /// Whether the state is about to change: the next verdict matters soon.
-    pub(crate) fn is_undecided(&self) -> bool {
+    /// Whether it is suspicious: about to change, or marginal. The next verdict matters soon.
+    pub(crate) fn is_suspicious(&self) -> bool {
         match self.state {
             State::Down => self.good_in_a_row > 0,
+            State::Marginal => true,
             State::Paused => false,
             _ => self.bad_in_a_row > 0,
         }
+    }
+
+    /// How much longer than usual the next check may wait: a path that is down for long is asked less
+    /// often.
+    pub(crate) fn patience(&self, now: Mono, interval: Duration, most: Duration) -> Duration {
+        if self.state != State::Down || self.good_in_a_row > 0 {
+            return Duration::ZERO;
+        }
+        (now.since(self.since) / BACKOFF_SHARE)
+            .min(most)
+            .saturating_sub(interval)
+    }
+
+    /// Bad verdicts among the last hundred.
+    pub(crate) fn errors(&self) -> u32 {
+        self.window.count_ones()
     }
 
     /// Takes a verdict in; `None` if the state stays.
@@ -240,22 +295,36 @@ impl Health {
             Weight::Standby => {
                 self.good_in_a_row = 0;
                 self.bad_in_a_row = 0;
-                self.enter(State::Standby, verdict.into())
+                self.enter(State::Standby, verdict.into(), now)
             }
             Weight::Good => self.good(verdict, now, rules),
             Weight::Bad => self.bad(verdict, now, rules),
         }
     }
 
+    /// Takes in how its latency compares to its siblings'; `None` if the state stays.
+    pub(crate) fn compare(&mut self, slow: bool, now: Mono) -> Option<Transition> {
+        self.slow = slow && matches!(self.state, State::Up | State::Marginal);
+        if !self.slow {
+            return None;
+        }
+        self.last_blemish = now;
+        match self.state {
+            State::Up => self.enter(State::Marginal, Cause::Slow, now),
+            _ => None,
+        }
+    }
+
     /// Stops or resumes the judgement of the path. A resumed path begins anew.
-    pub(crate) fn pause(&mut self, paused: bool) -> Option<Transition> {
+    pub(crate) fn pause(&mut self, paused: bool, now: Mono) -> Option<Transition> {
         match (paused, self.state) {
             (true, State::Paused) => None,
-            (true, _) => self.enter(State::Paused, Cause::Command),
+            (true, _) => self.enter(State::Paused, Cause::Command, now),
             (false, State::Paused) => {
-                let transition = self.enter(State::Pending, Cause::Command);
+                let transition = self.enter(State::Pending, Cause::Command, now);
                 *self = Health {
                     cause: Cause::Command,
+                    since: now,
                     ..Health::default()
                 };
                 transition
@@ -276,27 +345,34 @@ impl Health {
         if self.state == State::Down && self.good_in_a_row < rules.rise {
             return None;
         }
-        if self.state == State::Marginal && now.since(self.last_bad) < rules.recovery {
-            return None;
+        match self.blemish(now, rules) {
+            None if self.state == State::Marginal && !self.is_clean(now, rules) => None,
+            None => self.enter(State::Up, verdict.into(), now),
+            Some(_) if self.state == State::Marginal => None,
+            Some(blemish) => self.enter(State::Marginal, blemish, now),
         }
-        let (state, cause) = if self.falls_since(now, rules.flap_window) > rules.flaps
-            && rules.flaps > 0
-            && now.since(self.last_bad) < rules.recovery
-        {
-            (State::Marginal, Cause::Flapping)
-        } else if self.errors_per_mille() > rules.marginal_errors_per_mille
-            && now.since(self.last_bad) < rules.recovery
-        {
-            (State::Marginal, Cause::ErrorRate)
+    }
+
+    fn is_clean(&self, now: Mono, rules: &Rules) -> bool {
+        !self.slow && now.since(self.last_blemish) >= rules.recovery
+    }
+
+    /// What is wrong with a path that works.
+    fn blemish(&self, now: Mono, rules: &Rules) -> Option<Cause> {
+        if self.is_clean(now, rules) {
+            None
+        } else if rules.flaps > 0 && self.falls_since(now, rules.flap_window) > rules.flaps {
+            Some(Cause::Flapping)
+        } else if self.errors_per_mille() > rules.marginal_errors_per_mille {
+            Some(Cause::ErrorRate)
         } else {
-            (State::Up, verdict.into())
-        };
-        self.enter(state, cause)
+            self.slow.then_some(Cause::Slow)
+        }
     }
 
     fn bad(&mut self, verdict: &Verdict, now: Mono, rules: &Rules) -> Option<Transition> {
         self.note(true);
-        self.last_bad = now;
+        self.last_blemish = now;
         self.good_in_a_row = 0;
         self.bad_in_a_row = self.bad_in_a_row.saturating_add(1);
         if self.state == State::Down {
@@ -307,21 +383,22 @@ impl Health {
         if self.bad_in_a_row < rules.fall {
             return None;
         }
+        self.slow = false;
         if matches!(self.state, State::Up | State::Marginal) {
             self.falls[self.fallen % FALLS] = now;
             self.fallen += 1;
         }
-        self.enter(State::Down, verdict.into())
+        self.enter(State::Down, verdict.into(), now)
     }
 
-    fn enter(&mut self, to: State, cause: Cause) -> Option<Transition> {
+    fn enter(&mut self, to: State, cause: Cause, now: Mono) -> Option<Transition> {
         let from = std::mem::replace(&mut self.state, to);
+        self.cause = cause;
         if from == to {
-            // `Up` stays `Up` by `Good` and by `Busy`: keep which one it is.
-            self.cause = cause;
+            // `Up` stays `Up` by `Good` and by `Busy`: only which one it is is new.
             return None;
         }
-        self.cause = cause;
+        self.since = now;
         Some(Transition { from, to, cause })
     }
 
@@ -332,10 +409,11 @@ impl Health {
 
     /// Bad verdicts among the last [`WINDOW`], as if all unseen ones were good.
     fn errors_per_mille(&self) -> u32 {
-        self.window.count_ones() * 1000 / WINDOW
+        self.errors() * 1000 / WINDOW
     }
 
-    fn falls_since(&self, now: Mono, window: Duration) -> u32 {
+    /// Falls within this window before now, as far as they are remembered.
+    pub(crate) fn falls_since(&self, now: Mono, window: Duration) -> u32 {
         let known = self.fallen.min(FALLS);
         let recent = self.falls[..known]
             .iter()
@@ -509,10 +587,13 @@ mod tests {
         let rules = Rules::default();
         let mut health = Health::default();
         health.apply(&FAILED, at(1), &rules);
-        assert_eq!(health.pause(true).expect("paused").from, State::Down);
-        assert_eq!(health.pause(true), None);
+        assert_eq!(health.pause(true, at(1)).expect("paused").from, State::Down);
+        assert_eq!(health.pause(true, at(1)), None);
         assert_eq!(health.apply(&GOOD, at(2), &rules), None);
-        assert_eq!(health.pause(false).expect("resumed").to, State::Pending);
+        assert_eq!(
+            health.pause(false, at(2)).expect("resumed").to,
+            State::Pending
+        );
         assert_eq!(
             health.apply(&GOOD, at(3), &rules).expect("up").to,
             State::Up

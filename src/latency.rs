@@ -1,19 +1,33 @@
-//! A histogram of latencies that one thread writes and any thread may read, without a lock.
+//! A histogram of latencies since the beginning, which one thread writes and any thread may read,
+//! without a lock.
 //!
-//! Four buckets for every doubling, from 1 us to 67 s: 100 counters, 400 bytes a path. A quantile
-//! read from it is interpolated within its bucket, so it is off by an eighth at the most.
+//! Four buckets for every doubling, from 1 us to 67 s: 100 counters, 800 bytes a group.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+/// Buckets of a histogram.
 const BUCKETS: usize = 100;
 const LAST: u64 = 1 << 26;
 
-/// Latencies of one path, in microseconds.
-pub(crate) struct Histogram([AtomicU32; BUCKETS]);
+/// Latencies of the paths of one group, in microseconds.
+pub(crate) struct Histogram {
+    buckets: [AtomicU64; BUCKETS],
+    sum_us: AtomicU64,
+}
+
+/// How many checks took how long, since the beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LatencyHistogram {
+    counts: [u64; BUCKETS],
+    sum_us: u64,
+}
 
 impl Default for Histogram {
     fn default() -> Histogram {
-        Histogram([const { AtomicU32::new(0) }; BUCKETS])
+        Histogram {
+            buckets: [const { AtomicU64::new(0) }; BUCKETS],
+            sum_us: AtomicU64::new(0),
+        }
     }
 }
 
@@ -39,32 +53,49 @@ fn start_of(bucket: usize) -> u64 {
 impl Histogram {
     /// Counts a latency. Only one thread may do this.
     pub(crate) fn count(&self, us: u64) {
-        let bucket = &self.0[bucket_of(us)];
-        // One writer: a load and a store cost less than an atomic addition.
-        bucket.store(bucket.load(Relaxed).wrapping_add(1), Relaxed);
+        // One writer: loads and stores cost less than atomic additions.
+        let add = |counter: &AtomicU64, more| {
+            counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
+        };
+        add(&self.buckets[bucket_of(us)], 1);
+        add(&self.sum_us, us);
     }
 
-    /// The latencies, in microseconds, that `per_mille` of the counted ones don't exceed, for each
-    /// of the given shares; `None` if nothing was counted.
-    pub(crate) fn quantiles<const N: usize>(&self, per_mille: [u64; N]) -> Option<[u64; N]> {
-        let counts: [u64; BUCKETS] = std::array::from_fn(|i| u64::from(self.0[i].load(Relaxed)));
-        let total: u64 = counts.iter().sum();
-        (total > 0)
-            .then(|| per_mille.map(|share| quantile(&counts, (total * share).div_ceil(1000))))
+    /// How it is now.
+    pub(crate) fn snapshot(&self) -> LatencyHistogram {
+        LatencyHistogram {
+            counts: std::array::from_fn(|i| self.buckets[i].load(Relaxed)),
+            sum_us: self.sum_us.load(Relaxed),
+        }
     }
 }
 
-/// The latency of the `rank`th (from 1) in order.
-fn quantile(counts: &[u64; BUCKETS], rank: u64) -> u64 {
-    let mut below = 0;
-    for (bucket, count) in counts.iter().enumerate() {
-        if below + count >= rank.max(1) {
-            let (start, end) = (start_of(bucket), start_of(bucket + 1));
-            return start + (end - start - 1) * (rank.max(1) - below) / count;
-        }
-        below += count;
+impl LatencyHistogram {
+    /// The buckets in order: the latency in microseconds that its checks stay below, and how many
+    /// they are. The last one has all that took longer, too.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
+        let counts = self.counts.iter().enumerate();
+        counts.map(|(bucket, count)| (start_of(bucket + 1), *count))
     }
-    LAST
+
+    /// All checks.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// All latencies together, in microseconds.
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us
+    }
+
+    /// Both together.
+    pub(crate) fn and(mut self, other: &LatencyHistogram) -> LatencyHistogram {
+        for (mine, more) in self.counts.iter_mut().zip(other.counts) {
+            *mine += more;
+        }
+        self.sum_us = self.sum_us.wrapping_add(other.sum_us);
+        self
+    }
 }
 
 #[cfg(test)]
@@ -82,24 +113,19 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_within_an_eighth() {
+    fn every_latency_is_counted_below_the_limit_of_its_bucket() {
         let histogram = Histogram::default();
-        assert_eq!(histogram.quantiles([500]), None);
-        for us in 1..=10_000 {
+        for us in [1, 85, 85, 5_000, 1 << 40] {
             histogram.count(us);
         }
-        let [p50, p99, all] = histogram.quantiles([500, 990, 1000]).expect("counted");
-        for (seen, truth) in [(p50, 5000u64), (p99, 9900), (all, 10_000)] {
-            assert!(seen.abs_diff(truth) <= truth / 8 + 1, "{seen} for {truth}");
-        }
-    }
-
-    #[test]
-    fn a_single_latency_is_every_quantile() {
-        let histogram = Histogram::default();
-        histogram.count(85);
-        let [p50, p99] = histogram.quantiles([500, 990]).expect("counted");
-        assert_eq!(p50, p99);
-        assert!(p50.abs_diff(85) <= 11, "{p50}");
+        let seen = histogram.snapshot();
+        let below = |limit| {
+            let buckets = seen.buckets().filter(|(end, _)| *end <= limit);
+            buckets.map(|(_, count)| count).sum::<u64>()
+        };
+        assert_eq!((below(2), below(96), below(6_000)), (1, 3, 4));
+        assert_eq!(seen.count(), 5);
+        let twice = seen.clone().and(&seen);
+        assert_eq!((twice.count(), twice.sum_us()), (10, (2 << 40) + 10_342));
     }
 }

@@ -53,32 +53,47 @@
 
 mod check;
 mod command;
+mod config;
 mod device;
 mod event;
 mod facts;
+mod fault;
+mod group;
 mod health;
 mod latency;
 mod monitor;
 mod once;
 mod opener;
 mod path;
+mod registry;
 mod schedule;
+mod settings;
+mod siblings;
+mod stall;
 mod status;
+mod storage;
 mod sweep;
 mod sysfs;
 mod watched;
+mod window;
 mod worker;
 
 pub use check::{Verdict, VerdictKind, Why};
+pub use config::{BackendInfo, Config, ShutdownReport, StartError};
 pub use device::{DeviceId, OpenError, OpenProblem};
 pub use event::{Event, EventStream};
 pub use facts::PathFacts;
+pub use fault::Fault;
+pub use group::GroupStatus;
 pub use health::{Cause, Rules, State};
-pub use monitor::{BackendInfo, Config, Monitor, ShutdownReport, StartError};
+pub use latency::LatencyHistogram;
+pub use monitor::Monitor;
 pub use once::{CheckReport, Checked, check_once};
 pub use path::{PathId, PathInfo};
 pub use pathpulse_kernel_compat::{
     BackendKind, Choice, Errno, KernelError, RingFeatures, Stage, Stats, Unavailable,
 };
-pub use status::{Counts, Latency, PathStatus};
+pub use settings::{PathSpec, Place, Region, Settings};
+pub use status::{Counts, PathStatus};
 pub use sweep::{Sweep, SweepError, Swept};
+pub use window::Latency;

@@ -8,10 +8,12 @@ use pathpulse_kernel_compat::Mono;
 
 use crate::check::{Verdict, Why};
 use crate::command::Once;
+use crate::config::{BackendInfo, Config, StartError};
 use crate::device::{DeviceId, OpenError, OpenProblem};
 use crate::health::State;
-use crate::monitor::{BackendInfo, Config, Monitor, StartError};
+use crate::monitor::Monitor;
 use crate::path::PathId;
+use crate::settings::PathSpec;
 
 /// Beyond the deadline of the checks: for their verdicts to come here.
 const DELIVERY: Duration = Duration::from_millis(50);
@@ -47,8 +49,8 @@ pub struct Checked {
 /// When the kernel offers no way to check. A path that can't be checked is no error of the whole:
 /// its report says why.
 pub fn check_once(paths: &[PathBuf], config: &Config) -> Result<Checked, StartError> {
-    let end = Instant::now() + config.timeout;
-    let deadline = Mono::now() + config.timeout;
+    let end = Instant::now() + config.settings.timeout;
+    let deadline = Mono::now() + config.settings.timeout;
     let monitor = Monitor::start(*config)?;
     let (sender, verdicts) = channel();
     let once = || Once {
@@ -56,7 +58,8 @@ pub fn check_once(paths: &[PathBuf], config: &Config) -> Result<Checked, StartEr
         report: sender.clone(),
     };
     let mut answers: Vec<Option<Result<PathId, OpenError>>> = vec![None; paths.len()];
-    monitor.open_and_watch(paths, end, Some(&once), |index, answer| {
+    let specs: Vec<PathSpec> = paths.iter().map(PathSpec::from).collect();
+    monitor.open_and_watch(&specs, end, Some(&once), |index, answer| {
         answers[index] = Some(answer);
     });
     drop(sender);

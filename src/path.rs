@@ -23,11 +23,16 @@ impl PathId {
 pub struct PathInfo {
     name: PathBuf,
     device: DeviceId,
+    group: Option<Box<str>>,
 }
 
 impl PathInfo {
-    pub(crate) fn new(name: PathBuf, device: DeviceId) -> PathInfo {
-        PathInfo { name, device }
+    pub(crate) fn new(name: PathBuf, device: DeviceId, group: Option<&str>) -> PathInfo {
+        PathInfo {
+            name,
+            device,
+            group: group.map(Box::from),
+        }
     }
 
     /// As it was named when it was added.
@@ -38,5 +43,10 @@ impl PathInfo {
     /// What it leads to.
     pub fn device(&self) -> DeviceId {
         self.device
+    }
+
+    /// What it has in common with its siblings: the paths to the same storage.
+    pub fn group(&self) -> Option<&str> {
+        self.group.as_deref()
     }
 }

@@ -10,10 +10,11 @@ use pathpulse_kernel_compat::Mono;
 
 /// Slots that the wheel can tell apart; what is due later goes round once more.
 const SLOTS: u64 = 256;
-/// A slot is this part of the interval, within the limits below.
-const SLOTS_PER_INTERVAL: u32 = 20;
-const SLOT_MIN: Duration = Duration::from_millis(1);
-const SLOT_MAX: Duration = Duration::from_millis(100);
+/// A slot is at most this part of the interval, within the limits below.
+const SLOTS_PER_INTERVAL: u64 = 20;
+/// Slots are a power of two of this, so that the times of coarse ones are times of finer ones, too.
+const SLOT_MIN_NS: u64 = 1_000_000;
+const SLOT_MAX_NS: u64 = 64 * SLOT_MIN_NS;
 
 /// How often a path is checked, and where within the interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,16 @@ impl Pace {
         Mono::from_nanos(next)
     }
 
+    /// The same place within another interval.
+    pub(crate) fn at(&self, interval: Duration) -> Pace {
+        let interval_ns = nanos(interval).max(1);
+        let phase = u128::from(self.phase_ns) * u128::from(interval_ns);
+        Pace {
+            interval_ns,
+            phase_ns: (phase / u128::from(self.interval_ns)) as u64,
+        }
+    }
+
     /// A quarter of the interval from now: for a path whose state is about to change.
     pub(crate) fn soon(&self, now: Mono) -> Mono {
         now + Duration::from_nanos(self.interval_ns / 4)
@@ -68,13 +79,29 @@ pub(crate) struct Schedule<K> {
 impl<K: Copy> Schedule<K> {
     /// An empty schedule whose slots suit checks at this interval.
     pub(crate) fn new(interval: Duration) -> Schedule<K> {
-        let slot = (interval / SLOTS_PER_INTERVAL).clamp(SLOT_MIN, SLOT_MAX);
         Schedule {
-            slot_ns: nanos(slot),
+            slot_ns: slot_ns(interval),
             wheel: (0..SLOTS).map(|_| Vec::new()).collect(),
             cursor: 0,
             len: 0,
             next: None,
+        }
+    }
+
+    /// Makes the slots fine enough for checks at this interval, too.
+    pub(crate) fn suit(&mut self, interval: Duration) {
+        let fine = slot_ns(interval);
+        if fine >= self.slot_ns {
+            return;
+        }
+        let times = self.slot_ns / fine;
+        let entries: Vec<(u64, K)> = self.wheel.iter_mut().flat_map(std::mem::take).collect();
+        self.slot_ns = fine;
+        self.cursor *= times;
+        self.next = None;
+        for (slot, key) in entries {
+            let slot = slot * times;
+            self.wheel[(slot % SLOTS) as usize].push((slot, key));
         }
     }
 
@@ -135,6 +162,11 @@ impl<K: Copy> Schedule<K> {
     }
 }
 
+fn slot_ns(interval: Duration) -> u64 {
+    let most = (nanos(interval) / SLOTS_PER_INTERVAL).clamp(SLOT_MIN_NS, SLOT_MAX_NS);
+    SLOT_MIN_NS << (most / SLOT_MIN_NS).ilog2()
+}
+
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX / 2)
 }
@@ -159,15 +191,32 @@ mod tests {
     fn entries_come_when_due_and_only_once() {
         let mut schedule = Schedule::new(2 * SECOND);
         assert_eq!(schedule.next(), None);
-        assert_eq!(schedule.insert(at(150), 1), at(200));
-        schedule.insert(at(200), 2);
+        assert_eq!(schedule.insert(at(150), 1), at(192));
+        schedule.insert(at(192), 2);
         schedule.insert(at(300), 3);
-        assert_eq!(schedule.next(), Some(at(200)));
-        assert_eq!(take(&mut schedule, at(199)), []);
-        assert_eq!(take(&mut schedule, at(200)), [1, 2]);
-        assert_eq!(schedule.next(), Some(at(300)));
+        assert_eq!(schedule.next(), Some(at(192)));
+        assert_eq!(take(&mut schedule, at(191)), []);
+        assert_eq!(take(&mut schedule, at(192)), [1, 2]);
+        assert_eq!(schedule.next(), Some(at(320)));
         assert_eq!(take(&mut schedule, at(1000)), [3]);
         assert_eq!(schedule.next(), None);
+    }
+
+    #[test]
+    fn finer_slots_keep_what_is_in() {
+        let mut schedule = Schedule::new(2 * SECOND);
+        assert_eq!(take(&mut schedule, at(64)), []);
+        let far = schedule.insert(at(90_000), 1);
+        let near = schedule.insert(at(150), 2);
+        schedule.suit(4 * SECOND);
+        assert_eq!(schedule.insert(at(130), 3), at(192), "no coarser");
+        schedule.suit(SECOND / 10);
+        assert_eq!(schedule.insert(at(129), 4), at(132));
+        assert_eq!(schedule.next(), Some(at(132)));
+        assert_eq!(take(&mut schedule, at(191)), [4]);
+        assert_eq!(take(&mut schedule, near), [2, 3]);
+        assert_eq!(schedule.next(), Some(far));
+        assert_eq!(take(&mut schedule, far), [1]);
     }
 
     #[test]
@@ -182,14 +231,14 @@ mod tests {
     #[test]
     fn far_entries_go_round_the_wheel() {
         let mut schedule = Schedule::new(2 * SECOND);
-        schedule.insert(at(100_000), 1);
+        schedule.insert(at(99_968), 1);
         schedule.insert(at(50), 2);
         assert_eq!(take(&mut schedule, at(100)), [2]);
-        assert_eq!(schedule.next(), Some(at(100_000)));
-        for ms in (200..100_000).step_by(100) {
+        assert_eq!(schedule.next(), Some(at(99_968)));
+        for ms in (200..99_968).step_by(100) {
             assert_eq!(take(&mut schedule, at(ms)), []);
         }
-        assert_eq!(take(&mut schedule, at(100_000)), [1]);
+        assert_eq!(take(&mut schedule, at(99_968)), [1]);
     }
 
     #[test]

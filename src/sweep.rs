@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use pathpulse_kernel_compat::{Choice, Key, Stats, open_backend};
 
-use crate::command::{Command, NewPath, Tempo};
+use crate::command::{Command, NewPath};
+use crate::config::StartError;
 use crate::device::{Device, OpenError};
-use crate::health::Rules;
-use crate::monitor::StartError;
 use crate::path::PathId;
 use crate::path::PathInfo;
+use crate::settings::Settings;
 use crate::status::{PathStatus, StatusCell};
 use crate::worker::{BEGUN_PER_CLOCK, Worker};
 
@@ -50,12 +50,13 @@ impl Sweep {
             .map_err(|tried| SweepError::Start(StartError::NoBackend(tried)))?
             .backend;
         let (commands, inbox) = sync_channel(1);
-        let tempo = Tempo {
+        let settings = Settings {
             interval: NEVER,
             timeout,
-            rules: Rules::default(),
+            ..Settings::default()
         };
-        let mut worker = Worker::new(backend, tempo, inbox, None);
+        let group = Arc::default();
+        let mut worker = Worker::new(backend, settings, inbox, None);
         let (mut keys, mut cells) = (Vec::new(), Vec::new());
         for (number, path) in paths.iter().enumerate() {
             let device = Device::open(path).map_err(|problem| {
@@ -64,13 +65,15 @@ impl Sweep {
                     problem,
                 })
             })?;
-            let info = PathInfo::new(path.clone(), device.id);
+            let info = PathInfo::new(path.clone(), device.id, None);
             let cell = Arc::new(StatusCell::new(Arc::new(info)));
             cells.push(Arc::clone(&cell));
             let new = NewPath {
                 id: PathId::from_number(number as u64),
                 device,
                 cell,
+                settings,
+                group: Arc::clone(&group),
                 once: None,
             };
             keys.extend(worker.add(new));

@@ -3,16 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pathpulse_kernel_compat::{Mono, OpId, Stage, TargetId};
+use pathpulse_kernel_compat::{Key, Mono, OpId, Stage, TargetId};
 
-use crate::check::Check;
+use crate::check::{Check, Verdict};
 use crate::command::Once;
-use crate::device::Geometry;
-use crate::health::{Health, State};
+use crate::device::{DeviceId, Geometry};
+use crate::group::GroupCell;
+use crate::health::{Cause, Health, State};
 use crate::path::PathId;
 use crate::schedule::Pace;
+use crate::settings::Settings;
 use crate::status::StatusCell;
-use crate::sysfs::Evidence;
+use crate::sysfs::{Evidence, LinkState, NoEvidence};
+
+/// After so many good checks of a path in a group its median is worked out again.
+const GOOD_PER_MEDIAN: u32 = 8;
 
 /// A read past its deadline that the kernel did not give back.
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +36,24 @@ pub(crate) struct Watched {
     pub(crate) target: Option<TargetId>,
     pub(crate) geometry: Geometry,
     pub(crate) evidence: Box<dyn Evidence + Send>,
+    /// A file in a file system, not a block device.
+    pub(crate) is_file: bool,
     pub(crate) cell: Arc<StatusCell>,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) health: Health,
+    /// The state that was shown last.
+    pub(crate) shown: State,
+    /// Shown as up though it is marginal: see `siblings.rs`.
+    pub(crate) spared: bool,
+    /// Its group, in the worker's table.
+    pub(crate) group: Option<Key>,
+    /// What counts for its group, or for all that are in none.
+    pub(crate) latencies: Arc<GroupCell>,
+    /// Of its last good checks; `None` without a group, or with too few.
+    pub(crate) median_us: Option<u64>,
     pub(crate) pace: Pace,
+    /// Checks begun.
+    pub(crate) turn: u32,
     /// What was asked of the schedule last, so that the same is not asked for twice.
     pub(crate) planned: Mono,
     /// When the schedule has it next; entries of other times are stale.
@@ -45,44 +65,159 @@ pub(crate) struct Watched {
     pub(crate) stuck: Option<Stuck>,
     /// Whether reads are made with RWF_NOWAIT: yes, until the file says that it can't.
     pub(crate) nowait: bool,
+    /// A thread is opening it anew.
+    pub(crate) reopening: bool,
     pub(crate) once: Option<Once>,
 }
 
 impl Watched {
-    /// Takes over what [`NewPath`] brought; its first check begins at once.
+    /// A path whose first check begins at once; [`Watched::take_evidence`] says how it is read.
     pub(crate) fn new(
         id: PathId,
         target: TargetId,
-        (geometry, evidence): (Geometry, Box<dyn Evidence + Send>),
         cell: Arc<StatusCell>,
-        pace: Pace,
+        (settings, pace): (Arc<Settings>, Pace),
+        latencies: Arc<GroupCell>,
     ) -> Watched {
         Watched {
             id,
             target: Some(target),
-            geometry,
-            evidence,
+            geometry: Geometry::new(512, 1),
+            evidence: Box::new(NoEvidence),
+            is_file: false,
             cell,
+            settings,
             health: Health::default(),
+            shown: State::default(),
+            spared: false,
+            group: None,
+            latencies,
+            median_us: None,
             pace,
+            turn: 0,
             planned: Mono::ZERO,
             due: Mono::ZERO,
             check: None,
             read: None,
             stuck: None,
             nowait: true,
+            reopening: false,
             once: None,
+        }
+    }
+
+    /// Takes over what was learned when the device was opened.
+    pub(crate) fn take_evidence(
+        &mut self,
+        device: DeviceId,
+        geometry: Geometry,
+        evidence: Box<dyn Evidence + Send>,
+    ) {
+        self.is_file = matches!(device, DeviceId::File { .. });
+        self.geometry = geometry.reading(self.settings.region);
+        self.evidence = evidence;
+    }
+
+    /// When the check after one at `now` is due.
+    pub(crate) fn next_check(&self, now: Mono) -> Mono {
+        let Settings {
+            interval,
+            backoff_max,
+            ..
+        } = *self.settings;
+        let patience = self.health.patience(now, interval, backoff_max);
+        self.pace.next_after(now + patience)
+    }
+
+    /// A check begins.
+    pub(crate) fn begin_turn(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+        // The settings may have changed while the last one was going on.
+        if self.geometry.region() != self.settings.region {
+            self.geometry = self.geometry.reading(self.settings.region);
+        }
+    }
+
+    /// Where a read of this check goes: 0 is the first, others are tried when that would wait.
+    pub(crate) fn offset(&self, retry: u32) -> u64 {
+        match retry {
+            0 => self.geometry.offset(self.turn),
+            other => self.geometry.elsewhere(self.turn.wrapping_add(other)),
         }
     }
 
     /// Whether a check may begin. Not while one is going on, nor when paused. Of a path with a stuck
     /// read there is nothing new to say when it is down, or before the read had its whole time: one
     /// that got in late, after others had kept it out, may still be answered.
-    pub(crate) fn is_free(&self, now: Mono, timeout: Duration) -> bool {
+    pub(crate) fn is_free(&self, now: Mono) -> bool {
         let state = self.health.state();
-        let told = self
-            .stuck
-            .is_some_and(|stuck| state == State::Down || now.since(stuck.submitted) < timeout);
+        let told = self.stuck.is_some_and(|stuck| {
+            state == State::Down || now.since(stuck.submitted) < self.settings.timeout
+        });
         self.check.is_none() && state != State::Paused && !told
+    }
+
+    /// A bad verdict for which sysfs has the reason by now is that reason: the target may have gone to
+    /// standby after the check began.
+    pub(crate) fn in_the_light_of_sysfs(&self, verdict: Verdict) -> Verdict {
+        if !verdict.is_bad() {
+            return verdict;
+        }
+        match self.evidence.link() {
+            LinkState::Offline => Verdict::Offline,
+            LinkState::Standby => Verdict::Standby,
+            LinkState::Running => verdict,
+        }
+    }
+
+    /// Counts a latency; says whether the path's median is another one for its siblings.
+    pub(crate) fn time(&mut self, latency: Duration) -> bool {
+        let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.latencies.latencies.count(us);
+        let counted = self.cell.window.count(us);
+        if self.group.is_none() || !counted.is_multiple_of(GOOD_PER_MEDIAN) {
+            return false;
+        }
+        self.median_us = self.cell.window.recent_median();
+        self.median_us.is_some()
+    }
+
+    /// Its median, if its siblings may be compared with it: what does not work is no measure.
+    pub(crate) fn comparable_us(&self) -> Option<u64> {
+        let works = matches!(self.health.state(), State::Up | State::Marginal);
+        self.median_us.filter(|_| works)
+    }
+
+    /// Its state and the cause, its siblings considered.
+    pub(crate) fn judged(&self) -> (State, Cause) {
+        if self.spared {
+            (State::Up, Cause::LastUsable)
+        } else {
+            (self.health.state(), self.health.cause())
+        }
+    }
+
+    /// A cause in words, if it is not that of a single verdict.
+    pub(crate) fn explain(&self, cause: Cause, now: Mono) -> Option<String> {
+        let rules = &self.settings.rules;
+        Some(match cause {
+            Cause::ErrorRate => {
+                format!("{} of the last 100 checks were bad", self.health.errors())
+            }
+            Cause::Flapping => format!(
+                "went down {} times within {:?}",
+                self.health.falls_since(now, rules.flap_window),
+                rules.flap_window
+            ),
+            Cause::Slow => format!(
+                "answers in {} us (median), more than {} times its siblings'",
+                self.median_us.unwrap_or_default(),
+                rules.marginal_latency
+            ),
+            Cause::LastUsable => {
+                format!("{}, but no sibling is up", self.health.cause().name())
+            }
+            _ => return None,
+        })
     }
 }

@@ -4,11 +4,13 @@
 //! writer of their status. It waits in one place only, in its backend; it reads the kernel's
 //! statistics in sysfs, which wait for nothing; it never waits for a reader of its events.
 //!
-//! Here verdicts are brought about and handed on. What they are is decided in `check.rs`, what
-//! they add up to in `health.rs`, and what is due in `schedule.rs`.
+//! Here are the loop and the commands. How a check goes is in `worker/checks.rs`, what siblings do to
+//! each other in `worker/groups.rs`. What a verdict is is decided in `check.rs`, what verdicts add up to in
+//! `health.rs` and `siblings.rs`, and what is due in `schedule.rs`.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, SystemTime};
 
@@ -17,15 +19,18 @@ use pathpulse_kernel_compat::{
 };
 
 use crate::check::{Check, Step, Verdict, Why};
-use crate::command::{Command, NewPath, Tempo};
-use crate::device::DeviceId;
+use crate::command::{Command, NewPath};
 use crate::event::{Event, Subscriber};
-use crate::health::{Cause, State, Transition};
+use crate::health::{Cause, State};
 use crate::path::PathId;
 use crate::schedule::{Pace, Schedule};
+use crate::settings::Settings;
+use crate::stall::Stall;
 use crate::sysfs::LinkState;
 use crate::watched::{Stuck, Watched};
-pub(crate) use fallback::{Carrier, Fallback};
+use groups::Groups;
+pub(crate) use handle::{WorkerHandle, start_worker};
+pub(crate) use outside::{Carrier, Outside};
 
 /// A flood of commands must not keep completions waiting.
 const COMMANDS_PER_TURN: u32 = 64;
@@ -37,9 +42,11 @@ pub(crate) const BEGUN_PER_CLOCK: usize = 32;
 /// Checks its paths. See the module.
 pub(crate) struct Worker {
     backend: Box<dyn Backend>,
-    tempo: Tempo,
     paths: Table<Watched>,
     keys: HashMap<PathId, Key>,
+    groups: Groups,
+    /// All that are in use: many paths share one.
+    settings: Vec<Arc<Settings>>,
     added: u32,
     /// Paths that are read without RWF_NOWAIT.
     blocking: usize,
@@ -51,44 +58,49 @@ pub(crate) struct Worker {
     /// Taken while waiting, to be obeyed next.
     next_command: Option<Command>,
     subscribers: Vec<Subscriber>,
-    /// What to do when the backend breaks.
-    fallback: Option<Fallback>,
+    /// The world outside; simulations have none.
+    outside: Option<Outside>,
+    /// Paths whose device is gone, to be opened anew by their names.
+    gone: Vec<Key>,
+    stall: Stall,
     /// Why the backend no longer works.
     broken: Option<KernelError>,
     /// Reused, so that a check allocates nothing.
     completions: Vec<Completion>,
     due: Vec<(Mono, Key)>,
-    /// Every verdict, for the simulation to go over.
     #[cfg(test)]
-    pub(crate) verdicts: Vec<(PathId, Mono, Verdict, State)>,
+    pub(crate) probe: simulation::Probe,
 }
 
 impl Worker {
     pub(crate) fn new(
         backend: Box<dyn Backend>,
-        tempo: Tempo,
+        usual: Settings,
         commands: Receiver<Command>,
-        fallback: Option<Fallback>,
+        outside: Option<Outside>,
     ) -> Worker {
         Worker {
             backend,
-            tempo,
             paths: Table::default(),
             keys: HashMap::new(),
+            groups: Groups::default(),
+            settings: Vec::new(),
             added: 0,
             blocking: 0,
             running: 0,
-            schedule: Schedule::new(tempo.interval),
+            schedule: Schedule::new(usual.interval),
             retries: BinaryHeap::new(),
             commands,
             next_command: None,
             subscribers: Vec::new(),
-            fallback,
+            outside,
+            gone: Vec::new(),
+            stall: Stall::new(usual.timeout),
             broken: None,
             completions: Vec::new(),
             due: Vec::new(),
             #[cfg(test)]
-            verdicts: Vec::new(),
+            probe: simulation::Probe::default(),
         }
     }
 
@@ -123,17 +135,22 @@ impl Worker {
         self.begin_due();
         self.wait();
         let mut completions = std::mem::take(&mut self.completions);
+        #[cfg(test)]
+        self.probe.shuffle(&mut completions);
         for completion in completions.drain(..) {
             self.apply(completion);
         }
         self.completions = completions;
+        self.settle_groups();
+        self.reopen_gone();
     }
 
     pub(crate) fn obey(&mut self, command: Command) {
         match command {
             Command::Add(new) => drop(self.add(*new)),
-            Command::Attach(id, file) => self.attach(id, file),
+            Command::Reopened(id, device) => self.reopened(id, device),
             Command::Remove(id) => self.remove(id),
+            Command::Change(id, settings) => self.change(id, *settings),
             Command::Pause(id, paused) => self.pause(id, paused),
             Command::CheckNow(id) => {
                 if let Some(&key) = self.keys.get(&id) {
@@ -148,31 +165,32 @@ impl Worker {
 
     /// Watches a path; `None` when the backend can't take its file.
     pub(crate) fn add(&mut self, new: NewPath) -> Option<Key> {
-        let NewPath {
-            id,
-            device,
-            cell,
-            once,
-        } = new;
-        let target = match self.backend.attach(device.file) {
+        let target = match self.backend.attach(new.device.file) {
             Ok(target) => target,
             Err(error) => {
-                tracing::error!(path = %cell.info().name().display(), %error, "not watched");
-                if let Some(once) = once {
+                let path = new.cell.info().name().to_owned();
+                tracing::error!(path = %path.display(), %error, "not watched");
+                if let Some(once) = new.once {
                     let why = Why::Refused(error.errno);
-                    let _ = once
-                        .report
-                        .send((id, Verdict::Unknown { why }, State::Pending));
+                    let verdict = Verdict::Unknown { why };
+                    let _ = once.report.send((new.id, verdict, State::Pending));
                 }
                 return None;
             }
         };
-        let pace = Pace::new(self.tempo.interval, self.added);
+        let settings = self.share(new.settings);
+        self.schedule.suit(settings.interval);
+        let pace = Pace::new(settings.interval, self.added);
         self.added = self.added.wrapping_add(1);
-        let mut path = Watched::new(id, target, (device.geometry, device.evidence), cell, pace);
-        path.once = once;
+        let mut path = Watched::new(new.id, target, new.cell, (settings, pace), new.group);
+        path.take_evidence(new.device.id, new.device.geometry, new.device.evidence);
+        path.once = new.once;
+        let group = path.latencies.name().map(str::to_owned);
         let key = self.paths.insert(path);
-        self.keys.insert(id, key);
+        self.keys.insert(new.id, key);
+        if let Some(name) = group {
+            self.join(key, &name);
+        }
         // All may complete at once; a check is to find room for that.
         self.completions.reserve(self.keys.len());
         self.begin(key, self.backend.now());
@@ -180,7 +198,12 @@ impl Worker {
     }
 
     fn remove(&mut self, id: PathId) {
-        let Some(path) = self.keys.remove(&id).and_then(|key| self.paths.remove(key)) else {
+        let Some(&key) = self.keys.get(&id) else {
+            return;
+        };
+        self.part(key);
+        self.keys.remove(&id);
+        let Some(path) = self.paths.remove(key) else {
             return;
         };
         // What can't be cancelled ends whenever it does: its completion finds no path.
@@ -196,80 +219,51 @@ impl Worker {
         }
     }
 
+    /// Watches a path in another way, which touches neither its state nor a check that is going on.
+    fn change(&mut self, id: PathId, settings: Settings) {
+        let Some(&key) = self.keys.get(&id) else {
+            return;
+        };
+        let settings = self.share(settings);
+        self.schedule.suit(settings.interval);
+        let now = self.backend.now();
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        path.geometry = path.geometry.reading(settings.region);
+        path.pace = path.pace.at(settings.interval);
+        path.settings = settings;
+        let next = path.pace.next_after(now);
+        if next < path.due {
+            path.planned = next;
+            path.due = self.schedule.insert(next, key);
+        }
+    }
+
+    /// The one copy of such settings.
+    fn share(&mut self, settings: Settings) -> Arc<Settings> {
+        if let Some(known) = self.settings.iter().find(|known| ***known == settings) {
+            return Arc::clone(known);
+        }
+        self.settings.retain(|known| Arc::strong_count(known) > 1);
+        let settings = Arc::new(settings);
+        self.settings.push(Arc::clone(&settings));
+        settings
+    }
+
     fn pause(&mut self, id: PathId, paused: bool) {
         let Some(&key) = self.keys.get(&id) else {
             return;
         };
+        let now = self.backend.now();
         let Some(path) = self.paths.get_mut(key) else {
             return;
         };
-        if let Some(transition) = path.health.pause(paused) {
-            self.announce(key, transition, String::new());
-            self.begin(key, self.backend.now());
+        if path.health.pause(paused, now).is_some() {
+            self.group_changed(key);
+            self.show(key, String::new);
+            self.begin(key, now);
         }
-    }
-
-    /// Begins what the schedule and the pauses of checks have come to.
-    fn begin_due(&mut self) {
-        let now = self.backend.now();
-        let mut due = std::mem::take(&mut self.due);
-        self.schedule.take_due(now, &mut due);
-        let mut clock = now;
-        for (nth, (time, key)) in due.drain(..).enumerate() {
-            if nth % BEGUN_PER_CLOCK == BEGUN_PER_CLOCK - 1 {
-                clock = self.backend.now();
-            }
-            if self.paths.get(key).is_some_and(|path| path.due == time) {
-                self.begin(key, clock);
-            }
-        }
-        self.due = due;
-        while let Some(&Reverse((time, key))) = self.retries.peek() {
-            if time > now {
-                break;
-            }
-            self.retries.pop();
-            self.go_on(key, now, |check, path| {
-                check.again(now, || path.evidence.counters())
-            });
-        }
-    }
-
-    /// Begins a check, unless something speaks against it, and plans the next one. Says whether it
-    /// began.
-    pub(crate) fn begin(&mut self, key: Key, now: Mono) -> bool {
-        let Some(path) = self.paths.get_mut(key) else {
-            return false;
-        };
-        let next = path.pace.next_after(now);
-        if path.once.is_none() && path.planned != next {
-            path.planned = next;
-            path.due = self.schedule.insert(next, key);
-        }
-        if !path.is_free(now, self.tempo.timeout) {
-            return false;
-        }
-        let timeout = match &path.once {
-            Some(once) => once.deadline.since(now),
-            None => self.tempo.timeout,
-        };
-        let verdict = match (path.evidence.link(), path.stuck) {
-            (LinkState::Offline, _) => Verdict::Offline,
-            (LinkState::Standby, _) => Verdict::Standby,
-            // The stuck read is this check's, too: a second one would only be stuck behind it.
-            (LinkState::Running, Some(Stuck { stage, .. })) => Verdict::TimedOut { stage },
-            (LinkState::Running, None) => {
-                let block = path.geometry.block;
-                let is_file = matches!(path.cell.info().device(), DeviceId::File { .. });
-                let check = Check::new(now, timeout, block, path.nowait);
-                path.check = Some(check.in_filesystem(is_file));
-                self.running += 1;
-                self.go_on(key, now, |check, _| check.read(now));
-                return true;
-            }
-        };
-        self.conclude(key, verdict, now);
-        true
     }
 
     /// Waits for completions, a command, or what is due next.
@@ -282,189 +276,17 @@ impl Worker {
         if self.broken.is_some() {
             return self.wait_for_commands(until);
         }
+        let from = self.backend.now();
         if let Err(error) = self.backend.wait(until, &mut self.completions) {
             self.fall_back(error);
         }
+        self.stall.waited(from, until, self.backend.now());
     }
 
     /// With a broken backend: whatever is asked of it is refused, and verdicts are Unknown.
     fn wait_for_commands(&mut self, until: Option<Mono>) {
         let limit = until.map_or(Duration::from_secs(1), |until| until.since(Mono::now()));
         self.next_command = self.commands.recv_timeout(limit).ok();
-    }
-
-    /// Applies what the backend said to the path it is about.
-    fn apply(&mut self, completion: Completion) {
-        let key = Key::from_bits(completion.token);
-        let Some(path) = self.paths.get_mut(key) else {
-            return;
-        };
-        if let Outcome::Late(result) = completion.outcome {
-            if path.stuck.is_some_and(|stuck| stuck.id == completion.id) {
-                self.unstick(key, result.is_ok(), completion.at);
-            }
-            return;
-        }
-        if path.read != Some(completion.id) {
-            return;
-        }
-        path.read = None;
-        if let Outcome::Expired(stage) = completion.outcome {
-            path.stuck = Some(Stuck {
-                id: completion.id,
-                submitted: path.check.as_ref().map_or(completion.at, Check::submitted),
-                since: completion.at,
-                stage,
-            });
-            path.cell.set_stuck(Some(completion.at));
-        }
-        self.go_on(key, completion.at, |check, path| {
-            check.ended(completion.outcome, completion.at, || {
-                path.evidence.counters()
-            })
-        });
-    }
-
-    /// A stuck read ended: the path may be read again, and is, at once.
-    fn unstick(&mut self, key: Key, answered: bool, at: Mono) {
-        let Some(path) = self.paths.get_mut(key) else {
-            return;
-        };
-        let since = path.stuck.take().map_or(at, |stuck| stuck.since);
-        path.cell.set_stuck(None);
-        let state = path.health.state();
-        let how = if answered { "an answer" } else { "an error" };
-        let late = Transition {
-            from: state,
-            to: state,
-            cause: Cause::LateAnswer,
-        };
-        let detail = format!(
-            "the stuck read ended with {how} {:.1} s after its deadline",
-            at.since(since).as_secs_f64()
-        );
-        self.announce(key, late, detail);
-        self.begin(key, at);
-    }
-
-    /// Asks a check for its next step and takes it.
-    fn go_on(&mut self, key: Key, now: Mono, next: impl FnOnce(&mut Check, &Watched) -> Step) {
-        let Some(path) = self.paths.get_mut(key) else {
-            return;
-        };
-        let Some(mut check) = path.check.take() else {
-            return;
-        };
-        let step = match next(&mut check, path) {
-            Step::Read { nowait, place } => {
-                let Some(target) = path.target else {
-                    self.running -= 1;
-                    return self.conclude(key, Verdict::Unknown { why: Why::Broken }, now);
-                };
-                let op = Op {
-                    target,
-                    offset: path.geometry.offset(place),
-                    len: path.geometry.block,
-                    deadline: check.deadline(),
-                    nowait,
-                    token: key.to_bits(),
-                };
-                match self.backend.submit(op) {
-                    Ok(id) => {
-                        path.read = Some(id);
-                        path.check = Some(check);
-                        return;
-                    }
-                    Err(rejected) => check.refused(rejected.why, now),
-                }
-            }
-            step => step,
-        };
-        self.learn_nowait(key, check.nowait());
-        match step {
-            Step::Pause(until) => {
-                self.retries.push(Reverse((until, key)));
-                if let Some(path) = self.paths.get_mut(key) {
-                    path.check = Some(check);
-                }
-            }
-            Step::End(verdict) => {
-                self.running -= 1;
-                self.conclude(key, verdict, now);
-            }
-            Step::Read { .. } => unreachable!("a refused read is not tried again at once"),
-        }
-    }
-
-    fn learn_nowait(&mut self, key: Key, nowait: bool) {
-        let Some(path) = self.paths.get_mut(key) else {
-            return;
-        };
-        if path.nowait && !nowait {
-            path.nowait = false;
-            self.blocking += 1;
-            self.backend.expect_blocking(self.blocking);
-        }
-    }
-
-    /// A check has ended in its verdict.
-    fn conclude(&mut self, key: Key, verdict: Verdict, now: Mono) {
-        let Some(path) = self.paths.get_mut(key) else {
-            return;
-        };
-        path.check = None;
-        path.read = None;
-        path.cell.count(&verdict);
-        if verdict.is_of_read() || !path.nowait {
-            path.cell.set_nowait(path.nowait);
-        }
-        let transition = path.health.apply(&verdict, now, &self.tempo.rules);
-        let (state, cause) = (path.health.state(), path.health.cause());
-        #[cfg(test)]
-        self.verdicts.push((path.id, now, verdict, state));
-        match transition {
-            Some(transition) => self.announce(key, transition, verdict.to_string()),
-            None => path.cell.set_cause(state, cause),
-        }
-        self.after(key, verdict, now);
-    }
-
-    /// Sees to what follows from a verdict: a report, or an early next check.
-    fn after(&mut self, key: Key, verdict: Verdict, now: Mono) {
-        let Some(path) = self.paths.get_mut(key) else {
-            return;
-        };
-        if let Some(once) = path.once.take() {
-            let _ = once.report.send((path.id, verdict, path.health.state()));
-            path.due = Mono::ZERO;
-            return;
-        }
-        let soon = path.pace.soon(now);
-        if path.health.is_undecided() && path.stuck.is_none() && soon < path.due {
-            path.planned = soon;
-            path.due = self.schedule.insert(soon, key);
-        }
-    }
-
-    /// Writes a change into the path's status and tells everyone who wants to know.
-    fn announce(&mut self, key: Key, transition: Transition, detail: String) {
-        let Some(path) = self.paths.get(key) else {
-            return;
-        };
-        let time = SystemTime::now();
-        if transition.from != transition.to {
-            path.cell.set_state(transition.to, transition.cause, time);
-        }
-        let event = Event {
-            time,
-            path: path.cell.info().clone(),
-            from: transition.from,
-            to: transition.to,
-            cause: transition.cause,
-            detail,
-        };
-        self.subscribers
-            .retain(|subscriber| subscriber.tell(&event));
     }
 
     /// The time on the backend's clock.
@@ -490,8 +312,10 @@ impl Worker {
     }
 }
 
-#[path = "fallback.rs"]
+mod checks;
 mod fallback;
+mod groups;
+mod handle;
+mod outside;
 #[cfg(test)]
-#[path = "simulation.rs"]
 mod simulation;

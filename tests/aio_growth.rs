@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use pathpulse::{BackendKind, Choice, Config, Monitor, PathId, State, VerdictKind};
+use pathpulse::{BackendKind, Choice, Config, Monitor, PathId, Settings, State, VerdictKind};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -54,8 +54,11 @@ fn two_thousand_paths_fit_and_a_thousand_more_delay_nobody() {
     let before = aio_nr();
     let monitor = Monitor::start(Config {
         backend: Choice::Only(BackendKind::Aio),
-        interval: Duration::from_millis(500),
-        timeout: Duration::from_secs(30),
+        settings: Settings {
+            interval: Duration::from_millis(500),
+            timeout: Duration::from_secs(30),
+            ..Settings::default()
+        },
         ..Config::default()
     })
     .expect("aio");

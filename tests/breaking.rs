@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use pathpulse::{BackendKind, Choice, Config, Monitor, PathId, State};
+use pathpulse::{BackendKind, Choice, Config, Monitor, PathId, Settings, State};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter_all_threads};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,7 +49,10 @@ fn wait_for_good(monitor: &Monitor, ids: &[PathId], more: u64) {
 #[test]
 fn checks_go_on_through_what_is_left() {
     let config = Config {
-        interval: Duration::from_millis(50),
+        settings: Settings {
+            interval: Duration::from_millis(50),
+            ..Settings::default()
+        },
         ..Config::default()
     };
     let monitor = Monitor::start(config).expect("a backend");

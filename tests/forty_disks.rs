@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use pathpulse::{Choice, Config, Event, Monitor, State, Verdict, VerdictKind, check_once};
+use pathpulse::{
+    Choice, Config, Event, Monitor, Settings, State, Verdict, VerdictKind, check_once,
+};
 use pathpulse_faultdisk::{Behaviour, Load, Release, Rig, Spec};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,8 +28,11 @@ fn config() -> Config {
     let forced = std::env::var("PATHPULSE_BACKEND");
     Config {
         backend: forced.map_or(Choice::Auto, |name| name.parse().expect("a backend")),
-        interval: INTERVAL,
-        timeout: TIMEOUT,
+        settings: Settings {
+            interval: INTERVAL,
+            timeout: TIMEOUT,
+            ..Settings::default()
+        },
         ..Config::default()
     }
 }

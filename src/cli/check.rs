@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pathpulse::Config;
+use pathpulse::{Config, Settings};
 
 use super::args::{self, Backend};
 use super::check_report::Report;
@@ -85,7 +85,10 @@ fn check(args: &Args) -> Result<i32, String> {
     }
     let config = Config {
         backend: args.backend.into(),
-        timeout: args.timeout,
+        settings: Settings {
+            timeout: args.timeout,
+            ..Settings::default()
+        },
         ..Config::default()
     };
     let checked = pathpulse::check_once(&paths, &config)

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse::{Config, Monitor};
+use pathpulse::{Config, Monitor, Settings};
 use pathpulse_kernel_compat::exit_now;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -76,8 +76,11 @@ fn stop_signals() -> Result<Receiver<()>, Failure> {
 /// Watches the disks while they do what they have to.
 fn show(troupe: &Troupe, length: Duration, stop: &Receiver<()>) -> Result<(), Failure> {
     let monitor = Monitor::start(Config {
-        interval: INTERVAL,
-        timeout: TIMEOUT,
+        settings: Settings {
+            interval: INTERVAL,
+            timeout: TIMEOUT,
+            ..Settings::default()
+        },
         ..Config::default()
     })
     .map_err(|error| Failure::new(format!("no way to check paths: {error}")))?;

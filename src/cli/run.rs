@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pathpulse::Config;
+use pathpulse::{Config, Settings};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::Failure;
@@ -63,9 +63,11 @@ pub(crate) fn run(args: Args) -> Result<i32, Failure> {
         engine: Config {
             backend: args.backend.into(),
             workers: args.workers.into(),
-            interval: args.interval,
-            timeout: args.timeout,
-            ..Config::default()
+            settings: Settings {
+                interval: args.interval,
+                timeout: args.timeout,
+                ..Settings::default()
+            },
         },
         paths: args.paths,
         socket: args.socket.file,

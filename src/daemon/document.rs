@@ -24,6 +24,7 @@ pub(crate) struct PathDocument {
     pub(crate) group: Option<String>,
     pub(crate) state: String,
     pub(crate) cause: String,
+    pub(crate) errno: Option<String>,
     pub(crate) since: String,
     pub(crate) latency_us: Option<LatencyDocument>,
     pub(crate) nowait: Option<bool>,
@@ -40,7 +41,7 @@ pub(crate) struct LatencyDocument {
     pub(crate) max: u64,
 }
 
-/// Verdicts by kind. `total` counts those too that have no field of their own.
+/// Verdicts by kind.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct ChecksDocument {
     pub(crate) total: u64,
@@ -49,6 +50,9 @@ pub(crate) struct ChecksDocument {
     pub(crate) failed: u64,
     pub(crate) timed_out: u64,
     pub(crate) saturated: u64,
+    pub(crate) short_read: u64,
+    pub(crate) offline: u64,
+    pub(crate) standby: u64,
     pub(crate) unknown: u64,
 }
 
@@ -92,9 +96,10 @@ impl PathDocument {
         PathDocument {
             path: path.path.name().to_string_lossy().into_owned(),
             device: path.path.device().to_string(),
-            group: None,
+            group: path.path.group().map(str::to_owned),
             state: path.state.name().to_owned(),
             cause: path.cause.name().to_owned(),
+            errno: path.cause.errno().map(|errno| errno.to_string()),
             since: whole_seconds(path.since),
             latency_us: path.latency_us.map(|latency| LatencyDocument {
                 last: latency.last,
@@ -120,6 +125,9 @@ impl ChecksDocument {
             failed: counts.of(VerdictKind::Failed),
             timed_out: counts.of(VerdictKind::TimedOut),
             saturated: counts.of(VerdictKind::Saturated),
+            short_read: counts.of(VerdictKind::ShortRead),
+            offline: counts.of(VerdictKind::Offline),
+            standby: counts.of(VerdictKind::Standby),
             unknown: counts.of(VerdictKind::Unknown),
         }
     }

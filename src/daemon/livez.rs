@@ -81,7 +81,7 @@ impl Probes {
                 owes: memory.owes.unwrap_or((begin, before.checks.total())),
                 waited: begin.elapsed(),
                 max_stall,
-                timeout: self.monitor.config().timeout,
+                timeout: self.monitor.config().settings.timeout,
             };
             match request.judge(&before, &path) {
                 Word::Wait(left) => {
@@ -226,7 +226,7 @@ pub(crate) async fn answer(
         }
     };
     let max_stall = match &query.max_stall {
-        None => probes.monitor.config().timeout,
+        None => probes.monitor.config().settings.timeout,
         Some(text) => match limit(text) {
             Ok(limit) => limit,
             Err(why) => return bad(format!("max_stall: {why}")),

@@ -147,9 +147,9 @@ impl Source {
         sheet.seconds("start_time", help, started)?;
         let workers = self.monitor.config().workers as u64;
         sheet.gauge("workers", "Threads that check", workers)?;
-        let interval = self.monitor.config().interval;
+        let interval = self.monitor.config().settings.interval;
         sheet.seconds("interval", "From check to check of a path", interval)?;
-        let timeout = self.monitor.config().timeout;
+        let timeout = self.monitor.config().settings.timeout;
         sheet.seconds("timeout", "How long a check may take", timeout)?;
         let to = |state: State| [("to", state.name())];
         let transitions = State::ALL.map(|state| {

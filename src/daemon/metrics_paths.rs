@@ -18,7 +18,7 @@ pub(crate) fn write(sheet: &mut Sheet<'_>, monitor: &Monitor) -> fmt::Result {
         .into_iter()
         .map(|(_, path)| (label(path.path.name()), path))
         .collect();
-    sums(sheet, &all, monitor.config().timeout)?;
+    sums(sheet, &all, monitor.config().settings.timeout)?;
     states(sheet, &all)?;
     checks(sheet, &all)?;
     latencies(sheet, &all)

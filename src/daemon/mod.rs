@@ -31,7 +31,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse::{Config, Monitor, OpenError};
+use pathpulse::{Config, Monitor, OpenError, Settings};
 
 pub(crate) use document::{EventDocument, PathDocument, StatusDocument};
 pub(crate) use history::LostDocument;
@@ -147,9 +147,9 @@ fn listen(address: SocketAddr) -> Result<TcpListener, String> {
 
 /// Says once, loudly, what carries the checks.
 fn announce(monitor: &Monitor, options: &Options) {
-    let Config {
+    let Settings {
         interval, timeout, ..
-    } = options.engine;
+    } = options.engine.settings;
     tracing::info!(
         "watching {} paths through {}: every {interval:?}, {timeout:?} to answer, {} worker(s), socket {}",
         options.paths.len(),

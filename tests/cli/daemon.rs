@@ -44,6 +44,7 @@ fn the_status_document_is_as_promised() {
     let expected = [
         "path",
         "device",
+        "errno",
         "group",
         "state",
         "cause",
@@ -62,7 +63,10 @@ fn the_status_document_is_as_promised() {
         "busy",
         "failed",
         "good",
+        "offline",
         "saturated",
+        "short_read",
+        "standby",
         "timed_out",
         "total",
         "unknown",

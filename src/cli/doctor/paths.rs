@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use pathpulse::{CheckReport, Config, PathFacts, State, check_once};
+use pathpulse::{CheckReport, Config, PathFacts, Settings, State, check_once};
 use serde::Serialize;
 
 use crate::cli::check_report;
@@ -34,7 +34,10 @@ pub(super) fn examine(paths: &[PathBuf], timeout: Duration) -> Vec<PathReport> {
         return Vec::new();
     }
     let config = Config {
-        timeout,
+        settings: Settings {
+            timeout,
+            ..Settings::default()
+        },
         ..Config::default()
     };
     let (checked, facts) = thread::scope(|scope| {

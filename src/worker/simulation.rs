@@ -18,13 +18,11 @@ use pathpulse_kernel_compat::{Answer, Audit, Errno, Reject, Scripted, Stage};
 use super::*;
 use crate::check::{Counters, VerdictKind};
 use crate::device::{Device, DeviceId, Geometry};
-use crate::health::Rules;
 use crate::path::PathInfo;
 use crate::status::StatusCell;
 use crate::sysfs::Evidence;
 
 const SEEDS: u64 = 10_000;
-const INTERVAL: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(2);
 const BLOCK: u32 = 512;
 
@@ -51,15 +49,12 @@ enum Way {
 struct Disk {
     way: Mutex<Way>,
     completed: AtomicU64,
-    /// Checks that began: each asks for the link first.
-    begun: AtomicU64,
 }
 
 struct DiskEvidence(Arc<Disk>);
 
 impl Evidence for DiskEvidence {
     fn link(&self) -> LinkState {
-        self.0.begun.fetch_add(1, Relaxed);
         match *self.0.way.lock().expect("not poisoned") {
             Way::Offline => LinkState::Offline,
             Way::Standby => LinkState::Standby,
@@ -124,6 +119,32 @@ fn any_way(rng: &mut Rng) -> Way {
     }
 }
 
+/// What a simulation sees of a worker beyond what all see, and does to it.
+#[derive(Default)]
+pub(crate) struct Probe {
+    pub(super) verdicts: Vec<(PathId, Mono, Verdict, State)>,
+    pub(super) events: Vec<(PathId, Event)>,
+    /// Puts the completions of each turn in another order.
+    pub(super) shuffling: Option<Rng>,
+}
+
+impl Probe {
+    pub(super) fn shuffle(&mut self, completions: &mut [Completion]) {
+        if let Some(rng) = &mut self.shuffling {
+            rng.shuffle(completions);
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn note(&mut self, key: Key, verdict: Verdict, now: Mono) {
+        if let Some(path) = self.paths.get(key) {
+            let verdict = (path.id, now, verdict, path.health.state());
+            self.probe.verdicts.push(verdict);
+        }
+    }
+}
+
 /// A worker, its simulated disks, and what is known of them.
 struct World {
     seed: u64,
@@ -151,15 +172,10 @@ impl World {
         .expect("a descriptor for the waker");
         let audit = backend.audit();
         let (_, commands) = sync_channel(1);
-        let tempo = Tempo {
-            interval: INTERVAL,
-            timeout: TIMEOUT,
-            rules: Rules::default(),
-        };
         World {
             seed,
             rng: Rng::with_seed(seed),
-            worker: Worker::new(Box::new(backend), tempo, commands, None),
+            worker: Worker::new(Box::new(backend), Settings::default(), commands, None),
             audit,
             disks,
             cells: HashMap::new(),
@@ -173,7 +189,6 @@ impl World {
         let disk = Arc::new(Disk {
             way: Mutex::new(way),
             completed: AtomicU64::new(0),
-            begun: AtomicU64::new(0),
         });
         let device = Device {
             id: DeviceId::Block {
@@ -181,19 +196,19 @@ impl World {
                 minor: self.next as u32,
             },
             file: std::fs::File::open("/dev/null").expect("a file").into(),
-            geometry: Geometry {
-                block: BLOCK,
-                blocks: 1000,
-            },
+            geometry: Geometry::new(BLOCK, 1000),
             evidence: Box::new(DiskEvidence(Arc::clone(&disk))),
+            storage: None,
         };
-        let info = PathInfo::new(format!("disk{}", self.next).into(), device.id);
+        let info = PathInfo::new(format!("disk{}", self.next).into(), device.id, None);
         let cell = Arc::new(StatusCell::new(Arc::new(info)));
         self.disks.borrow_mut().insert(u64::MAX, Arc::clone(&disk));
         self.worker.obey(Command::Add(Box::new(NewPath {
             id,
             device,
             cell: Arc::clone(&cell),
+            settings: Settings::default(),
+            group: Arc::default(),
             once: None,
         })));
         let token = self.worker.keys[&id].to_bits();
@@ -229,7 +244,10 @@ impl World {
             11 => {
                 self.worker.obey(Command::Remove(path));
                 self.cells.remove(&path);
-                self.worker.verdicts.retain(|verdict| verdict.0 != path);
+                self.worker
+                    .probe
+                    .verdicts
+                    .retain(|verdict| verdict.0 != path);
             }
             12 => self.worker.obey(Command::Pause(path, true)),
             13 | 14 => self.worker.obey(Command::Pause(path, false)),
@@ -256,9 +274,9 @@ impl World {
         assert!(audit.violations.is_empty(), "seed {seed}: {audit:?}");
         assert_eq!(self.worker.backend.stats().strays, 0, "seed {seed}");
         for (_, path) in self.worker.paths.iter() {
-            let (cell, disk) = &self.cells[&path.id];
+            let (cell, _) = &self.cells[&path.id];
             let status = cell.snapshot();
-            let begun = disk.begun.load(Relaxed) - u64::from(path.check.is_some());
+            let begun = u64::from(path.turn) - u64::from(path.check.is_some());
             let ended = status.checks.total();
             assert_eq!(begun, ended, "seed {seed}: one verdict for each check");
             assert_eq!(status.state, path.health.state(), "seed {seed}");
@@ -274,7 +292,7 @@ impl World {
             .iter()
             .filter(|(_, path)| path.check.is_some());
         assert_eq!(running.count(), self.worker.running, "seed {seed}");
-        for (_, _, verdict, state) in &self.worker.verdicts {
+        for (_, _, verdict, state) in &self.worker.probe.verdicts {
             let bad = matches!(
                 verdict.kind(),
                 VerdictKind::Failed | VerdictKind::TimedOut | VerdictKind::Saturated
@@ -361,6 +379,7 @@ fn every_way_leads_to_its_verdict_in_time() {
     for (id, (way, kind, state)) in ids.iter().zip(ways) {
         let mine: Vec<_> = world
             .worker
+            .probe
             .verdicts
             .iter()
             .filter(|v| v.0 == *id)
@@ -388,7 +407,7 @@ fn a_broken_backend_says_unknown_and_keeps_the_states() {
     world.run(Duration::from_secs(5), false);
     world.worker.backend.shutdown(Mono::ZERO);
     world.run(Duration::from_secs(5), false);
-    let last = world.worker.verdicts.last().expect("some");
+    let last = world.worker.probe.verdicts.last().expect("some");
     let why = Why::Broken;
     assert_eq!(
         (last.0, last.2, last.3),

@@ -1,0 +1,301 @@
+//! The checks of a worker: begun when due, applied when they end, shown when they change something.
+
+use super::*;
+
+impl Worker {
+    /// Begins what the schedule and the pauses of checks have come to.
+    pub(super) fn begin_due(&mut self) {
+        let now = self.backend.now();
+        let mut due = std::mem::take(&mut self.due);
+        self.schedule.take_due(now, &mut due);
+        let mut clock = now;
+        for (nth, (time, key)) in due.drain(..).enumerate() {
+            if nth % BEGUN_PER_CLOCK == BEGUN_PER_CLOCK - 1 {
+                clock = self.backend.now();
+            }
+            if self.paths.get(key).is_some_and(|path| path.due == time) {
+                self.begin(key, clock);
+            }
+        }
+        self.due = due;
+        while let Some(&Reverse((time, key))) = self.retries.peek() {
+            if time > now {
+                break;
+            }
+            self.retries.pop();
+            let stall = self.stall;
+            self.go_on(key, now, |check, path| {
+                if now >= check.deadline() && stall.covers(check.deadline()) {
+                    return Step::End(STALLED);
+                }
+                check.again(now, || path.evidence.counters())
+            });
+        }
+    }
+
+    /// Begins a check, unless something speaks against it, and plans the next one. Says whether it
+    /// began.
+    pub(crate) fn begin(&mut self, key: Key, now: Mono) -> bool {
+        let Some(path) = self.paths.get_mut(key) else {
+            return false;
+        };
+        let next = path.next_check(now);
+        if path.once.is_none() && path.planned != next {
+            path.planned = next;
+            path.due = self.schedule.insert(next, key);
+        }
+        if !path.is_free(now) {
+            return false;
+        }
+        let timeout = match &path.once {
+            Some(once) => once.deadline.since(now),
+            None => path.settings.timeout,
+        };
+        path.begin_turn();
+        path.cell.owe_since(now);
+        let verdict = match (path.evidence.link(), path.stuck) {
+            (LinkState::Offline, _) => Verdict::Offline,
+            (LinkState::Standby, _) => Verdict::Standby,
+            // The stuck read is this check's, too: a second one would only be stuck behind it.
+            (LinkState::Running, Some(Stuck { stage, .. })) => Verdict::TimedOut { stage },
+            (LinkState::Running, None) => {
+                let check = Check::new(now, timeout, path.geometry.len, path.nowait);
+                path.check = Some(check.in_filesystem(path.is_file));
+                self.running += 1;
+                self.go_on(key, now, |check, _| check.read(now));
+                return true;
+            }
+        };
+        self.conclude(key, verdict, now);
+        true
+    }
+
+    /// Applies what the backend said to the path it is about.
+    pub(super) fn apply(&mut self, completion: Completion) {
+        let key = Key::from_bits(completion.token);
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        if let Outcome::Late(result) = completion.outcome {
+            if path.stuck.is_some_and(|stuck| stuck.id == completion.id) {
+                self.unstick(key, result.is_ok(), completion.at);
+            }
+            return;
+        }
+        if path.read != Some(completion.id) {
+            return;
+        }
+        path.read = None;
+        let mut stalled = false;
+        if let Outcome::Expired(stage) = completion.outcome {
+            let check = path.check.as_ref();
+            stalled = check.is_some_and(|check| self.stall.covers(check.deadline()));
+            let submitted = check.map_or(completion.at, Check::submitted);
+            path.stuck = Some(Stuck {
+                id: completion.id,
+                // A read whose time passed while we did not run has all of it again.
+                submitted: submitted.max(if stalled { self.stall.end() } else { submitted }),
+                since: completion.at,
+                stage,
+            });
+            path.cell.set_stuck(Some(completion.at));
+        }
+        self.go_on(key, completion.at, |check, path| {
+            if stalled {
+                return Step::End(STALLED);
+            }
+            check.ended(completion.outcome, completion.at, || {
+                path.evidence.counters()
+            })
+        });
+    }
+
+    /// A stuck read ended: the path may be read again, and is, at once.
+    fn unstick(&mut self, key: Key, answered: bool, at: Mono) {
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        let since = path.stuck.take().map_or(at, |stuck| stuck.since);
+        path.cell.set_stuck(None);
+        let state = path.shown;
+        let how = if answered { "an answer" } else { "an error" };
+        let detail = format!(
+            "the stuck read ended with {how} {:.1} s after its deadline",
+            at.since(since).as_secs_f64()
+        );
+        self.tell(key, (state, state), Cause::LateAnswer, detail);
+        self.begin(key, at);
+    }
+
+    /// Asks a check for its next step and takes it.
+    pub(super) fn go_on(
+        &mut self,
+        key: Key,
+        now: Mono,
+        next: impl FnOnce(&mut Check, &Watched) -> Step,
+    ) {
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        let Some(mut check) = path.check.take() else {
+            return;
+        };
+        let step = match next(&mut check, path) {
+            Step::Read { nowait, place } => {
+                let Some(target) = path.target else {
+                    self.running -= 1;
+                    return self.conclude(key, Verdict::Unknown { why: Why::Broken }, now);
+                };
+                let op = Op {
+                    target,
+                    offset: path.offset(place),
+                    len: path.geometry.len,
+                    deadline: check.deadline(),
+                    nowait,
+                    token: key.to_bits(),
+                };
+                match self.backend.submit(op) {
+                    Ok(id) => {
+                        path.read = Some(id);
+                        path.check = Some(check);
+                        return;
+                    }
+                    Err(rejected) => check.refused(rejected.why, now),
+                }
+            }
+            step => step,
+        };
+        self.learn_nowait(key, check.nowait());
+        match step {
+            Step::Pause(until) => {
+                self.retries.push(Reverse((until, key)));
+                if let Some(path) = self.paths.get_mut(key) {
+                    path.check = Some(check);
+                }
+            }
+            Step::End(verdict) => {
+                self.running -= 1;
+                self.conclude(key, verdict, now);
+            }
+            Step::Read { .. } => unreachable!("a refused read is not tried again at once"),
+        }
+    }
+
+    fn learn_nowait(&mut self, key: Key, nowait: bool) {
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        if path.nowait && !nowait {
+            path.nowait = false;
+            self.blocking += 1;
+            self.backend.expect_blocking(self.blocking);
+        }
+    }
+
+    /// A check has ended in its verdict.
+    pub(super) fn conclude(&mut self, key: Key, verdict: Verdict, now: Mono) {
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        path.check = None;
+        path.read = None;
+        let verdict = path.in_the_light_of_sysfs(verdict);
+        path.cell.count(verdict.kind());
+        path.cell.settle_owed(verdict.kind());
+        if verdict.is_of_read() || !path.nowait {
+            path.cell.set_nowait(path.nowait);
+        }
+        if let Verdict::Good { latency } = verdict
+            && !self.stall.covers(now)
+            && path.time(latency)
+        {
+            self.latency_changed(key);
+        }
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        let rules = &path.settings.rules;
+        if path.health.apply(&verdict, now, rules).is_some() {
+            self.group_changed(key);
+        }
+        self.show(key, || verdict.to_string());
+        #[cfg(test)]
+        self.note(key, verdict, now);
+        self.after(key, verdict, now);
+    }
+
+    /// Sees to what follows from a verdict: a report, an early next check, a device to be found anew.
+    fn after(&mut self, key: Key, verdict: Verdict, now: Mono) {
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        if let Some(once) = path.once.take() {
+            let _ = once.report.send((path.id, verdict, path.health.state()));
+            path.due = Mono::ZERO;
+            return;
+        }
+        if verdict.says_gone() && path.health.state() == State::Down && !path.reopening {
+            self.gone.push(key);
+        }
+        let soon = path.pace.soon(now);
+        if path.health.is_suspicious() && path.stuck.is_none() && soon < path.due {
+            path.planned = soon;
+            path.due = self.schedule.insert(soon, key);
+        }
+    }
+
+    /// Shows what a path has become. Whether one in a group is shown as marginal is up to its siblings,
+    /// after the turn.
+    pub(super) fn show(&mut self, key: Key, detail: impl FnOnce() -> String) {
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        if path.health.state() != State::Marginal {
+            path.spared = false;
+        } else if path.group.is_some() && path.shown != State::Marginal && !path.spared {
+            return;
+        }
+        self.show_now(key, detail);
+    }
+
+    /// Writes what a path has become into its status, and if that is another state, tells everyone who
+    /// wants to know.
+    pub(super) fn show_now(&mut self, key: Key, detail: impl FnOnce() -> String) {
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        let (state, cause) = path.judged();
+        if state == path.shown {
+            path.cell.set_cause(state, cause);
+            return;
+        }
+        let from = std::mem::replace(&mut path.shown, state);
+        path.cell.set_state(state, cause, SystemTime::now());
+        let detail = path
+            .explain(cause, self.backend.now())
+            .unwrap_or_else(detail);
+        self.tell(key, (from, state), cause, detail);
+    }
+
+    /// Tells everyone who wants to know.
+    fn tell(&mut self, key: Key, (from, to): (State, State), cause: Cause, detail: String) {
+        let Some(path) = self.paths.get(key) else {
+            return;
+        };
+        let event = Event {
+            time: SystemTime::now(),
+            path: path.cell.info(),
+            from,
+            to,
+            cause,
+            detail,
+        };
+        #[cfg(test)]
+        self.probe.events.push((path.id, event.clone()));
+        self.subscribers
+            .retain(|subscriber| subscriber.tell(&event));
+    }
+}
+
+/// Our own side did not run.
+const STALLED: Verdict = Verdict::Unknown { why: Why::Stalled };

@@ -1,0 +1,105 @@
+//! A worker's thread: how it is started, and how it is told things.
+
+use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pathpulse_kernel_compat::{Errno, KernelError, open_backend};
+
+use super::{Carrier, Outside, Worker};
+use crate::command::Command;
+use crate::config::{BackendInfo, Config, StartError};
+use crate::registry::Registry;
+
+/// Commands that may wait for a worker; whoever adds more waits, and the worker is soon there.
+const COMMANDS: usize = 256;
+/// What a backend that has to know makes room for at first.
+const EXPECTED_PATHS: u32 = 64;
+/// How long a worker may take to open its backend, which makes no I/O to any device.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// A running worker, as seen from outside.
+pub(crate) struct WorkerHandle {
+    commands: SyncSender<Command>,
+    carrier: Arc<RwLock<Carrier>>,
+}
+
+impl WorkerHandle {
+    /// Hands a command over; `false` when the worker is gone.
+    pub(crate) fn tell(&self, command: Command) -> bool {
+        let sent = self.commands.send(command).is_ok();
+        self.wake();
+        sent
+    }
+
+    fn wake(&self) {
+        self.carrier().waker.wake();
+    }
+
+    pub(crate) fn carrier(&self) -> RwLockReadGuard<'_, Carrier> {
+        self.carrier.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`WorkerHandle::tell`], but waits no longer than `end` for room.
+    pub(crate) fn tell_until(&self, mut command: Command, end: Instant) -> bool {
+        loop {
+            match self.commands.try_send(command) {
+                Ok(()) => {
+                    self.wake();
+                    return true;
+                }
+                Err(TrySendError::Full(back)) if Instant::now() < end => command = back,
+                Err(_) => return false,
+            }
+            // The standard channel can't wait for room with a limit; the worker makes some soon.
+            self.wake();
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Starts a thread that opens a backend, which must stay on it, and works. The thread is never
+/// joined: leaving the kernel may take as long as a device likes.
+pub(crate) fn start_worker(
+    config: &Config,
+    registry: &Arc<RwLock<Registry>>,
+) -> Result<WorkerHandle, StartError> {
+    let (choice, settings) = (config.backend, config.settings);
+    let registry = Arc::clone(registry);
+    let (commands, inbox) = sync_channel(COMMANDS);
+    let (ready, opened) = channel();
+    let own_queue = commands.clone();
+    let work = move || {
+        let opened = match open_backend(choice, EXPECTED_PATHS) {
+            Ok(opened) => opened,
+            Err(tried) => return drop(ready.send(Err(StartError::NoBackend(tried)))),
+        };
+        let carrier = Arc::new(RwLock::new(Carrier {
+            info: BackendInfo::of(&opened),
+            waker: opened.backend.waker(),
+        }));
+        let outside = Outside {
+            choice,
+            carrier: Arc::clone(&carrier),
+            commands: own_queue,
+            registry,
+        };
+        if ready.send(Ok(carrier)).is_ok() {
+            Worker::new(opened.backend, settings, inbox, Some(outside)).run();
+        }
+    };
+    thread::Builder::new()
+        .name("pathpulse-worker".to_owned())
+        .spawn(work)
+        .map_err(|error| StartError::NoThread(KernelError::of("clone")(error)))?;
+    let carrier = opened
+        .recv_timeout(START_LIMIT)
+        .map_err(|_| no_thread())??;
+    Ok(WorkerHandle { commands, carrier })
+}
+
+fn no_thread() -> StartError {
+    let error = KernelError::new("clone", Errno::EAGAIN).hint("a worker thread did not start");
+    StartError::NoThread(error)
+}
