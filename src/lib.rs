@@ -65,6 +65,7 @@ mod monitor;
 mod once;
 mod opener;
 mod path;
+mod progress;
 mod registry;
 mod schedule;
 mod settings;
@@ -93,6 +94,7 @@ pub use path::{PathId, PathInfo};
 pub use pathpulse_kernel_compat::{
     BackendKind, Choice, Errno, KernelError, RingFeatures, Stage, Stats, Unavailable,
 };
+pub use progress::{Lag, Outcomes, WorkerStatus};
 pub use settings::{PathSpec, Place, Region, Settings};
 pub use status::{Counts, PathStatus};
 pub use sweep::{Sweep, SweepError, Swept};

@@ -15,6 +15,7 @@ use crate::event::EventStream;
 use crate::group::GroupStatus;
 use crate::opener::open_all;
 use crate::path::{PathId, PathInfo};
+use crate::progress::WorkerStatus;
 use crate::registry::Registry;
 use crate::settings::{PathSpec, Settings};
 use crate::status::{PathStatus, StatusCell};
@@ -259,6 +260,11 @@ impl Monitor {
     /// its choice that still works.
     pub fn backend(&self) -> BackendInfo {
         self.workers[0].carrier().info.clone()
+    }
+
+    /// How the workers are.
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        self.workers.iter().map(WorkerHandle::status).collect()
     }
 
     /// As it was started.

@@ -23,6 +23,7 @@ use crate::command::{Command, NewPath};
 use crate::event::{Event, Subscriber};
 use crate::health::{Cause, State};
 use crate::path::PathId;
+use crate::progress::Progress;
 use crate::schedule::{Pace, Schedule};
 use crate::settings::Settings;
 use crate::stall::Stall;
@@ -63,6 +64,7 @@ pub(crate) struct Worker {
     /// Paths whose device is gone, to be opened anew by their names.
     gone: Vec<Key>,
     stall: Stall,
+    progress: Arc<Progress>,
     /// Why the backend no longer works.
     broken: Option<KernelError>,
     /// Reused, so that a check allocates nothing.
@@ -96,6 +98,7 @@ impl Worker {
             outside,
             gone: Vec::new(),
             stall: Stall::new(usual.timeout),
+            progress: Arc::default(),
             broken: None,
             completions: Vec::new(),
             due: Vec::new(),
@@ -105,7 +108,8 @@ impl Worker {
     }
 
     /// Works until it is told to stop, or nobody is left who could tell it anything.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(mut self, progress: Arc<Progress>) {
+        self.progress = progress;
         let mut obeyed = 0;
         loop {
             let next = self.next_command.take();
@@ -143,6 +147,7 @@ impl Worker {
         self.completions = completions;
         self.settle_groups();
         self.reopen_gone();
+        self.progress.publish(self.keys.len(), self.backend.stats());
     }
 
     pub(crate) fn obey(&mut self, command: Command) {
@@ -274,13 +279,17 @@ impl Worker {
             (a, b) => a.or(b),
         };
         if self.broken.is_some() {
+            self.progress.wakes_at(None);
             return self.wait_for_commands(until);
         }
         let from = self.backend.now();
+        self.progress.wakes_at(until.map(|until| until.max(from)));
         if let Err(error) = self.backend.wait(until, &mut self.completions) {
             self.fall_back(error);
         }
-        self.stall.waited(from, until, self.backend.now());
+        let now = self.backend.now();
+        self.progress.wakes_at(Some(now));
+        self.stall.waited(from, until, now);
     }
 
     /// With a broken backend: whatever is asked of it is refused, and verdicts are Unknown.

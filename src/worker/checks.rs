@@ -9,14 +9,19 @@ impl Worker {
         let mut due = std::mem::take(&mut self.due);
         self.schedule.take_due(now, &mut due);
         let mut clock = now;
+        let (mut began, mut late, mut latest) = (0, Duration::ZERO, Duration::ZERO);
         for (nth, (time, key)) in due.drain(..).enumerate() {
             if nth % BEGUN_PER_CLOCK == BEGUN_PER_CLOCK - 1 {
                 clock = self.backend.now();
             }
             if self.paths.get(key).is_some_and(|path| path.due == time) {
+                began += 1;
+                late += clock.since(time);
+                latest = latest.max(clock.since(time));
                 self.begin(key, clock);
             }
         }
+        self.progress.began(began, late, latest);
         self.due = due;
         while let Some(&Reverse((time, key))) = self.retries.peek() {
             if time > now {
@@ -72,6 +77,7 @@ impl Worker {
 
     /// Applies what the backend said to the path it is about.
     pub(super) fn apply(&mut self, completion: Completion) {
+        self.progress.count(&completion.outcome);
         let key = Key::from_bits(completion.token);
         let Some(path) = self.paths.get_mut(key) else {
             return;

@@ -10,6 +10,7 @@ use pathpulse_kernel_compat::{Errno, KernelError, open_backend};
 use super::{Carrier, Outside, Worker};
 use crate::command::Command;
 use crate::config::{BackendInfo, Config, StartError};
+use crate::progress::{Progress, WorkerStatus};
 use crate::registry::Registry;
 
 /// Commands that may wait for a worker; whoever adds more waits, and the worker is soon there.
@@ -23,6 +24,15 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct WorkerHandle {
     commands: SyncSender<Command>,
     carrier: Arc<RwLock<Carrier>>,
+    progress: Arc<Progress>,
+}
+
+struct End(Arc<Progress>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 impl WorkerHandle {
@@ -35,6 +45,11 @@ impl WorkerHandle {
 
     fn wake(&self) {
         self.carrier().waker.wake();
+    }
+
+    /// How the worker is.
+    pub(crate) fn status(&self) -> WorkerStatus {
+        self.progress.snapshot(self.carrier().info.clone())
     }
 
     pub(crate) fn carrier(&self) -> RwLockReadGuard<'_, Carrier> {
@@ -70,6 +85,8 @@ pub(crate) fn start_worker(
     let (commands, inbox) = sync_channel(COMMANDS);
     let (ready, opened) = channel();
     let own_queue = commands.clone();
+    let progress = Arc::<Progress>::default();
+    let theirs = Arc::clone(&progress);
     let work = move || {
         let opened = match open_backend(choice, EXPECTED_PATHS) {
             Ok(opened) => opened,
@@ -85,8 +102,10 @@ pub(crate) fn start_worker(
             commands: own_queue,
             registry,
         };
+        // Says so when the thread ends, by a panic too.
+        let _end = End(Arc::clone(&theirs));
         if ready.send(Ok(carrier)).is_ok() {
-            Worker::new(opened.backend, settings, inbox, Some(outside)).run();
+            Worker::new(opened.backend, settings, inbox, Some(outside)).run(theirs);
         }
     };
     thread::Builder::new()
@@ -96,7 +115,11 @@ pub(crate) fn start_worker(
     let carrier = opened
         .recv_timeout(START_LIMIT)
         .map_err(|_| no_thread())??;
-    Ok(WorkerHandle { commands, carrier })
+    Ok(WorkerHandle {
+        commands,
+        carrier,
+        progress,
+    })
 }
 
 fn no_thread() -> StartError {

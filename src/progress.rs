@@ -1,0 +1,217 @@
+//! How a worker gets on: written by it once a turn, read by anyone, without a lock.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use pathpulse_kernel_compat::{Mono, Outcome, Stats};
+
+use crate::config::BackendInfo;
+
+/// How a worker is, at one moment.
+#[derive(Clone, Debug)]
+pub struct WorkerStatus {
+    /// What carries its checks to the kernel.
+    pub backend: BackendInfo,
+    /// Paths that it has.
+    pub paths: usize,
+    /// How long it has been busy, or asleep beyond the time at which it meant to wake. Above a second
+    /// something is wrong with it, or this machine is starved.
+    pub overdue: Duration,
+    /// Its thread has ended, though nobody stopped it.
+    pub ended: bool,
+    /// How late checks began after they were due.
+    pub lag: Lag,
+    /// What its backend holds and did.
+    pub stats: Stats,
+    /// How its reads ended.
+    pub outcomes: Outcomes,
+}
+
+/// How late checks began after they were due, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Checks that the timetable began.
+    pub checks: u64,
+    /// Their delays together, in microseconds.
+    pub sum_us: u64,
+    /// The longest delay, in microseconds.
+    pub max_us: u64,
+}
+
+/// How reads ended, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// In an answer, or an error.
+    pub answered: u64,
+    /// At their deadline, which the kernel could not enforce: they are stuck.
+    pub stuck: u64,
+    /// Given back by the kernel before the device saw them: at their deadline, or when the path was removed.
+    pub given_back: u64,
+    /// After their deadline: stuck ones that ended after all.
+    pub late: u64,
+}
+
+/// The shared memory behind [`WorkerStatus`].
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// When the worker means to be awake; 0: it waits for commands only.
+    wake_ns: AtomicU64,
+    ended: AtomicBool,
+    paths: AtomicU64,
+    lag: [AtomicU64; 3],
+    stats: [AtomicU64; 4],
+    outcomes: [AtomicU64; 4],
+}
+
+impl Progress {
+    /// The worker waits until then, at most; or works since then.
+    pub(crate) fn wakes_at(&self, moment: Option<Mono>) {
+        self.wake_ns
+            .store(moment.map_or(0, Mono::as_nanos), Relaxed);
+    }
+
+    /// The thread ends.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Relaxed);
+    }
+
+    /// For the worker only, as all that writes.
+    pub(crate) fn publish(&self, paths: usize, stats: Stats) {
+        self.paths.store(paths as u64, Relaxed);
+        let all = [
+            stats.in_flight as u64,
+            stats.stuck as u64,
+            stats.syscalls,
+            stats.strays,
+        ];
+        for (cell, value) in self.stats.iter().zip(all) {
+            cell.store(value, Relaxed);
+        }
+    }
+
+    /// So many checks began so late, all together and the last of them.
+    pub(crate) fn began(&self, checks: u64, sum: Duration, max: Duration) {
+        let us = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        add(&self.lag[0], checks);
+        add(&self.lag[1], us(sum));
+        if us(max) > self.lag[2].load(Relaxed) {
+            self.lag[2].store(us(max), Relaxed);
+        }
+    }
+
+    /// A read ended so.
+    pub(crate) fn count(&self, outcome: &Outcome) {
+        let place = match outcome {
+            Outcome::Read(_) | Outcome::Failed(_) => 0,
+            Outcome::Expired(_) => 1,
+            Outcome::NotStarted | Outcome::Cancelled => 2,
+            Outcome::Late(_) => 3,
+        };
+        add(&self.outcomes[place], 1);
+    }
+
+    pub(crate) fn snapshot(&self, backend: BackendInfo) -> WorkerStatus {
+        let wake = self.wake_ns.load(Relaxed);
+        let late = Mono::now().since(Mono::from_nanos(wake));
+        let [checks, sum_us, max_us] = self.lag.each_ref().map(load);
+        let [in_flight, stuck, syscalls, strays] = self.stats.each_ref().map(load);
+        let [answered, still_stuck, given_back, ended_late] = self.outcomes.each_ref().map(load);
+        WorkerStatus {
+            backend,
+            paths: load(&self.paths) as usize,
+            overdue: if wake == 0 { Duration::ZERO } else { late },
+            ended: self.ended.load(Relaxed),
+            lag: Lag {
+                checks,
+                sum_us,
+                max_us,
+            },
+            stats: Stats {
+                in_flight: in_flight as usize,
+                stuck: stuck as usize,
+                syscalls,
+                strays,
+            },
+            outcomes: Outcomes {
+                answered,
+                stuck: still_stuck,
+                given_back,
+                late: ended_late,
+            },
+        }
+    }
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Relaxed)
+}
+
+/// One writer: a load and a store cost less than an atomic addition.
+fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pathpulse_kernel_compat::{BackendKind, Stage};
+
+    fn backend() -> BackendInfo {
+        BackendInfo {
+            kind: BackendKind::Sync,
+            features: None,
+            unavailable: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_a_worker_writes_is_what_others_read() {
+        let progress = Progress::default();
+        let stats = Stats {
+            in_flight: 1,
+            stuck: 2,
+            syscalls: 3,
+            strays: 4,
+        };
+        progress.publish(5, stats);
+        progress.began(3, Duration::from_micros(60), Duration::from_micros(40));
+        progress.began(1, Duration::from_micros(7), Duration::from_micros(7));
+        for outcome in [
+            Outcome::Read(512),
+            Outcome::Expired(Stage::Device),
+            Outcome::Cancelled,
+            Outcome::NotStarted,
+            Outcome::Late(Ok(512)),
+        ] {
+            progress.count(&outcome);
+        }
+        let seen = progress.snapshot(backend());
+        assert_eq!((seen.paths, seen.stats), (5, stats));
+        let lag = Lag {
+            checks: 4,
+            sum_us: 67,
+            max_us: 40,
+        };
+        assert_eq!(seen.lag, lag);
+        let outcomes = Outcomes {
+            answered: 1,
+            stuck: 1,
+            given_back: 2,
+            late: 1,
+        };
+        assert_eq!(seen.outcomes, outcomes);
+    }
+
+    #[test]
+    fn a_worker_is_overdue_after_its_time_and_never_while_it_waits_for_nothing() {
+        let progress = Progress::default();
+        assert_eq!(progress.snapshot(backend()).overdue, Duration::ZERO);
+        progress.wakes_at(Some(Mono::now() + Duration::from_secs(60)));
+        assert_eq!(progress.snapshot(backend()).overdue, Duration::ZERO);
+        progress.wakes_at(Some(Mono::from_nanos(1)));
+        assert!(progress.snapshot(backend()).overdue > Duration::ZERO);
+        assert!(!progress.snapshot(backend()).ended);
+        progress.end();
+        assert!(progress.snapshot(backend()).ended);
+    }
+}
