@@ -14,6 +14,7 @@ const COMMANDS: &str = "\
   release N [ERRNO]  end what is held         recover N          answer, and release with data
   saturate N dead    take all tags, hang      saturate N MS      take all tags, answer one per MS
   unsaturate N       end that                 vanish N           pull the disk
+  reappear N                                  plug it in again, as another device
   counts N           what it has done         quit               remove everything (so does Ctrl-D)
 N is a disk's number, or `all`.
 ";
@@ -83,6 +84,9 @@ fn obey_one(rig: &Rig, verb: &str, disk: usize, rest: &[&str]) -> io::Result<Str
             )
             .map(ok),
         ("vanish", []) => rig.vanish(disk).map(ok),
+        ("reappear", []) => rig
+            .reappear(disk)
+            .map(|disk| disk.path().display().to_string()),
         ("counts", []) => rig.counts(disk).map(|counts| format!("{counts:?}")),
         _ => rig.set(disk, behaviour(verb, rest)?).map(ok),
     }

@@ -111,8 +111,10 @@ struct Rig {
     folder: Folder,
     server: OnceLock<Link>,
     spec: Spec,
-    /// One per disk; `None` for a bare file.
-    loops: OnceLock<Vec<Option<u32>>>,
+    /// One per disk; `None` for a bare file. Set when all are made.
+    loops: OnceLock<Mutex<Vec<Option<u32>>>>,
+    /// Loop devices of disks that vanished, to be removed when their last user has closed them.
+    pulled: Mutex<Vec<u32>>,
     /// The load processes by disk; `None` once the rig is being taken down: no new one may start then.
     loads: Mutex<Option<HashMap<usize, Child>>>,
 }
@@ -132,6 +134,7 @@ fn start(siblings: &Siblings, fingerprint: u64, spec: Spec) -> io::Result<(Arc<R
         server: OnceLock::new(),
         spec,
         loops: OnceLock::new(),
+        pulled: Mutex::default(),
         loads,
     };
     let rig = Arc::new(rig);
@@ -175,7 +178,7 @@ impl Rig {
             disks.push(self.info(i, number)?);
             loops.push(number);
         }
-        self.loops.get_or_init(|| loops);
+        self.loops.get_or_init(|| Mutex::new(loops));
         let folder = self.folder.path().to_path_buf();
         Ok(Answer::Ready {
             disks,
@@ -233,6 +236,7 @@ impl Rig {
             Command::Unsaturate(disk) => self.unsaturate(disk),
             Command::Recover(disk) if self.is_loaded(disk) => self.unsaturate(disk),
             Command::Vanish(disk) => self.vanish(disk),
+            Command::Reappear(disk) => self.reappear(disk),
             Command::Set(ref changes) if changes.iter().any(|(disk, _)| self.is_loaded(*disk)) => {
                 Err(invalid(
                     "a saturated disk's behaviour cannot be set: unsaturate it first",
@@ -249,7 +253,7 @@ impl Rig {
     }
 
     fn loop_of(&self, disk: usize) -> Option<u32> {
-        *self.loops.get()?.get(disk)?
+        *lock(self.loops.get()?).get(disk)?
     }
 
     fn set(&self, disk: usize, behaviour: Behaviour) -> io::Result<Answer> {
@@ -324,9 +328,46 @@ impl Rig {
             loopdev::adopt_size(number)?;
             loopdev::detach(number)?;
             std::fs::remove_file(loopdev::node(number))?;
-            loopdev::remove(&loopdev::control()?, number)?;
+            self.remove_pulled(Some(number))?;
         }
         Ok(answer)
+    }
+
+    /// Removes those pulled devices that nobody has open any more.
+    fn remove_pulled(&self, more: Option<u32>) -> io::Result<()> {
+        let control = loopdev::control()?;
+        let mut pulled = lock(&self.pulled);
+        pulled.extend(more);
+        pulled.retain(|&number| !matches!(loopdev::remove(&control, number), Ok(true)));
+        Ok(())
+    }
+
+    /// Gives a vanished disk another loop device.
+    fn reappear(&self, disk: usize) -> io::Result<Answer> {
+        self.remove_pulled(None)?;
+        // Held so that the rig is not taken down meanwhile, and leaves the new device.
+        let loads = lock(&self.loads);
+        if loads.is_none() {
+            return Err(invalid("the rig is being taken down"));
+        }
+        self.server()?.call(Command::Reappear(disk))?;
+        let number = self.loop_of(disk);
+        let new = number.map(|_| {
+            std::fs::metadata(self.folder.file(disk))?; // makes the kernel take note of the file's size
+            let (control, start) = (loopdev::control()?, loopdev::random_start());
+            self.make_loop(&control, start, disk, &self.spec.disks[disk])
+        });
+        let new = new.transpose()?;
+        if let Some(place) = self
+            .loops
+            .get()
+            .map(lock)
+            .as_mut()
+            .and_then(|l| l.get_mut(disk))
+        {
+            *place = new;
+        }
+        self.info(disk, new).map(Answer::Disk)
     }
 
     /// Ends everything, in the only order in which nothing hangs. `None`: somebody else has done so.

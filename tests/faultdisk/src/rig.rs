@@ -222,13 +222,26 @@ impl Rig {
         self.number(Command::Unsaturate(disk))
     }
 
-    /// Takes the device away, for good, as when a disk is pulled: requests in flight and later ones fail, the size
-    /// becomes 0 and the node is removed. See `README.md` for what a reader sees.
+    /// Takes the device away, as when a disk is pulled: requests in flight and later ones fail, the size becomes 0 and
+    /// the node is removed. See `README.md` for what a reader sees.
     ///
     /// # Errors
     /// See [`Rig`].
     pub fn vanish(&self, disk: usize) -> io::Result<()> {
         self.done(Command::Vanish(disk))
+    }
+
+    /// Plugs a vanished disk in again. As with a disk that is plugged in again, that is another device, of another name
+    /// and number: what had the old one open reads nothing from it for ever. Returns the new one, which [`Rig::disk`]
+    /// does not tell.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the disk has not vanished; else see [`Rig`].
+    pub fn reappear(&self, disk: usize) -> io::Result<Disk> {
+        match self.link.call(Command::Reappear(disk))? {
+            Answer::Disk(info) => Ok(info.into()),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// The rig's processes.

@@ -57,6 +57,7 @@ pub(crate) enum Command {
     Saturate(usize, Load),
     Unsaturate(usize),
     Vanish(usize),
+    Reappear(usize),
     /// To the janitor: end the rig. To the server: from now on fail every request, held ones included.
     Shutdown,
 }
@@ -73,6 +74,7 @@ pub(crate) enum Answer {
     Done,
     Number(u64),
     Counts(Counts),
+    Disk(DiskInfo),
     Ready {
         disks: Vec<DiskInfo>,
         janitor: u32,

@@ -44,6 +44,29 @@ fn reads_in_flight_fail_and_later_ones_read_nothing_from_a_device_of_size_0() {
 }
 
 #[test]
+fn a_vanished_disk_reappears_as_another_device_and_the_old_one_stays_dead() {
+    require!();
+    let rig = Rig::start(&Spec::loops(1)).expect("start a rig");
+    let early = rig.reappear(0).expect_err("it is still there");
+    assert_eq!(early.kind(), std::io::ErrorKind::InvalidInput);
+    let old = open(rig.disk(0).path());
+    for _ in 0..2 {
+        rig.vanish(0).expect("vanish");
+        let disk = rig.reappear(0).expect("reappear");
+        assert_ne!(disk.major_minor(), rig.disk(0).major_minor());
+        let new = open(disk.path());
+        assert_eq!(read(&new, 0).expect("it answers").len(), BLOCK);
+        assert_eq!(read_nowait(&old, 0), Ok(0));
+        // It is a disk like any other.
+        rig.set(0, Behaviour::Fail(EIO)).expect("set");
+        assert_eq!(read_errno(&new), Some(EIO));
+        rig.saturate(0, Load::Dead).expect("saturate");
+        rig.recover(0).expect("recover");
+        assert_eq!(read(&new, 0).expect("it answers").len(), BLOCK);
+    }
+}
+
+#[test]
 fn a_device_that_nobody_has_open_is_removed_altogether() {
     require!();
     let rig = Rig::start(&Spec::loops(1)).expect("start a rig");

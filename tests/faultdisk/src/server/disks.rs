@@ -207,6 +207,17 @@ impl Disks {
         Ok(())
     }
 
+    /// A vanished disk is there again, and answers.
+    pub(super) fn reappear(&self, disk: usize) -> io::Result<()> {
+        let mut state = lock(&self.slot(disk)?.disk);
+        if !state.gone {
+            return Err(invalid(format!("disk {disk} has not vanished")));
+        }
+        state.gone = false;
+        state.set(Behaviour::Answer);
+        Ok(())
+    }
+
     /// The rig ends: everything under way and everything that comes fails.
     pub(super) fn close(&self, errno: i32) {
         for (disk, slot) in self.slots.iter().enumerate() {

@@ -112,6 +112,7 @@ fn execute(disks: &Arc<Disks>, id: u64, command: Command) -> Option<io::Result<A
                 .map(Err);
         }
         Command::Vanish(disk) => disks.vanish(disk).map(|()| Answer::Done),
+        Command::Reappear(disk) => disks.reappear(disk).map(|()| Answer::Done),
         Command::Shutdown => {
             disks.close(EIO);
             Ok(Answer::Done)
