@@ -306,11 +306,18 @@ impl Rig {
         Ok(())
     }
 
-    /// The disk answers again first: only then can the load process die.
+    /// The disk answers again first: only then can the load process die. Killed before that, it makes no more reads.
     fn unsaturate(&self, disk: usize) -> io::Result<Answer> {
+        self.kill_load(disk)?;
         let answer = self.server()?.call(Command::Recover(disk))?;
         self.stop_load(disk)?;
         Ok(answer)
+    }
+
+    fn kill_load(&self, disk: usize) -> io::Result<()> {
+        let mut loads = lock(&self.loads);
+        let load = loads.as_mut().and_then(|loads| loads.get_mut(&disk));
+        load.map_or(Ok(()), Child::kill)
     }
 
     fn stop_load(&self, disk: usize) -> io::Result<()> {
@@ -321,6 +328,7 @@ impl Rig {
     }
 
     fn vanish(&self, disk: usize) -> io::Result<Answer> {
+        self.kill_load(disk)?;
         let answer = self.server()?.call(Command::Vanish(disk))?;
         self.stop_load(disk)?;
         if let Some(number) = self.loop_of(disk) {

@@ -1,0 +1,145 @@
+//! The faults, and what each lets a reader see.
+
+use std::time::Duration;
+
+use crate::terms::Terms;
+
+/// Whether checks of a disk succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// All do.
+    Good,
+    /// None does.
+    Bad,
+    /// Some may.
+    Either,
+}
+
+/// What is done to a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing: it answers at once.
+    None,
+    /// It holds every read.
+    Hang,
+    /// It fails every read with an errno, which a loop device shows under this name.
+    Fail(i32, &'static str),
+    /// It answers late, but in time.
+    Slow(Duration),
+    /// It answers after the timeout.
+    Late(Duration),
+    /// It answers at about the timeout.
+    Edge(Duration),
+    /// Every so many reads one fails with EIO.
+    Flicker(u64),
+    /// Others take all of its tags, and it answers one read in this time.
+    Busy(Duration),
+    /// Others take all of its tags, and it answers nobody.
+    Dead,
+    /// It answers so many bytes at a time. The loop device asks for the rest.
+    Short(u32),
+    /// It answers with nothing, which a loop device makes EIO.
+    Empty,
+    /// It is pulled.
+    Vanish,
+}
+
+/// What a fault lets a reader see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// Whether checks succeed.
+    pub answers: Answers,
+    /// How long a good check takes at most.
+    pub latency: Duration,
+    /// For how long after the fault's end its reads may still be without an answer.
+    pub linger: Duration,
+    /// Whether reads can get stuck.
+    pub sticks: bool,
+}
+
+/// Reads of others that a busy disk answers before ours: all of a loop device's tags.
+const TAGS: u32 = 128;
+
+impl Fault {
+    /// See [`Effect`].
+    pub fn effect(self, terms: &Terms) -> Effect {
+        let plain = |answers| Effect {
+            answers,
+            latency: Duration::ZERO,
+            linger: Duration::ZERO,
+            sticks: false,
+        };
+        let good = |latency| Effect {
+            latency,
+            ..plain(Answers::Good)
+        };
+        let late = |answers, linger| Effect {
+            linger,
+            sticks: true,
+            ..plain(answers)
+        };
+        match self {
+            Fault::None | Fault::Short(_) => plain(Answers::Good),
+            Fault::Slow(delay) => good(delay),
+            // If no tag is free until the deadline, others' reads that were answered are what counts. A
+            // read that got in too late to be answered before is stuck for a moment.
+            Fault::Busy(pace) => Effect {
+                sticks: true,
+                linger: pace * TAGS,
+                ..good(terms.timeout)
+            },
+            Fault::Hang | Fault::Dead => late(Answers::Bad, Duration::ZERO),
+            Fault::Late(delay) => late(Answers::Bad, delay),
+            Fault::Edge(delay) => late(Answers::Either, delay),
+            Fault::Flicker(_) => plain(Answers::Either),
+            Fault::Fail(..) | Fault::Empty | Fault::Vanish => plain(Answers::Bad),
+        }
+    }
+
+    /// Whether a check that this fault spoiled can have this cause, and errno.
+    pub fn can_cause(self, cause: &str, errno: Option<&str>) -> bool {
+        match self {
+            Fault::None | Fault::Slow(_) | Fault::Short(_) | Fault::Busy(_) => false,
+            Fault::Hang | Fault::Late(_) | Fault::Edge(_) => cause == "timed_out",
+            Fault::Dead => cause == "timed_out" || cause == "saturated",
+            Fault::Fail(_, shown) => cause == "failed" && errno == Some(shown),
+            Fault::Flicker(_) | Fault::Empty => cause == "failed" && errno == Some("EIO"),
+            Fault::Vanish => match cause {
+                "failed" => errno.is_some_and(|e| ["ENODEV", "EIO", "ENXIO"].contains(&e)),
+                _ => cause == "short_read" || cause == "offline",
+            },
+        }
+    }
+
+    /// For how long after the fault's end it can still spoil a check: what is under way then may
+    /// have to time out.
+    pub fn aftermath(self, terms: &Terms) -> Duration {
+        match self {
+            Fault::Late(_) | Fault::Edge(_) => terms.timeout,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The name in the figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fault::None => "none",
+            Fault::Hang => "hang",
+            Fault::Fail(..) => "fail",
+            Fault::Slow(_) => "slow",
+            Fault::Late(_) => "late",
+            Fault::Edge(_) => "edge",
+            Fault::Flicker(_) => "flicker",
+            Fault::Busy(_) => "busy",
+            Fault::Dead => "dead",
+            Fault::Short(_) => "short",
+            Fault::Empty => "empty",
+            Fault::Vanish => "vanish",
+        }
+    }
+
+    /// Whether a load of its own takes all tags.
+    pub fn is_full(self) -> bool {
+        matches!(self, Fault::Busy(_) | Fault::Dead)
+    }
+}

@@ -1,0 +1,427 @@
+//! One run: scripts for all disks, a daemon that watches them, and a judge for each.
+//!
+//! ```text
+//! crew (threads) --Begins, Obeyed--> \
+//!                                     news --> this thread: judges, scripts --> crew
+//! daemon's events (thread) --Said--> /
+//! ```
+//! A crew says that something begins before it does it, so news of what came of it are never before.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, Write};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use crate::crew::{Crew, Disks};
+use crate::daemon::{Daemon, Settings};
+use crate::figures::Figures;
+use crate::judge::{Finding, Judge, Said};
+use crate::script::{Act, Mix, Step, Wait, script};
+use crate::terms::{At, Terms};
+use crate::usage::Usage;
+
+/// Disks of which all tags are taken at the same time: each has a process with 160 threads.
+const FULL_AT_ONCE: usize = 4;
+/// The longest wait for news.
+const NAP: Duration = Duration::from_millis(20);
+/// News may be so long on their way within this process.
+const ON_THE_WAY: Duration = Duration::from_millis(5);
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// The first checks of all paths.
+const FIRST_CHECKS: Duration = Duration::from_secs(10);
+/// Wrong findings that are printed with all that led to them.
+const PRINTED: usize = 20;
+
+/// The run's time.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// The time since the run began.
+    pub fn now(self) -> At {
+        self.0.elapsed()
+    }
+}
+
+/// What the run's threads tell.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// This is about to be done to a disk.
+    Begins(usize, Act, At),
+    /// It was done.
+    Obeyed(usize, Result<(), String>, At),
+    /// The daemon said something.
+    Said(Said, At),
+    /// The daemon said something that is no event, or that events are missing.
+    Lost(String),
+    /// The daemon says nothing any more.
+    Silent(String),
+}
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Of all chance.
+    pub seed: u64,
+    /// Disks.
+    pub disks: usize,
+    /// How the daemon is started.
+    pub daemon: Settings,
+    /// What may be done to disks.
+    pub mix: Mix,
+}
+
+/// When no more faults are injected.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// So many were.
+    Faults(u64),
+    /// So much time has passed.
+    Passed(Duration),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Doing {
+    Nothing,
+    Acting,
+    Waiting {
+        wait: Wait,
+        since: At,
+        settled: Option<At>,
+    },
+}
+
+struct Player {
+    judge: Judge,
+    rng: Rng,
+    steps: VecDeque<Step>,
+    doing: Doing,
+    full: bool,
+}
+
+/// See the module.
+pub struct Run {
+    options: Options,
+    terms: Terms,
+    clock: Clock,
+    disks: Arc<Disks>,
+    crew: Crew,
+    daemon: Daemon,
+    news: Receiver<News>,
+    numbers: HashMap<String, usize>,
+    players: Vec<Player>,
+    figures: Figures,
+    sampled: At,
+    told: At,
+    _folder: tempfile::TempDir,
+}
+
+impl Run {
+    /// Makes disks, starts a daemon, and waits until it has found all of them well. `rig_server`
+    /// runs the rig's other processes, see [`pathpulse_faultdisk::Rig::start_with`].
+    ///
+    /// # Errors
+    /// What could not be made or started.
+    pub fn start(options: Options, rig_server: Command) -> io::Result<Run> {
+        let folder = tempfile::tempdir()?;
+        let disks = Arc::new(Disks::make(rig_server, options.disks, folder.path())?);
+        let clock = Clock(Instant::now());
+        let (sender, news) = channel();
+        let daemon = Daemon::start(&options.daemon, disks.names(), folder.path())?;
+        daemon.follow(clock, sender.clone())?;
+        let terms = Terms::new(options.daemon.interval, options.daemon.timeout);
+        let names = disks.names().iter();
+        let numbers = names
+            .enumerate()
+            .map(|(number, name)| (name.to_string_lossy().into_owned(), number))
+            .collect();
+        let mut run = Run {
+            crew: Crew::start(&disks, clock, &sender),
+            players: (0..options.disks)
+                .map(|disk| Player::new(terms, options.seed, disk))
+                .collect(),
+            options,
+            terms,
+            clock,
+            disks,
+            daemon,
+            news,
+            numbers,
+            figures: Figures::default(),
+            sampled: At::ZERO,
+            told: At::ZERO,
+            _folder: folder,
+        };
+        run.wait_for_first_checks()?;
+        Ok(run)
+    }
+
+    fn wait_for_first_checks(&mut self) -> io::Result<()> {
+        let end = self.clock.now() + FIRST_CHECKS;
+        while self.players.iter().any(|p| p.judge.state() == "pending") {
+            self.listen(NAP)?;
+            if self.clock.now() > end {
+                let log = self.daemon.log();
+                return Err(io::Error::other(format!("not all paths are up: {log}")));
+            }
+        }
+        self.figures.usage_first = self.sample()?;
+        Ok(())
+    }
+
+    /// Injects faults, and returns when all disks are well again and said to be.
+    ///
+    /// # Errors
+    /// The disks', or the daemon's end.
+    pub fn inject(&mut self, until: Until) -> io::Result<()> {
+        let begin = self.clock.now();
+        loop {
+            let more = match until {
+                Until::Faults(faults) => self.figures.injected() < faults,
+                Until::Passed(time) => self.clock.now() - begin < time,
+            };
+            let busy = self.advance(more);
+            if !more && !busy {
+                return Ok(());
+            }
+            self.listen(NAP)?;
+        }
+    }
+
+    /// Does nothing but listen for so long: what is said has no cause.
+    ///
+    /// # Errors
+    /// The daemon's end.
+    pub fn rest(&mut self, time: Duration) -> io::Result<()> {
+        let end = self.clock.now() + time;
+        while self.clock.now() < end {
+            self.listen(NAP)?;
+        }
+        Ok(())
+    }
+
+    /// Ends all, and returns the figures.
+    ///
+    /// # Errors
+    /// What does not end.
+    pub fn end(mut self) -> io::Result<Figures> {
+        self.rest(self.terms.detection(Duration::ZERO))?;
+        self.figures.usage_last = self.sample()?;
+        let status = self.daemon.status()?;
+        for path in &status.paths {
+            let judge = &self.players[self.numbers[&path.path]].judge;
+            self.figures.checks += path.checks.total;
+            self.figures.unknown += path.checks.unknown;
+            if path.state != judge.state() {
+                let (name, said) = (&path.path, judge.state());
+                let text = format!("{name}: the status says {}, events said {said}", path.state);
+                self.figures.wrong.push(text);
+            }
+        }
+        self.figures.backend = status.backend;
+        let (ended, took) = self.daemon.stop()?;
+        if !ended.success() || took > Duration::from_secs(1) {
+            let text = format!("the daemon took {took:?} to stop: {ended}");
+            self.figures.wrong.push(text);
+        }
+        drop(self.crew);
+        if let Some(disks) = Arc::into_inner(self.disks) {
+            disks.shutdown()?;
+        }
+        Ok(self.figures)
+    }
+
+    /// The figures so far.
+    pub fn figures_mut(&mut self) -> &mut Figures {
+        &mut self.figures
+    }
+
+    /// What the daemon uses now.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn sample(&mut self) -> io::Result<Usage> {
+        let paths = self.daemon.status()?.paths;
+        let stuck = paths.iter().filter(|path| path.stuck_ms.is_some());
+        let usage = Usage::of(self.daemon.pid(), stuck.count() as u64)?;
+        self.figures.usage_max = self.figures.usage_max.max(usage);
+        Ok(usage)
+    }
+
+    /// Waits for news for so long at most, takes in all that there are, and looks for what is missing.
+    fn listen(&mut self, limit: Duration) -> io::Result<()> {
+        let now = match self.news.recv_timeout(limit) {
+            Ok(news) => {
+                let now = self.clock.now();
+                self.take(news)?;
+                now
+            }
+            Err(RecvTimeoutError::Timeout) => self.clock.now(),
+            Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("no threads left")),
+        };
+        while let Ok(news) = self.news.try_recv() {
+            self.take(news)?;
+        }
+        for disk in 0..self.players.len() {
+            let finding = self.players[disk]
+                .judge
+                .pass(now.saturating_sub(ON_THE_WAY));
+            self.note(disk, finding);
+        }
+        if now > self.sampled + SAMPLE_EVERY {
+            self.sampled = now;
+            let usage = self.sample()?;
+            if now > self.told + PROGRESS_EVERY {
+                self.told = now;
+                say(&format!(
+                    "{:6.1} s: {} faults, {} events, {} wrong; the daemon: {usage}",
+                    now.as_secs_f64(),
+                    self.figures.injected(),
+                    self.figures.events,
+                    self.figures.wrong.len()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, news: News) -> io::Result<()> {
+        match news {
+            News::Begins(disk, act, at) => {
+                let judge = &mut self.players[disk].judge;
+                act.phases()
+                    .into_iter()
+                    .for_each(|fault| judge.begin(fault, at));
+            }
+            News::Obeyed(disk, done, at) => {
+                done.map_err(|error| io::Error::other(format!("disk {disk}: {error}")))?;
+                self.players[disk].obeyed(at);
+            }
+            News::Said(said, at) => {
+                self.figures.events += 1;
+                let Some(&disk) = self.numbers.get(&said.path) else {
+                    self.figures.wrong.push(format!("nobody has {said:?}"));
+                    return Ok(());
+                };
+                let finding = self.players[disk].judge.hear(&said, at);
+                self.note(disk, finding);
+            }
+            News::Lost(what) => self.figures.wrong.push(format!("events were lost: {what}")),
+            News::Silent(why) => {
+                let log = self.daemon.log();
+                return Err(io::Error::other(format!(
+                    "the daemon is gone: {why}: {log}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, disk: usize, finding: Finding) {
+        self.figures.note_times(&finding);
+        for wrong in finding.wrong {
+            let seed = self.options.seed;
+            let at = self.clock.now().as_secs_f64();
+            let text = format!("seed {seed}, disk {disk}, {at:.3} s: {wrong}");
+            if self.figures.wrong.len() < PRINTED {
+                say(&format!("WRONG: {text}"));
+                for line in self.players[disk].judge.history() {
+                    say(line);
+                }
+            }
+            self.figures.wrong.push(text);
+        }
+    }
+
+    /// Goes on with every script, and begins new ones if there are to be `more`. Says whether
+    /// anything goes on.
+    fn advance(&mut self, more: bool) -> bool {
+        let now = self.clock.now();
+        let mut full = self.players.iter().filter(|player| player.full).count();
+        let mut busy = false;
+        for (disk, player) in self.players.iter_mut().enumerate() {
+            if player.is_ready(now) {
+                if player.steps.is_empty() && more {
+                    let steps = script(&mut player.rng, &self.terms, self.options.mix);
+                    player.steps.extend(steps);
+                }
+                if let Some(act) = player.next_act(&mut full) {
+                    if let Act::Set(fault) = act {
+                        self.figures.note_fault(fault.name());
+                    }
+                    self.crew.give(disk, act);
+                }
+            }
+            busy |= !matches!(player.doing, Doing::Nothing) || !player.steps.is_empty();
+        }
+        busy
+    }
+}
+
+impl Player {
+    fn new(terms: Terms, seed: u64, disk: usize) -> Player {
+        let mut seeds = Rng::with_seed(seed);
+        let seed = (0..=disk).map(|_| seeds.u64(..)).last();
+        Player {
+            judge: Judge::new(terms),
+            rng: Rng::with_seed(seed.unwrap_or_default()),
+            steps: VecDeque::new(),
+            doing: Doing::Nothing,
+            full: false,
+        }
+    }
+
+    fn obeyed(&mut self, at: At) {
+        self.judge.obeyed(at);
+        if let Some((_, wait)) = self.steps.pop_front() {
+            self.doing = Doing::Waiting {
+                wait,
+                since: at,
+                settled: None,
+            };
+        }
+    }
+
+    /// Whether what it waited for has come. It does nothing then.
+    fn is_ready(&mut self, now: At) -> bool {
+        if let Doing::Waiting {
+            wait,
+            since,
+            settled,
+        } = &mut self.doing
+        {
+            *settled = settled.or(Some(now)).filter(|_| self.judge.is_settled());
+            let over = match wait {
+                Wait::For(time) => now >= *since + *time,
+                Wait::Settled(time) => settled.is_some_and(|settled| now >= settled + *time),
+            };
+            if over {
+                self.doing = Doing::Nothing;
+            }
+        }
+        matches!(self.doing, Doing::Nothing)
+    }
+
+    /// The next thing to do, unless it has to wait because too many disks are full.
+    fn next_act(&mut self, full: &mut usize) -> Option<Act> {
+        let (act, _) = *self.steps.front()?;
+        let fills = matches!(act, Act::Set(fault) if fault.is_full());
+        if fills && !self.full && *full >= FULL_AT_ONCE {
+            return None;
+        }
+        *full += usize::from(fills && !self.full);
+        self.full = fills;
+        self.doing = Doing::Acting;
+        Some(act)
+    }
+}
+
+/// Says something on stderr; that nobody may be there to read it is no reason to stop.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

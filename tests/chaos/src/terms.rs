@@ -1,0 +1,82 @@
+//! What the daemon promises, in time: the limits that its events are held to.
+//!
+//! **Down**, after a fault that lets no read succeed, within `interval * fall + timeout + tolerance` of the injection:
+//! the last check that the fault spared began before it, so the next one begins within an interval; that one and those
+//! that follow are bad, and a bad check takes at most the timeout. A check that the device was allowed to take longer
+//! over than an interval puts the next one off by what it took.
+//!
+//! **Up**, after the fault has ended, within `linger + interval + slot + (rise - 1) * (interval / 4 + slot) + rise *
+//! latency + tolerance`: reads may still hang for as long as the fault lingers; the next check begins an interval later
+//! at most, and as long as a path is about to come back it is checked every quarter of an interval. What is due within
+//! a slot, a twentieth of the interval, is due together. A device that came back under its name has to be found by the
+//! daemon first, which tries every `reopen`.
+
+use std::time::Duration;
+
+/// A moment: the time since the run began.
+pub type At = Duration;
+
+/// The daemon's settings, as far as they decide what it has to say and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// From check to check.
+    pub interval: Duration,
+    /// What a check may take.
+    pub timeout: Duration,
+    /// Bad checks in a row that make a path down.
+    pub fall: u32,
+    /// Good checks in a row that bring it back.
+    pub rise: u32,
+    /// What the machine may add.
+    pub tolerance: Duration,
+    /// More falls than this within `flap_window` make a path marginal that comes back; 0 for never.
+    pub flaps: u32,
+    /// See `flaps`.
+    pub flap_window: Duration,
+    /// How long a marginal path has to be without a bad check.
+    pub recovery: Duration,
+    /// Whether a path may be marginal for the share of its bad checks.
+    pub error_rate: bool,
+    /// From try to try to open a device that was gone.
+    pub reopen: Duration,
+}
+
+impl Terms {
+    /// The daemon's own settings for all but these.
+    pub fn new(interval: Duration, timeout: Duration) -> Terms {
+        Terms {
+            interval,
+            timeout,
+            fall: 1,
+            rise: 2,
+            tolerance: Duration::from_millis(250),
+            flaps: 3,
+            flap_window: Duration::from_secs(300),
+            recovery: Duration::from_secs(60),
+            error_rate: true,
+            reopen: Duration::from_secs(1),
+        }
+    }
+
+    /// The limit for `down` after a device that took `latency` to answer stopped working.
+    pub fn detection(&self, latency: Duration) -> Duration {
+        let put_off = latency.saturating_sub(self.interval);
+        self.interval * self.fall + self.timeout + put_off + self.tolerance
+    }
+
+    /// The limit for coming back after a fault that lingers so long, to a device with this latency.
+    pub fn comeback(&self, linger: Duration, latency: Duration) -> Duration {
+        let later = (self.interval / 4 + self.slot()) * self.rise.saturating_sub(1);
+        linger + self.interval + self.slot() + later + latency * self.rise + self.tolerance
+    }
+
+    /// The limit for being up again after the last bad check that a marginal path may have had.
+    pub fn cleared(&self, latency: Duration) -> Duration {
+        self.recovery + self.interval + self.slot() + latency + self.tolerance
+    }
+
+    fn slot(&self) -> Duration {
+        let part = self.interval / 20;
+        part.clamp(Duration::from_millis(1), Duration::from_millis(100))
+    }
+}
