@@ -102,11 +102,11 @@ impl Fault {
             Fault::None | Fault::Slow(_) | Fault::Short(_) | Fault::Busy(_) => false,
             Fault::Hang | Fault::Late(_) | Fault::Edge(_) => cause == "timed_out",
             Fault::Dead => cause == "timed_out" || cause == "saturated",
-            Fault::Fail(_, shown) => cause == "failed" && errno == Some(shown),
-            Fault::Flicker(_) | Fault::Empty => cause == "failed" && errno == Some("EIO"),
-            Fault::Vanish => match cause {
-                "failed" => errno.is_some_and(|e| ["ENODEV", "EIO", "ENXIO"].contains(&e)),
-                _ => cause == "short_read" || cause == "offline",
+            Fault::Fail(_, shown) => errno == Some(shown) && cause == class(shown),
+            Fault::Flicker(_) | Fault::Empty => errno == Some("EIO") && cause == class("EIO"),
+            Fault::Vanish => match errno {
+                Some(name) => ["ENODEV", "EIO", "ENXIO"].contains(&name) && cause == class(name),
+                None => cause == "short_read" || cause == "offline",
             },
         }
     }
@@ -116,6 +116,8 @@ impl Fault {
     pub fn aftermath(self, terms: &Terms) -> Duration {
         match self {
             Fault::Late(_) | Fault::Edge(_) => terms.timeout,
+            // The old device goes on to fail until the new one is found.
+            Fault::Vanish => terms.reopen + terms.interval,
             _ => Duration::ZERO,
         }
     }
@@ -141,5 +143,16 @@ impl Fault {
     /// Whether a load of its own takes all tags.
     pub fn is_full(self) -> bool {
         matches!(self, Fault::Busy(_) | Fault::Dead)
+    }
+}
+
+/// What an errno says about where the fault is, in the daemon's words.
+fn class(errno: &str) -> &'static str {
+    match errno {
+        "ENODEV" | "ENXIO" => "device_gone",
+        "EIO" | "ENODATA" | "EILSEQ" | "EREMOTEIO" => "medium_error",
+        "ETIMEDOUT" | "ETIME" | "ENOLINK" => "transport_error",
+        "EBADE" => "reservation_conflict",
+        _ => "failed",
     }
 }

@@ -86,7 +86,7 @@ impl Judge {
 
     /// The disk is about to be told to do this.
     pub fn begin(&mut self, fault: Fault, at: At) {
-        self.note(at, format!("told:  {fault:?}"));
+        self.note(at, &format!("told:  {fault:?}"));
         self.truth.begin(fault, at, &self.terms);
         if fault == Fault::Vanish {
             self.stuck = false;
@@ -96,7 +96,7 @@ impl Judge {
 
     /// The disk has obeyed.
     pub fn obeyed(&mut self, at: At) {
-        self.note(at, "obeyed".to_owned());
+        self.note(at, "obeyed");
         self.truth.obeyed(at, &self.terms);
         self.complained = false;
         if std::mem::take(&mut self.stuck) {
@@ -117,7 +117,7 @@ impl Judge {
         let errno = said.errno.as_deref().unwrap_or("");
         self.note(
             at,
-            format!(
+            &format!(
                 "said:  {from} -> {to} ({cause} {errno}) {} [{}]",
                 said.detail, said.time
             ),
@@ -155,9 +155,8 @@ impl Judge {
             self.falls.pop_front();
         }
         let current = self.truth.current();
-        if let (Some((Answers::Bad, since)), Some(phase)) = (self.truth.since(), current) {
-            finding.detected = Some((phase.fault.name(), at.saturating_sub(since)));
-        }
+        let since = self.truth.bad_since();
+        finding.detected = since.map(|(fault, since)| (fault.name(), at.saturating_sub(since)));
         if said.cause == "timed_out" {
             // The read may be from a fault before, and end by itself.
             let linger = self.truth.longest_linger(at);
@@ -251,11 +250,13 @@ impl Judge {
                 ("down", since + self.terms.detection(before))
             }),
             Answers::Good if down || self.state == "pending" => {
-                let base = Some(since)
-                    .max(self.truth.lingers_until(&self.terms))
-                    .max(self.falls.back().copied())?;
-                let limit = self.terms.comeback(Duration::ZERO, latency);
-                Some(("working", base + limit))
+                let fell = self.falls.back().copied();
+                let lingered = self.truth.lingers_until(&self.terms);
+                let base = since
+                    .max(lingered.unwrap_or(since))
+                    .max(fell.unwrap_or(since));
+                let patience = self.terms.patience(base - fell.unwrap_or(base));
+                Some(("working", base + patience + self.terms.comeback(latency)))
             }
             Answers::Good if self.state == "marginal" => {
                 let bad = self.truth.last_bad().max(self.falls.back().copied())?;
@@ -265,7 +266,7 @@ impl Judge {
         }
     }
 
-    fn note(&mut self, at: At, text: String) {
+    fn note(&mut self, at: At, text: &str) {
         if self.history.len() == LINES {
             self.history.pop_front();
         }

@@ -76,12 +76,12 @@ pub fn script(rng: &mut Rng, terms: &Terms, mix: Mix) -> Vec<Step> {
     loop {
         let steps = match author.rng.u32(..100) {
             0..16 => author.hang(),
-            16..32 => author.one(|author| author.fail()),
+            16..32 => author.one(Author::fail),
             32..40 => author.one(|author| Fault::Slow(author.part(0.05..0.4))),
             40..50 => author.one(|author| Fault::Late(author.part(1.5..3.0))),
             50..55 => author.one(|author| Fault::Edge(author.part(0.8..1.2))),
             55..61 => author.one(|author| Fault::Flicker(author.rng.u64(2..12))),
-            61..64 => author.one(|author| author.busy()),
+            61..64 => author.one(Author::busy),
             64..68 => author.one(|_| Fault::Dead),
             68..70 => author.busy_and_dead(),
             70..75 => author.one(|author| Fault::Short(author.rng.u32(64..512))),

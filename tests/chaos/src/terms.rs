@@ -8,8 +8,9 @@
 //! **Up**, after the fault has ended, within `linger + interval + slot + (rise - 1) * (interval / 4 + slot) + rise *
 //! latency + tolerance`: reads may still hang for as long as the fault lingers; the next check begins an interval later
 //! at most, and as long as a path is about to come back it is checked every quarter of an interval. What is due within
-//! a slot, a twentieth of the interval, is due together. A device that came back under its name has to be found by the
-//! daemon first, which tries every `reopen`.
+//! a slot, a twentieth of the interval, is due together. A device that came back under its name has to be found first: the name
+//! is tried at every check, and one that came too early puts it off to the next. A path that has been down for long is
+//! checked less often: after a 32nd of that time, if that is longer than the interval.
 
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub struct Terms {
     pub recovery: Duration,
     /// Whether a path may be marginal for the share of its bad checks.
     pub error_rate: bool,
-    /// From try to try to open a device that was gone.
+    /// What it may take longer to find a device that was gone.
     pub reopen: Duration,
 }
 
@@ -54,7 +55,7 @@ impl Terms {
             flap_window: Duration::from_secs(300),
             recovery: Duration::from_secs(60),
             error_rate: true,
-            reopen: Duration::from_secs(1),
+            reopen: interval + slot(interval),
         }
     }
 
@@ -64,19 +65,24 @@ impl Terms {
         self.interval * self.fall + self.timeout + put_off + self.tolerance
     }
 
-    /// The limit for coming back after a fault that lingers so long, to a device with this latency.
-    pub fn comeback(&self, linger: Duration, latency: Duration) -> Duration {
-        let later = (self.interval / 4 + self.slot()) * self.rise.saturating_sub(1);
-        linger + self.interval + self.slot() + later + latency * self.rise + self.tolerance
+    /// The limit for coming back after the last read of a fault has ended, of a device with this latency.
+    pub fn comeback(&self, latency: Duration) -> Duration {
+        let later = (self.interval / 4 + slot(self.interval)) * self.rise.saturating_sub(1);
+        self.interval + slot(self.interval) + later + latency * self.rise + self.tolerance
     }
 
     /// The limit for being up again after the last bad check that a marginal path may have had.
     pub fn cleared(&self, latency: Duration) -> Duration {
-        self.recovery + self.interval + self.slot() + latency + self.tolerance
+        self.recovery + self.interval + slot(self.interval) + latency + self.tolerance
     }
 
-    fn slot(&self) -> Duration {
-        let part = self.interval / 20;
-        part.clamp(Duration::from_millis(1), Duration::from_millis(100))
+    /// How much later a path is checked that has been down for so long.
+    pub fn patience(&self, down_for: Duration) -> Duration {
+        (down_for / 32).saturating_sub(self.interval)
     }
+}
+
+/// What is due within this is due together.
+fn slot(interval: Duration) -> Duration {
+    (interval / 20).clamp(Duration::from_millis(1), Duration::from_millis(64))
 }

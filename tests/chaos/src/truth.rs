@@ -126,6 +126,15 @@ impl Truth {
         Some((answers, first.sure?))
     }
 
+    /// Since when it is being told, or does, what lets no check succeed, and what that is.
+    pub(crate) fn bad_since(&self) -> Option<(Fault, At)> {
+        let bad = self.phases.iter().rev();
+        let first = bad
+            .take_while(|phase| phase.effect.answers == Answers::Bad)
+            .last()?;
+        Some((first.fault, first.sure.unwrap_or(first.from)))
+    }
+
     /// Whether a check that ended at `at`, as seen `tolerance` later at most, can have been good.
     pub(crate) fn can_be_good(&self, at: At, tolerance: Duration) -> bool {
         self.phases.iter().any(|phase| {
