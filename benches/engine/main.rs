@@ -2,13 +2,11 @@
 //! with a linked timeout, its verdict, status and histogram.
 //!
 //! Sweeps over 1 to 4,096 paths on 64 loop devices over files in memory, beside the yardstick (see
-//! `yardstick.rs`): `cargo bench --bench engine`. Needs root.
+//! `pathpulse_bench::Yardstick`): `cargo bench --bench engine`. Needs root.
 //!
 //! Then a table of all backends and the yardstick taking turns, with the system calls per check.
 
 #![allow(missing_docs, clippy::print_stdout)]
-
-mod yardstick;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,9 +14,9 @@ use std::time::Duration;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use pathpulse::{BackendKind, Choice, State, Sweep};
+use pathpulse_bench::Yardstick;
 use pathpulse_faultdisk::PlainDisks;
 use rustix::time::{ClockId, clock_gettime};
-use yardstick::Yardstick;
 
 const DEVICES: usize = 64;
 const PATHS: [usize; 4] = [1, 64, 1024, 4096];
@@ -93,7 +91,7 @@ fn criterion_figures(devices: &PlainDisks) {
             bencher.iter(|| assert_eq!(sweep.run().checked, count));
         });
         drop(sweep);
-        let mut yardstick = Yardstick::new(&paths).expect("a ring");
+        let mut yardstick = Yardstick::new(&paths, TIMEOUT).expect("a ring");
         group.bench_function(BenchmarkId::new("yardstick", count), |bencher| {
             bencher.iter(|| yardstick.sweep().expect("all answer"));
         });
@@ -153,11 +151,13 @@ fn table(devices: &PlainDisks) {
     println!("paths  backend    CPU ns  of yardstick  syscalls/check");
     for count in PATHS {
         let paths = paths(devices, count);
-        let mut yardstick = Yardstick::new(&paths).expect("a ring");
+        let mut yardstick = Yardstick::new(&paths, TIMEOUT).expect("a ring");
         let mut contenders = Choice::KINDS.map(|kind| Contender::new(kind, &paths));
         let mut least = vec![];
         for _ in 0..ROUNDS {
-            let theirs = measure(count, || yardstick.sweep().expect("all answer"));
+            let theirs = measure(count, || {
+                assert_eq!(yardstick.sweep().expect("a ring"), count as u64);
+            });
             least.push(theirs);
             for contender in &mut contenders {
                 let Contender { sweep, checks, .. } = contender;

@@ -4,6 +4,9 @@
 
 mod apart;
 mod args;
+mod bench;
+mod bench_engine;
+mod bench_table;
 mod check;
 mod check_report;
 mod client;
@@ -72,6 +75,12 @@ enum Command {
     Stop(stop::Args),
     Doctor(doctor::Args),
     Demo(demo::Args),
+    Bench(bench::Args),
+    /// The process of one contender of a benchmark; not for people
+    #[command(hide = true)]
+    BenchContender {
+        name: String,
+    },
     /// The other processes of simulated disks; not for people
     #[command(hide = true)]
     RigServer {
@@ -94,6 +103,8 @@ pub(crate) fn main() -> i32 {
         Command::Stop(args) => stop::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::BenchContender { name } => bench::contend(&name),
         Command::RigServer { args } => {
             let served = pathpulse_faultdisk::serve_main(args);
             Ok(i32::from(served != ExitCode::SUCCESS))

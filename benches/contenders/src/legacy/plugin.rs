@@ -1,0 +1,195 @@
+//! `libcheckdirectio`: the real directio checker of the installed multipath-tools, loaded as a plugin
+//! and driven through its interface as multipathd drives it: one check of one path at a time, and
+//! those that answer "pending" are asked again.
+//!
+//! The plugin brings libmultipath along, so nothing has to be provided for it. The interface is that
+//! of the versions 0.7.9 to 0.10; later ones are refused, because nothing here was tried with them.
+
+use std::ffi::{c_int, c_void};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::time::Instant;
+
+use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
+
+use crate::contender::{Contender, Job, Tally};
+
+/// Where distributions put it.
+const PLUGINS: [&str; 3] = [
+    "/lib/multipath/libcheckdirectio.so",
+    "/usr/lib64/multipath/libcheckdirectio.so",
+    "/usr/lib/multipath/libcheckdirectio.so",
+];
+
+const STATE_UP: c_int = 3;
+const STATE_PENDING: c_int = 6;
+
+/// `struct checker`, as far as a plugin knows it, with room to spare: its own data follows.
+#[derive(Default)]
+#[repr(C, align(16))]
+struct Checker {
+    class: usize,
+    fd: c_int,
+    timeout_s: u32,
+    disable: c_int,
+    message: i16,
+    context: usize,
+    map_context: usize,
+    spare: [u64; 8],
+}
+
+type Call = unsafe extern "C" fn(*mut Checker) -> c_int;
+
+struct Functions {
+    init: Call,
+    check: Call,
+    free: unsafe extern "C" fn(*mut Checker),
+    reset: Option<unsafe extern "C" fn()>,
+    // Last: the others are in it.
+    _library: Library,
+}
+
+/// A checker, which the plugin knows by its address.
+struct Watched {
+    checker: Box<Checker>,
+    _file: File,
+    state: c_int,
+    begun: Instant,
+    took_us: u64,
+}
+
+struct Plugin {
+    paths: Vec<Watched>,
+    /// What a checker's class is: all zeros says, among others, that it is to be asynchronous.
+    _class: Box<[u64; 512]>,
+    timed: bool,
+    functions: Functions,
+}
+
+/// Where the plugin is.
+pub(crate) fn find() -> Result<&'static str, String> {
+    PLUGINS
+        .into_iter()
+        .find(|file| Path::new(file).exists())
+        .ok_or_else(|| "not installed (Debian: apt install multipath-tools)".to_owned())
+}
+
+fn load() -> Result<Functions, String> {
+    let file = find()?;
+    let failed = |error: libloading::Error| format!("{file}: {error}");
+    // SAFETY: the plugin's initialisers are those of a library that multipathd loads likewise.
+    let library = unsafe { Library::open(Some(file), RTLD_LAZY | RTLD_LOCAL) }.map_err(failed)?;
+    // SAFETY: only asked whether it is there.
+    if unsafe { library.get::<*const c_void>(b"libcheck_need_wait\0") }.is_ok() {
+        return Err(format!(
+            "{file} is of multipath-tools 0.11 or later, whose interface differs; 0.7.9 to 0.10 are driven"
+        ));
+    }
+    // SAFETY: the types are those of the interface.
+    let init = unsafe { library.get::<Call>(b"libcheck_init\0") }.map_err(failed)?;
+    // SAFETY: likewise.
+    let check = unsafe { library.get::<Call>(b"libcheck_check\0") }.map_err(failed)?;
+    // SAFETY: likewise.
+    let free = unsafe { library.get::<unsafe extern "C" fn(*mut Checker)>(b"libcheck_free\0") }
+        .map_err(failed)?;
+    // SAFETY: likewise. Early versions have none.
+    let reset = unsafe { library.get::<unsafe extern "C" fn()>(b"libcheck_reset\0") }.ok();
+    Ok(Functions {
+        init: *init,
+        check: *check,
+        free: *free,
+        reset: reset.map(|reset| *reset),
+        _library: library,
+    })
+}
+
+pub(crate) fn open(job: &Job) -> Result<Box<dyn Contender>, String> {
+    let functions = load()?;
+    let class = Box::new([0; 512]);
+    let mut paths = Vec::new();
+    for path in &job.paths {
+        let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut checker = Box::new(Checker {
+            class: class.as_ptr().expose_provenance(),
+            fd: file.as_raw_fd(),
+            timeout_s: job.timeout.as_secs().max(1) as u32,
+            ..Checker::default()
+        });
+        // SAFETY: the checker is filled in as multipathd does, and stays where it is until freed.
+        if unsafe { (functions.init)(&raw mut *checker) } != 0 {
+            return Err(format!("{}: the plugin refuses it", path.display()));
+        }
+        paths.push(Watched {
+            checker,
+            _file: file,
+            state: 0,
+            begun: Instant::now(),
+            took_us: 0,
+        });
+    }
+    Ok(Box::new(Plugin {
+        paths,
+        _class: class,
+        timed: job.timed,
+        functions,
+    }))
+}
+
+impl Plugin {
+    fn check(&mut self, place: usize) {
+        let path = &mut self.paths[place];
+        // SAFETY: the checker was initialised and not freed.
+        path.state = unsafe { (self.functions.check)(&raw mut *path.checker) };
+        if self.timed && path.state != STATE_PENDING {
+            path.took_us = path.begun.elapsed().as_micros() as u64;
+        }
+    }
+}
+
+impl Contender for Plugin {
+    fn sweep(&mut self) {
+        for place in 0..self.paths.len() {
+            if self.timed {
+                self.paths[place].begun = Instant::now();
+            }
+            self.check(place);
+        }
+        let pending = |path: &Watched| path.state == STATE_PENDING;
+        while self.paths.iter().any(pending) {
+            for place in 0..self.paths.len() {
+                if pending(&self.paths[place]) {
+                    self.check(place);
+                }
+            }
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        Tally::of(self.paths.iter().map(|path| path.state == STATE_UP))
+    }
+
+    fn latencies_us(&self) -> Vec<Option<u64>> {
+        let took = |path: &Watched| (self.timed && path.state == STATE_UP).then_some(path.took_us);
+        self.paths.iter().map(took).collect()
+    }
+
+    /// It makes them in a library of its own.
+    fn syscalls(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl Drop for Plugin {
+    /// As multipathd does to reconfigure: all are freed, then the plugin is reset.
+    fn drop(&mut self) {
+        for path in &mut self.paths {
+            // SAFETY: the checker was initialised, and is not used again.
+            unsafe { (self.functions.free)(&raw mut *path.checker) };
+        }
+        if let Some(reset) = self.functions.reset {
+            // SAFETY: no checker is left.
+            unsafe { reset() };
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `pathpulse bench`: this engine beside the legacy checkers.
+//!
+//! What is measured and how is in the crate `pathpulse-bench`, which knows nothing of the engine;
+//! the engine's contenders are in `bench_engine.rs`, the tables in `bench_table.rs`.
+
+use std::path::PathBuf;
+
+use pathpulse_bench::{ENTRANTS, Plan};
+
+use super::args::Format;
+use super::bench_engine::ENGINE;
+use super::bench_table::tables;
+use super::{Failure, USAGE, output};
+
+/// The hidden commands by which this program's other processes are started.
+const CONTENDER: &str = "bench-contender";
+const RIG: &str = "rig-server";
+
+/// Measures this engine beside the legacy aio checkers
+///
+/// Each contender checks all paths, in a process of its own, and they take turns. Without DEVICE
+/// the paths lead to loop devices over files in memory, which needs root; some are made to hang for
+/// the teardown with stuck reads. With DEVICE nothing is done to them but direct reads of their
+/// first block. What is not installed (fio, multipath-tools, strace) is left out, with the reason.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  sudo pathpulse bench\n  sudo pathpulse bench --paths 64 --only pathpulse-io_uring,aio-group\n  \
+                  sudo pathpulse bench /dev/sdb /dev/sdc --format json"
+)]
+pub(crate) struct Args {
+    /// Block devices to check instead, as many paths as there are --paths
+    #[arg(value_name = "DEVICE")]
+    devices: Vec<PathBuf>,
+    /// How many paths; the same device is opened again and again
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    paths: u32,
+    /// How often the contenders take turns
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rounds: u32,
+    /// Contenders that take part
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+    /// All workloads: cost against the number of paths, sick paths beside healthy ones, deadlines,
+    /// memory. Takes minutes
+    #[arg(long, conflicts_with = "devices")]
+    full: bool,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
+    let usage = |message| Failure {
+        message,
+        status: USAGE,
+    };
+    let program = std::env::current_exe()
+        .map_err(|error| usage(format!("where this program is: {error}")))?
+        .into_os_string()
+        .into_string()
+        .map_err(|_| usage("the path of this program is not text".to_owned()))?;
+    let plan = Plan {
+        devices: args.devices.clone(),
+        paths: args.paths as usize,
+        rounds: args.rounds as usize,
+        only: args.only.clone(),
+        full: args.full,
+        engine: ENGINE.iter().map(|entrant| entrant.name).collect(),
+        child: vec![program.clone(), CONTENDER.to_owned()],
+        rig: vec![program, RIG.to_owned()],
+    };
+    let report = pathpulse_bench::run(&plan).map_err(|refusal| usage(refusal.0))?;
+    match args.format {
+        Format::Json => output::print_json(&report),
+        Format::Table => output::print(&tables(&report)),
+    };
+    Ok(0)
+}
+
+/// The process of one contender.
+pub(crate) fn contend(name: &str) -> Result<i32, Failure> {
+    let mut known = ENGINE.iter().chain(&ENTRANTS);
+    match known.find(|entrant| entrant.name == name) {
+        Some(entrant) => Ok(pathpulse_bench::child_main(entrant)),
+        None => Err(Failure {
+            message: format!("no contender is called {name}"),
+            status: USAGE,
+        }),
+    }
+}

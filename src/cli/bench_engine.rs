@@ -1,0 +1,61 @@
+//! The engine as a contender: a [`Sweep`], with verdicts, states, status and histograms.
+
+use pathpulse::{BackendKind, Choice, State, Sweep};
+use pathpulse_bench::{Contender, Entrant, Job, Tally};
+
+/// The engine over each of its backends.
+pub(crate) const ENGINE: [Entrant; 3] = [
+    Entrant {
+        name: "pathpulse-io_uring",
+        open: |job| open(job, BackendKind::IoUring),
+    },
+    Entrant {
+        name: "pathpulse-aio",
+        open: |job| open(job, BackendKind::Aio),
+    },
+    Entrant {
+        name: "pathpulse-sync",
+        open: |job| open(job, BackendKind::Sync),
+    },
+];
+
+struct Engine {
+    kind: BackendKind,
+    sweep: Sweep,
+    /// Opening a sweep checks all paths, and that is the first one.
+    is_new: bool,
+}
+
+fn open(job: &Job, kind: BackendKind) -> Result<Box<dyn Contender>, String> {
+    let sweep = Sweep::new(&job.paths, job.timeout, Choice::Only(kind));
+    Ok(Box::new(Engine {
+        kind,
+        sweep: sweep.map_err(|error| error.to_string())?,
+        is_new: true,
+    }))
+}
+
+impl Contender for Engine {
+    fn sweep(&mut self) {
+        if !std::mem::take(&mut self.is_new) {
+            self.sweep.run();
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        Tally::of(self.sweep.status().map(|path| path.state == State::Up))
+    }
+
+    fn latencies_us(&self) -> Vec<Option<u64>> {
+        let last = |path: pathpulse::PathStatus| {
+            let good = path.state == State::Up;
+            path.latency_us.filter(|_| good).map(|latency| latency.last)
+        };
+        self.sweep.status().map(last).collect()
+    }
+
+    /// Reads that threads make are not counted by the engine.
+    fn syscalls(&self) -> Option<u64> {
+        (self.kind != BackendKind::Sync).then(|| self.sweep.stats().syscalls)
+    }
+}

@@ -1,0 +1,143 @@
+//! `pathpulse bench`.
+
+use std::path::Path;
+
+use pathpulse_faultdisk::{Behaviour, Spec, report_skip, require};
+use serde_json::Value;
+
+use super::common::{assert_complaint, rig, run, stderr, stdout};
+
+const EIO: i32 = 5;
+
+/// All contenders that are processes of ours, but the plugin of a package that may be missing.
+const OURS: [&str; 8] = [
+    "pathpulse-io_uring",
+    "pathpulse-aio",
+    "pathpulse-sync",
+    "lean-io_uring",
+    "aio-per-path",
+    "aio-group",
+    "aio-thread",
+    "sync",
+];
+
+const FIELDS: [&str; 8] = [
+    "checks_per_s",
+    "cpu_ns_per_check",
+    "sweep_ms_p50",
+    "sweep_ms_p99",
+    "setup_ms",
+    "teardown_ms",
+    "teardown_stuck_ms",
+    "syscalls_per_check",
+];
+
+fn bench(args: &[&str]) -> Value {
+    let fixed = ["bench", "--rounds", "1", "--format", "json"];
+    let output = run(fixed.iter().chain(args));
+    assert!(output.status.success(), "{}", stderr(&output));
+    serde_json::from_str(&stdout(&output)).expect("a document")
+}
+
+fn rows(report: &Value) -> Vec<&Value> {
+    report["contenders"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .collect()
+}
+
+/// Fails unless every field is a number above 0, or null with a reason.
+fn assert_complete(row: &Value) {
+    for field in FIELDS {
+        let figure = row
+            .get(field)
+            .unwrap_or_else(|| panic!("no {field}: {row}"));
+        match figure.as_f64() {
+            Some(figure) => assert!(figure > 0.0, "{field}: {row}"),
+            None => assert!(row["reasons"][field].is_string(), "{field}: {row}"),
+        }
+    }
+}
+
+#[test]
+fn contenders_are_compared_over_loop_devices() {
+    require!();
+    let report = bench(&[
+        "--paths",
+        "4",
+        "--only",
+        "pathpulse-io_uring,aio-group,lean-io_uring",
+    ]);
+    assert_eq!(report["paths"], 4);
+    assert!(report["device"].as_str().expect("text").contains("4 loop"));
+    let rows = rows(&report);
+    let names: Vec<&Value> = rows.iter().map(|row| &row["name"]).collect();
+    assert_eq!(names, ["pathpulse-io_uring", "lean-io_uring", "aio-group"]);
+    for row in &rows {
+        assert_complete(row);
+        assert_eq!(row["bad_paths"], 0, "{row}");
+        assert!(row["cpu_ns_per_check"].is_number(), "{row}");
+    }
+    // What one is made for, and what the other can't do.
+    assert!(rows[0]["teardown_stuck_ms"].is_number(), "{}", rows[0]);
+    let reason = rows[2]["reasons"]["teardown_stuck_ms"].as_str();
+    assert!(reason.expect("it waits").starts_with("> "), "{}", rows[2]);
+}
+
+#[test]
+fn each_contender_sees_a_disk_that_fails() {
+    require!();
+    let rig = rig(&Spec::loops(3));
+    rig.set(1, Behaviour::Fail(EIO)).expect("set");
+    let mut devices = rig.disks().iter().map(|disk| disk.path().to_str());
+    let mut args: Vec<&str> = devices.by_ref().map(|path| path.expect("text")).collect();
+    let mut only = OURS.to_vec();
+    if Path::new("/lib/multipath/libcheckdirectio.so").exists() {
+        only.push("libcheckdirectio");
+    } else {
+        report_skip("libcheckdirectio: multipath-tools is not installed");
+    }
+    let names = only.join(",");
+    args.extend(["--paths", "6", "--only", &names]);
+    let report = bench(&args);
+    for row in rows(&report) {
+        assert_complete(row);
+        assert_eq!(row["bad_paths"], 2, "{row}");
+        // Disks that belong to others are not made to hang.
+        assert!(row["reasons"]["teardown_stuck_ms"].is_string(), "{row}");
+    }
+    assert_eq!(rows(&report).len(), only.len());
+}
+
+#[test]
+fn the_table_shows_all_that_is_measured() {
+    require!();
+    let output = run([
+        "bench",
+        "--paths",
+        "2",
+        "--rounds",
+        "1",
+        "--only",
+        "sync,aio-thread",
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    for part in ["contender", "CPU ns", "stuck", "aio-thread", "> 4000"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn what_can_not_be_measured_is_refused_in_one_line() {
+    let unknown = run(["bench", "--only", "aio-group,tur"]);
+    assert_eq!(unknown.status.code(), Some(3));
+    assert_complaint(&unknown, &["tur", "aio-per-path"]);
+    let missing = run(["bench", "/dev/there-is-none"]);
+    assert_eq!(missing.status.code(), Some(3));
+    assert_complaint(&missing, &["/dev/there-is-none", "O_DIRECT"]);
+    let nothing = run(["bench", "--paths", "0"]);
+    assert_eq!(nothing.status.code(), Some(3));
+    assert_complaint(&nothing, &["--paths"]);
+}

@@ -1,0 +1,41 @@
+//! A sweep ends when its paths have their verdicts, whatever they do.
+
+use std::process::Command;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use pathpulse::{Choice, State, Sweep};
+use pathpulse_faultdisk::{Load, Rig, Spec, require};
+
+/// Only a bug ever takes so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_millis(300);
+
+#[test]
+fn a_sweep_over_saturated_disks_alone_ends_with_its_deadline() {
+    require!();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_pathpulse"));
+    server.arg("rig-server");
+    let rig = Rig::start_with(server, &Spec::loops(2)).expect("fault disks");
+    let paths: Vec<_> = rig.disks().iter().map(|d| d.path().to_owned()).collect();
+    let (ready, opened) = channel();
+    let (go, started) = channel::<()>();
+    let (done, swept) = channel();
+    thread::spawn(move || {
+        let mut sweep = Sweep::new(&paths, TIMEOUT, Choice::Auto).expect("opens");
+        ready.send(()).expect("waited for");
+        let _ = started.recv();
+        let checked = sweep.run().checked;
+        let states: Vec<State> = sweep.status().map(|path| path.state).collect();
+        let _ = done.send((checked, states));
+    });
+    opened.recv_timeout(PATIENCE).expect("both answer");
+    for disk in 0..2 {
+        rig.saturate(disk, Load::Dead).expect("saturated");
+    }
+    go.send(()).expect("it waits");
+    let (checked, states) = swept.recv_timeout(PATIENCE).expect("it ends");
+    assert_eq!(checked, 2);
+    assert_eq!(states, [State::Down, State::Down]);
+}
