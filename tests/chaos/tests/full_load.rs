@@ -1,0 +1,176 @@
+//! Disks of which other I/O holds all tags, for a minute: those that answer are never called down, by
+//! any backend, and one that stops answering is, in time. All backends watch the same disks at once.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pathpulse::{
+    BackendKind, Cause, Choice, Config, Event, Monitor, PathId, Settings, State, VerdictKind,
+};
+use pathpulse_faultdisk::{Load, Rig, Spec};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_millis(1_500);
+/// Longer than it takes to answer all that holds a tag: what got in is answered in time.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// What is promised, beside interval and timeout.
+const TOLERANCE: Duration = Duration::from_millis(250);
+/// For what has to happen, however slow the machine is.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// From answer to answer of the disks that work.
+const PACES_MS: [u64; 6] = [1, 1, 2, 2, 5, 5];
+/// The disk that stops answering.
+const DYING: usize = PACES_MS.len();
+/// The disk that nobody else reads.
+const QUIET: usize = DYING + 1;
+
+const BACKENDS: [BackendKind; 3] = [BackendKind::IoUring, BackendKind::Aio, BackendKind::Sync];
+
+fn busy(ms: u64) -> Load {
+    Load::Busy {
+        answer_every: Duration::from_millis(ms),
+    }
+}
+
+/// One backend's daemon, without the process.
+struct Watch {
+    backend: BackendKind,
+    monitor: Monitor,
+    ids: Vec<PathId>,
+    events: thread::JoinHandle<Vec<(Instant, Event)>>,
+}
+
+impl Watch {
+    /// Watches the disks, and returns when all are up. Events are taken until `end` from when all
+    /// backends are there.
+    fn start(backend: BackendKind, paths: &[PathBuf], ready: &Arc<Barrier>) -> Watch {
+        let settings = Settings {
+            interval: INTERVAL,
+            timeout: TIMEOUT,
+            ..Settings::default()
+        };
+        let config = Config {
+            backend: Choice::Only(backend),
+            settings,
+            ..Config::default()
+        };
+        let monitor = Monitor::start(config).expect("a backend");
+        let stream = monitor.events(10_000);
+        let added = monitor.add_all(paths, PATIENCE);
+        let ids = added.into_iter().map(|id| id.expect("opens")).collect();
+        for _ in paths {
+            let event = stream.next_within(PATIENCE).expect("a first check");
+            assert_eq!(event.to, State::Up, "{event:?}");
+        }
+        let ready = Arc::clone(ready);
+        let events = thread::spawn(move || {
+            ready.wait();
+            let end = Instant::now() + MINUTE;
+            let mut events = Vec::new();
+            while let Some(left) = end.checked_duration_since(Instant::now()) {
+                let event = stream.next_within(left);
+                events.extend(event.map(|event| (Instant::now(), event)));
+            }
+            assert_eq!(stream.take_lost(), 0);
+            events
+        });
+        Watch {
+            backend,
+            monitor,
+            ids,
+            events,
+        }
+    }
+
+    fn of_kind(&self, disk: usize, kind: VerdictKind) -> u64 {
+        let path = self.monitor.path(self.ids[disk]).expect("watched");
+        path.checks.of(kind)
+    }
+}
+
+/// Fails unless all that is said of the disks is true: the dying one died and came back then.
+fn judge(watch: Watch, paths: &[PathBuf], (died, back): (Instant, Instant)) {
+    let backend = watch.backend;
+    for (disk, path) in paths.iter().enumerate().filter(|(disk, _)| *disk != DYING) {
+        let (good, busy) = (VerdictKind::Good, VerdictKind::Busy);
+        let good = watch.of_kind(disk, good);
+        let busy = watch.of_kind(disk, busy);
+        assert!(
+            good + busy >= 30,
+            "{backend} {path:?}: {good} good, {busy} busy"
+        );
+    }
+    let busy: u64 = (0..DYING)
+        .map(|disk| watch.of_kind(disk, VerdictKind::Busy))
+        .sum();
+    assert!(
+        busy > 0,
+        "{backend}: the load kept no check out, so this showed nothing"
+    );
+
+    let events = watch.events.join().expect("events");
+    // A read that got in late may end after its deadline; that changes no state.
+    let late = |event: &Event| event.from == event.to && event.cause == Cause::LateAnswer;
+    let of_dying = |event: &Event| event.path.name() == paths[DYING];
+    for (_, event) in events.iter().filter(|(_, event)| !late(event)) {
+        assert!(of_dying(event), "{backend}: {event:?}");
+    }
+    let changes: Vec<_> = events
+        .iter()
+        .filter(|(_, event)| of_dying(event) && !late(event))
+        .collect();
+    let states: Vec<State> = changes.iter().map(|(_, event)| event.to).collect();
+    // It comes back marginal: many of its last hundred checks were bad.
+    let expected = matches!(states[..], [State::Down, State::Up | State::Marginal]);
+    assert!(expected, "{backend}: {changes:?}");
+    let took = changes[0].0.saturating_duration_since(died);
+    assert!(
+        took <= INTERVAL + TIMEOUT + TOLERANCE,
+        "{backend}: {took:?}"
+    );
+    assert!(
+        changes[0].0 < back && changes[1].0 > back,
+        "{backend}: {changes:?}"
+    );
+}
+
+#[test]
+fn under_full_load_the_living_are_never_down_and_the_dead_are_in_time() {
+    pathpulse_faultdisk::require!();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_pathpulse-chaos"));
+    server.arg("rig-server");
+    let rig = Rig::start_with(server, &Spec::loops(QUIET + 1)).expect("a rig");
+    let paths: Vec<PathBuf> = rig.disks().iter().map(|d| d.path().to_owned()).collect();
+    let ready = Arc::new(Barrier::new(BACKENDS.len() + 1));
+    let watches = BACKENDS.map(|backend| Watch::start(backend, &paths, &ready));
+
+    for (disk, ms) in PACES_MS.into_iter().enumerate() {
+        rig.saturate(disk, busy(ms)).expect("full");
+    }
+    rig.saturate(DYING, busy(1)).expect("full");
+    ready.wait();
+    thread::sleep(MINUTE / 3);
+    rig.saturate(DYING, Load::Dead).expect("dies");
+    let died = Instant::now();
+    thread::sleep(MINUTE / 3);
+    let back = Instant::now();
+    rig.saturate(DYING, busy(1)).expect("comes back");
+
+    // The rest of the minute passes in the threads that take the events.
+    for watch in &watches {
+        while !watch.events.is_finished() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+    for disk in 0..=DYING {
+        rig.unsaturate(disk).expect("free");
+    }
+    for watch in watches {
+        judge(watch, &paths, (died, back));
+    }
+    rig.shutdown().expect("nothing is left");
+}
