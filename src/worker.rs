@@ -97,7 +97,7 @@ impl Worker {
             subscribers: Vec::new(),
             outside,
             gone: Vec::new(),
-            stall: Stall::new(usual.timeout),
+            stall: Stall::default(),
             progress: Arc::default(),
             broken: None,
             completions: Vec::new(),
@@ -235,10 +235,17 @@ impl Worker {
         let Some(path) = self.paths.get_mut(key) else {
             return;
         };
-        path.geometry = path.geometry.reading(settings.region);
-        path.pace = path.pace.at(settings.interval);
-        path.settings = settings;
-        let next = path.pace.next_after(now);
+        let before = std::mem::replace(&mut path.settings, settings);
+        let Settings {
+            interval,
+            backoff_max,
+            ..
+        } = *path.settings;
+        if (interval, backoff_max) == (before.interval, before.backoff_max) {
+            return;
+        }
+        path.pace = path.pace.at(interval);
+        let next = path.next_check(now);
         if next < path.due {
             path.planned = next;
             path.due = self.schedule.insert(next, key);

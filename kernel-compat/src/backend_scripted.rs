@@ -3,7 +3,7 @@
 //! Simulations drive the engine with it. It uses the same tables and the same memory as the real
 //! backends, and watches the promises that these make to the kernel: see [`Audit`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -69,6 +69,7 @@ pub struct Scripted<F> {
     serial: u64,
     stats: Stats,
     audit: Rc<RefCell<Audit>>,
+    jump: Rc<Cell<Duration>>,
     waker: Waker,
     closed: bool,
 }
@@ -92,6 +93,7 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
             serial: 0,
             stats: Stats::default(),
             audit: Rc::default(),
+            jump: Rc::default(),
             waker: Waker::new().map_err(KernelError::of("eventfd"))?,
             closed: false,
         })
@@ -105,6 +107,38 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
     /// What goes through, to be looked at while and after the backend is used.
     pub fn audit(&self) -> Rc<RefCell<Audit>> {
         Rc::clone(&self.audit)
+    }
+
+    /// What is put in here is added to the clock in the next `wait`, while the devices stand still: as
+    /// if the machine were suspended for so long, on a clock that goes on.
+    pub fn jump(&self) -> Rc<Cell<Duration>> {
+        Rc::clone(&self.jump)
+    }
+
+    /// Everything that devices are to do happens so much later; deadlines pass all the same.
+    fn stand_still(&mut self, span: Duration) {
+        for ((at, _, _), (id, next)) in std::mem::take(&mut self.agenda) {
+            let deadline = self.flights.get(id.0).map(|flight| flight.op.deadline);
+            let read = match next {
+                Next::End(Outcome::Read(bytes)) => Ok(bytes),
+                Next::End(Outcome::Failed(errno)) => Err(errno),
+                Next::End(Outcome::Late(_)) => {
+                    self.plan(at + span, id, next);
+                    continue;
+                }
+                _ => {
+                    self.plan(at, id, next);
+                    continue;
+                }
+            };
+            match deadline {
+                Some(deadline) if deadline < at + span => {
+                    self.plan(deadline, id, Next::Expire(Stage::Device));
+                    self.plan(at + span, id, Next::End(Outcome::Late(read)));
+                }
+                _ => self.plan(at + span, id, next),
+            }
+        }
     }
 
     /// Ends the reads in flight on a target now, in this: late, where their deadline has passed.
@@ -288,6 +322,11 @@ impl<F: FnMut(&Op, Mono) -> Answer> Backend for Scripted<F> {
             (None, None) => return Ok(()),
         };
         self.now = self.now.max(limit);
+        let jump = self.jump.take();
+        if !jump.is_zero() {
+            self.stand_still(jump);
+            self.now = self.now + jump;
+        }
         while let Some(entry) = self.agenda.first_entry() {
             if entry.key().0 > self.now {
                 break;

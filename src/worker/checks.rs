@@ -30,7 +30,8 @@ impl Worker {
             self.retries.pop();
             let stall = self.stall;
             self.go_on(key, now, |check, path| {
-                if now >= check.deadline() && stall.covers(check.deadline()) {
+                if now >= check.deadline() && stall.covers(check.deadline(), path.settings.timeout)
+                {
                     return Step::End(STALLED);
                 }
                 check.again(now, || path.evidence.counters())
@@ -95,7 +96,8 @@ impl Worker {
         let mut stalled = false;
         if let Outcome::Expired(stage) = completion.outcome {
             let check = path.check.as_ref();
-            stalled = check.is_some_and(|check| self.stall.covers(check.deadline()));
+            let timeout = path.settings.timeout;
+            stalled = check.is_some_and(|check| self.stall.covers(check.deadline(), timeout));
             let submitted = check.map_or(completion.at, Check::submitted);
             path.stuck = Some(Stuck {
                 id: completion.id,
@@ -212,7 +214,7 @@ impl Worker {
             path.cell.set_nowait(path.nowait);
         }
         if let Verdict::Good { latency } = verdict
-            && !self.stall.covers(now)
+            && !self.stall.covers(now, Duration::ZERO)
             && path.time(latency)
         {
             self.latency_changed(key);
@@ -222,6 +224,12 @@ impl Worker {
         };
         let rules = &path.settings.rules;
         if path.health.apply(&verdict, now, rules).is_some() {
+            // The next check was planned for the state before, perhaps for long after.
+            let next = path.next_check(now);
+            if path.once.is_none() && next < path.due {
+                path.planned = next;
+                path.due = self.schedule.insert(next, key);
+            }
             self.group_changed(key);
         }
         self.show(key, || verdict.to_string());

@@ -1,0 +1,215 @@
+//! Properties of a worker: what must make no difference, and what must make one.
+
+use fastrand::Rng;
+
+use super::world::{World, any_settings};
+use super::*;
+use crate::health::Rules;
+
+/// A world of many paths in two groups, whose completions are shuffled or not.
+fn crowd(seed: u64, shuffled: Option<u64>) -> World {
+    let mut world = World::new(seed);
+    let interval = Duration::from_secs(1);
+    for nth in 0..20 {
+        let group = [None, Some("a"), Some("b")][nth % 3];
+        let settings = Settings {
+            interval,
+            ..any_settings(&mut world.rng)
+        };
+        let way = Way::any(&mut world.rng);
+        world.add(way, group, settings);
+    }
+    world.worker.probe.shuffling = shuffled.map(Rng::with_seed);
+    world
+}
+
+/// All that is known of the paths and that readers may see.
+fn picture(world: &World) -> Vec<String> {
+    let ids = world.ids().into_iter();
+    let path = |id| {
+        let path = world.watched(id);
+        let (state, cause) = path.judged();
+        let median_us = path.median_us;
+        format!(
+            "{id:?} {state} {cause:?} {median_us:?} {:?} {:?}",
+            path.health, path.due
+        )
+    };
+    ids.map(path).collect()
+}
+
+#[test]
+fn the_order_of_the_completions_of_a_slot_changes_no_state() {
+    let mut batches = 0;
+    for seed in 0..60 {
+        let (mut plain, mut shuffled) = (crowd(seed, None), crowd(seed, Some(seed + 1)));
+        let end = plain.worker.now() + Duration::from_secs(60);
+        let mut turn = 0u64;
+        while plain.worker.now() < end {
+            turn += 1;
+            if turn.is_multiple_of(10) {
+                let ids = plain.ids();
+                let id = ids[plain.rng.usize(0..ids.len())];
+                let way = Way::any(&mut plain.rng);
+                plain.cells[&id].1.set(way);
+                shuffled.cells[&id].1.set(way);
+            }
+            let before = plain.worker.probe.checks;
+            plain.worker.turn();
+            shuffled.worker.turn();
+            batches += u32::from(plain.worker.probe.checks > before + 1);
+            let (one, other) = (picture(&plain), picture(&shuffled));
+            assert_eq!(one, other, "seed {seed}, turn {turn}");
+        }
+    }
+    assert!(
+        batches > 1_000,
+        "only {batches} slots had more than one verdict"
+    );
+}
+
+#[test]
+fn a_jump_of_the_clock_condemns_no_disk_that_answers() {
+    let mut jumps = 0;
+    for seed in 0..200 {
+        let mut world = World::new(seed);
+        for nth in 0..6 {
+            let group = [None, Some("a")][nth % 2];
+            let settings = Settings {
+                timeout: TIMEOUT,
+                ..any_settings(&mut world.rng)
+            };
+            let way = *world
+                .rng
+                .choice(&[Way::Answers, Way::Sluggish, Way::Full(true)])
+                .expect("some");
+            world.add(way, group, settings);
+        }
+        for _ in 0..30 {
+            let calm = Duration::from_millis(world.rng.u64(2_100..6_000));
+            world.run(calm, false);
+            let jump = [1, 500, 1_500, 60_000, 3_600_000][world.rng.usize(0..5)];
+            world.jump.set(Duration::from_millis(jump));
+            world.worker.turn();
+            jumps += 1;
+        }
+        world.run(Duration::from_secs(10), false);
+        world.assert_invariants();
+        for (_, at, verdict, _) in &world.worker.probe.verdicts {
+            assert!(!verdict.is_bad(), "seed {seed}: {verdict:?} at {at}");
+        }
+    }
+    assert!(jumps > 5_000);
+}
+
+#[test]
+fn a_disk_that_hangs_is_found_after_a_jump_too() {
+    let mut world = World::new(3);
+    let id = world.add(Way::Hangs, None, Settings::default());
+    world.jump.set(Duration::from_secs(3600));
+    world.worker.turn();
+    assert_eq!(world.watched(id).shown, State::Pending);
+    world.run(
+        TIMEOUT + Settings::default().interval + Duration::from_millis(200),
+        false,
+    );
+    assert_eq!(world.watched(id).shown, State::Down);
+}
+
+#[test]
+fn a_path_that_is_much_slower_than_its_siblings_is_marginal_until_it_is_not() {
+    let mut world = World::new(5);
+    let settings = Settings::default();
+    let quick = world.add(Way::Answers, Some("a"), settings);
+    world.add(Way::Answers, Some("a"), settings);
+    let slow = world.add(Way::Sluggish, Some("a"), settings);
+    let alone = world.add(Way::Sluggish, None, settings);
+    world.run(Duration::from_secs(100), false);
+    let state = |world: &World, id| (world.watched(id).shown, world.watched(id).judged().1);
+    assert_eq!(state(&world, slow), (State::Marginal, Cause::Slow));
+    assert_eq!(world.watched(quick).shown, State::Up);
+    assert_eq!(world.watched(alone).shown, State::Up);
+    world.cells[&slow].1.set(Way::Answers);
+    world.run(Duration::from_secs(200), false);
+    assert_eq!(world.watched(slow).shown, State::Up);
+    world.assert_invariants();
+}
+
+#[test]
+fn the_last_path_that_works_is_up_whatever_its_blemishes() {
+    let mut world = World::new(6);
+    let rules = Rules {
+        flaps: 1,
+        rise: 1,
+        ..Rules::default()
+    };
+    let settings = Settings {
+        rules,
+        ..Settings::default()
+    };
+    let flapping = world.add(Way::Answers, Some("a"), settings);
+    let steady = world.add(Way::Answers, Some("a"), settings);
+    for _ in 0..2 {
+        world.cells[&flapping].1.set(Way::Fails(Errno::EIO));
+        world.run(Duration::from_secs(4), false);
+        world.cells[&flapping].1.set(Way::Answers);
+        world.run(Duration::from_secs(4), false);
+    }
+    let judged = |world: &World| world.watched(flapping).judged();
+    assert_eq!(judged(&world), (State::Marginal, Cause::Flapping));
+    world.cells[&steady].1.set(Way::Hangs);
+    world.run(Duration::from_secs(6), false);
+    assert_eq!(world.watched(steady).shown, State::Down);
+    assert_eq!(judged(&world), (State::Up, Cause::LastUsable));
+    let last = world.worker.probe.events.last().expect("some").1.clone();
+    assert_eq!((last.from, last.to), (State::Marginal, State::Up));
+    assert_eq!(last.detail, "flapping, but no sibling is up");
+    // Alone in its group it stays so; with a new sibling it is marginal again.
+    world.remove(steady);
+    world.run(Duration::from_secs(4), false);
+    assert_eq!(judged(&world), (State::Up, Cause::LastUsable));
+    world.add(Way::Answers, Some("a"), settings);
+    world.run(Duration::from_secs(4), false);
+    assert_eq!(judged(&world), (State::Marginal, Cause::Flapping));
+    world.run(Duration::from_secs(70), false);
+    assert_eq!(
+        world.watched(flapping).shown,
+        State::Up,
+        "after its recovery"
+    );
+}
+
+#[test]
+fn what_is_down_for_long_is_asked_less_often_and_what_is_suspicious_more_often() {
+    let mut world = World::new(8);
+    let settings = Settings {
+        interval: Duration::from_secs(1),
+        ..Settings::default()
+    };
+    let dead = world.add(Way::Fails(Errno::EIO), None, settings);
+    world.run(Duration::from_secs(3600), false);
+    let checks = world.watched(dead).turn;
+    // Every second for 32 s, then at a 32nd of the time so far until that is 30 s, at 960 s.
+    assert!((180..=260).contains(&checks), "{checks}");
+    world.cells[&dead].1.set(Way::Answers);
+    let back = world.worker.now();
+    world.run(Duration::from_secs(33), false);
+    assert_eq!(world.watched(dead).shown, State::Up);
+    let verdicts = world.worker.probe.verdicts.iter();
+    let mut good = verdicts
+        .filter(|v| v.1 > back && !v.2.is_bad())
+        .map(|v| v.1);
+    let (first, second) = (good.next().expect("one"), good.next().expect("two"));
+    assert!(
+        second.since(first) < Duration::from_millis(400),
+        "{first} {second}"
+    );
+    let off = Settings {
+        backoff_max: Duration::ZERO,
+        ..settings
+    };
+    let (mut world, from) = (World::new(9), 3600);
+    let dead = world.add(Way::Fails(Errno::EIO), None, off);
+    world.run(Duration::from_secs(from), false);
+    assert!(world.watched(dead).turn.abs_diff(3600) < 5, "every second");
+}
