@@ -5,7 +5,6 @@ use std::sync::mpsc::Sender;
 
 use pathpulse_kernel_compat::Mono;
 
-use crate::check::Verdict;
 use crate::device::Device;
 use crate::event::Subscriber;
 use crate::group::GroupCell;
@@ -13,6 +12,7 @@ use crate::health::State;
 use crate::path::PathId;
 use crate::settings::Settings;
 use crate::status::StatusCell;
+use crate::verdict::Verdict;
 
 /// What a worker is told.
 pub(crate) enum Command {

@@ -75,11 +75,11 @@ mod status;
 mod storage;
 mod sweep;
 mod sysfs;
+mod verdict;
 mod watched;
 mod window;
 mod worker;
 
-pub use check::{Verdict, VerdictKind, Why};
 pub use config::{BackendInfo, Config, ShutdownReport, StartError};
 pub use device::{DeviceId, OpenError, OpenProblem};
 pub use event::{Event, EventStream};
@@ -98,4 +98,5 @@ pub use progress::{Lag, Outcomes, WorkerStatus};
 pub use settings::{PathSpec, Place, Region, Settings};
 pub use status::{Counts, PathStatus};
 pub use sweep::{Sweep, SweepError, Swept};
+pub use verdict::{Verdict, VerdictKind, Why};
 pub use window::Latency;

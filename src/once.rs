@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use pathpulse_kernel_compat::Mono;
 
-use crate::check::{Verdict, Why};
 use crate::command::Once;
 use crate::config::{BackendInfo, Config, StartError};
 use crate::device::{DeviceId, OpenError, OpenProblem};
@@ -14,6 +13,7 @@ use crate::health::State;
 use crate::monitor::Monitor;
 use crate::path::PathId;
 use crate::settings::PathSpec;
+use crate::verdict::{Verdict, Why};
 
 /// Beyond the deadline of the checks: for their verdicts to come here.
 const DELIVERY: Duration = Duration::from_millis(50);

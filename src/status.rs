@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 
 use pathpulse_kernel_compat::{Errno, Mono};
 
-use crate::check::VerdictKind;
 use crate::health::{Cause, State};
 use crate::path::PathInfo;
+use crate::verdict::VerdictKind;
 use crate::window::{Latency, Window};
 
 /// How a path is, at one moment.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pathpulse_kernel_compat::{Key, Mono, OpId, Stage, TargetId};
 
-use crate::check::{Check, Verdict};
+use crate::check::Check;
 use crate::command::Once;
 use crate::device::{DeviceId, Geometry};
 use crate::group::GroupCell;
@@ -15,6 +15,7 @@ use crate::schedule::Pace;
 use crate::settings::Settings;
 use crate::status::StatusCell;
 use crate::sysfs::{Evidence, LinkState, NoEvidence};
+use crate::verdict::Verdict;
 
 /// After so many good checks of a path in a group its median is worked out again.
 const GOOD_PER_MEDIAN: u32 = 8;

@@ -18,7 +18,7 @@ use pathpulse_kernel_compat::{
     Backend, Completion, KernelError, Key, Mono, Op, Outcome, Shutdown, Stats, Table,
 };
 
-use crate::check::{Check, Step, Verdict, Why};
+use crate::check::{Check, Step};
 use crate::command::{Command, NewPath};
 use crate::event::{Event, Subscriber};
 use crate::health::{Cause, State};
@@ -28,6 +28,7 @@ use crate::schedule::{Pace, Schedule};
 use crate::settings::Settings;
 use crate::stall::Stall;
 use crate::sysfs::LinkState;
+use crate::verdict::{Verdict, Why};
 use crate::watched::{Stuck, Watched};
 use groups::Groups;
 pub(crate) use handle::{WorkerHandle, start_worker};

@@ -14,7 +14,7 @@ use pathpulse_kernel_compat::{Errno, Reject};
 use self::disk::Way;
 use self::world::World;
 use super::*;
-use crate::check::VerdictKind;
+use crate::verdict::VerdictKind;
 
 mod disk;
 mod invariants;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::world::World;
 use super::*;
-use crate::check::VerdictKind;
+use crate::verdict::VerdictKind;
 
 impl World {
     /// At the end of a run.

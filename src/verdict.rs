@@ -1,0 +1,217 @@
+//! What one check showed, and how it is said.
+
+use std::time::Duration;
+
+use pathpulse_kernel_compat::{Errno, Stage};
+
+use crate::fault::Fault;
+
+/// What one check showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The device answered the read, this long after it was submitted.
+    Good {
+        /// From submission to completion.
+        latency: Duration,
+    },
+    /// The read never got in, or so late that its answer did not come in time, but the device
+    /// completes other I/O: it works.
+    Busy,
+    /// The device or its transport answered with an error.
+    Failed {
+        /// The error.
+        errno: Errno,
+    },
+    /// The device answered with less than one block.
+    ShortRead {
+        /// Bytes it gave.
+        got: u32,
+    },
+    /// The deadline passed without an answer.
+    TimedOut {
+        /// Where the read was then.
+        stage: Stage,
+    },
+    /// The read never got in, and the device completes nothing.
+    Saturated,
+    /// sysfs says that the device is offline or dead; no read was made.
+    Offline,
+    /// sysfs says that the target serves no reads on this path by design (ALUA, ANA); no read was
+    /// made.
+    Standby,
+    /// Our own side failed. Says nothing about the device and never changes a state.
+    Unknown {
+        /// What failed.
+        why: Why,
+    },
+}
+
+/// What failed on our own side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The queue to the kernel had no room until the deadline.
+    NoSlot,
+    /// There was no memory for a buffer, here or in the kernel.
+    NoMemory,
+    /// All kernel threads for blocking reads were taken until the deadline.
+    NotStarted,
+    /// Every read would have had to wait although the device was idle; dirty pages do that.
+    WouldBlock,
+    /// The check was given up, because the path was removed or everything stops.
+    Cancelled,
+    /// This program did not run while the check should have ended: suspended, stopped or starved.
+    Stalled,
+    /// The kernel did not accept the read as we made it.
+    Refused(Errno),
+    /// The way to the kernel is broken.
+    Broken,
+}
+
+impl Verdict {
+    /// Which one it is, without its particulars.
+    pub fn kind(&self) -> VerdictKind {
+        match self {
+            Verdict::Good { .. } => VerdictKind::Good,
+            Verdict::Busy => VerdictKind::Busy,
+            Verdict::Failed { .. } => VerdictKind::Failed,
+            Verdict::ShortRead { .. } => VerdictKind::ShortRead,
+            Verdict::TimedOut { .. } => VerdictKind::TimedOut,
+            Verdict::Saturated => VerdictKind::Saturated,
+            Verdict::Offline => VerdictKind::Offline,
+            Verdict::Standby => VerdictKind::Standby,
+            Verdict::Unknown { .. } => VerdictKind::Unknown,
+        }
+    }
+
+    /// Whether it comes from a read that the kernel took as it was made, `RWF_NOWAIT` included.
+    pub(crate) fn is_of_read(&self) -> bool {
+        match self {
+            Verdict::Offline | Verdict::Standby => false,
+            Verdict::Unknown { why } => matches!(why, Why::WouldBlock),
+            _ => true,
+        }
+    }
+
+    /// Whether it speaks against the path.
+    pub(crate) fn is_bad(&self) -> bool {
+        match self {
+            Verdict::Good { .. } | Verdict::Busy | Verdict::Standby | Verdict::Unknown { .. } => {
+                false
+            }
+            Verdict::Failed { .. }
+            | Verdict::ShortRead { .. }
+            | Verdict::TimedOut { .. }
+            | Verdict::Saturated
+            | Verdict::Offline => true,
+        }
+    }
+
+    /// Whether the device that was read is there no longer; a new one may have its name. A block device
+    /// that lost its disk has no size any more: it answers, with nothing.
+    pub(crate) fn says_gone(&self) -> bool {
+        match self {
+            Verdict::Failed { errno } => Fault::from(*errno) == Fault::DeviceGone,
+            Verdict::ShortRead { got } => *got == 0,
+            Verdict::Offline => true,
+            _ => false,
+        }
+    }
+
+    /// The errno that it carries.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Verdict::Failed { errno }
+            | Verdict::Unknown {
+                why: Why::Refused(errno),
+            } => Some(*errno),
+            _ => None,
+        }
+    }
+}
+
+/// A [`Verdict`] without its particulars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // each is the variant of `Verdict` of the same name
+pub enum VerdictKind {
+    Good,
+    Busy,
+    Failed,
+    ShortRead,
+    TimedOut,
+    Saturated,
+    Offline,
+    Standby,
+    Unknown,
+}
+
+impl VerdictKind {
+    /// All kinds; each one's place is its number.
+    pub const ALL: [VerdictKind; 9] = [
+        VerdictKind::Good,
+        VerdictKind::Busy,
+        VerdictKind::Failed,
+        VerdictKind::ShortRead,
+        VerdictKind::TimedOut,
+        VerdictKind::Saturated,
+        VerdictKind::Offline,
+        VerdictKind::Standby,
+        VerdictKind::Unknown,
+    ];
+
+    /// The name in the tables and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            VerdictKind::Good => "good",
+            VerdictKind::Busy => "busy",
+            VerdictKind::Failed => "failed",
+            VerdictKind::ShortRead => "short_read",
+            VerdictKind::TimedOut => "timed_out",
+            VerdictKind::Saturated => "saturated",
+            VerdictKind::Offline => "offline",
+            VerdictKind::Standby => "standby",
+            VerdictKind::Unknown => "unknown",
+        }
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Verdict::Good { latency } => write!(f, "answered in {} us", latency.as_micros()),
+            Verdict::Busy => f.write_str("all tags taken, and other I/O completes"),
+            Verdict::Failed { errno } => write!(f, "{errno}: {}", errno.meaning()),
+            Verdict::ShortRead { got } => write!(f, "answered with {got} bytes only"),
+            Verdict::TimedOut {
+                stage: Stage::Device,
+            } => f.write_str("no answer from the device"),
+            Verdict::TimedOut {
+                stage: Stage::Submission,
+            } => f.write_str("the kernel could not hand the read to the device"),
+            Verdict::Saturated => f.write_str("all tags taken, and nothing completes"),
+            Verdict::Offline => f.write_str("offline, says the kernel"),
+            Verdict::Standby => f.write_str("standby, says the target"),
+            Verdict::Unknown { why } => write!(f, "not known: {why}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Why::NoSlot => f.write_str("no room in the queue to the kernel"),
+            Why::NoMemory => f.write_str("no memory for the read"),
+            Why::NotStarted => f.write_str("all kernel threads for blocking reads are taken"),
+            Why::WouldBlock => f.write_str("the read would wait although the device is idle"),
+            Why::Cancelled => f.write_str("given up"),
+            Why::Stalled => f.write_str("this program did not run for a while"),
+            Why::Refused(errno) => {
+                write!(
+                    f,
+                    "the kernel refused the read: {errno}: {}",
+                    errno.meaning()
+                )
+            }
+            Why::Broken => f.write_str("the way to the kernel is broken"),
+        }
+    }
+}
