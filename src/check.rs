@@ -53,17 +53,19 @@ pub(crate) enum Step {
     End(Verdict),
 }
 
-/// The device's completion counter when a check first had reason to look at it.
-#[derive(Clone, Copy, Debug)]
-enum Baseline {
-    NotTaken,
-    NoCounters,
-    Completed(u64),
+/// What a device that lets no read in was seen to complete while it held requests, and since when it is
+/// no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standstill {
+    completed: u64,
+    since: Mono,
 }
 
 /// A check that is going on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Check {
+    begun: Mono,
+    timeout: Duration,
     deadline: Mono,
     submitted: Mono,
     len: u32,
@@ -72,8 +74,13 @@ pub(crate) struct Check {
     in_filesystem: bool,
     /// From here on this check reads without `RWF_NOWAIT`.
     plain: bool,
-    /// What the device had completed at the first `EAGAIN`.
-    baseline: Baseline,
+    /// A read of this check would have had to wait.
+    kept_out: bool,
+    /// What the device had completed when this check last looked.
+    completed: Option<u64>,
+    /// The device completed something while this check looked on.
+    moved: bool,
+    standstill: Option<Standstill>,
     refused: Option<Why>,
 }
 
@@ -81,6 +88,8 @@ impl Check {
     /// A check of `len` bytes that begins now. `nowait` is what is known of the file so far.
     pub(crate) fn new(now: Mono, timeout: Duration, len: u32, nowait: bool) -> Check {
         Check {
+            begun: now,
+            timeout,
             deadline: now + timeout,
             submitted: now,
             len,
@@ -88,7 +97,10 @@ impl Check {
             nowait,
             in_filesystem: false,
             plain: false,
-            baseline: Baseline::NotTaken,
+            kept_out: false,
+            completed: None,
+            moved: false,
+            standstill: None,
             refused: None,
         }
     }
@@ -97,6 +109,26 @@ impl Check {
     pub(crate) fn in_filesystem(mut self, is_file: bool) -> Check {
         self.in_filesystem = is_file;
         self
+    }
+
+    /// The same check of a device that the last one left so. A device that dies while a check finds it
+    /// busy has had its time when the timeout has passed since its last completion, not only when
+    /// the next check has.
+    pub(crate) fn remembering(mut self, standstill: Option<Standstill>) -> Check {
+        self.standstill = standstill;
+        self
+    }
+
+    /// What the device did not do before that moment is not held against it.
+    pub(crate) fn forgive(&mut self, until: Mono) {
+        if let Some(still) = &mut self.standstill {
+            still.since = still.since.max(until);
+        }
+    }
+
+    /// What the next check is to remember.
+    pub(crate) fn standstill(&self) -> Option<Standstill> {
+        self.standstill.filter(|_| self.kept_out)
     }
 
     /// When its last read was submitted.
@@ -127,13 +159,54 @@ impl Check {
 
     /// The pause is over.
     pub(crate) fn again(&mut self, now: Mono, counters: impl FnOnce() -> Option<Counters>) -> Step {
-        if now < self.deadline {
+        if now < self.end_of_patience() {
             return self.read(now);
         }
-        Step::End(match self.refused {
-            Some(why) => Verdict::Unknown { why },
-            None => judge(self.baseline, counters()),
-        })
+        if let Some(why) = self.refused {
+            return unknown(why);
+        }
+        let counters = counters();
+        self.look(counters, now);
+        if now < self.end_of_patience() {
+            return self.read(now);
+        }
+        match counters {
+            _ if self.moved && now >= self.deadline => Step::End(Verdict::Busy),
+            Some(last) if last.in_flight == 0 => unknown(Why::WouldBlock),
+            // It holds requests and ends none, or keeps no statistics: dozens of reads in a row that
+            // found no tag free are evidence enough then.
+            _ => Step::End(Verdict::Saturated),
+        }
+    }
+
+    /// When there is something to say even if no read gets in: at the deadline, or when the device has
+    /// completed nothing for the whole timeout.
+    fn end_of_patience(&self) -> Mono {
+        match self.standstill {
+            Some(still) if self.kept_out && self.refused.is_none() => {
+                self.deadline.min(still.since + self.timeout)
+            }
+            _ => self.deadline,
+        }
+    }
+
+    /// Takes note of what the device completes.
+    fn look(&mut self, counters: Option<Counters>, now: Mono) {
+        let Some(counters) = counters else {
+            return;
+        };
+        let completed = counters.completed;
+        self.moved |= self.completed.is_some_and(|before| before != completed);
+        let since = match self.standstill {
+            Some(still) if still.completed == completed => still.since,
+            _ if self.completed.is_some() => now,
+            // What it did before this check nobody knows: the whole time of this check is its chance.
+            _ => self.begun,
+        };
+        self.completed = Some(completed);
+        // A device that holds nothing has nothing to complete.
+        let holds = counters.in_flight > 0;
+        self.standstill = holds.then_some(Standstill { completed, since });
     }
 
     /// The backend refused the read.
@@ -162,7 +235,7 @@ impl Check {
             Outcome::Failed(errno) => self.failed(errno, at, counters),
             Outcome::NotStarted => unknown(Why::NotStarted),
             Outcome::Cancelled => unknown(Why::Cancelled),
-            Outcome::Expired(stage) => Step::End(self.expired(stage, counters)),
+            Outcome::Expired(stage) => Step::End(self.expired(stage, at, counters)),
             // A late answer belongs to no check.
             Outcome::Late(_) => unknown(Why::Cancelled),
         }
@@ -170,11 +243,17 @@ impl Check {
 
     /// The read got in and did not answer in time. If it had to wait before, it had less than the
     /// whole time: then a device that goes on completing what it was given before is busy.
-    fn expired(&self, stage: Stage, counters: impl FnOnce() -> Option<Counters>) -> Verdict {
-        if let Baseline::Completed(before) = self.baseline
-            && counters().is_some_and(|now| now.completed != before)
-        {
-            return Verdict::Busy;
+    fn expired(
+        &mut self,
+        stage: Stage,
+        at: Mono,
+        counters: impl FnOnce() -> Option<Counters>,
+    ) -> Verdict {
+        if self.kept_out {
+            self.look(counters(), at);
+            if self.moved {
+                return Verdict::Busy;
+            }
         }
         Verdict::TimedOut { stage }
     }
@@ -193,12 +272,8 @@ impl Check {
             }
             Errno::EAGAIN => {
                 self.refused = None;
-                if let Baseline::NotTaken = self.baseline {
-                    self.baseline = match counters() {
-                        Some(first) => Baseline::Completed(first.completed),
-                        None => Baseline::NoCounters,
-                    };
-                }
+                self.kept_out = true;
+                self.look(counters(), at);
                 self.pause(at)
             }
             Errno::EOPNOTSUPP if self.nowait => {
@@ -218,25 +293,17 @@ impl Check {
     fn pause(&self, now: Mono) -> Step {
         let doubling = self.tries.saturating_sub(1).min(16);
         let pause = (PAUSE_MIN * (1 << doubling)).min(PAUSE_MAX);
-        Step::Pause((now + pause).min(self.deadline))
+        let end = self.end_of_patience();
+        Step::Pause(
+            (now + pause)
+                .min(end.max(now + PAUSE_MIN))
+                .min(self.deadline),
+        )
     }
 }
 
 fn unknown(why: Why) -> Step {
     Step::End(Verdict::Unknown { why })
-}
-
-/// What it means that no read got in until the deadline.
-fn judge(first: Baseline, last: Option<Counters>) -> Verdict {
-    match (first, last) {
-        (Baseline::Completed(before), Some(last)) if last.completed != before => Verdict::Busy,
-        (_, Some(last)) if last.in_flight == 0 => Verdict::Unknown {
-            why: Why::WouldBlock,
-        },
-        // It holds requests and ends none, or keeps no statistics: dozens of reads in a row that
-        // found no tag free are evidence enough then.
-        _ => Verdict::Saturated,
-    }
 }
 
 #[cfg(test)]
@@ -279,7 +346,7 @@ mod tests {
             match check.again(until, || last) {
                 Step::Read { .. } => {
                     let again = Outcome::Failed(Errno::EAGAIN);
-                    step = check.ended(again, until, || panic!("the first counters count"));
+                    step = check.ended(again, until, || first);
                 }
                 Step::End(verdict) => {
                     assert_eq!(until, at(2000), "judged at the deadline");
@@ -333,6 +400,54 @@ mod tests {
             let step = check.ended(Outcome::Expired(stage), at(2000), || counters(now, 128));
             assert_eq!(step, Step::End(verdict));
         }
+    }
+
+    /// Goes through a check of which every try ends in `EAGAIN`, with these counters at each moment.
+    fn kept_out(
+        begun: u64,
+        standstill: Option<Standstill>,
+        counters: impl Fn(Mono) -> Option<Counters>,
+    ) -> (Mono, Verdict, Option<Standstill>) {
+        let mut check = Check::new(at(begun), TIMEOUT, 512, true).remembering(standstill);
+        check.read(at(begun));
+        let again = Outcome::Failed(Errno::EAGAIN);
+        let mut step = check.ended(again, at(begun), || counters(at(begun)));
+        loop {
+            let Step::Pause(until) = step else {
+                panic!("{step:?}")
+            };
+            step = match check.again(until, || counters(until)) {
+                Step::End(verdict) => return (until, verdict, check.standstill()),
+                _ => check.ended(again, until, || counters(until)),
+            };
+        }
+    }
+
+    #[test]
+    fn a_device_that_dies_while_it_is_busy_has_one_timeout_and_not_two() {
+        let dies = |now: Mono| counters(now.min(at(300)).as_nanos(), 128);
+        let (end, verdict, standstill) = kept_out(0, None, dies);
+        assert_eq!((end, verdict), (at(2000), Verdict::Busy));
+        let (end, verdict, _) = kept_out(2100, standstill, dies);
+        assert_eq!(verdict, Verdict::Saturated);
+        assert!((at(2300)..at(2400)).contains(&end), "{end}");
+        let (end, verdict, _) = kept_out(4000, standstill, dies);
+        assert_eq!((end, verdict), (at(4001), Verdict::Saturated));
+    }
+
+    #[test]
+    fn a_device_that_was_idle_in_between_has_its_whole_time_again() {
+        // Everything was completed at 1 s; after 60 s others fill it again, and it works.
+        let bursts = |now: Mono| match now {
+            now if now < at(1_000) => counters(now.as_nanos(), 128),
+            now if now < at(60_000) => counters(at(1_000).as_nanos(), 0),
+            now if now < at(61_500) => counters(at(1_000).as_nanos(), 128),
+            now => counters(now.as_nanos(), 128),
+        };
+        let (_, verdict, standstill) = kept_out(0, None, bursts);
+        assert_eq!((verdict, standstill), (Verdict::Busy, None));
+        let (end, verdict, _) = kept_out(60_000, standstill, bursts);
+        assert_eq!((end, verdict), (at(62_000), Verdict::Busy));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pathpulse_kernel_compat::{Key, Mono, OpId, Stage, TargetId};
 
-use crate::check::Check;
+use crate::check::{Check, Standstill};
 use crate::command::Once;
 use crate::device::{DeviceId, Geometry};
 use crate::group::GroupCell;
@@ -64,6 +64,8 @@ pub(crate) struct Watched {
     pub(crate) read: Option<OpId>,
     /// The read that is stuck. At most one: while it is there, none is added.
     pub(crate) stuck: Option<Stuck>,
+    /// How the last check left a device that let no read in.
+    pub(crate) standstill: Option<Standstill>,
     /// Whether reads are made with RWF_NOWAIT: yes, until the file says that it can't.
     pub(crate) nowait: bool,
     /// A thread is opening it anew.
@@ -101,6 +103,7 @@ impl Watched {
             check: None,
             read: None,
             stuck: None,
+            standstill: None,
             nowait: true,
             reopening: false,
             once: None,

@@ -30,6 +30,7 @@ impl Worker {
             self.retries.pop();
             let stall = self.stall;
             self.go_on(key, now, |check, path| {
+                check.forgive(stall.end());
                 if now >= check.deadline() && stall.covers(check.deadline(), path.settings.timeout)
                 {
                     return Step::End(STALLED);
@@ -65,8 +66,11 @@ impl Worker {
             // The stuck read is this check's, too: a second one would only be stuck behind it.
             (LinkState::Running, Some(Stuck { stage, .. })) => Verdict::TimedOut { stage },
             (LinkState::Running, None) => {
-                let check = Check::new(now, timeout, path.geometry.len, path.nowait);
-                path.check = Some(check.in_filesystem(path.is_file));
+                let mut check = Check::new(now, timeout, path.geometry.len, path.nowait)
+                    .in_filesystem(path.is_file)
+                    .remembering(path.standstill);
+                check.forgive(self.stall.end());
+                path.check = Some(check);
                 self.running += 1;
                 self.go_on(key, now, |check, _| check.read(now));
                 return true;
@@ -183,6 +187,9 @@ impl Worker {
             }
             Step::End(verdict) => {
                 self.running -= 1;
+                if let Some(path) = self.paths.get_mut(key) {
+                    path.standstill = check.standstill();
+                }
                 self.conclude(key, verdict, now);
             }
             Step::Read { .. } => unreachable!("a refused read is not tried again at once"),

@@ -112,6 +112,7 @@ impl Worker {
         };
         // A read that is stuck belongs to the old file; nobody waits for it any more.
         path.stuck = None;
+        path.standstill = None;
         path.cell.set_stuck(None);
         let (old, read) = (path.target.take(), path.read.take());
         if let Some(read) = read {
