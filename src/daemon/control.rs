@@ -20,7 +20,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::document::{self, PathDocument, StatusDocument};
 use super::history::{History, LostDocument, Told};
-use super::livez::{self, Probes};
+use super::livez;
 use super::metrics::{self, Metrics};
 use super::stop::Stopper;
 
@@ -34,7 +34,6 @@ pub(crate) struct Control {
     pub(crate) history: Arc<History>,
     pub(crate) stopper: Stopper,
     pub(crate) metrics: Metrics,
-    pub(crate) probes: Probes,
 }
 
 impl FromRef<Control> for Metrics {
@@ -43,9 +42,9 @@ impl FromRef<Control> for Metrics {
     }
 }
 
-impl FromRef<Control> for Probes {
-    fn from_ref(control: &Control) -> Probes {
-        control.probes.clone()
+impl FromRef<Control> for Arc<Monitor> {
+    fn from_ref(control: &Control) -> Arc<Monitor> {
+        Arc::clone(&control.monitor)
     }
 }
 
@@ -63,7 +62,7 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/v1/paths", get(paths))
         .route("/v1/events", get(events))
         .route("/v1/stop", post(stop))
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(livez::health))
         .route("/livez", get(livez::answer))
         .route("/metrics", get(metrics::answer))
         .fallback(async || (StatusCode::NOT_FOUND, "there is no such resource\n"))

@@ -10,7 +10,6 @@ use super::metrics::Tally;
 pub(crate) fn keep(events: &EventStream, history: &History, tally: &Tally) {
     while let Some(event) = events.next() {
         log(&event);
-        tally.count(&event);
         if let Ok(text) = serde_json::to_string(&EventDocument::new(&event)) {
             history.tell(Told::Event(text.into()));
         }

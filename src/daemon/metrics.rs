@@ -12,17 +12,17 @@ use std::time::{Duration, SystemTime};
 use axum::extract::State as Extract;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use pathpulse::{Event, Monitor, State};
+use pathpulse::Monitor;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, EncodeMetric,
+    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, EncodeMetric, NoLabelSet,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::metrics_paths;
+use super::{metrics_paths, metrics_workers};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,22 +30,10 @@ const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// What the journal counts for the metrics, since nobody else remembers it.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    transitions: [AtomicU64; State::ALL.len()],
-    late_answers: AtomicU64,
     lost: AtomicU64,
 }
 
 impl Tally {
-    /// Counts what happened.
-    pub(crate) fn count(&self, event: &Event) {
-        let counter = if event.from == event.to {
-            &self.late_answers
-        } else {
-            &self.transitions[event.to as usize]
-        };
-        counter.fetch_add(1, Relaxed);
-    }
-
     /// Counts events that nobody took in time.
     pub(crate) fn count_lost(&self, lost: u64) {
         self.lost.fetch_add(lost, Relaxed);
@@ -132,7 +120,7 @@ impl Collector for Source {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut sheet = Sheet(encoder);
         self.daemon(&mut sheet)?;
-        self.backend(&mut sheet)?;
+        metrics_workers::write(&mut sheet, &self.monitor.workers())?;
         metrics_paths::write(&mut sheet, &self.monitor)
     }
 }
@@ -145,39 +133,21 @@ impl Source {
         let started = started.unwrap_or(Duration::ZERO);
         let help = "When the daemon started, by the wall clock, in seconds since 1970";
         sheet.seconds("start_time", help, started)?;
-        let workers = self.monitor.config().workers as u64;
-        sheet.gauge("workers", "Threads that check", workers)?;
-        let interval = self.monitor.config().settings.interval;
-        sheet.seconds("interval", "From check to check of a path", interval)?;
-        let timeout = self.monitor.config().settings.timeout;
-        sheet.seconds("timeout", "How long a check may take", timeout)?;
-        let to = |state: State| [("to", state.name())];
-        let transitions = State::ALL.map(|state| {
-            let count = &self.tally.transitions[state as usize];
-            (to(state), count.load(Relaxed))
-        });
-        let help = "Changes of the state of a path, by the state that it came to";
-        sheet.counters("transitions", help, transitions)?;
-        let late = self.tally.late_answers.load(Relaxed);
-        let help = "Stuck reads that the kernel gave back after all";
-        sheet.counter("late_answers", help, late)?;
-        let help =
-            "Events that were lost because too many came at once; what counts events misses them";
+        let settings = self.monitor.config().settings;
+        let help = "From check to check of a path without an interval of its own";
+        sheet.seconds("interval", help, settings.interval)?;
+        let help = "How long a check of a path without a timeout of its own may take";
+        sheet.seconds("timeout", help, settings.timeout)?;
+        let help = "Events that nobody heard of because too many came at once; states are right";
         sheet.counter("events_lost", help, self.tally.lost.load(Relaxed))
     }
+}
 
-    fn backend(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
-        let backend = self.monitor.backend();
-        let kind = [("backend", backend.kind.to_string())];
-        sheet.gauges(
-            "backend_info",
-            "What carries the checks to the kernel",
-            [(kind, 1_u64)],
-        )?;
-        let help = "1 when a better backend was tried and can't be used here";
-        let fallback = u64::from(!backend.unavailable.is_empty());
-        sheet.gauge("backend_fallback", help, fallback)
-    }
+/// How many took how long.
+pub(crate) struct Histogram {
+    pub(crate) sum: Duration,
+    pub(crate) count: u64,
+    pub(crate) buckets: Vec<(f64, u64)>,
 }
 
 /// Writes metrics, each with its description.
@@ -243,6 +213,49 @@ impl Sheet<'_> {
             .0
             .encode_descriptor(name, help, None, MetricType::Counter)?;
         counter.encode(metric)
+    }
+
+    /// Spans of time added up since the start, that labels tell apart; the name gets its unit and the
+    /// suffix `_total`.
+    pub(crate) fn seconds_counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, Duration)>,
+    ) -> fmt::Result {
+        let unit = Some(&Unit::Seconds);
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, unit, MetricType::Counter)?;
+        for (labels, value) in samples {
+            let counter = ConstCounter::new(value.as_secs_f64());
+            counter.encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    /// Histograms of spans of time that labels tell apart; the name gets its unit. A bucket is its upper
+    /// limit in seconds, and how many are in it and in none before.
+    pub(crate) fn histograms<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, Histogram)>,
+    ) -> fmt::Result {
+        let unit = Some(&Unit::Seconds);
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        for (labels, of) in samples {
+            let mut metric = metric.encode_family(&labels)?;
+            metric.encode_histogram::<NoLabelSet>(
+                of.sum.as_secs_f64(),
+                of.count,
+                &of.buckets,
+                None,
+            )?;
+        }
+        Ok(())
     }
 
     /// Counts since the start that labels tell apart; the name gets the suffix `_total`.

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use pathpulse::{Monitor, PathStatus, State, VerdictKind};
+use pathpulse::{GroupStatus, Monitor, PathStatus, State, VerdictKind};
 
-use super::metrics::Sheet;
+use super::metrics::{Histogram, Sheet};
 
 /// A path, and the name that its series have.
 type Named = (String, PathStatus);
@@ -18,33 +18,49 @@ pub(crate) fn write(sheet: &mut Sheet<'_>, monitor: &Monitor) -> fmt::Result {
         .into_iter()
         .map(|(_, path)| (label(path.path.name()), path))
         .collect();
-    sums(sheet, &all, monitor.config().settings.timeout)?;
+    sums(sheet, &all)?;
     states(sheet, &all)?;
+    times(sheet, &all)?;
     checks(sheet, &all)?;
-    latencies(sheet, &all)
+    latencies(sheet, &all)?;
+    groups(sheet, &monitor.groups())
 }
 
-fn sums(sheet: &mut Sheet<'_>, all: &[Named], timeout: Duration) -> fmt::Result {
+fn sums(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
     sheet.gauge("paths", "Paths that are watched", all.len() as u64)?;
-    let stuck = || all.iter().filter_map(|(_, path)| path.stuck);
-    let help = "Reads past their deadline that the kernel still owns";
-    sheet.gauge("stuck_reads", help, stuck().count() as u64)?;
-    let help = "Since when the oldest of all reads has been in flight, if it is past its deadline; 0 when none is";
-    let oldest = stuck()
-        .max()
-        .map_or(Duration::ZERO, |stuck| stuck + timeout);
+    let help = "How long the oldest of the reads in flight has been that; 0 when none is";
+    let ages = all.iter().filter_map(|(_, path)| match path.stuck {
+        // No other read is made behind a stuck one, so that is what has been owed for longest.
+        Some(stuck) => Some(path.unanswered.unwrap_or(stuck)),
+        None => path.in_flight,
+    });
+    let oldest = ages.max().unwrap_or(Duration::ZERO);
     sheet.seconds("oldest_read_in_flight", help, oldest)
 }
 
 fn states(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
     let rows = all.iter().flat_map(|(name, path)| {
         State::ALL.map(|state| {
-            let labels = [("path", name.as_str()), ("state", state.name())];
-            (labels, u64::from(path.state == state))
+            let group = path.path.group().unwrap_or("");
+            let labels = [("path", name.as_str()), ("group", group)];
+            (
+                (labels, [("state", state.name())]),
+                u64::from(path.state == state),
+            )
         })
     });
     let help = "1 for the state that a path is in, 0 for the others";
     sheet.gauges("path_state", help, rows)?;
+    let rows = all.iter().map(|(name, path)| (of(name), path.transitions));
+    sheet.counters("path_transitions", "Changes of the state of the path", rows)?;
+    let rows = all
+        .iter()
+        .filter_map(|(name, path)| Some((of(name), u64::from(path.nowait?))));
+    let help = "1 when the path is read with RWF_NOWAIT, 0 when a kernel thread reads it";
+    sheet.gauges("path_nowait", help, rows)
+}
+
+fn times(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
     let rows = all.iter().map(|(name, path)| {
         let since = path.since.duration_since(SystemTime::UNIX_EPOCH);
         (of(name), since.unwrap_or(Duration::ZERO))
@@ -56,11 +72,13 @@ fn states(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
         .map(|(name, path)| (of(name), path.stuck.unwrap_or(Duration::ZERO)));
     let help = "How long a read of the path has been stuck, beyond its deadline; 0 when none is";
     sheet.all_seconds("path_stuck", help, rows)?;
-    let rows = all
-        .iter()
-        .filter_map(|(name, path)| Some((of(name), u64::from(path.nowait?))));
-    let help = "1 when the path is read with RWF_NOWAIT, 0 when a kernel thread reads it";
-    sheet.gauges("path_nowait", help, rows)
+    let rows = all.iter().map(|(name, path)| {
+        let owed = path.unanswered.unwrap_or(Duration::ZERO);
+        (of(name), owed)
+    });
+    let help =
+        "How long the path has owed a good answer; 0 when it gave one when it was asked last";
+    sheet.all_seconds("path_unanswered", help, rows)
 }
 
 fn checks(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
@@ -86,7 +104,7 @@ fn latencies(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
                 (with("1"), fast(latency.max)),
             ]
         });
-    let help = "Latency that such a share of the path's good checks since its start did not exceed";
+    let help = "Latency that such a share of the path's last good checks did not exceed";
     sheet.all_seconds("path_latency", help, rows)?;
     let rows = all
         .iter()
@@ -96,6 +114,29 @@ fn latencies(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
         "Latency of the path's last good check",
         rows,
     )
+}
+
+/// What a group's checks took, in buckets that are the powers of two from 64 us to 17 s. A histogram of
+/// each path would be twenty series of each.
+fn groups(sheet: &mut Sheet<'_>, groups: &[GroupStatus]) -> fmt::Result {
+    let rows = groups.iter().map(|group| {
+        let mut buckets: Vec<(f64, u64)> = (6..=24).map(|n| (f64::from(1 << n) / 1e6, 0)).collect();
+        buckets.push((f64::INFINITY, 0));
+        for (below_us, count) in group.latencies.buckets() {
+            let below = below_us as f64 / 1e6;
+            if let Some(bucket) = buckets.iter_mut().find(|(limit, _)| below <= *limit) {
+                bucket.1 += count;
+            }
+        }
+        let histogram = Histogram {
+            sum: Duration::from_micros(group.latencies.sum_us()),
+            count: buckets.iter().map(|(_, count)| count).sum(),
+            buckets,
+        };
+        ([("group", group.name.as_deref().unwrap_or(""))], histogram)
+    });
+    let help = "Latencies of the good checks of a group, and of all paths that are in none";
+    sheet.histograms("latency", help, rows)
 }
 
 fn of(name: &str) -> [(&str, &str); 1] {

@@ -20,6 +20,7 @@ mod livez;
 mod logging;
 mod metrics;
 mod metrics_paths;
+mod metrics_workers;
 mod server;
 mod socket;
 mod stop;
@@ -40,7 +41,6 @@ pub(crate) use stop::Notice;
 
 use control::Control;
 use history::History;
-use livez::Probes;
 use metrics::{Metrics, Tally};
 use server::Doors;
 use socket::Claim;
@@ -116,7 +116,6 @@ fn start(
         history: Arc::clone(history),
         stopper: stopper.clone(),
         metrics: Metrics::new(Arc::clone(monitor), tally),
-        probes: Probes::new(Arc::clone(monitor)),
     };
     spawn("control", move || server::serve(doors, control))?;
     let (monitor, stopper) = (Arc::clone(monitor), stopper.clone());

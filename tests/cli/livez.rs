@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse_faultdisk::{Behaviour, Disk, Release, Spec, require};
+use pathpulse_faultdisk::{Behaviour, Disk, Release, Spec, report_skip, require};
 
 use super::common::{Daemon, PATIENCE, plain_file, rig};
+use super::held::Held;
 use super::web::Web;
 
 const SLACK: Duration = Duration::from_millis(100);
@@ -168,5 +169,41 @@ fn a_hung_disk_slows_no_endpoint_down() {
             let limit = Duration::from_millis(20);
             assert!(took[98] < limit, "{target}: p99 is {:?}", took[98]);
         }
+    }
+}
+
+#[test]
+fn the_daemon_is_unwell_while_a_worker_does_not_get_on() {
+    let file = plain_file(1 << 16);
+    let daemon = Daemon::start(&[&file], &[]);
+    daemon.wait_state(file.path(), "up");
+    let web = Web::socket(&daemon);
+    assert_eq!(web.get("/healthz").status, 200);
+    let Some(held) = Held::worker_of(&daemon) else {
+        return report_skip("needs strace, to hold one thread up");
+    };
+    let begin = Instant::now();
+    loop {
+        let answer = web.get("/healthz");
+        if answer.status == 503 {
+            assert!(
+                answer.body.contains("worker 0 has not got on for"),
+                "{answer:?}"
+            );
+            break;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{answer:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    // Nobody else is held up by it.
+    let status = web.get("/v1/status");
+    assert!(
+        status.status == 200 && status.took < Duration::from_secs(1),
+        "{status:?}"
+    );
+    drop(held);
+    while web.get("/healthz").status != 200 {
+        assert!(begin.elapsed() < PATIENCE);
+        thread::sleep(Duration::from_millis(20));
     }
 }

@@ -9,6 +9,7 @@ mod daemon;
 mod demo;
 mod doctor;
 mod forbidden;
+mod held;
 mod limits;
 mod livez;
 mod metrics;

@@ -6,12 +6,14 @@ use std::process::{Command, Stdio};
 
 use pathpulse_faultdisk::{Behaviour, Release, Spec, report_skip, require};
 
-use super::common::{Daemon, PATIENCE, backend, plain_file, rig};
+use super::common::{Daemon, backend, plain_file, rig};
 use super::web::Web;
 
 const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0\r\n";
 /// As `docs/METRICS.md` promises.
-const SERIES_PER_PATH: usize = 22;
+const SERIES_PER_PATH: usize = 24;
+/// Of a group, a worker and the daemon.
+const OTHER_SERIES: usize = 22 + 7 + 16;
 
 /// The value of one series.
 fn value(text: &str, series: &str) -> f64 {
@@ -34,18 +36,19 @@ fn the_metrics_tell_of_a_hanging_disk() {
     let daemon = Daemon::start(&paths, &[]);
     let web = Web::socket(&daemon);
     let of = |name: &str, disk: usize, more: &str| {
-        format!(
-            r#"pathpulse_{name}{{path="{}"{more}}}"#,
-            paths[disk].display()
-        )
+        let path = paths[disk].display();
+        format!(r#"pathpulse_{name}{{path="{path}"{more}}}"#)
     };
     for path in paths {
         daemon.wait_state(path, "up");
     }
     let before = web.get("/metrics").body;
-    assert_eq!(value(&before, &of("path_state", 0, r#",state="up""#)), 1.0);
     assert_eq!(
-        value(&before, &of("path_state", 0, r#",state="down""#)),
+        value(&before, &of("path_state", 0, r#",group="",state="up""#)),
+        1.0
+    );
+    assert_eq!(
+        value(&before, &of("path_state", 0, r#",group="",state="down""#)),
         0.0
     );
     assert!(value(&before, &of("checks_total", 0, r#",verdict="good""#)) > 0.0);
@@ -57,15 +60,23 @@ fn the_metrics_tell_of_a_hanging_disk() {
     );
     assert_eq!(value(&before, "pathpulse_stuck_reads"), 0.0);
     assert_eq!(value(&before, "pathpulse_backend_fallback"), 0.0);
-    let info = format!(r#"pathpulse_backend_info{{backend="{}"}}"#, backend());
+    let info = format!(
+        r#"pathpulse_backend_info{{worker="0",backend="{}"}}"#,
+        backend()
+    );
     assert_eq!(value(&before, &info), 1.0);
 
     disks.set(0, Behaviour::Hang).expect("set");
     daemon.wait_state(paths[0], "down");
-    daemon.wait_log("up -> down");
     let down = web.get("/metrics").body;
-    assert_eq!(value(&down, &of("path_state", 0, r#",state="down""#)), 1.0);
-    assert_eq!(value(&down, &of("path_state", 1, r#",state="up""#)), 1.0);
+    assert_eq!(
+        value(&down, &of("path_state", 0, r#",group="",state="down""#)),
+        1.0
+    );
+    assert_eq!(
+        value(&down, &of("path_state", 1, r#",group="",state="up""#)),
+        1.0
+    );
     assert_eq!(value(&down, "pathpulse_stuck_reads"), 1.0);
     assert!(value(&down, &of("path_stuck_seconds", 0, "")) > 0.0);
     assert_eq!(value(&down, &of("path_stuck_seconds", 1, "")), 0.0);
@@ -76,22 +87,27 @@ fn the_metrics_tell_of_a_hanging_disk() {
     disks.set(0, Behaviour::Answer).expect("set");
     disks.release(0, Release::Data).expect("released");
     daemon.wait_state(paths[0], "up");
-    daemon.wait_log("down -> up");
-    let begin = std::time::Instant::now();
-    // The log line comes a moment before the count.
-    while value(
-        &web.get("/metrics").body,
-        r#"pathpulse_transitions_total{to="up"}"#,
-    ) < 3.0
-    {
-        assert!(begin.elapsed() < PATIENCE, "{}", web.get("/metrics").body);
-    }
     let after = web.get("/metrics").body;
+    let changes = value(&after, &of("path_transitions_total", 0, ""));
+    assert_eq!(changes, 3.0, "to up, down, up");
     assert_eq!(
-        value(&after, r#"pathpulse_transitions_total{to="down"}"#),
+        value(&after, r#"pathpulse_reads_total{outcome="stuck"}"#),
         1.0
     );
-    assert_eq!(value(&after, "pathpulse_late_answers_total"), 1.0);
+    assert_eq!(
+        value(&after, r#"pathpulse_reads_total{outcome="late"}"#),
+        1.0
+    );
+    assert_eq!(value(&after, &of("path_unanswered_seconds", 0, "")), 0.0);
+    // All good checks of both are in the histogram of those without a group.
+    let good = |disk| value(&after, &of("checks_total", disk, r#",verdict="good""#));
+    let all = value(&after, r#"pathpulse_latency_seconds_count{group=""}"#);
+    let inf = value(
+        &after,
+        r#"pathpulse_latency_seconds_bucket{le="+Inf",group=""}"#,
+    );
+    assert_eq!(all, inf);
+    assert!(all >= 2.0 && (all - good(0) - good(1)).abs() < 5.0, "{all}");
     assert_eq!(value(&after, "pathpulse_stuck_reads"), 0.0);
 }
 
@@ -146,11 +162,20 @@ fn every_metric_is_documented_and_their_number_is_as_promised() {
     let one = metrics(&files[..1]);
     let per_path = samples(&two).count() - samples(&one).count();
     assert_eq!(per_path, SERIES_PER_PATH, "{two}");
+    assert_eq!(
+        samples(&one).count(),
+        SERIES_PER_PATH + OTHER_SERIES,
+        "{one}"
+    );
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
     let document = std::fs::read_to_string(document).expect("there");
     assert!(document.contains(&format!("**{SERIES_PER_PATH} series for each path**")));
     let told: BTreeSet<&str> = samples(&two)
         .filter_map(|line| line.split(['{', ' ']).next())
+        .map(|name| {
+            name.strip_prefix("pathpulse_latency_seconds")
+                .map_or(name, |_| "pathpulse_latency_seconds")
+        })
         .collect();
     for name in &told {
         assert!(
