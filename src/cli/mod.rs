@@ -10,6 +10,7 @@ mod bench_table;
 mod check;
 mod check_report;
 mod client;
+mod config;
 mod demo;
 mod demo_disks;
 mod demo_screen;
@@ -69,10 +70,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Check(check::Args),
-    Run(run::Args),
+    Run(Box<run::Args>),
     Status(status::Args),
     Events(events::Args),
     Stop(stop::Args),
+    Config(config::Args),
     Doctor(doctor::Args),
     Demo(demo::Args),
     Bench(bench::Args),
@@ -97,10 +99,11 @@ pub(crate) fn main() -> i32 {
     };
     let result = match cli.command {
         Command::Check(args) => check::run(&args),
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(*args),
         Command::Status(args) => status::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Stop(args) => stop::run(&args),
+        Command::Config(args) => config::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),

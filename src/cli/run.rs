@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use pathpulse::{Config, Settings};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::Failure;
-use super::args::{self, Backend, Socket};
-use crate::daemon::{self, Filter, Log, Options};
+use super::args::{self, Backend};
+use super::{Failure, USAGE};
+use crate::daemon::config::{CommandLine, Configuration, Layer};
+use crate::daemon::{self, Filter, Log};
 
 /// Watches paths, in the foreground, until it is told to stop
 ///
@@ -20,63 +19,136 @@ use crate::daemon::{self, Filter, Log, Options};
 #[command(
     after_help = "Exit status: 0 stopped as it was told, 1 it could not watch, 3 wrong usage.\n\n\
     Examples:\n  pathpulse run /dev/sda /dev/sdb\n  \
+    pathpulse run --config /etc/pathpulse.toml\n  \
     pathpulse run --interval 500ms --timeout 1s --socket /tmp/p.sock /dev/nvme*n1"
 )]
 pub(crate) struct Args {
-    /// What to watch: block devices, or files that take O_DIRECT
-    #[arg(required = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
-    /// Threads that check; one serves ten thousand paths
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    workers: u16,
-    /// What carries the reads to the kernel
-    #[arg(
-        long,
-        value_enum,
-        value_name = "NAME",
-        env = "PATHPULSE_BACKEND",
-        default_value = "auto"
-    )]
-    backend: Backend,
-    /// From check to check of a path
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = args::duration)]
-    interval: Duration,
-    /// How long a path may take to answer
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = args::duration)]
-    timeout: Duration,
     #[command(flatten)]
-    socket: Socket,
-    /// Answer GET on this TCP address, too: /metrics, /livez, /v1/status; a port alone is of loopback
-    #[arg(long, value_name = "ADDR", value_parser = args::http_address)]
-    http: Option<SocketAddr>,
+    what: What,
     /// What to log: error, warn, info, debug or trace, or TARGET=LEVEL,...
     #[arg(long, value_name = "LEVEL", env = "RUST_LOG", default_value = "info", value_parser = log_filter)]
     log: Filter,
 }
 
+/// What the daemon is to do; the command line wins over the file.
+#[derive(Debug, clap::Args)]
+pub(crate) struct What {
+    /// What to watch: block devices, or files that take O_DIRECT
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Its configuration; `pathpulse config check FILE` says what is wrong with one
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Threads that check; one serves ten thousand paths [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: Option<u16>,
+    /// What carries the reads to the kernel [default: auto]
+    #[arg(long, value_enum, value_name = "NAME", env = "PATHPULSE_BACKEND")]
+    backend: Option<Backend>,
+    #[command(flatten)]
+    watch: Watch,
+    /// The daemon's socket [default: /run/pathpulse/pathpulse.sock]
+    #[arg(long, value_name = "FILE", env = "PATHPULSE_SOCKET")]
+    socket: Option<PathBuf>,
+    /// Answer GET on this TCP address, too: /metrics, /livez, /v1/status; a port alone is of loopback
+    #[arg(long, value_name = "ADDR", value_parser = args::http_address)]
+    http: Option<SocketAddr>,
+}
+
+/// How all paths are watched.
+#[derive(Debug, clap::Args)]
+struct Watch {
+    /// From check to check of a path [default: 2s]
+    #[arg(long, value_name = "DURATION", value_parser = option("interval"))]
+    interval: Option<Layer>,
+    /// How long a path may take to answer [default: 2s]
+    #[arg(long, value_name = "DURATION", value_parser = option("timeout"))]
+    timeout: Option<Layer>,
+    /// The longest that a path that is down for long waits for its next check [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = option("backoff_max"))]
+    backoff_max: Option<Layer>,
+    /// So many bad checks in a row take a path down [default: 1]
+    #[arg(long, value_name = "N", value_parser = option("fall"))]
+    fall: Option<Layer>,
+    /// So many good checks in a row bring it back [default: 2]
+    #[arg(long, value_name = "N", value_parser = option("rise"))]
+    rise: Option<Layer>,
+    /// Where a check reads: first, last or rotating [default: first]
+    #[arg(long, value_name = "PLACE", value_parser = option("read_place"))]
+    read_place: Option<Layer>,
+    /// How much a check reads, up to 128KiB; 0 is one block [default: 0]
+    #[arg(long, value_name = "BYTES", value_parser = option("read_length"))]
+    read_length: Option<Layer>,
+}
+
+/// Reads the option that has the name of this key.
+fn option(key: &'static str) -> impl Fn(&str) -> Result<Layer, String> + Clone {
+    move |value| Layer::of_option(key, value)
+}
+
+impl From<Watch> for Layer {
+    fn from(watch: Watch) -> Layer {
+        let Watch {
+            interval,
+            timeout,
+            backoff_max,
+            fall,
+            rise,
+            read_place,
+            read_length,
+        } = watch;
+        let given = [
+            interval,
+            timeout,
+            backoff_max,
+            fall,
+            rise,
+            read_place,
+            read_length,
+        ];
+        let mut all = Layer::default();
+        for layer in given.into_iter().flatten() {
+            all.add(&layer);
+        }
+        all
+    }
+}
+
+impl From<What> for CommandLine {
+    fn from(what: What) -> CommandLine {
+        CommandLine {
+            file: what.config,
+            paths: what.paths,
+            watch: what.watch.into(),
+            workers: what.workers.map(usize::from),
+            backend: what.backend.map(Into::into),
+            socket: what.socket,
+            http: what.http,
+        }
+    }
+}
+
 pub(crate) fn run(args: Args) -> Result<i32, Failure> {
+    let line = CommandLine::from(args.what);
+    let configuration = Configuration::load(&line).map_err(|error| Failure::new(error.line()))?;
+    if configuration.named().is_empty() {
+        return Err(Failure {
+            message:
+                "nothing to watch: name paths, or a file with --config; see `pathpulse run --help`"
+                    .to_owned(),
+            status: USAGE,
+        });
+    }
     let log = Log::start(args.log)
         .map_err(|error| Failure::new(format!("no thread for the log: {error}")))?;
     let files = pathpulse_kernel_compat::raise_open_files_limit();
     tracing::debug!("limit of open files: {files}");
-    let options = Options {
-        engine: Config {
-            backend: args.backend.into(),
-            workers: args.workers.into(),
-            settings: Settings {
-                interval: args.interval,
-                timeout: args.timeout,
-                ..Settings::default()
-            },
-        },
-        paths: args.paths,
-        socket: args.socket.file,
-        http: args.http,
-    };
-    daemon::run(options, &log).map(|()| 0).map_err(|message| {
-        log.flush();
-        Failure::new(message)
-    })
+    daemon::run(&configuration, &log)
+        .map(|()| 0)
+        .map_err(|message| {
+            log.flush();
+            Failure::new(message)
+        })
 }
 
 /// Reads a level, or targets with levels. A word alone would be a target, and a level misspelt.

@@ -12,6 +12,7 @@
 //! ```
 //! No thread waits for another one without a limit, and only the engine's touch devices.
 
+pub(crate) mod config;
 mod control;
 mod document;
 mod history;
@@ -26,19 +27,19 @@ mod socket;
 mod stop;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse::{Config, Monitor, OpenError, Settings};
+use pathpulse::{Monitor, OpenError, PathSpec, Settings};
 
 pub(crate) use document::{EventDocument, PathDocument, StatusDocument};
 pub(crate) use history::LostDocument;
 pub(crate) use logging::{Filter, Log};
 pub(crate) use stop::Notice;
 
+use config::Configuration;
 use control::Control;
 use history::History;
 use metrics::{Metrics, Tally};
@@ -56,44 +57,39 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_millis(500);
 /// Exit status: something went wrong, and nothing is known about any device.
 pub(crate) const FAILED: i32 = 1;
 
-/// What the daemon is to do.
-#[derive(Debug)]
-pub(crate) struct Options {
-    pub(crate) engine: Config,
-    pub(crate) paths: Vec<PathBuf>,
-    pub(crate) socket: PathBuf,
-    /// Where to serve those who only look, over TCP.
-    pub(crate) http: Option<SocketAddr>,
-}
-
 /// Watches until it is told to stop.
 ///
 /// # Errors
 /// Why it can't watch at all, in one line.
-pub(crate) fn run(options: Options, log: &Log) -> Result<(), String> {
+pub(crate) fn run(configuration: &Configuration, log: &Log) -> Result<(), String> {
     let (stopper, notices) = stop::prepare().map_err(|error| format!("signals: {error}"))?;
     // A failure has its limit too: its one line may meet a stderr that nobody reads.
-    watch(options, &stopper, &notices, log).inspect_err(|_| stopper.arm(FAILED))
+    watch(configuration, &stopper, &notices, log).inspect_err(|_| stopper.arm(FAILED))
 }
 
 fn watch(
-    options: Options,
+    configuration: &Configuration,
     stopper: &Stopper,
     notices: &Receiver<Notice>,
     log: &Log,
 ) -> Result<(), String> {
-    let claim = Claim::take(&options.socket)?;
+    let claim = Claim::take(&configuration.socket.value)?;
     let doors = Doors {
         socket: claim.listener()?,
-        http: options.http.map(listen).transpose()?,
+        http: configuration.http.value.map(listen).transpose()?,
     };
-    let monitor = Monitor::start(options.engine)
+    let monitor = Monitor::start(configuration.engine())
         .map_err(|error| format!("no way to check paths: {error}"))?;
     let monitor = Arc::new(monitor);
-    announce(&monitor, &options);
+    announce(&monitor, configuration);
     let history = Arc::new(History::default());
-    let result = start(&monitor, &history, stopper, doors, options.paths)
-        .and_then(|()| wait(notices, stopper));
+    let named = configuration.named();
+    let specs = named
+        .iter()
+        .map(|(name, _)| configuration.spec(name))
+        .collect();
+    let result =
+        start(&monitor, &history, stopper, doors, specs).and_then(|()| wait(notices, stopper));
     history.end();
     leave(&monitor, &claim, log);
     result
@@ -105,7 +101,7 @@ fn start(
     history: &Arc<History>,
     stopper: &Stopper,
     doors: Doors,
-    paths: Vec<PathBuf>,
+    paths: Vec<PathSpec>,
 ) -> Result<(), String> {
     let events = monitor.events(EVENTS_ON_THE_WAY);
     let tally = Arc::new(Tally::default());
@@ -120,7 +116,7 @@ fn start(
     spawn("control", move || server::serve(doors, control))?;
     let (monitor, stopper) = (Arc::clone(monitor), stopper.clone());
     spawn("open", move || {
-        let watched = open(&monitor, &paths);
+        let watched = open(&monitor, paths);
         stopper.tell(Notice::Opened { watched });
     })
 }
@@ -145,16 +141,16 @@ fn listen(address: SocketAddr) -> Result<TcpListener, String> {
 }
 
 /// Says once, loudly, what carries the checks.
-fn announce(monitor: &Monitor, options: &Options) {
+fn announce(monitor: &Monitor, configuration: &Configuration) {
     let Settings {
         interval, timeout, ..
-    } = options.engine.settings;
+    } = configuration.engine().settings;
     tracing::info!(
         "watching {} paths through {}: every {interval:?}, {timeout:?} to answer, {} worker(s), socket {}",
-        options.paths.len(),
+        configuration.named().len(),
         monitor.backend().kind,
-        options.engine.workers,
-        options.socket.display(),
+        configuration.workers.value,
+        configuration.socket.value.display(),
     );
     for worse in &monitor.backend().unavailable {
         tracing::warn!("{worse}");
@@ -163,7 +159,7 @@ fn announce(monitor: &Monitor, options: &Options) {
 }
 
 /// Has the paths watched, and returns how many are.
-fn open(monitor: &Monitor, paths: &[PathBuf]) -> usize {
+fn open(monitor: &Monitor, paths: Vec<PathSpec>) -> usize {
     let answers = monitor.add_all(paths, OPEN_LIMIT);
     let refused: Vec<&OpenError> = answers.iter().filter_map(|a| a.as_ref().err()).collect();
     for error in &refused {

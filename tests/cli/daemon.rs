@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
@@ -291,11 +291,14 @@ fn two_daemons_do_not_share_a_socket_and_a_dead_one_is_replaced() {
 #[test]
 fn bad_paths_are_logged_and_the_others_are_watched() {
     let file = plain_file(1 << 16);
+    let folder = tempfile::tempdir().expect("a folder");
+    let link = folder.path().join("link");
+    symlink(file.path(), &link).expect("a link");
     let paths = [
         file.path(),
         Path::new("/nowhere"),
         Path::new("/dev/null"),
-        file.path(),
+        &link,
     ];
     let daemon = Daemon::spawn(&paths, &[]);
     let mut log = Vec::new();

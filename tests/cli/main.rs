@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod common;
+mod config;
 mod daemon;
 mod demo;
 mod doctor;

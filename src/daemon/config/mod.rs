@@ -1,0 +1,215 @@
+//! What the daemon is to do: defaults, what the file says, and above all what the command line says.
+//!
+//! ```text
+//! text ──reader──> File (sections as written, with their lines) ──┐
+//! options of `run` ───────────────────────────────────────────────┴──> Configuration
+//! ```
+//! How a path is watched is what these say, the later ones first: the defaults, `[defaults]`, the
+//! `[[group]]`s that match its group, the `[[path]]`s that match its name, the command line.
+
+mod file;
+mod pattern;
+mod reader;
+mod show;
+pub(crate) mod values;
+mod watch;
+
+use std::collections::HashSet;
+use std::fs::File as Opened;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use pathpulse::{Choice, Config, PathSpec, Settings};
+
+use file::File;
+pub(crate) use reader::{Problem, Source, Sourced};
+pub(crate) use watch::Layer;
+
+/// The daemon's socket, if nothing else is said.
+pub(crate) const SOCKET: &str = "/run/pathpulse/pathpulse.sock";
+/// More than any configuration needs.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// What the command line says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CommandLine {
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) watch: Layer,
+    pub(crate) workers: Option<usize>,
+    pub(crate) backend: Option<Choice>,
+    pub(crate) socket: Option<PathBuf>,
+    pub(crate) http: Option<SocketAddr>,
+}
+
+/// What the daemon is to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Configuration {
+    pub(crate) workers: Sourced<usize>,
+    pub(crate) backend: Sourced<Choice>,
+    pub(crate) socket: Sourced<PathBuf>,
+    pub(crate) http: Sourced<Option<SocketAddr>>,
+    file: File,
+    /// Where the file is.
+    origin: Option<PathBuf>,
+    /// Named on the command line.
+    named: Vec<PathBuf>,
+    command_line: Layer,
+}
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub(crate) struct ConfigError {
+    /// Where the file is.
+    pub(crate) file: PathBuf,
+    /// What is wrong with it; none when it can't be read at all.
+    pub(crate) problems: Vec<Problem>,
+    /// Why it can't be read.
+    pub(crate) unreadable: Option<String>,
+}
+
+impl ConfigError {
+    /// Each problem on a line, as compilers write them.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let file = self.file.display();
+        let problems = self.problems.iter();
+        let mut lines: Vec<String> = problems
+            .map(|problem| format!("{file}:{problem}"))
+            .collect();
+        lines.extend(self.unreadable.iter().map(|why| format!("{file}: {why}")));
+        lines
+    }
+
+    /// The first problem, and how many there are.
+    pub(crate) fn line(&self) -> String {
+        let lines = self.lines();
+        let first = lines.first().map_or("", String::as_str);
+        match lines.len() {
+            0 | 1 => first.to_owned(),
+            count => format!(
+                "{first} (and {} more: `pathpulse config check {}`)",
+                count - 1,
+                self.file.display()
+            ),
+        }
+    }
+}
+
+impl Configuration {
+    /// Reads the file, if there is one, and adds what the command line says.
+    ///
+    /// # Errors
+    /// All that is wrong with the file.
+    pub(crate) fn load(line: &CommandLine) -> Result<Configuration, ConfigError> {
+        let file = line.file.as_deref().map(load_file).transpose()?;
+        Ok(Configuration::new(file.unwrap_or_default(), line))
+    }
+
+    fn new(mut file: File, line: &CommandLine) -> Configuration {
+        Configuration {
+            workers: Sourced::first(line.workers, file.workers.take(), 1),
+            backend: Sourced::first(line.backend, file.backend.take(), Choice::Auto),
+            socket: Sourced::first(line.socket.clone(), file.socket.take(), SOCKET.into()),
+            http: Sourced::first(line.http.map(Some), file.http.take(), None),
+            file,
+            origin: line.file.clone(),
+            named: line.paths.clone(),
+            command_line: line.watch.clone(),
+        }
+    }
+
+    /// For the engine.
+    pub(crate) fn engine(&self) -> Config {
+        Config {
+            backend: self.backend.value,
+            workers: self.workers.value,
+            settings: self.usual().settings(),
+        }
+    }
+
+    /// How paths are watched of which nothing else is said.
+    fn usual(&self) -> Layer {
+        let mut layer = self.file.defaults.clone();
+        layer.add(&self.command_line);
+        layer
+    }
+
+    /// What is to be watched by name, in the order in which it was named, and where.
+    pub(crate) fn named(&self) -> Vec<(&Path, Source)> {
+        let on_line = self.named.iter().map(|path| (&**path, Source::CommandLine));
+        let listed = self.file.paths.iter().map(|p| (&*p.value, p.source));
+        let sections = self.file.sections.iter();
+        let sections = sections.filter_map(|s| Some((s.named()?, Source::Line(s.line))));
+        let mut known = HashSet::new();
+        let all = on_line.chain(listed).chain(sections);
+        all.filter(|(name, _)| known.insert(*name)).collect()
+    }
+
+    /// The group of a path, if one is said.
+    pub(crate) fn group_of(&self, name: &Path) -> Option<&str> {
+        let sections = self.file.of_path(name);
+        let groups = sections.filter_map(|section| Some(section.group.as_ref()?.value.as_str()));
+        groups.last()
+    }
+
+    /// What is said of a path; `group` is what is said, or what the kernel says.
+    fn layer_of(&self, name: &Path, group: Option<&str>) -> Layer {
+        let mut layer = self.file.defaults.clone();
+        for section in self.file.of_group(group) {
+            layer.add(&section.watch);
+        }
+        for section in self.file.of_path(name) {
+            layer.add(&section.watch);
+        }
+        layer.add(&self.command_line);
+        layer
+    }
+
+    /// How a path is watched.
+    pub(crate) fn settings_of(&self, name: &Path, group: Option<&str>) -> Settings {
+        self.layer_of(name, group).settings()
+    }
+
+    /// For the engine, which asks the kernel for the group if none is said.
+    pub(crate) fn spec(&self, name: &Path) -> PathSpec {
+        let group = self.group_of(name);
+        PathSpec {
+            path: name.to_owned(),
+            group: group.map(str::to_owned),
+            settings: Some(self.settings_of(name, group)),
+        }
+    }
+}
+
+fn load_file(path: &Path) -> Result<File, ConfigError> {
+    let unreadable = |why: String| ConfigError {
+        file: path.to_owned(),
+        problems: Vec::new(),
+        unreadable: Some(why),
+    };
+    let text = read(path).map_err(unreadable)?;
+    File::parse(&text).map_err(|problems| ConfigError {
+        file: path.to_owned(),
+        problems,
+        unreadable: None,
+    })
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let said = |error: std::io::Error| format!("{error}; name a file with --config");
+    let file = Opened::open(path).map_err(said)?;
+    let mut bytes = Vec::new();
+    let limit = FILE_BYTES_MAX + 1;
+    file.take(limit).read_to_end(&mut bytes).map_err(said)?;
+    if bytes.len() as u64 == limit {
+        return Err(format!("is longer than {FILE_BYTES_MAX} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        format!("is no UTF-8 text: see the byte at offset {at}")
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! The configuration as it is in force, each value with where it comes from.
+
+use std::fmt::{Display, Write};
+
+use super::file::Who;
+use super::values::show_backend;
+use super::watch::Layer;
+use super::{Configuration, Source};
+
+/// Remarks stand here, unless the value is longer.
+const COLUMN: usize = 40;
+
+/// The text that is being made.
+struct Page<'c> {
+    text: String,
+    configuration: &'c Configuration,
+}
+
+impl Page<'_> {
+    fn title(&mut self, title: &str) {
+        let _ = write!(self.text, "\n{title}\n");
+    }
+
+    fn line(&mut self, key: &str, value: impl Display, source: Source) {
+        let said = format!("{key} = {value}");
+        let place = self.configuration.place(source);
+        let _ = writeln!(self.text, "{said:<COLUMN$} # {place}");
+    }
+
+    fn layer(&mut self, layer: &Layer) {
+        for (key, value, source) in layer.show() {
+            self.line(key, value, source);
+        }
+    }
+
+    /// What a section says, as far as the command line does not say otherwise.
+    fn section(&mut self, layer: &Layer) {
+        let mut in_force = layer.clone();
+        in_force.add(&self.configuration.command_line);
+        for ((key, value, source), (_, _, given)) in in_force.show().zip(layer.show()) {
+            if given != Source::Default {
+                self.line(key, value, source);
+            }
+        }
+    }
+
+    fn who(&mut self, who: &Who, line: usize) {
+        let (key, name) = match who {
+            Who::Name(name) => ("name", name.as_str()),
+            Who::Match(pattern) => ("match", pattern.text()),
+        };
+        self.line(key, quote(name), Source::Line(line));
+    }
+}
+
+impl Configuration {
+    /// As a file that says the same, with remarks.
+    pub(crate) fn show(&self) -> String {
+        let mut page = Page {
+            text: String::new(),
+            configuration: self,
+        };
+        page.text.push_str("paths = [\n");
+        for (path, source) in self.named() {
+            let name = quote(&path.to_string_lossy());
+            let place = self.place(source);
+            let _ = writeln!(page.text, "    {:<1$} # {place}", name + ",", COLUMN - 4);
+        }
+        page.text.push_str("]\n");
+        page.title("[daemon]");
+        page.line("workers", self.workers.value, self.workers.source);
+        let backend = quote(&show_backend(self.backend.value));
+        page.line("backend", backend, self.backend.source);
+        let socket = quote(&self.socket.value.to_string_lossy());
+        page.line("socket", socket, self.socket.source);
+        match self.http.value {
+            Some(address) => page.line("http", quote(&address.to_string()), self.http.source),
+            None => page.text.push_str("# http is off\n"),
+        }
+        page.title("[defaults]");
+        page.layer(&self.usual());
+        for group in &self.file.groups {
+            page.title("[[group]]");
+            page.who(&group.who, group.line);
+            page.section(&group.watch);
+        }
+        for path in &self.file.sections {
+            page.title("[[path]]");
+            page.who(&path.who, path.line);
+            if let Some(group) = &path.group {
+                page.line("group", quote(&group.value), group.source);
+            }
+            page.section(&path.watch);
+        }
+        page.text
+    }
+
+    fn place(&self, source: Source) -> String {
+        match (source, &self.origin) {
+            (Source::Line(line), Some(file)) => format!("{}:{line}", file.display()),
+            (Source::Line(line), None) => format!("line {line}"),
+            (Source::Default, _) => "default".to_owned(),
+            (Source::CommandLine, _) => "command line".to_owned(),
+        }
+    }
+}
+
+/// As a string of TOML.
+fn quote(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}

@@ -1,0 +1,169 @@
+use super::*;
+use pathpulse::Place;
+use std::time::Duration;
+
+fn parsed(text: &str, line: &CommandLine) -> Configuration {
+    let file = File::parse(text).unwrap_or_else(|problems| panic!("{problems:?}"));
+    Configuration::new(file, line)
+}
+
+fn problems(text: &str) -> Vec<String> {
+    let problems = File::parse(text).expect_err("something is wrong");
+    problems.iter().map(ToString::to_string).collect()
+}
+
+fn line(options: &[(&str, &str)]) -> CommandLine {
+    let mut line = CommandLine::default();
+    for (name, value) in options {
+        line.watch
+            .add(&Layer::of_option(name, value).expect("an option"));
+    }
+    line
+}
+
+const LAYERS: &str = r#"
+paths = ["/dev/sdb"]
+[defaults]
+interval = "1s"
+fall = 2
+[[path]]
+name = "/dev/sda"
+fall = 5
+[[path]]
+match = "/dev/sd*"
+fall = 4
+rise = 4
+group = "mine"
+[[group]]
+match = "m*"
+timeout = "3s"
+rise = 3
+"#;
+
+#[test]
+fn the_particular_wins_and_the_command_line_wins_over_all() {
+    let configuration = parsed(LAYERS, &line(&[("interval", "100ms")]));
+    let names: Vec<_> = configuration
+        .named()
+        .iter()
+        .map(|(p, _)| p.to_owned())
+        .collect();
+    assert_eq!(names, [Path::new("/dev/sdb"), Path::new("/dev/sda")]);
+    let spec = configuration.spec(Path::new("/dev/sda"));
+    assert_eq!(spec.group.as_deref(), Some("mine"));
+    let settings = spec.settings.expect("said");
+    assert_eq!((settings.rules.fall, settings.rules.rise), (5, 4));
+    assert_eq!(settings.interval, Duration::from_millis(100));
+    assert_eq!(settings.timeout, Duration::from_secs(3));
+    let other = configuration.spec(Path::new("/dev/nvme0n1"));
+    let settings = other.settings.expect("said");
+    assert_eq!((settings.rules.fall, other.group), (2, None));
+    assert_eq!(settings.timeout, Settings::default().timeout);
+}
+
+#[test]
+fn what_is_shown_says_the_same_and_whence() {
+    let configuration = parsed(LAYERS, &line(&[("interval", "100ms"), ("fall", "9")]));
+    let shown = configuration.show();
+    let has = |line: &str, place: &str| {
+        let found = shown
+            .lines()
+            .any(|l| l.starts_with(line) && l.ends_with(place));
+        assert!(found, "{line} # {place}\n{shown}");
+    };
+    has("interval = \"100ms\" ", "# command line");
+    has("fall = 9 ", "# command line");
+    has("rise = 4 ", "# line 12");
+    has("group = \"mine\" ", "# line 13");
+    has("timeout = \"2s\" ", "# default");
+    let again = parsed(&shown, &CommandLine::default());
+    for path in ["/dev/sda", "/dev/sdb", "/dev/sdc", "/dev/x"].map(Path::new) {
+        assert_eq!(again.spec(path), configuration.spec(path));
+    }
+    let names = |c: &Configuration| -> Vec<PathBuf> {
+        c.named().iter().map(|(p, _)| p.to_path_buf()).collect()
+    };
+    assert_eq!(names(&again), names(&configuration));
+}
+
+#[test]
+fn mistakes_are_told_with_their_places() {
+    assert_eq!(
+        problems("[default]\ninterval = '1s'"),
+        ["1:2: unknown key `default`; did you mean `defaults`?"]
+    );
+    assert_eq!(
+        problems("[defaults]\ninterval = '1'\nfal = 2\n[[path]]\nfall = 1\n"),
+        [
+            "2:12: interval: time unit needed, for example 1sec or 1ms; durations are like 500ms, 2s, 1m30s",
+            "3:1: unknown key `fal` in [defaults]; did you mean `fall`?",
+            "4:1: [[path]]: say what it is about: name = \"...\" or match = \"...*\"",
+        ]
+    );
+    let twice = problems("[[path]]\nname='/a'\n[[path]]\nname='/a'\n");
+    assert_eq!(
+        twice,
+        ["3:1: [[path]]: `/a` has a section already, in line 1"]
+    );
+    let both = problems("[[group]]\nname='/a'\nmatch='b'\n");
+    assert!(both[0].contains("one of them"), "{both:?}");
+    let relative = problems("paths = ['/dev/sda', 'sdb']");
+    assert_eq!(
+        relative,
+        ["1:22: paths: `sdb` is not absolute; names begin with a slash"]
+    );
+    let syntax = problems("a = 1\nb = = 2\nc = 3 4\n");
+    assert!(
+        syntax.len() > 1 && syntax[0].starts_with("2:5: "),
+        "{syntax:?}"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let load = |path: PathBuf| {
+        let line = CommandLine {
+            file: Some(path),
+            ..CommandLine::default()
+        };
+        Configuration::load(&line).map_err(|error| error.line())
+    };
+    let missing = load(folder.path().join("missing")).expect_err("missing");
+    assert!(missing.contains("missing: No such file"), "{missing}");
+    let binary = folder.path().join("binary");
+    std::fs::write(&binary, b"a = \xff").expect("written");
+    let error = load(binary.clone()).expect_err("binary");
+    assert!(error.contains("offset 4"), "{error}");
+    std::fs::write(&binary, "x = 1\ny = 1\n").expect("written");
+    let error = load(binary.clone()).expect_err("unknown");
+    let first = format!("{}:1:1: unknown key `x`", binary.display());
+    assert!(
+        error.starts_with(&first) && error.contains("and 1 more"),
+        "{error}"
+    );
+    std::fs::write(&binary, "[defaults]\nread_place = 'last'\n").expect("written");
+    let good = load(binary).expect("good");
+    assert_eq!(good.engine().settings.region.place, Place::Last);
+}
+
+#[test]
+fn the_example_in_the_package_says_what_is_the_default() {
+    let text = include_str!("../../../packaging/pathpulse.toml");
+    let as_it_is = parsed(text, &CommandLine::default());
+    assert_eq!(as_it_is.engine().settings, Settings::default());
+    // Each key is there as a remark with its default, or with an example.
+    let uncommented: String = text
+        .lines()
+        .map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n")
+        .collect();
+    let all = parsed(&uncommented, &CommandLine::default());
+    assert_eq!(all.engine().settings, Settings::default());
+    assert!(!all.named().is_empty());
+    for (key, _, source) in all.usual().show() {
+        assert!(
+            matches!(source, Source::Line(_)),
+            "{key} is not in the example"
+        );
+    }
+}
