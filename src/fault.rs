@@ -56,3 +56,30 @@ impl Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_device_its_medium_and_the_way_to_it_are_told_apart() {
+        let names = |errnos: &[&str]| {
+            let faults = errnos.iter().map(|name| {
+                let errno = Errno::from_name(name).expect("known");
+                Fault::from(errno).name()
+            });
+            faults.collect::<Vec<_>>()
+        };
+        assert_eq!(names(&["ENODEV", "ENXIO"]), ["device_gone"; 2]);
+        assert_eq!(
+            names(&["EIO", "ENODATA", "EILSEQ", "EREMOTEIO"]),
+            ["medium_error"; 4]
+        );
+        assert_eq!(
+            names(&["ETIMEDOUT", "ENOLINK", "EHOSTUNREACH"]),
+            ["transport_error"; 3]
+        );
+        assert_eq!(names(&["EBADE"]), ["reservation_conflict"]);
+        assert_eq!(names(&["ENOSPC", "EROFS"]), ["failed"; 2]);
+    }
+}

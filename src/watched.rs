@@ -15,8 +15,11 @@ use crate::schedule::Pace;
 use crate::settings::Settings;
 use crate::status::StatusCell;
 use crate::sysfs::{Evidence, LinkState, NoEvidence};
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, Why};
 
+/// Of a path that answers, sysfs is asked before one read in so many: what it could say would show in
+/// the read, too, and after a bad one it is asked.
+const READS_PER_LOOK: u32 = 8;
 /// After so many good checks of a path in a group its median is worked out again.
 const GOOD_PER_MEDIAN: u32 = 8;
 
@@ -55,6 +58,8 @@ pub(crate) struct Watched {
     pub(crate) pace: Pace,
     /// Checks begun.
     pub(crate) turn: u32,
+    /// The last check was answered.
+    pub(crate) answered: bool,
     /// What was asked of the schedule last, so that the same is not asked for twice.
     pub(crate) planned: Mono,
     /// When the schedule has it next; entries of other times are stale.
@@ -98,6 +103,7 @@ impl Watched {
             median_us: None,
             pace,
             turn: 0,
+            answered: false,
             planned: Mono::ZERO,
             due: Mono::ZERO,
             check: None,
@@ -161,10 +167,19 @@ impl Watched {
         self.check.is_none() && state != State::Paused && !told
     }
 
-    /// A bad verdict for which sysfs has the reason by now is that reason: the target may have gone to
+    /// What sysfs says before a read.
+    pub(crate) fn link(&self) -> LinkState {
+        if self.answered && !self.turn.is_multiple_of(READS_PER_LOOK) {
+            return LinkState::Running;
+        }
+        self.evidence.link()
+    }
+
+    /// A verdict for which sysfs has the reason by now is that reason: the target may have gone to
     /// standby after the check began.
     pub(crate) fn in_the_light_of_sysfs(&self, verdict: Verdict) -> Verdict {
-        if !verdict.is_bad() {
+        let why = Why::WouldBlock;
+        if !verdict.is_bad() && verdict != (Verdict::Unknown { why }) {
             return verdict;
         }
         match self.evidence.link() {
@@ -223,5 +238,17 @@ impl Watched {
             }
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the documentation says a path costs.
+    #[test]
+    fn a_path_takes_less_than_a_kibibyte() {
+        let bytes = size_of::<Watched>() + size_of::<StatusCell>();
+        assert!(bytes < 1024, "{bytes}");
     }
 }

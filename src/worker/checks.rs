@@ -60,7 +60,7 @@ impl Worker {
         };
         path.begin_turn();
         path.cell.owe_since(now);
-        let verdict = match (path.evidence.link(), path.stuck) {
+        let verdict = match (path.link(), path.stuck) {
             (LinkState::Offline, _) => Verdict::Offline,
             (LinkState::Standby, _) => Verdict::Standby,
             // The stuck read is this check's, too: a second one would only be stuck behind it.
@@ -215,6 +215,7 @@ impl Worker {
         path.check = None;
         path.read = None;
         let verdict = path.in_the_light_of_sysfs(verdict);
+        path.answered = matches!(verdict, Verdict::Good { .. });
         path.cell.count(verdict.kind());
         path.cell.settle_owed(verdict.kind());
         if verdict.is_of_read() || !path.nowait {

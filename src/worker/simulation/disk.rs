@@ -68,7 +68,9 @@ impl Way {
         // As much as was asked for, whatever that is.
         let good = Ok(u32::MAX);
         match self {
-            Way::Answers | Way::Offline | Way::Standby => Answer::After(quick, good, stage),
+            Way::Answers => Answer::After(quick, good, stage),
+            Way::Offline => Answer::After(quick, Err(Errno::ENODEV), stage),
+            Way::Standby => Answer::After(quick, Err(Errno::EIO), stage),
             Way::Sluggish => Answer::After(Duration::from_millis(rng.u64(50..80)), good, stage),
             Way::Slow => Answer::After(Duration::from_millis(rng.u64(1..1900)), good, stage),
             Way::Fails(errno) => Answer::After(quick, Err(errno), stage),

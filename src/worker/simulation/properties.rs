@@ -117,6 +117,31 @@ fn a_disk_that_hangs_is_found_after_a_jump_too() {
 }
 
 #[test]
+fn a_leg_in_standby_is_never_down_and_is_read_again_at_once_when_it_is_active() {
+    let mut world = World::new(4);
+    let leg = world.add(Way::Answers, Some("a"), Settings::default());
+    for _ in 0..50 {
+        for way in [Way::Standby, Way::Answers] {
+            let span = Duration::from_millis(world.rng.u64(2_100..9_000));
+            world.cells[&leg].1.set(way);
+            world.run(span, false);
+            let expected = match way {
+                Way::Standby => State::Standby,
+                _ => State::Up,
+            };
+            assert_eq!(world.watched(leg).shown, expected);
+        }
+    }
+    let events = world.worker.probe.events.iter();
+    assert!(events.clone().count() > 90);
+    assert!(
+        events
+            .map(|(_, event)| event.to)
+            .all(|state| state != State::Down)
+    );
+}
+
+#[test]
 fn a_path_that_is_much_slower_than_its_siblings_is_marginal_until_it_is_not() {
     let mut world = World::new(5);
     let settings = Settings::default();
