@@ -54,7 +54,8 @@ pub(crate) enum Step {
 }
 
 /// What a device that lets no read in was seen to complete while it held requests, and since when it is
-/// no more.
+/// no more. The next check goes by it, too: a device that dies while a check finds it busy has had its
+/// time when the timeout has passed since its last completion, not only when the next check has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standstill {
     completed: u64,
@@ -62,10 +63,9 @@ pub(crate) struct Standstill {
 }
 
 /// A check that is going on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Check {
     begun: Mono,
-    timeout: Duration,
     deadline: Mono,
     submitted: Mono,
     len: u32,
@@ -74,14 +74,19 @@ pub(crate) struct Check {
     in_filesystem: bool,
     /// From here on this check reads without `RWF_NOWAIT`.
     plain: bool,
-    /// A read of this check would have had to wait.
-    kept_out: bool,
+    refused: Option<Why>,
+    /// Once a read would have had to wait. In a box, as few checks need it and all are moved about.
+    kept_out: Option<Box<KeptOut>>,
+}
+
+/// What a check knows of a device that lets no read in.
+#[derive(Clone, Copy, Debug, Default)]
+struct KeptOut {
     /// What the device had completed when this check last looked.
     completed: Option<u64>,
     /// The device completed something while this check looked on.
     moved: bool,
     standstill: Option<Standstill>,
-    refused: Option<Why>,
 }
 
 impl Check {
@@ -89,7 +94,6 @@ impl Check {
     pub(crate) fn new(now: Mono, timeout: Duration, len: u32, nowait: bool) -> Check {
         Check {
             begun: now,
-            timeout,
             deadline: now + timeout,
             submitted: now,
             len,
@@ -97,11 +101,8 @@ impl Check {
             nowait,
             in_filesystem: false,
             plain: false,
-            kept_out: false,
-            completed: None,
-            moved: false,
-            standstill: None,
             refused: None,
+            kept_out: None,
         }
     }
 
@@ -111,24 +112,17 @@ impl Check {
         self
     }
 
-    /// The same check of a device that the last one left so. A device that dies while a check finds it
-    /// busy has had its time when the timeout has passed since its last completion, not only when
-    /// the next check has.
-    pub(crate) fn remembering(mut self, standstill: Option<Standstill>) -> Check {
-        self.standstill = standstill;
-        self
+    /// What the next check is to remember, should it be kept out, too.
+    pub(crate) fn standstill(&self) -> Option<Standstill> {
+        self.kept_out.as_ref()?.standstill
     }
 
     /// What the device did not do before that moment is not held against it.
     pub(crate) fn forgive(&mut self, until: Mono) {
-        if let Some(still) = &mut self.standstill {
+        let kept_out = self.kept_out.as_mut();
+        if let Some(still) = kept_out.and_then(|kept_out| kept_out.standstill.as_mut()) {
             still.since = still.since.max(until);
         }
-    }
-
-    /// What the next check is to remember.
-    pub(crate) fn standstill(&self) -> Option<Standstill> {
-        self.standstill.filter(|_| self.kept_out)
     }
 
     /// When its last read was submitted.
@@ -166,12 +160,16 @@ impl Check {
             return unknown(why);
         }
         let counters = counters();
-        self.look(counters, now);
+        let mut moved = false;
+        if let Some(kept_out) = &mut self.kept_out {
+            kept_out.look(counters, self.begun, now);
+            moved = kept_out.moved;
+        }
         if now < self.end_of_patience() {
             return self.read(now);
         }
         match counters {
-            _ if self.moved && now >= self.deadline => Step::End(Verdict::Busy),
+            _ if moved && now >= self.deadline => Step::End(Verdict::Busy),
             Some(last) if last.in_flight == 0 => unknown(Why::WouldBlock),
             // It holds requests and ends none, or keeps no statistics: dozens of reads in a row that
             // found no tag free are evidence enough then.
@@ -181,32 +179,14 @@ impl Check {
 
     /// When there is something to say even if no read gets in: at the deadline, or when the device has
     /// completed nothing for the whole timeout.
-    fn end_of_patience(&self) -> Mono {
-        match self.standstill {
-            Some(still) if self.kept_out && self.refused.is_none() => {
-                self.deadline.min(still.since + self.timeout)
+    pub(crate) fn end_of_patience(&self) -> Mono {
+        match self.standstill() {
+            Some(still) if self.refused.is_none() => {
+                let timeout = self.deadline.since(self.begun);
+                self.deadline.min(still.since + timeout)
             }
             _ => self.deadline,
         }
-    }
-
-    /// Takes note of what the device completes.
-    fn look(&mut self, counters: Option<Counters>, now: Mono) {
-        let Some(counters) = counters else {
-            return;
-        };
-        let completed = counters.completed;
-        self.moved |= self.completed.is_some_and(|before| before != completed);
-        let since = match self.standstill {
-            Some(still) if still.completed == completed => still.since,
-            _ if self.completed.is_some() => now,
-            // What it did before this check nobody knows: the whole time of this check is its chance.
-            _ => self.begun,
-        };
-        self.completed = Some(completed);
-        // A device that holds nothing has nothing to complete.
-        let holds = counters.in_flight > 0;
-        self.standstill = holds.then_some(Standstill { completed, since });
     }
 
     /// The backend refused the read.
@@ -220,11 +200,13 @@ impl Check {
         self.pause(now)
     }
 
-    /// The read ended. `counters` reads the device's statistics, if the check needs them.
+    /// The read ended. `counters` reads the device's statistics, if the check needs them; `before` is how
+    /// the last check left the device, if it was kept out.
     pub(crate) fn ended(
         &mut self,
         outcome: Outcome,
         at: Mono,
+        before: Option<Standstill>,
         counters: impl FnOnce() -> Option<Counters>,
     ) -> Step {
         match outcome {
@@ -232,7 +214,7 @@ impl Check {
                 latency: at.since(self.submitted),
             }),
             Outcome::Read(got) => Step::End(Verdict::ShortRead { got }),
-            Outcome::Failed(errno) => self.failed(errno, at, counters),
+            Outcome::Failed(errno) => self.failed(errno, at, before, counters),
             Outcome::NotStarted => unknown(Why::NotStarted),
             Outcome::Cancelled => unknown(Why::Cancelled),
             Outcome::Expired(stage) => Step::End(self.expired(stage, at, counters)),
@@ -249,9 +231,9 @@ impl Check {
         at: Mono,
         counters: impl FnOnce() -> Option<Counters>,
     ) -> Verdict {
-        if self.kept_out {
-            self.look(counters(), at);
-            if self.moved {
+        if let Some(kept_out) = &mut self.kept_out {
+            kept_out.look(counters(), self.begun, at);
+            if kept_out.moved {
                 return Verdict::Busy;
             }
         }
@@ -262,6 +244,7 @@ impl Check {
         &mut self,
         errno: Errno,
         at: Mono,
+        before: Option<Standstill>,
         counters: impl FnOnce() -> Option<Counters>,
     ) -> Step {
         match errno {
@@ -272,8 +255,13 @@ impl Check {
             }
             Errno::EAGAIN => {
                 self.refused = None;
-                self.kept_out = true;
-                self.look(counters(), at);
+                let kept_out = self.kept_out.get_or_insert_with(|| {
+                    Box::new(KeptOut {
+                        standstill: before,
+                        ..KeptOut::default()
+                    })
+                });
+                kept_out.look(counters(), self.begun, at);
                 self.pause(at)
             }
             Errno::EOPNOTSUPP if self.nowait => {
@@ -299,6 +287,27 @@ impl Check {
                 .min(end.max(now + PAUSE_MIN))
                 .min(self.deadline),
         )
+    }
+}
+
+impl KeptOut {
+    /// Takes note of what the device completes, in a check that began at `begun`.
+    fn look(&mut self, counters: Option<Counters>, begun: Mono, now: Mono) {
+        let Some(counters) = counters else {
+            return;
+        };
+        let completed = counters.completed;
+        self.moved |= self.completed.is_some_and(|before| before != completed);
+        let since = match self.standstill {
+            Some(still) if still.completed == completed => still.since,
+            _ if self.completed.is_some() => now,
+            // What it did before this check nobody knows: the whole time of this check is its chance.
+            _ => begun,
+        };
+        self.completed = Some(completed);
+        // A device that holds nothing has nothing to complete.
+        let holds = counters.in_flight > 0;
+        self.standstill = holds.then_some(Standstill { completed, since });
     }
 }
 
@@ -338,7 +347,7 @@ mod tests {
     /// Lets every try end in `EAGAIN` until the verdict.
     fn never_in(first: Option<Counters>, last: Option<Counters>) -> (Verdict, u32) {
         let mut check = check();
-        let mut step = check.ended(Outcome::Failed(Errno::EAGAIN), at(0), || first);
+        let mut step = check.ended(Outcome::Failed(Errno::EAGAIN), at(0), None, || first);
         for tries in 1..1000 {
             let Step::Pause(until) = step else {
                 panic!("{step:?}")
@@ -346,7 +355,7 @@ mod tests {
             match check.again(until, || last) {
                 Step::Read { .. } => {
                     let again = Outcome::Failed(Errno::EAGAIN);
-                    step = check.ended(again, until, || first);
+                    step = check.ended(again, until, None, || first);
                 }
                 Step::End(verdict) => {
                     assert_eq!(until, at(2000), "judged at the deadline");
@@ -361,12 +370,12 @@ mod tests {
     #[test]
     fn an_answer_is_good_and_its_latency_is_that_of_its_own_read() {
         let mut check = check();
-        let step = check.ended(Outcome::Failed(Errno::EAGAIN), at(1), || None);
+        let step = check.ended(Outcome::Failed(Errno::EAGAIN), at(1), None, || None);
         assert_eq!(step, Step::Pause(at(2)));
         assert!(matches!(check.again(at(2), || None), Step::Read { .. }));
         let latency = Duration::from_millis(3);
         assert_eq!(
-            check.ended(Outcome::Read(512), at(5), || None),
+            check.ended(Outcome::Read(512), at(5), None, || None),
             Step::End(Verdict::Good { latency })
         );
     }
@@ -394,10 +403,12 @@ mod tests {
         for (now, verdict) in [(6, Verdict::Busy), (5, Verdict::TimedOut { stage })] {
             let mut check = check();
             let again = Outcome::Failed(Errno::EAGAIN);
-            check.ended(again, at(0), || counters(5, 128));
+            check.ended(again, at(0), None, || counters(5, 128));
             check.again(at(1900), || None);
             assert_eq!(check.submitted(), at(1900));
-            let step = check.ended(Outcome::Expired(stage), at(2000), || counters(now, 128));
+            let step = check.ended(Outcome::Expired(stage), at(2000), None, || {
+                counters(now, 128)
+            });
             assert_eq!(step, Step::End(verdict));
         }
     }
@@ -408,17 +419,17 @@ mod tests {
         standstill: Option<Standstill>,
         counters: impl Fn(Mono) -> Option<Counters>,
     ) -> (Mono, Verdict, Option<Standstill>) {
-        let mut check = Check::new(at(begun), TIMEOUT, 512, true).remembering(standstill);
+        let mut check = Check::new(at(begun), TIMEOUT, 512, true);
         check.read(at(begun));
         let again = Outcome::Failed(Errno::EAGAIN);
-        let mut step = check.ended(again, at(begun), || counters(at(begun)));
+        let mut step = check.ended(again, at(begun), standstill, || counters(at(begun)));
         loop {
             let Step::Pause(until) = step else {
                 panic!("{step:?}")
             };
             step = match check.again(until, || counters(until)) {
                 Step::End(verdict) => return (until, verdict, check.standstill()),
-                _ => check.ended(again, until, || counters(until)),
+                _ => check.ended(again, until, standstill, || counters(until)),
             };
         }
     }
@@ -467,7 +478,7 @@ mod tests {
     fn a_file_without_nowait_is_read_without_it() {
         let mut check = check();
         assert_eq!(
-            check.ended(Outcome::Failed(Errno::EOPNOTSUPP), at(1), || None),
+            check.ended(Outcome::Failed(Errno::EOPNOTSUPP), at(1), None, || None),
             Step::Read {
                 nowait: false,
                 place: 1
@@ -476,7 +487,7 @@ mod tests {
         assert!(!check.nowait());
         let errno = Errno::EOPNOTSUPP;
         assert_eq!(
-            check.ended(Outcome::Failed(errno), at(2), || None),
+            check.ended(Outcome::Failed(errno), at(2), None, || None),
             Step::End(Verdict::Failed { errno })
         );
     }
@@ -490,9 +501,9 @@ mod tests {
             place: 0,
         };
         let again = Outcome::Failed(Errno::EAGAIN);
-        assert_eq!(check.ended(again, at(1), || None), plain);
+        assert_eq!(check.ended(again, at(1), None, || None), plain);
         assert!(check.nowait(), "the next check may be lucky again");
-        let step = check.ended(Outcome::Read(512), at(3), || None);
+        let step = check.ended(Outcome::Read(512), at(3), None, || None);
         let latency = Duration::from_millis(2);
         assert_eq!(step, Step::End(Verdict::Good { latency }));
     }
@@ -551,7 +562,7 @@ mod tests {
         ];
         for (outcome, verdict) in ends {
             assert_eq!(
-                check().ended(outcome, at(1), || None),
+                check().ended(outcome, at(1), None, || None),
                 Step::End(verdict),
                 "{outcome:?}"
             );

@@ -44,7 +44,7 @@ pub(crate) struct NewPath {
     pub(crate) settings: Settings,
     /// Its group, or what counts for those that are in none.
     pub(crate) group: Arc<GroupCell>,
-    pub(crate) once: Option<Once>,
+    pub(crate) once: Option<Box<Once>>,
 }
 
 /// Makes a path be checked once only, and its verdict be told.

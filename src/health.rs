@@ -239,8 +239,9 @@ pub(crate) struct Health {
     /// The last bad verdict, or the last time that it was found slow.
     last_blemish: Mono,
     slow: bool,
-    falls: [Mono; FALLS],
-    fallen: usize,
+    /// The last falls; most paths have none.
+    falls: Option<Box<[Mono; FALLS]>>,
+    fallen: u32,
 }
 
 impl Health {
@@ -385,8 +386,9 @@ impl Health {
         }
         self.slow = false;
         if matches!(self.state, State::Up | State::Marginal) {
-            self.falls[self.fallen % FALLS] = now;
-            self.fallen += 1;
+            let falls = self.falls.get_or_insert_default();
+            falls[self.fallen as usize % FALLS] = now;
+            self.fallen = self.fallen.wrapping_add(1);
         }
         self.enter(State::Down, verdict.into(), now)
     }
@@ -414,11 +416,9 @@ impl Health {
 
     /// Falls within this window before now, as far as they are remembered.
     pub(crate) fn falls_since(&self, now: Mono, window: Duration) -> u32 {
-        let known = self.fallen.min(FALLS);
-        let recent = self.falls[..known]
-            .iter()
-            .filter(|fall| now.since(**fall) <= window);
-        recent.count() as u32
+        let known = FALLS.min(self.fallen as usize);
+        let falls = self.falls.iter().flat_map(|falls| &falls[..known]);
+        falls.filter(|fall| now.since(**fall) <= window).count() as u32
     }
 }
 

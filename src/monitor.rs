@@ -177,7 +177,7 @@ impl Monitor {
             cell,
             settings: settings.within_limits(),
             group,
-            once: once.map(|once| once()),
+            once: once.map(|once| Box::new(once())),
         };
         if self.workers[worker].tell(Command::Add(Box::new(new))) {
             Ok(id)

@@ -67,7 +67,7 @@ pub(crate) struct StatusCell {
     sequence: AtomicU32,
     nowait: AtomicU8,
     word: AtomicU64,
-    counts: [AtomicU64; VerdictKind::ALL.len()],
+    counts: [AtomicU32; VerdictKind::ALL.len()],
     since_ns: AtomicU64,
     /// On the monotonic clock; 0: nothing is owed.
     owed_since_ns: AtomicU64,
@@ -117,8 +117,7 @@ impl StatusCell {
         let sequence = self.sequence.load(Relaxed);
         self.sequence.store(sequence.wrapping_add(1), Relaxed);
         fence(Release);
-        let transitions = self.transitions.load(Relaxed).wrapping_add(1);
-        self.transitions.store(transitions, Relaxed);
+        bump(&self.transitions);
         if state == State::Paused {
             self.owed_since_ns.store(0, Relaxed);
         }
@@ -186,7 +185,9 @@ impl StatusCell {
             in_flight: age(&self.begun_ns),
             unanswered: age(&self.owed_since_ns),
             transitions: u64::from(self.transitions.load(Relaxed)),
-            checks: Counts(std::array::from_fn(|i| self.counts[i].load(Relaxed))),
+            checks: Counts(std::array::from_fn(|i| {
+                u64::from(self.counts[i].load(Relaxed))
+            })),
         }
     }
 
@@ -210,7 +211,7 @@ fn age(ns: &AtomicU64) -> Option<Duration> {
 }
 
 /// One writer: a load and a store cost less than an atomic addition.
-fn bump(counter: &AtomicU64) {
+fn bump(counter: &AtomicU32) {
     counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
 }
 

@@ -75,7 +75,7 @@ pub(crate) struct Watched {
     pub(crate) nowait: bool,
     /// A thread is opening it anew.
     pub(crate) reopening: bool,
-    pub(crate) once: Option<Once>,
+    pub(crate) once: Option<Box<Once>>,
 }
 
 impl Watched {
@@ -245,10 +245,10 @@ impl Watched {
 mod tests {
     use super::*;
 
-    /// What the documentation says a path costs.
+    /// So that a path takes less than a kibibyte with its names and its places in tables.
     #[test]
-    fn a_path_takes_less_than_a_kibibyte() {
+    fn a_path_takes_three_quarters_of_a_kibibyte() {
         let bytes = size_of::<Watched>() + size_of::<StatusCell>();
-        assert!(bytes < 1024, "{bytes}");
+        assert!(bytes <= 768, "{bytes}");
     }
 }

@@ -31,8 +31,8 @@ impl Worker {
             let stall = self.stall;
             self.go_on(key, now, |check, path| {
                 check.forgive(stall.end());
-                if now >= check.deadline() && stall.covers(check.deadline(), path.settings.timeout)
-                {
+                let end = check.end_of_patience();
+                if now >= end && stall.covers(end, path.settings.timeout) {
                     return Step::End(STALLED);
                 }
                 check.again(now, || path.evidence.counters())
@@ -66,11 +66,8 @@ impl Worker {
             // The stuck read is this check's, too: a second one would only be stuck behind it.
             (LinkState::Running, Some(Stuck { stage, .. })) => Verdict::TimedOut { stage },
             (LinkState::Running, None) => {
-                let mut check = Check::new(now, timeout, path.geometry.len, path.nowait)
-                    .in_filesystem(path.is_file)
-                    .remembering(path.standstill);
-                check.forgive(self.stall.end());
-                path.check = Some(check);
+                let check = Check::new(now, timeout, path.geometry.len, path.nowait);
+                path.check = Some(check.in_filesystem(path.is_file));
                 self.running += 1;
                 self.go_on(key, now, |check, _| check.read(now));
                 return true;
@@ -112,13 +109,17 @@ impl Worker {
             });
             path.cell.set_stuck(Some(completion.at));
         }
+        let stall_end = self.stall.end();
         self.go_on(key, completion.at, |check, path| {
             if stalled {
                 return Step::End(STALLED);
             }
-            check.ended(completion.outcome, completion.at, || {
+            let before = path.standstill;
+            let step = check.ended(completion.outcome, completion.at, before, || {
                 path.evidence.counters()
-            })
+            });
+            check.forgive(stall_end);
+            step
         });
     }
 
