@@ -161,7 +161,8 @@ impl Truth {
     pub(crate) fn can_end_late(&self, at: At, terms: &Terms) -> bool {
         self.phases.iter().any(|phase| {
             phase.effect.sticks
-                && phase.from + terms.timeout <= at
+                // A read may have been on its way to the disk for a moment.
+                && phase.from + terms.timeout <= at + terms.tolerance
                 && phase.reaches(at, phase.effect.linger + terms.tolerance)
         })
     }
