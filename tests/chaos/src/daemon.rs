@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
 use crate::run::{Clock, News};
+use crate::terms::Terms;
 
 /// How long it may take to answer on its socket after its start.
 const START: Duration = Duration::from_secs(10);
@@ -24,10 +25,8 @@ const STOP: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// The binary.
     pub program: PathBuf,
-    /// From check to check.
-    pub interval: Duration,
-    /// What a check may take.
-    pub timeout: Duration,
+    /// When it checks and what it makes of it.
+    pub terms: Terms,
     /// What carries the checks: `auto`, `io_uring`, `aio` or `sync`.
     pub backend: String,
     /// Threads that check.
@@ -81,12 +80,11 @@ impl Daemon {
     pub fn start(settings: &Settings, paths: &[PathBuf], folder: &Path) -> io::Result<Daemon> {
         let socket = folder.join("daemon.sock");
         let log = folder.join("daemon.log");
-        let millis = |span: Duration| format!("{}ms", span.as_millis());
+        let configuration = folder.join("daemon.toml");
+        std::fs::write(&configuration, settings.terms.as_configuration())?;
         let child = Command::new(&settings.program)
-            .args(["run", "--log", "error", "--interval"])
-            .arg(millis(settings.interval))
-            .arg("--timeout")
-            .arg(millis(settings.timeout))
+            .args(["run", "--log", "error", "--config"])
+            .arg(&configuration)
             .args(["--backend", &settings.backend, "--workers"])
             .arg(settings.workers.to_string())
             .arg("--socket")

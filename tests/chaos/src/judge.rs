@@ -172,7 +172,7 @@ impl Judge {
     }
 
     fn hear_working(&self, to: &str, at: At, finding: &mut Finding) -> Option<String> {
-        if let Some((Answers::Good, since)) = self.truth.since() {
+        if let Some((Answers::Good, since)) = self.truth.since().filter(|_| self.state == "down") {
             finding.recovered = Some(at.saturating_sub(since));
         }
         if !self.truth.can_be_good(at, self.terms.tolerance) {
@@ -186,7 +186,7 @@ impl Judge {
             let too_often = self.terms.flaps > 0 && flapping > self.terms.flaps;
             let bad = self.truth.last_bad().or(fell.copied());
             let clean = bad.is_none_or(|bad| at > bad + self.terms.recovery + tolerance);
-            return (clean || !(too_often || self.terms.error_rate))
+            return (clean || !(too_often || self.terms.has_error_rate()))
                 .then(|| "it did nothing to be marginal for".to_owned());
         }
         let surely = self.falls_within(at, self.terms.flap_window.saturating_sub(tolerance));

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::Parser;
-use pathpulse_chaos::{Figures, Mix, Options, Run, Settings, Until, soak};
+use pathpulse_chaos::{Figures, Mix, Options, Run, Settings, Terms, Until, soak};
 
 /// Injects faults into block devices and holds the daemon's every word against them
 #[derive(Debug, Parser)]
@@ -34,6 +34,24 @@ struct Args {
     /// The daemon's timeout
     #[arg(long, value_name = "DURATION", default_value = "300ms", value_parser = humantime::parse_duration)]
     timeout: Duration,
+    /// Bad checks in a row that take a path down
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    fall: u32,
+    /// Good checks in a row that bring it back
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    rise: u32,
+    /// Bad checks, per mille of the last hundred, above which a path is marginal; 1000 for never
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    marginal_errors: u32,
+    /// Falls within the window above which a path is marginal; 0 for never
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    flaps: u32,
+    /// See flaps
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    flap_window: Duration,
+    /// How long a marginal path has to be clean
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
+    recovery: Duration,
     /// What carries the daemon's reads
     #[arg(long, value_name = "NAME", default_value = "auto")]
     backend: String,
@@ -78,8 +96,15 @@ fn run(args: Args) -> io::Result<Figures> {
         disks: args.devices,
         daemon: Settings {
             program,
-            interval: args.interval,
-            timeout: args.timeout,
+            terms: Terms {
+                fall: args.fall,
+                rise: args.rise,
+                marginal_errors: args.marginal_errors,
+                flaps: args.flaps,
+                flap_window: args.flap_window,
+                recovery: args.recovery,
+                ..Terms::new(args.interval, args.timeout)
+            },
             backend: args.backend,
             workers: args.workers,
         },

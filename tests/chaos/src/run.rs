@@ -11,10 +11,12 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::crew::{Crew, Disks};
 use crate::daemon::{Daemon, Settings};
@@ -118,6 +120,7 @@ pub struct Run {
     figures: Figures,
     sampled: At,
     told: At,
+    interrupted: Arc<AtomicBool>,
     _folder: tempfile::TempDir,
 }
 
@@ -128,13 +131,18 @@ impl Run {
     /// # Errors
     /// What could not be made or started.
     pub fn start(options: Options, rig_server: Command) -> io::Result<Run> {
+        // The daemon would outlive this process.
+        let interrupted = Arc::<AtomicBool>::default();
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+        }
         let folder = tempfile::tempdir()?;
         let disks = Arc::new(Disks::make(rig_server, options.disks, folder.path())?);
         let clock = Clock(Instant::now());
         let (sender, news) = channel();
         let daemon = Daemon::start(&options.daemon, disks.names(), folder.path())?;
         daemon.follow(clock, sender.clone())?;
-        let terms = Terms::new(options.daemon.interval, options.daemon.timeout);
+        let terms = options.daemon.terms;
         let names = disks.names().iter();
         let numbers = names
             .enumerate()
@@ -155,6 +163,7 @@ impl Run {
             figures: Figures::default(),
             sampled: At::ZERO,
             told: At::ZERO,
+            interrupted,
             _folder: folder,
         };
         run.wait_for_first_checks()?;
@@ -255,6 +264,9 @@ impl Run {
 
     /// Waits for news for so long at most, takes in all that there are, and looks for what is missing.
     fn listen(&mut self, limit: Duration) -> io::Result<()> {
+        if self.interrupted.load(Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         let now = match self.news.recv_timeout(limit) {
             Ok(news) => {
                 let now = self.clock.now();

@@ -36,8 +36,8 @@ pub struct Terms {
     pub flap_window: Duration,
     /// How long a marginal path has to be without a bad check.
     pub recovery: Duration,
-    /// Whether a path may be marginal for the share of its bad checks.
-    pub error_rate: bool,
+    /// More bad checks than this, per mille of the last hundred, make a path marginal; 1000 for never.
+    pub marginal_errors: u32,
     /// What it may take longer to find a device that was gone.
     pub reopen: Duration,
 }
@@ -54,9 +54,34 @@ impl Terms {
             flaps: 3,
             flap_window: Duration::from_secs(300),
             recovery: Duration::from_secs(60),
-            error_rate: true,
+            marginal_errors: 100,
             reopen: interval + slot(interval),
         }
+    }
+
+    /// Whether a path may be marginal for the share of its bad checks.
+    pub fn has_error_rate(&self) -> bool {
+        self.marginal_errors < 1000
+    }
+
+    /// A configuration file of the daemon that says all of this.
+    pub fn as_configuration(&self) -> String {
+        let Terms {
+            fall,
+            rise,
+            flaps,
+            marginal_errors,
+            ..
+        } = self;
+        let ms = |span: Duration| format!("\"{}ms\"", span.as_millis());
+        format!(
+            "[defaults]\ninterval = {}\ntimeout = {}\nfall = {fall}\nrise = {rise}\n\
+            marginal_errors = {marginal_errors}\nflaps = {flaps}\nflap_window = {}\nrecovery = {}\n",
+            ms(self.interval),
+            ms(self.timeout),
+            ms(self.flap_window),
+            ms(self.recovery)
+        )
     }
 
     /// The limit for `down` after a device that took `latency` to answer stopped working.

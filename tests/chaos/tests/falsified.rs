@@ -38,7 +38,7 @@ fn said(at_ms: u64, from: &str, to: &str, cause: &str) -> (u64, Note) {
 fn terms() -> Terms {
     let ms = Duration::from_millis;
     Terms {
-        error_rate: false,
+        marginal_errors: 1000,
         recovery: ms(1_500),
         ..Terms::new(ms(100), ms(300))
     }
