@@ -24,7 +24,7 @@ pub struct Disks {
 }
 
 impl Disks {
-    /// Makes so many, with names in this folder.
+    /// Makes so many, with names in this folder, and one more that nothing is done to.
     ///
     /// # Errors
     /// What could not be made.
@@ -33,13 +33,18 @@ impl Disks {
         count: usize,
         folder: &Path,
     ) -> io::Result<Disks> {
-        let rig = Rig::start_with(rig_server, &Spec::loops(count))?;
+        let rig = Rig::start_with(rig_server, &Spec::loops(count + 1))?;
         let name = |number: usize| folder.join(format!("disk{number:03}"));
         let names: Vec<PathBuf> = (0..count).map(name).collect();
         for (name, disk) in names.iter().zip(rig.disks()) {
             std::os::unix::fs::symlink(disk.path(), name)?;
         }
         Ok(Disks { rig, names })
+    }
+
+    /// The disk that nothing is done to.
+    pub fn control(&self) -> &Path {
+        self.rig.disk(self.names.len()).path()
     }
 
     /// Their names.

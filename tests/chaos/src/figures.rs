@@ -30,6 +30,8 @@ pub struct Figures {
     pub usage_max: Usage,
     /// What it used at the end.
     pub usage_last: Usage,
+    /// For how long the machine did not get on, as the disk knows that nothing is done to.
+    pub stalled: Duration,
     /// What was wrong, with seed, disk and time.
     pub wrong: Vec<String>,
 }
@@ -90,6 +92,11 @@ impl fmt::Display for Figures {
         let all: Vec<Duration> = self.detected.values().flatten().copied().collect();
         times(f, "all", &all)?;
         times(f, "well again", &self.recovered)?;
+        writeln!(
+            f,
+            "the machine stalled for {:.1} s in all",
+            self.stalled.as_secs_f64()
+        )?;
         writeln!(f, "daemon, first: {}", self.usage_first)?;
         writeln!(f, "daemon, most:  {}", self.usage_max)?;
         writeln!(f, "daemon, last:  {}", self.usage_last)?;

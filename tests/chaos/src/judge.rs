@@ -104,6 +104,12 @@ impl Judge {
         }
     }
 
+    /// The machine did not get on between these: nothing could be in time.
+    pub fn stalled(&mut self, from: At, to: At) {
+        self.note(to, &format!("stall: since {:.3}", from.as_secs_f64()));
+        self.truth.stalled(from, to);
+    }
+
     /// Whether nothing more is to come as long as the disk does what it does.
     pub fn is_settled(&self) -> bool {
         self.truth.current().is_some() && self.deadline().is_none() || self.complained
@@ -175,10 +181,10 @@ impl Judge {
         if let Some((Answers::Good, since)) = self.truth.since().filter(|_| self.state == "down") {
             finding.recovered = Some(at.saturating_sub(since));
         }
-        if !self.truth.can_be_good(at, self.terms.tolerance) {
+        if !self.truth.can_be_good(at, &self.terms) {
             return Some("no check of it can have been good".to_owned());
         }
-        let tolerance = self.terms.tolerance;
+        let tolerance = self.truth.tolerance(at, &self.terms);
         let fell = self.falls.back();
         let clean_for = fell.map_or(Duration::MAX, |fall| at.saturating_sub(*fall));
         if to == "marginal" {
@@ -207,7 +213,11 @@ impl Judge {
     /// Says what should have been said before `now`, once.
     pub fn pass(&mut self, now: At) -> Finding {
         let mut finding = Finding::default();
-        if let Some(by) = self.late_by.filter(|by| *by < now) {
+        let late_by = self.late_by.map(|by| {
+            let since = by.saturating_sub(self.terms.tolerance + self.terms.timeout * 3);
+            self.truth.put_off(since, by)
+        });
+        if let Some(by) = late_by.filter(|by| *by < now) {
             self.late_by = None;
             finding.wrong.push(format!(
                 "the end of its stuck read had to be told by {:.3}",
@@ -247,7 +257,8 @@ impl Judge {
             Answers::Either => None,
             Answers::Bad => (!down).then(|| {
                 let before = self.truth.latency_until(since, &self.terms);
-                ("down", since + self.terms.detection(before))
+                let limit = since + self.terms.detection(before);
+                ("down", self.truth.put_off(since, limit))
             }),
             Answers::Good if down || self.state == "pending" => {
                 let fell = self.falls.back().copied();
@@ -256,11 +267,14 @@ impl Judge {
                     .max(lingered.unwrap_or(since))
                     .max(fell.unwrap_or(since));
                 let patience = self.terms.patience(base - fell.unwrap_or(base));
-                Some(("working", base + patience + self.terms.comeback(latency)))
+                let limit = base + patience + self.terms.comeback(latency);
+                Some(("working", self.truth.put_off(base, limit)))
             }
             Answers::Good if self.state == "marginal" => {
                 let bad = self.truth.last_bad().max(self.falls.back().copied())?;
-                Some(("up", bad.max(since) + self.terms.cleared(latency)))
+                let base = bad.max(since);
+                let limit = base + self.terms.cleared(latency);
+                Some(("up", self.truth.put_off(base, limit)))
             }
             Answers::Good => None,
         }

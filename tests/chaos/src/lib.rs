@@ -3,19 +3,21 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | `fault`, `script` | the faults, what each lets a reader see, and what a disk is put through |
+//! | `fault`, `script`, `player` | the faults, what each lets a reader see, what a disk is put through, and when |
 //! | `truth`, `judge`, `terms` | what was done, what may and must be said of it, and by when (pure) |
-//! | `crew`, `daemon`, `run` | the disks, the daemon's process, and the run that brings them together |
+//! | `crew`, `control`, `daemon`, `run` | the disks, one that nothing is done to, the daemon's process, and the run that brings them together |
 //! | `figures`, `usage`, `soak` | what it came to, and what the daemon used |
 //!
 //! Said is what arrives at a reader of `/v1/events?follow=true`, and it is said when it arrives there.
 #![forbid(unsafe_code)]
 
+mod control;
 mod crew;
 mod daemon;
 mod fault;
 mod figures;
 mod judge;
+mod player;
 mod run;
 mod script;
 mod soak;

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! crew (threads) --Begins, Obeyed--> \
-//!                                     news --> this thread: judges, scripts --> crew
-//! daemon's events (thread) --Said--> /
+//! daemon's events (thread) --Said-->  news --> this thread: judges, scripts --> crew
+//! control (thread) --Ran, Stalled--> /
 //! ```
-//! A crew says that something begins before it does it, so news of what came of it are never before.
+//! News are judged when the control has got as far: then it is known whether the machine got on. A crew says that something begins before it does it, so news of what came of it are never before.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
@@ -13,21 +13,21 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fastrand::Rng;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::control;
 use crate::crew::{Crew, Disks};
 use crate::daemon::{Daemon, Settings};
 use crate::figures::Figures;
-use crate::judge::{Finding, Judge, Said};
-use crate::script::{Act, Mix, Step, Wait, script};
+use crate::judge::{Finding, Said};
+use crate::player::Player;
+use crate::script::{Act, Mix, script};
 use crate::terms::{At, Terms};
 use crate::usage::Usage;
 
-/// Disks of which all tags are taken at the same time: each has a process with 160 threads.
-const FULL_AT_ONCE: usize = 4;
 /// The longest wait for news.
 const NAP: Duration = Duration::from_millis(20);
 /// News may be so long on their way within this process.
@@ -61,8 +61,26 @@ pub(crate) enum News {
     Said(Said, At),
     /// The daemon said something that is no event, or that events are missing.
     Lost(String),
+    /// The machine got on until then.
+    Ran(At),
+    /// It did not between these.
+    Stalled(At, At),
     /// The daemon says nothing any more.
     Silent(String),
+}
+
+impl News {
+    /// When it was; what belongs to no time is always.
+    fn at(&self) -> At {
+        match self {
+            News::Begins(_, _, at)
+            | News::Obeyed(_, _, at)
+            | News::Said(_, at)
+            | News::Ran(at)
+            | News::Stalled(_, at) => *at,
+            News::Lost(_) | News::Silent(_) => At::ZERO,
+        }
+    }
 }
 
 /// What is run.
@@ -87,25 +105,6 @@ pub enum Until {
     Passed(Duration),
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Doing {
-    Nothing,
-    Acting,
-    Waiting {
-        wait: Wait,
-        since: At,
-        settled: Option<At>,
-    },
-}
-
-struct Player {
-    judge: Judge,
-    rng: Rng,
-    steps: VecDeque<Step>,
-    doing: Doing,
-    full: bool,
-}
-
 /// See the module.
 pub struct Run {
     options: Options,
@@ -115,6 +114,11 @@ pub struct Run {
     crew: Crew,
     daemon: Daemon,
     news: Receiver<News>,
+    /// What the control has not got as far as.
+    early: VecDeque<News>,
+    /// How far the control got.
+    ran: At,
+    control: JoinHandle<()>,
     numbers: HashMap<String, usize>,
     players: Vec<Player>,
     figures: Figures,
@@ -156,9 +160,12 @@ impl Run {
             options,
             terms,
             clock,
+            control: control::start(disks.control(), clock, sender)?,
             disks,
             daemon,
             news,
+            early: VecDeque::new(),
+            ran: At::ZERO,
             numbers,
             figures: Figures::default(),
             sampled: At::ZERO,
@@ -238,7 +245,9 @@ impl Run {
             let text = format!("the daemon took {took:?} to stop: {ended}");
             self.figures.wrong.push(text);
         }
-        drop(self.crew);
+        // The threads end for want of listeners, and close the control disk.
+        drop((self.crew, self.news));
+        let _ = self.control.join();
         if let Some(disks) = Arc::into_inner(self.disks) {
             disks.shutdown()?;
         }
@@ -267,18 +276,22 @@ impl Run {
         if self.interrupted.load(Relaxed) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let now = match self.news.recv_timeout(limit) {
-            Ok(news) => {
-                let now = self.clock.now();
-                self.take(news)?;
-                now
+        match self.news.recv_timeout(limit) {
+            Ok(news) => self.arrives(news),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(io::Error::other("no threads left"));
             }
-            Err(RecvTimeoutError::Timeout) => self.clock.now(),
-            Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("no threads left")),
-        };
-        while let Ok(news) = self.news.try_recv() {
-            self.take(news)?;
         }
+        while let Ok(news) = self.news.try_recv() {
+            self.arrives(news);
+        }
+        while self.early.front().is_some_and(|n| n.at() <= self.ran) {
+            if let Some(news) = self.early.pop_front() {
+                self.take(news)?;
+            }
+        }
+        let now = self.ran;
         for disk in 0..self.players.len() {
             let finding = self.players[disk]
                 .judge
@@ -302,8 +315,23 @@ impl Run {
         Ok(())
     }
 
+    /// What the control says counts before all else; the rest has to wait for it.
+    fn arrives(&mut self, news: News) {
+        match news {
+            News::Ran(at) => self.ran = at,
+            News::Stalled(from, to) => {
+                self.ran = to;
+                self.figures.stalled += to - from;
+                let players = self.players.iter_mut();
+                players.for_each(|player| player.judge.stalled(from, to));
+            }
+            other => self.early.push_back(other),
+        }
+    }
+
     fn take(&mut self, news: News) -> io::Result<()> {
         match news {
+            News::Ran(_) | News::Stalled(..) => {}
             News::Begins(disk, act, at) => {
                 let judge = &mut self.players[disk].judge;
                 act.phases()
@@ -369,67 +397,9 @@ impl Run {
                     self.crew.give(disk, act);
                 }
             }
-            busy |= !matches!(player.doing, Doing::Nothing) || !player.steps.is_empty();
+            busy |= player.is_busy();
         }
         busy
-    }
-}
-
-impl Player {
-    fn new(terms: Terms, seed: u64, disk: usize) -> Player {
-        let mut seeds = Rng::with_seed(seed);
-        let seed = (0..=disk).map(|_| seeds.u64(..)).last();
-        Player {
-            judge: Judge::new(terms),
-            rng: Rng::with_seed(seed.unwrap_or_default()),
-            steps: VecDeque::new(),
-            doing: Doing::Nothing,
-            full: false,
-        }
-    }
-
-    fn obeyed(&mut self, at: At) {
-        self.judge.obeyed(at);
-        if let Some((_, wait)) = self.steps.pop_front() {
-            self.doing = Doing::Waiting {
-                wait,
-                since: at,
-                settled: None,
-            };
-        }
-    }
-
-    /// Whether what it waited for has come. It does nothing then.
-    fn is_ready(&mut self, now: At) -> bool {
-        if let Doing::Waiting {
-            wait,
-            since,
-            settled,
-        } = &mut self.doing
-        {
-            *settled = settled.or(Some(now)).filter(|_| self.judge.is_settled());
-            let over = match wait {
-                Wait::For(time) => now >= *since + *time,
-                Wait::Settled(time) => settled.is_some_and(|settled| now >= settled + *time),
-            };
-            if over {
-                self.doing = Doing::Nothing;
-            }
-        }
-        matches!(self.doing, Doing::Nothing)
-    }
-
-    /// The next thing to do, unless it has to wait because too many disks are full.
-    fn next_act(&mut self, full: &mut usize) -> Option<Act> {
-        let (act, _) = *self.steps.front()?;
-        let fills = matches!(act, Act::Set(fault) if fault.is_full());
-        if fills && !self.full && *full >= FULL_AT_ONCE {
-            return None;
-        }
-        *full += usize::from(fills && !self.full);
-        self.full = fills;
-        self.doing = Doing::Acting;
-        Some(act)
     }
 }
 

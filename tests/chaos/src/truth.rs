@@ -57,6 +57,8 @@ pub(crate) struct Truth {
     phases: VecDeque<Phase>,
     /// When the last check may have been bad.
     last_bad: Option<At>,
+    /// When the machine did not get on.
+    stalls: VecDeque<(At, At)>,
 }
 
 impl Truth {
@@ -69,6 +71,7 @@ impl Truth {
         Truth {
             phases: VecDeque::from([first]),
             last_bad: None,
+            stalls: VecDeque::new(),
         }
     }
 
@@ -106,6 +109,38 @@ impl Truth {
         }
     }
 
+    /// The machine did not get on between these.
+    pub(crate) fn stalled(&mut self, from: At, to: At) {
+        if self.stalls.len() == REMEMBERED {
+            self.stalls.pop_front();
+        }
+        self.stalls.push_back((from, to));
+    }
+
+    /// A limit that began to run at `since`, put off by as long as the machine did not get on.
+    pub(crate) fn put_off(&self, since: At, mut limit: At) -> At {
+        for (from, to) in &self.stalls {
+            if *to >= since && *from <= limit {
+                limit += *to - *from;
+            }
+        }
+        limit
+    }
+
+    /// What the machine may have added to what was seen at `at`.
+    pub(crate) fn tolerance(&self, at: At, terms: &Terms) -> Duration {
+        let since = at.saturating_sub((terms.interval + terms.timeout) * 2);
+        self.put_off(since, at) - at + terms.tolerance
+    }
+
+    /// Whether the machine may have kept a good check from being in time.
+    fn was_kept(&self, at: At, terms: &Terms) -> bool {
+        let since = at.saturating_sub(terms.timeout * 2);
+        let stalled = self.put_off(since, at) - at;
+        let latency = self.latency_until(at, terms);
+        !stalled.is_zero() && stalled + latency >= terms.timeout * 3 / 4
+    }
+
     /// What it does now; `None` while it is being told.
     pub(crate) fn current(&self) -> Option<&Phase> {
         self.phases.back().filter(|phase| phase.sure.is_some())
@@ -135,8 +170,9 @@ impl Truth {
         Some((first.fault, first.sure.unwrap_or(first.from)))
     }
 
-    /// Whether a check that ended at `at`, as seen `tolerance` later at most, can have been good.
-    pub(crate) fn can_be_good(&self, at: At, tolerance: Duration) -> bool {
+    /// Whether a check that was seen to end at `at` can have been good.
+    pub(crate) fn can_be_good(&self, at: At, terms: &Terms) -> bool {
+        let tolerance = self.tolerance(at, terms);
         self.phases.iter().any(|phase| {
             phase.effect.answers != Answers::Bad
                 && phase.reaches(at, phase.effect.latency + tolerance)
@@ -151,20 +187,26 @@ impl Truth {
         errno: Option<&str>,
         terms: &Terms,
     ) -> bool {
-        self.phases.iter().any(|phase| {
+        let tolerance = self.tolerance(at, terms);
+        let kept = matches!(cause, "timed_out" | "saturated") && self.was_kept(at, terms);
+        let mut phases = self.phases.iter();
+        kept || phases.any(|phase| {
             phase.can_cause(cause, errno)
-                && phase.reaches(at, phase.fault.aftermath(terms) + terms.tolerance)
+                && phase.reaches(at, phase.fault.aftermath(terms) + tolerance)
         })
     }
 
     /// Whether a stuck read can have ended at `at`.
     pub(crate) fn can_end_late(&self, at: At, terms: &Terms) -> bool {
-        self.phases.iter().any(|phase| {
+        let tolerance = self.tolerance(at, terms);
+        let mut phases = self.phases.iter();
+        let sticks = phases.any(|phase| {
             phase.effect.sticks
                 // A read may have been on its way to the disk for a moment.
-                && phase.from + terms.timeout <= at + terms.tolerance
-                && phase.reaches(at, phase.effect.linger + terms.tolerance)
-        })
+                && phase.from + terms.timeout <= at + tolerance
+                && phase.reaches(at, phase.effect.linger + tolerance)
+        });
+        sticks || self.was_kept(at, terms)
     }
 
     /// The longest that a check under way at `at` may take for what was before.

@@ -12,6 +12,8 @@ const EIO: Fault = Fault::Fail(5, "EIO");
 enum Note {
     Done(Fault),
     Said(Said),
+    /// The machine did not get on for so long, until now.
+    Stalled(u64),
 }
 
 type Story = Vec<(u64, Note)>;
@@ -55,6 +57,9 @@ fn judged(story: &Story) -> Vec<String> {
                 Note::Done(fault) => {
                     judge.begin(*fault, now);
                     judge.obeyed(now);
+                }
+                Note::Stalled(len_ms) => {
+                    judge.stalled(now - Duration::from_millis(*len_ms), now);
                 }
                 Note::Said(said) => wrong.extend(judge.hear(said, now).wrong),
             }
@@ -195,4 +200,40 @@ fn what_contradicts_the_truth_is_noticed() {
     for lie in lies {
         assert!(!judged(&lie).is_empty(), "{lie:?}");
     }
+}
+
+#[test]
+fn a_stall_of_the_machine_excuses_what_it_delays_and_nothing_else() {
+    let stalled = |at_ms, len_ms, place, other| {
+        let mut story = instead(place, other);
+        story.insert(place, (at_ms, Note::Stalled(len_ms)));
+        judged(&story)
+    };
+    let down = |ms: u64| said(1_000 + ms, "up", "down", "timed_out");
+    assert!(stalled(1_300, 200, 2, down(849)).is_empty());
+    assert!(!stalled(1_300, 200, 2, down(852)).is_empty());
+    // Before there was anything to delay.
+    assert!(!stalled(900, 100, 2, down(652)).is_empty());
+    // Not for too short, too soon, or for another reason.
+    assert!(!stalled(1_600, 200, 5, said(1_700, "down", "up", "good")).is_empty());
+    assert!(
+        !stalled(
+            3_080,
+            200,
+            7,
+            said(3_090, "up", "down", "device_gone ENXIO")
+        )
+        .is_empty()
+    );
+    let spurious = |len_ms| {
+        judged(&vec![
+            said(10, "pending", "up", "good"),
+            (740, Note::Stalled(len_ms)),
+            said(750, "up", "down", "timed_out"),
+            said(755, "down", "down", "late_answer"),
+            said(770, "down", "up", "good"),
+        ])
+    };
+    assert!(spurious(290).is_empty());
+    assert!(!spurious(150).is_empty());
 }
