@@ -14,7 +14,8 @@
 //! - A file in a file system gives `EAGAIN` for reasons of the file system's own (a block whose place
 //!   is not in memory, pages not yet written back), and there are no counters to tell: it is read
 //!   without `RWF_NOWAIT` then.
-//! - `EOPNOTSUPP` under `RWF_NOWAIT` says that the file can't tell: the read is made without it.
+//! - `EOPNOTSUPP` under `RWF_NOWAIT` says that the file can't tell: the read is made without it. That is
+//!   believed of a file whose reads were never answered otherwise; after that it is the device's own answer.
 
 use std::time::Duration;
 
@@ -62,6 +63,18 @@ pub(crate) struct Standstill {
     since: Mono,
 }
 
+/// What is known of a file and `RWF_NOWAIT`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Nowait {
+    /// No read was answered yet.
+    #[default]
+    Untried,
+    /// The file takes such reads.
+    Works,
+    /// The file takes none.
+    Missing,
+}
+
 /// A check that is going on.
 #[derive(Debug)]
 pub(crate) struct Check {
@@ -70,7 +83,7 @@ pub(crate) struct Check {
     submitted: Mono,
     len: u32,
     tries: u32,
-    nowait: bool,
+    nowait: Nowait,
     in_filesystem: bool,
     /// From here on this check reads without `RWF_NOWAIT`.
     plain: bool,
@@ -91,7 +104,7 @@ struct KeptOut {
 
 impl Check {
     /// A check of `len` bytes that begins now. `nowait` is what is known of the file so far.
-    pub(crate) fn new(now: Mono, timeout: Duration, len: u32, nowait: bool) -> Check {
+    pub(crate) fn new(now: Mono, timeout: Duration, len: u32, nowait: Nowait) -> Check {
         Check {
             begun: now,
             deadline: now + timeout,
@@ -136,7 +149,7 @@ impl Check {
     }
 
     /// Whether the file is read with `RWF_NOWAIT`, as far as this check found out.
-    pub(crate) fn nowait(&self) -> bool {
+    pub(crate) fn nowait(&self) -> Nowait {
         self.nowait
     }
 
@@ -146,7 +159,7 @@ impl Check {
         self.submitted = now;
         self.tries += 1;
         Step::Read {
-            nowait: self.nowait && !self.plain,
+            nowait: self.nowait != Nowait::Missing && !self.plain,
             place,
         }
     }
@@ -209,6 +222,11 @@ impl Check {
         before: Option<Standstill>,
         counters: impl FnOnce() -> Option<Counters>,
     ) -> Step {
+        let unsupported = outcome == Outcome::Failed(Errno::EOPNOTSUPP);
+        let answered = matches!(outcome, Outcome::Read(_) | Outcome::Failed(_));
+        if self.nowait == Nowait::Untried && answered && !unsupported {
+            self.nowait = Nowait::Works;
+        }
         match outcome {
             Outcome::Read(got) if got >= self.len => Step::End(Verdict::Good {
                 latency: at.since(self.submitted),
@@ -264,8 +282,8 @@ impl Check {
                 kept_out.look(counters(), self.begun, at);
                 self.pause(at)
             }
-            Errno::EOPNOTSUPP if self.nowait => {
-                self.nowait = false;
+            Errno::EOPNOTSUPP if self.nowait == Nowait::Untried => {
+                self.nowait = Nowait::Missing;
                 self.read(at)
             }
             Errno::EINTR => self.pause(at),
@@ -326,7 +344,7 @@ mod tests {
     }
 
     fn check() -> Check {
-        let mut check = Check::new(at(0), TIMEOUT, 512, true);
+        let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Untried);
         assert_eq!(
             check.read(at(0)),
             Step::Read {
@@ -419,7 +437,7 @@ mod tests {
         standstill: Option<Standstill>,
         counters: impl Fn(Mono) -> Option<Counters>,
     ) -> (Mono, Verdict, Option<Standstill>) {
-        let mut check = Check::new(at(begun), TIMEOUT, 512, true);
+        let mut check = Check::new(at(begun), TIMEOUT, 512, Nowait::Untried);
         check.read(at(begun));
         let again = Outcome::Failed(Errno::EAGAIN);
         let mut step = check.ended(again, at(begun), standstill, || counters(at(begun)));
@@ -484,7 +502,7 @@ mod tests {
                 place: 1
             }
         );
-        assert!(!check.nowait());
+        assert_eq!(check.nowait(), Nowait::Missing);
         let errno = Errno::EOPNOTSUPP;
         assert_eq!(
             check.ended(Outcome::Failed(errno), at(2), None, || None),
@@ -493,8 +511,21 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_says_so_after_it_answered_is_believed_for_itself() {
+        let errno = Errno::EOPNOTSUPP;
+        for before in [Outcome::Read(512), Outcome::Failed(Errno::EAGAIN)] {
+            let mut check = check();
+            check.ended(before, at(1), None, || None);
+            assert_eq!(check.nowait(), Nowait::Works);
+            let step = check.ended(Outcome::Failed(errno), at(2), None, || None);
+            assert_eq!(step, Step::End(Verdict::Failed { errno }));
+            assert_eq!(check.nowait(), Nowait::Works);
+        }
+    }
+
+    #[test]
     fn a_file_in_a_file_system_that_would_wait_is_read_without_nowait() {
-        let mut check = Check::new(at(0), TIMEOUT, 512, true).in_filesystem(true);
+        let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Untried).in_filesystem(true);
         check.read(at(0));
         let plain = Step::Read {
             nowait: false,
@@ -502,7 +533,11 @@ mod tests {
         };
         let again = Outcome::Failed(Errno::EAGAIN);
         assert_eq!(check.ended(again, at(1), None, || None), plain);
-        assert!(check.nowait(), "the next check may be lucky again");
+        assert_eq!(
+            check.nowait(),
+            Nowait::Works,
+            "the next check may be lucky again"
+        );
         let step = check.ended(Outcome::Read(512), at(3), None, || None);
         let latency = Duration::from_millis(2);
         assert_eq!(step, Step::End(Verdict::Good { latency }));

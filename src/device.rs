@@ -190,6 +190,8 @@ pub(crate) struct Device {
     pub(crate) evidence: Box<dyn Evidence + Send>,
     /// What the paths to the same storage have in common, if the kernel knows.
     pub(crate) storage: Option<String>,
+    /// It lies on other devices: a map of device-mapper or md.
+    pub(crate) stacked: bool,
 }
 
 /// What of a device is read: whole logical blocks, the unit of `O_DIRECT`.
@@ -288,6 +290,10 @@ impl Device {
         // A map is no path to the storage: its legs are.
         let leg = sysfs.as_ref().filter(|sysfs| map_of(&sysfs.disk).is_none());
         let storage = leg.and_then(|sysfs| storage_of(&sysfs.disk));
+        let stacked = sysfs.as_ref().is_some_and(|sysfs| {
+            let kinds = ["dm", "md"].map(|kind| sysfs.disk.join(kind));
+            kinds.iter().any(|folder| folder.exists())
+        });
         let evidence: Box<dyn Evidence + Send> = match sysfs {
             Some(sysfs) => Box::new(sysfs),
             None => Box::new(NoEvidence),
@@ -298,6 +304,7 @@ impl Device {
             geometry,
             evidence,
             storage,
+            stacked,
         })
     }
 }

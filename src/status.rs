@@ -143,16 +143,14 @@ impl StatusCell {
         }
     }
 
-    /// The check has ended so. A good answer settles what was owed, a bad one does not, and one that
-    /// says nothing leaves all as it was before this check.
+    /// The check has ended so. A good answer settles what was owed; a bad one does not, nor does one that
+    /// says nothing: nobody knows then.
     pub(crate) fn settle_owed(&self, kind: VerdictKind) {
-        let begun = self.begun_ns.swap(0, Relaxed);
-        let settled = match kind {
-            VerdictKind::Good | VerdictKind::Busy | VerdictKind::Standby => true,
-            VerdictKind::Unknown => self.owed_since_ns.load(Relaxed) == begun,
-            _ => false,
-        };
-        if settled {
+        self.begun_ns.store(0, Relaxed);
+        if matches!(
+            kind,
+            VerdictKind::Good | VerdictKind::Busy | VerdictKind::Standby
+        ) {
             self.owed_since_ns.store(0, Relaxed);
         }
     }

@@ -106,13 +106,15 @@ impl Verdict {
         }
     }
 
-    /// Whether the device that was read is there no longer; a new one may have its name. A block device
+    /// Whether the device that was opened may be there no longer, and a new one have its name. A block device
     /// that lost its disk has no size any more: it answers, with nothing.
     pub(crate) fn says_gone(&self) -> bool {
         match self {
             Verdict::Failed { errno } => Fault::from(*errno) == Fault::DeviceGone,
             Verdict::ShortRead { got } => *got == 0,
             Verdict::Offline => true,
+            // Perhaps its blocks have another size now.
+            Verdict::Unknown { why } => *why == Why::Refused(Errno::EINVAL),
             _ => false,
         }
     }

@@ -1,13 +1,14 @@
 //! What a worker knows of one path.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pathpulse_kernel_compat::{Key, Mono, OpId, Stage, TargetId};
 
-use crate::check::{Check, Standstill};
+use crate::check::{Check, Nowait, Standstill};
 use crate::command::Once;
-use crate::device::{DeviceId, Geometry};
+use crate::device::{Device, DeviceId, Geometry};
 use crate::group::GroupCell;
 use crate::health::{Cause, Health, State};
 use crate::path::PathId;
@@ -72,24 +73,25 @@ pub(crate) struct Watched {
     /// How the last check left a device that let no read in.
     pub(crate) standstill: Option<Standstill>,
     /// Whether reads are made with RWF_NOWAIT: yes, until the file says that it can't.
-    pub(crate) nowait: bool,
+    pub(crate) nowait: Nowait,
+    /// It lies on others, and what it can may change with them.
+    pub(crate) stacked: bool,
     /// A thread is opening it anew.
     pub(crate) reopening: bool,
     pub(crate) once: Option<Box<Once>>,
 }
 
 impl Watched {
-    /// A path whose first check begins at once; [`Watched::take_evidence`] says how it is read.
+    /// A path whose first check begins at once; [`Watched::take_device`] says how it is read.
     pub(crate) fn new(
         id: PathId,
-        target: TargetId,
         cell: Arc<StatusCell>,
         (settings, pace): (Arc<Settings>, Pace),
         latencies: Arc<GroupCell>,
     ) -> Watched {
         Watched {
             id,
-            target: Some(target),
+            target: None,
             geometry: Geometry::new(512, 1),
             evidence: Box::new(NoEvidence),
             is_file: false,
@@ -110,22 +112,20 @@ impl Watched {
             read: None,
             stuck: None,
             standstill: None,
-            nowait: true,
+            nowait: Nowait::default(),
+            stacked: false,
             reopening: false,
             once: None,
         }
     }
 
-    /// Takes over what was learned when the device was opened.
-    pub(crate) fn take_evidence(
-        &mut self,
-        device: DeviceId,
-        geometry: Geometry,
-        evidence: Box<dyn Evidence + Send>,
-    ) {
-        self.is_file = matches!(device, DeviceId::File { .. });
-        self.geometry = geometry.reading(self.settings.region);
-        self.evidence = evidence;
+    /// Takes over what was learned when the device was opened, and returns its file.
+    pub(crate) fn take_device(&mut self, device: Device) -> OwnedFd {
+        self.is_file = matches!(device.id, DeviceId::File { .. });
+        self.geometry = device.geometry.reading(self.settings.region);
+        self.evidence = device.evidence;
+        self.stacked = device.stacked;
+        device.file
     }
 
     /// When the check after one at `now` is due.

@@ -18,7 +18,7 @@ use pathpulse_kernel_compat::{
     Backend, Completion, KernelError, Key, Mono, Op, Outcome, Shutdown, Stats, Table,
 };
 
-use crate::check::{Check, Step};
+use crate::check::{Check, Nowait, Step};
 use crate::command::{Command, NewPath};
 use crate::event::{Event, Subscriber};
 use crate::health::{Cause, State};
@@ -171,11 +171,15 @@ impl Worker {
 
     /// Watches a path; `None` when the backend can't take its file.
     pub(crate) fn add(&mut self, new: NewPath) -> Option<Key> {
-        let target = match self.backend.attach(new.device.file) {
-            Ok(target) => target,
+        let settings = self.share(new.settings);
+        self.schedule.suit(settings.interval);
+        let pace = Pace::new(settings.interval, self.added);
+        let mut path = Watched::new(new.id, new.cell, (settings, pace), new.group);
+        match self.backend.attach(path.take_device(new.device)) {
+            Ok(target) => path.target = Some(target),
             Err(error) => {
-                let path = new.cell.info().name().to_owned();
-                tracing::error!(path = %path.display(), %error, "not watched");
+                let info = path.cell.info();
+                tracing::error!(path = %info.name().display(), %error, "not watched");
                 if let Some(once) = new.once {
                     let why = Why::Refused(error.errno);
                     let verdict = Verdict::Unknown { why };
@@ -183,13 +187,8 @@ impl Worker {
                 }
                 return None;
             }
-        };
-        let settings = self.share(new.settings);
-        self.schedule.suit(settings.interval);
-        let pace = Pace::new(settings.interval, self.added);
+        }
         self.added = self.added.wrapping_add(1);
-        let mut path = Watched::new(new.id, target, new.cell, (settings, pace), new.group);
-        path.take_evidence(new.device.id, new.device.geometry, new.device.evidence);
         path.once = new.once;
         let group = path.latencies.name().map(str::to_owned);
         let key = self.paths.insert(path);
@@ -216,7 +215,7 @@ impl Worker {
         if let Some(read) = path.read {
             self.backend.cancel(read);
         }
-        if !path.nowait {
+        if path.nowait == Nowait::Missing {
             self.blocking -= 1;
         }
         self.running -= usize::from(path.check.is_some());

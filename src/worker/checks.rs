@@ -197,13 +197,20 @@ impl Worker {
         }
     }
 
-    fn learn_nowait(&mut self, key: Key, nowait: bool) {
+    pub(super) fn learn_nowait(&mut self, key: Key, nowait: Nowait) {
         let Some(path) = self.paths.get_mut(key) else {
             return;
         };
-        if path.nowait && !nowait {
-            path.nowait = false;
-            self.blocking += 1;
+        let before = path.nowait;
+        path.nowait = match nowait {
+            // What a stacked device takes may be another thing when its table is.
+            Nowait::Works if path.stacked => Nowait::Untried,
+            other => other,
+        };
+        let was_blocking = before == Nowait::Missing;
+        let is_blocking = path.nowait == Nowait::Missing;
+        if was_blocking != is_blocking {
+            self.blocking = self.blocking + usize::from(is_blocking) - usize::from(was_blocking);
             self.backend.expect_blocking(self.blocking);
         }
     }
@@ -219,8 +226,8 @@ impl Worker {
         path.answered = matches!(verdict, Verdict::Good { .. });
         path.cell.count(verdict.kind());
         path.cell.settle_owed(verdict.kind());
-        if verdict.is_of_read() || !path.nowait {
-            path.cell.set_nowait(path.nowait);
+        if verdict.is_of_read() || path.nowait == Nowait::Missing {
+            path.cell.set_nowait(path.nowait != Nowait::Missing);
         }
         if let Verdict::Good { latency } = verdict
             && !self.stall.covers(now, Duration::ZERO)
@@ -257,7 +264,7 @@ impl Worker {
             path.due = Mono::ZERO;
             return;
         }
-        if verdict.says_gone() && path.health.state() == State::Down && !path.reopening {
+        if verdict.says_gone() && !path.reopening {
             self.gone.push(key);
         }
         let soon = path.pace.soon(now);

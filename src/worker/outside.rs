@@ -121,12 +121,14 @@ impl Worker {
         if let Some(old) = old {
             self.backend.detach(old);
         }
-        let device = *device;
-        match self.backend.attach(device.file) {
+        match self.backend.attach(path.take_device(*device)) {
             Ok(target) => path.target = Some(target),
             Err(error) => tracing::error!(%error, "a path can't be read any more"),
         }
-        path.take_evidence(device.id, device.geometry, device.evidence);
+        self.learn_nowait(key, Nowait::Untried);
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
         let now = self.backend.now();
         if path.check.is_some() {
             self.running -= 1;

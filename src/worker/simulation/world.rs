@@ -102,6 +102,7 @@ impl World {
             geometry: Geometry::new(BLOCK, 1000),
             evidence: Box::new(DiskEvidence(Arc::clone(&disk))),
             storage: None,
+            stacked: false,
         };
         let info = PathInfo::new(format!("disk{}", self.next).into(), device.id, group);
         let cell = Arc::new(StatusCell::new(Arc::new(info)));
