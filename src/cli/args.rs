@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use pathpulse::{BackendKind, Choice};
 
+use crate::daemon::config::Layer;
+
 use crate::daemon::config::SOCKET;
 pub(crate) use crate::daemon::config::values::{duration, http_address};
 
@@ -53,4 +55,9 @@ pub(crate) enum Format {
     Table,
     /// For programs
     Json,
+}
+
+/// Reads the option that has the name of this key of the configuration.
+pub(crate) fn watch(key: &'static str) -> impl Fn(&str) -> Result<Layer, String> + Clone {
+    move |value| Layer::of_option(key, value)
 }

@@ -1,13 +1,13 @@
 //! `pathpulse check`: each path once.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use pathpulse::{Config, Settings};
+use pathpulse::Config;
 
 use super::args::{self, Backend};
 use super::check_report::Report;
 use super::{Failure, USAGE, apart, discover, output};
+use crate::daemon::config::Layer;
 
 /// Checks paths once
 ///
@@ -24,8 +24,14 @@ pub(crate) struct Args {
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// How long a path may take to answer
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = args::duration)]
-    timeout: Duration,
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = args::watch("timeout"))]
+    timeout: Layer,
+    /// Where to read: first, last or rotating, which is somewhere in between
+    #[arg(long, value_name = "PLACE", default_value = "first", value_parser = args::watch("read_place"))]
+    read_place: Layer,
+    /// How much to read, up to 128KiB; 0 is one block
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = args::watch("read_length"))]
+    read_length: Layer,
     /// What carries the reads to the kernel
     #[arg(
         long,
@@ -83,12 +89,12 @@ fn check(args: &Args) -> Result<i32, String> {
             "no block device found below /sys/block that has any size; name a path".to_owned(),
         );
     }
+    let mut watch = args.timeout.clone();
+    watch.add(&args.read_place);
+    watch.add(&args.read_length);
     let config = Config {
         backend: args.backend.into(),
-        settings: Settings {
-            timeout: args.timeout,
-            ..Settings::default()
-        },
+        settings: watch.settings(),
         ..Config::default()
     };
     let checked = pathpulse::check_once(&paths, &config)

@@ -59,31 +59,26 @@ pub(crate) struct What {
 #[derive(Debug, clap::Args)]
 struct Watch {
     /// From check to check of a path [default: 2s]
-    #[arg(long, value_name = "DURATION", value_parser = option("interval"))]
+    #[arg(long, value_name = "DURATION", value_parser = args::watch("interval"))]
     interval: Option<Layer>,
     /// How long a path may take to answer [default: 2s]
-    #[arg(long, value_name = "DURATION", value_parser = option("timeout"))]
+    #[arg(long, value_name = "DURATION", value_parser = args::watch("timeout"))]
     timeout: Option<Layer>,
     /// The longest that a path that is down for long waits for its next check [default: 30s]
-    #[arg(long, value_name = "DURATION", value_parser = option("backoff_max"))]
+    #[arg(long, value_name = "DURATION", value_parser = args::watch("backoff_max"))]
     backoff_max: Option<Layer>,
     /// So many bad checks in a row take a path down [default: 1]
-    #[arg(long, value_name = "N", value_parser = option("fall"))]
+    #[arg(long, value_name = "N", value_parser = args::watch("fall"))]
     fall: Option<Layer>,
     /// So many good checks in a row bring it back [default: 2]
-    #[arg(long, value_name = "N", value_parser = option("rise"))]
+    #[arg(long, value_name = "N", value_parser = args::watch("rise"))]
     rise: Option<Layer>,
     /// Where a check reads: first, last or rotating [default: first]
-    #[arg(long, value_name = "PLACE", value_parser = option("read_place"))]
+    #[arg(long, value_name = "PLACE", value_parser = args::watch("read_place"))]
     read_place: Option<Layer>,
     /// How much a check reads, up to 128KiB; 0 is one block [default: 0]
-    #[arg(long, value_name = "BYTES", value_parser = option("read_length"))]
+    #[arg(long, value_name = "BYTES", value_parser = args::watch("read_length"))]
     read_length: Option<Layer>,
-}
-
-/// Reads the option that has the name of this key.
-fn option(key: &'static str) -> impl Fn(&str) -> Result<Layer, String> + Clone {
-    move |value| Layer::of_option(key, value)
 }
 
 impl From<Watch> for Layer {

@@ -200,7 +200,7 @@ fn wrong_usage_is_one_line_and_status_3() {
         &["threads", "sync"],
     );
     refused(&["check", "--frobnicate"], &["--frobnicate"]);
-    refused(&["run"], &["PATH", "run --help"]);
+    refused(&["run"], &["name paths", "run --help"]);
     refused(&["run", "--workers", "0", "/dev/null"], &["--workers"]);
     refused(&["chekc"], &["chekc", "pathpulse --help"]);
     refused(&[], &["--help"]);
@@ -246,5 +246,27 @@ fn a_reader_that_goes_away_changes_nothing() {
             (output.status.code(), stderr(&output).as_str()),
             (Some(0), "")
         );
+    }
+}
+
+#[test]
+fn it_reads_where_and_as_much_as_it_is_told() {
+    let file = plain_file(1 << 20);
+    let path = file.path().to_str().expect("a name");
+    for place in ["first", "last", "rotating"] {
+        let output = run([
+            "check",
+            path,
+            "--read-place",
+            place,
+            "--read-length",
+            "128KiB",
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+    for (option, value) in [("--read-place", "middle"), ("--read-length", "1MiB")] {
+        let output = run(["check", path, option, value]);
+        assert_eq!(output.status.code(), Some(3));
+        assert!(stderr(&output).contains(value), "{}", stderr(&output));
     }
 }
