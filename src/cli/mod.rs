@@ -23,6 +23,7 @@ mod status;
 mod stop;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -83,6 +84,11 @@ enum Command {
     BenchContender {
         name: String,
     },
+    /// The process that has the daemon's state file; not for people
+    #[command(hide = true)]
+    KeepEvents {
+        file: PathBuf,
+    },
     /// The other processes of simulated disks; not for people
     #[command(hide = true)]
     RigServer {
@@ -108,6 +114,10 @@ pub(crate) fn main() -> i32 {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::BenchContender { name } => bench::contend(&name),
+        Command::KeepEvents { file } => {
+            crate::daemon::keep_events(file);
+            Ok(0)
+        }
         Command::RigServer { args } => {
             let served = pathpulse_faultdisk::serve_main(args);
             Ok(i32::from(served != ExitCode::SUCCESS))

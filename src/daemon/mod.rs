@@ -7,7 +7,9 @@
 //! open          opens the paths, which may take as long as a driver likes
 //! journal       takes the engine's events: log, history
 //! control       tokio: HTTP on the socket; reads status and history, never touches a device
-//! log           writes log lines to stderr, which may be a pipe that nobody reads
+//! log           writes log lines to stderr, which may be a pipe that nobody reads, or to journald
+//! notify        tells systemd how things are, and feeds its watchdog while each worker gets on
+//! state, recall pass events to a process that has the state file, which may be on a disk that hangs
 //! workers       the engine's own
 //! ```
 //! No thread waits for another one without a limit, and only the engine's touch devices.
@@ -17,16 +19,21 @@ mod control;
 mod document;
 mod history;
 mod journal;
+mod journald;
 mod livez;
 mod logging;
 mod metrics;
 mod metrics_paths;
 mod metrics_workers;
+mod notify;
 mod server;
 mod socket;
+mod state;
+mod state_file;
 mod stop;
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -37,14 +44,17 @@ use pathpulse::{Monitor, OpenError, PathSpec, Settings};
 pub(crate) use document::{EventDocument, PathDocument, StatusDocument};
 pub(crate) use history::LostDocument;
 pub(crate) use logging::{Filter, Log};
+pub(crate) use state_file::keep_events;
 pub(crate) use stop::Notice;
 
 use config::Configuration;
 use control::Control;
 use history::History;
 use metrics::{Metrics, Tally};
+use notify::Notifier;
 use server::Doors;
 use socket::Claim;
+use state::Keeper;
 use stop::Stopper;
 
 /// Events on their way from the workers to the journal: more than a large host has paths.
@@ -57,18 +67,23 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_millis(500);
 /// Exit status: something went wrong, and nothing is known about any device.
 pub(crate) const FAILED: i32 = 1;
 
-/// Watches until it is told to stop.
+/// Watches until it is told to stop, and keeps the last events in the file `state`.
 ///
 /// # Errors
 /// Why it can't watch at all, in one line.
-pub(crate) fn run(configuration: &Configuration, log: &Log) -> Result<(), String> {
+pub(crate) fn run(
+    configuration: &Configuration,
+    state: Option<PathBuf>,
+    log: &Log,
+) -> Result<(), String> {
     let (stopper, notices) = stop::prepare().map_err(|error| format!("signals: {error}"))?;
     // A failure has its limit too: its one line may meet a stderr that nobody reads.
-    watch(configuration, &stopper, &notices, log).inspect_err(|_| stopper.arm(FAILED))
+    watch(configuration, state, &stopper, &notices, log).inspect_err(|_| stopper.arm(FAILED))
 }
 
 fn watch(
     configuration: &Configuration,
+    state: Option<PathBuf>,
     stopper: &Stopper,
     notices: &Receiver<Notice>,
     log: &Log,
@@ -88,9 +103,13 @@ fn watch(
         .iter()
         .map(|(name, _)| configuration.spec(name))
         .collect();
-    let result =
-        start(&monitor, &history, stopper, doors, specs).and_then(|()| wait(notices, stopper));
+    let notifier = Notifier::start(&monitor)?;
+    let state = Keeper::start(state, &history)?;
+    let result = start(&monitor, &history, stopper, doors, &state, specs)
+        .and_then(|()| wait(notices, stopper, &notifier));
+    notifier.stopping();
     history.end();
+    state.flush();
     leave(&monitor, &claim, log);
     result
 }
@@ -101,12 +120,15 @@ fn start(
     history: &Arc<History>,
     stopper: &Stopper,
     doors: Doors,
+    state: &Keeper,
     paths: Vec<PathSpec>,
 ) -> Result<(), String> {
     let events = monitor.events(EVENTS_ON_THE_WAY);
     let tally = Arc::new(Tally::default());
-    let (kept, counted) = (Arc::clone(history), Arc::clone(&tally));
-    spawn("journal", move || journal::keep(&events, &kept, &counted))?;
+    let (told, counted, state) = (Arc::clone(history), Arc::clone(&tally), state.clone());
+    spawn("journal", move || {
+        journal::keep(&events, &told, &counted, &state);
+    })?;
     let control = Control {
         monitor: Arc::clone(monitor),
         history: Arc::clone(history),
@@ -169,7 +191,7 @@ fn open(monitor: &Monitor, paths: Vec<PathSpec>) -> usize {
 }
 
 /// Waits to be told to stop.
-fn wait(notices: &Receiver<Notice>, stopper: &Stopper) -> Result<(), String> {
+fn wait(notices: &Receiver<Notice>, stopper: &Stopper, notifier: &Notifier) -> Result<(), String> {
     loop {
         match notices.recv() {
             Ok(Notice::Stop { by }) => {
@@ -179,9 +201,14 @@ fn wait(notices: &Receiver<Notice>, stopper: &Stopper) -> Result<(), String> {
             Ok(Notice::Opened { watched: 0 }) if !stopper.is_armed() => {
                 return Err("none of the paths can be watched; the log says why".to_owned());
             }
-            Ok(Notice::Opened { watched }) => tracing::info!("{watched} paths are watched"),
+            Ok(Notice::Opened { watched }) => {
+                tracing::info!("{watched} paths are watched");
+                notifier.ready();
+            }
             Ok(Notice::Reload) => {
+                notifier.reloading();
                 tracing::info!("SIGHUP: there is no configuration file to read again");
+                notifier.ready();
             }
             Err(_) => return Err("all threads that could stop it are gone".to_owned()),
         }

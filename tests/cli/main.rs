@@ -16,7 +16,10 @@ mod livez;
 mod metrics;
 mod prometheus;
 mod seccomp;
+mod state;
 mod stopping;
+mod systemd;
+mod unit;
 mod web;
 #[path = "../../kernel-compat/tests/contract/zram.rs"]
 mod zram;
