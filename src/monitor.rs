@@ -94,6 +94,17 @@ impl Monitor {
         answers.into_iter().flatten().collect()
     }
 
+    /// As [`Monitor::add_all`], but hands on each answer as soon as it is there, with the place of its path
+    /// in the list: those that do not open in time delay no other.
+    pub fn add_each(
+        &self,
+        specs: &[PathSpec],
+        limit: Duration,
+        each: impl FnMut(usize, Result<PathId, OpenError>),
+    ) {
+        self.open_and_watch(specs, Instant::now() + limit, None, each);
+    }
+
     /// Opens paths on threads of their own, watches them, and tells `each` their answers.
     ///
     /// The descriptor of a path is needed only until its worker has it. So those that found none

@@ -61,7 +61,14 @@ pub(crate) fn open_all<T: Send + 'static>(
     let mut left = count;
     while left > 0 {
         let now = Instant::now();
-        let wait = deadline.saturating_duration_since(now).min(STALL);
+        let left_time = deadline.saturating_duration_since(now);
+        // More threads would help only while paths wait for one.
+        let all_tried = queue.next.load(Relaxed) >= count || threads >= THREADS_MAX;
+        let wait = if all_tried {
+            left_time
+        } else {
+            left_time.min(STALL)
+        };
         match receiver.recv_timeout(wait) {
             Ok((index, opened)) => {
                 missing[index] = false;

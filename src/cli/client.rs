@@ -5,19 +5,21 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::Failure;
+use crate::daemon::RefusalDocument;
 
 /// How long the daemon may take to answer; it answers from memory.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -27,7 +29,7 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(16);
 /// A connection to the daemon.
 pub(crate) struct Client {
     runtime: Runtime,
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
     socket: PathBuf,
     daemon: Option<Process>,
 }
@@ -64,26 +66,46 @@ impl Client {
 
     /// GETs a document.
     pub(crate) fn get<T: DeserializeOwned>(&mut self, resource: &str) -> Result<T, Failure> {
-        let text = self.ask(Method::GET, resource, ANSWER_LIMIT)?;
-        serde_json::from_slice(&text)
+        let text = self.ask(Method::GET, resource, Bytes::new(), ANSWER_LIMIT)?;
+        self.understand(resource, &text)
+    }
+
+    /// POSTs an order with this as its body, and waits so long for the answer.
+    pub(crate) fn post<T: DeserializeOwned>(
+        &mut self,
+        resource: &str,
+        order: &impl Serialize,
+        limit: Duration,
+    ) -> Result<T, Failure> {
+        let order = serde_json::to_vec(order)
+            .map_err(|error| Failure::new(format!("{resource}: {error}")))?;
+        let text = self.ask(Method::POST, resource, order.into(), limit)?;
+        self.understand(resource, &text)
+    }
+
+    fn understand<T: DeserializeOwned>(&self, resource: &str, text: &[u8]) -> Result<T, Failure> {
+        serde_json::from_slice(text)
             .map_err(|error| self.strange(&format!("{resource} is no such document: {error}")))
     }
 
-    /// POSTs an order, and waits so long for the answer.
-    pub(crate) fn post(&mut self, resource: &str, limit: Duration) -> Result<(), Failure> {
-        self.ask(Method::POST, resource, limit).map(drop)
-    }
-
-    fn ask(&mut self, method: Method, resource: &str, limit: Duration) -> Result<Bytes, Failure> {
+    fn ask(
+        &mut self,
+        method: Method,
+        resource: &str,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Bytes, Failure> {
         let answer = async {
-            let body = request(&mut self.sender, method, resource).await?;
+            let body = request(&mut self.sender, method, resource, body).await?;
             Ok(body.collect().await?.to_bytes())
         };
         let answered = self
             .runtime
             .block_on(async { timeout(limit, answer).await });
         match answered {
-            Ok(answered) => answered.map_err(|error: Refusal| self.strange(&error.0)),
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Refusal::Strange(what))) => Err(self.strange(&what)),
+            Ok(Err(Refusal::Said(errors))) => Err(Failure::new(errors.join("\n"))),
             Err(_) => Err(silent(&self.socket)),
         }
     }
@@ -96,7 +118,7 @@ impl Client {
         mut each: impl FnMut(&str, &str) -> bool,
     ) -> Result<(), Failure> {
         let streamed = self.runtime.block_on(async {
-            let body = request(&mut self.sender, Method::GET, resource);
+            let body = request(&mut self.sender, Method::GET, resource, Bytes::new());
             let mut body = match timeout(ANSWER_LIMIT, body).await {
                 Ok(body) => body?,
                 Err(_) => return Ok(Err(silent(&self.socket))),
@@ -115,7 +137,10 @@ impl Client {
                 }
             }
         });
-        streamed.unwrap_or_else(|error: Refusal| Err(self.strange(&error.0)))
+        streamed.unwrap_or_else(|refusal| match refusal {
+            Refusal::Strange(what) => Err(self.strange(&what)),
+            Refusal::Said(errors) => Err(Failure::new(errors.join("\n"))),
+        })
     }
 
     /// Waits until the daemon's process is gone; `false` if it is still there after `limit`.
@@ -148,7 +173,7 @@ impl Client {
     }
 }
 
-async fn open(socket: &Path) -> Result<(SendRequest<Empty<Bytes>>, Option<Process>), Failure> {
+async fn open(socket: &Path) -> Result<(SendRequest<Full<Bytes>>, Option<Process>), Failure> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| unreachable(socket, &error))?;
@@ -166,29 +191,41 @@ async fn open(socket: &Path) -> Result<(SendRequest<Empty<Bytes>>, Option<Proces
 }
 
 /// Why there is no good answer.
-struct Refusal(String);
+enum Refusal {
+    /// Something between us and the daemon is wrong.
+    Strange(String),
+    /// The daemon says why it won't.
+    Said(Vec<String>),
+}
 
 impl From<hyper::Error> for Refusal {
     fn from(error: hyper::Error) -> Refusal {
-        Refusal(error.to_string())
+        Refusal::Strange(error.to_string())
     }
 }
 
 async fn request(
-    sender: &mut SendRequest<Empty<Bytes>>,
+    sender: &mut SendRequest<Full<Bytes>>,
     method: Method,
     resource: &str,
+    body: Bytes,
 ) -> Result<Incoming, Refusal> {
     let request = Request::builder()
         .method(method)
         .uri(resource)
         .header(hyper::header::HOST, "pathpulse")
-        .body(Empty::new())
-        .map_err(|error| Refusal(error.to_string()))?;
+        .body(Full::new(body))
+        .map_err(|error| Refusal::Strange(error.to_string()))?;
     let response: Response<Incoming> = sender.send_request(request).await?;
     match response.status() {
         StatusCode::OK => Ok(response.into_body()),
-        status => Err(Refusal(format!("{resource}: {status}"))),
+        status => {
+            let said = response.into_body().collect().await?.to_bytes();
+            match serde_json::from_slice::<RefusalDocument>(&said) {
+                Ok(refusal) => Err(Refusal::Said(refusal.errors)),
+                Err(_) => Err(Refusal::Strange(format!("{resource}: {status}"))),
+            }
+        }
     }
 }
 

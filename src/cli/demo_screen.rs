@@ -52,7 +52,7 @@ impl Screen {
             }
             self.events.push_back(line(&event, troupe, at));
         }
-        let status = StatusDocument::new(monitor);
+        let status = StatusDocument::new(monitor, &[]);
         let mut text = String::new();
         let _ = writeln!(
             text,

@@ -10,6 +10,7 @@ mod bench_table;
 mod check;
 mod check_report;
 mod client;
+mod command;
 mod config;
 mod demo;
 mod demo_disks;
@@ -23,7 +24,6 @@ mod status;
 mod stop;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -74,6 +74,16 @@ enum Command {
     Run(Box<run::Args>),
     Status(status::Args),
     Events(events::Args),
+    Add(command::AddArgs),
+    /// Watches paths no longer
+    Remove(command::Args),
+    /// Stops checking paths; they stay on the list
+    Pause(command::Args),
+    /// Checks paused paths again
+    Resume(command::Args),
+    /// Checks paths now instead of when they are due
+    CheckNow(command::Args),
+    Reload(command::ReloadArgs),
     Stop(stop::Args),
     Config(config::Args),
     Doctor(doctor::Args),
@@ -83,11 +93,6 @@ enum Command {
     #[command(hide = true)]
     BenchContender {
         name: String,
-    },
-    /// The process that has the daemon's state file; not for people
-    #[command(hide = true)]
-    KeepEvents {
-        file: PathBuf,
     },
     /// The other processes of simulated disks; not for people
     #[command(hide = true)]
@@ -108,16 +113,18 @@ pub(crate) fn main() -> i32 {
         Command::Run(args) => run::run(*args),
         Command::Status(args) => status::run(&args),
         Command::Events(args) => events::run(&args),
+        Command::Add(args) => command::add(args),
+        Command::Remove(args) => command::act("remove", &args),
+        Command::Pause(args) => command::act("pause", &args),
+        Command::Resume(args) => command::act("resume", &args),
+        Command::CheckNow(args) => command::act("check-now", &args),
+        Command::Reload(args) => command::reload(&args),
         Command::Stop(args) => stop::run(&args),
         Command::Config(args) => config::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::BenchContender { name } => bench::contend(&name),
-        Command::KeepEvents { file } => {
-            crate::daemon::keep_events(file);
-            Ok(0)
-        }
         Command::RigServer { args } => {
             let served = pathpulse_faultdisk::serve_main(args);
             Ok(i32::from(served != ExitCode::SUCCESS))

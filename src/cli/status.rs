@@ -42,14 +42,14 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
         Format::Json => output::print_json(&status),
         Format::Table => {
             let paths = output::render(&table(&status.paths));
-            output::print(&(headline(&status) + &paths))
+            output::print(&(headline(&status) + &paths + &remarks(&status.paths)))
         }
     };
     Ok(if missing.is_empty() { 0 } else { FAILED })
 }
 
 /// Leaves the paths that were named, and returns the names that none has.
-fn select<'a>(paths: &mut Vec<PathDocument>, names: &'a [PathBuf]) -> Vec<&'a Path> {
+pub(crate) fn select<'a>(paths: &mut Vec<PathDocument>, names: &'a [PathBuf]) -> Vec<&'a Path> {
     if names.is_empty() {
         return Vec::new();
     }
@@ -58,7 +58,7 @@ fn select<'a>(paths: &mut Vec<PathDocument>, names: &'a [PathBuf]) -> Vec<&'a Pa
         .map(|name| (name.to_string_lossy(), device_of(name)))
         .collect();
     let fits = |path: &PathDocument, (name, device): &(_, Option<String>)| {
-        path.path == *name || device.as_ref() == Some(&path.device)
+        path.path == *name || device.is_some() && *device == path.device
     };
     let missing = names
         .iter()
@@ -68,6 +68,12 @@ fn select<'a>(paths: &mut Vec<PathDocument>, names: &'a [PathBuf]) -> Vec<&'a Pa
         .collect();
     paths.retain(|path| wanted.iter().any(|want| fits(path, want)));
     missing
+}
+
+/// Whether the daemon's path is what this name stands for.
+pub(crate) fn stands_for(name: &Path, path: &PathDocument) -> bool {
+    let device = device_of(name);
+    path.path == name.to_string_lossy() || (device.is_some() && device == path.device)
 }
 
 /// The device that a name leads to: the daemon may know it by another name.
@@ -96,6 +102,15 @@ fn headline(status: &StatusDocument) -> String {
         status.workers,
         output::age(status.uptime_s as u64)
     )
+}
+
+/// Why paths are not open.
+fn remarks(paths: &[PathDocument]) -> String {
+    let said = paths.iter().filter_map(|path| {
+        let message = output::printable(path.message.as_ref()?);
+        Some(format!("{}: {message}\n", output::printable(&path.path)))
+    });
+    said.collect()
 }
 
 /// One row for each path, 80 columns wide as long as names are short.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::de::IgnoredAny;
+
 use super::Failure;
 use super::args::Socket;
 use super::client::Client;
@@ -23,7 +25,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
     let mut client = Client::connect(&args.socket.file)?;
     let begin = Instant::now();
-    let answer = client.post("/v1/stop", LIMIT / 2);
+    let answer = client.post::<IgnoredAny>("/v1/stop", &(), LIMIT / 2);
     // Whatever it said, or was too busy leaving to say: this is what was asked for.
     if client.wait_gone(LIMIT.saturating_sub(begin.elapsed())) {
         return Ok(0);

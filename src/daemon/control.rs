@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{FromRef, Query, Request, State};
-use axum::http::{Method, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::extract::{FromRef, Path, Query, State};
+use axum::http::StatusCode;
+use axum::middleware;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream::{self, Stream};
@@ -18,11 +18,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::commands;
 use super::document::{self, PathDocument, StatusDocument};
 use super::history::{History, LostDocument, Told};
 use super::livez;
 use super::metrics::{self, Metrics};
+use super::roster::Roster;
 use super::stop::Stopper;
+use super::visitor::{Clients, gate};
 
 /// How often a follower hears that the daemon is alive when there is nothing else to hear.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -32,8 +35,10 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 pub(crate) struct Control {
     pub(crate) monitor: Arc<Monitor>,
     pub(crate) history: Arc<History>,
+    pub(crate) roster: Roster,
     pub(crate) stopper: Stopper,
     pub(crate) metrics: Metrics,
+    pub(crate) clients: Arc<Clients>,
 }
 
 impl FromRef<Control> for Metrics {
@@ -55,40 +60,54 @@ struct StopDocument {
     pid: u32,
 }
 
-/// All that can be asked.
+/// All that can be asked, by those who may.
 pub(crate) fn router(control: Control) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/paths", get(paths))
+        .route("/v1/paths/{*name}", get(path))
         .route("/v1/events", get(events))
         .route("/v1/stop", post(stop))
+        .merge(commands::routes())
         .route("/healthz", get(livez::health))
         .route("/livez", get(livez::answer))
         .route("/metrics", get(metrics::answer))
         .fallback(async || (StatusCode::NOT_FOUND, "there is no such resource\n"))
+        .layer(middleware::from_fn(gate))
         .with_state(control)
 }
 
-/// The same for those who may only look, as everyone who reaches the TCP address.
-pub(crate) fn read_only_router(control: Control) -> Router {
-    router(control).layer(middleware::from_fn(only_get))
-}
-
-async fn only_get(request: Request, next: Next) -> Response {
-    if request.method() == Method::GET {
-        return next.run(request).await;
-    }
-    let why = "this address answers GET only; commands go to the daemon's socket\n";
-    let allow = [(header::ALLOW, "GET")];
-    (StatusCode::METHOD_NOT_ALLOWED, allow, why).into_response()
-}
-
 async fn status(State(control): State<Control>) -> Json<StatusDocument> {
-    Json(StatusDocument::new(&control.monitor))
+    let status = StatusDocument::new(&control.monitor, &control.roster.waiting());
+    Json(StatusDocument {
+        clients: control.clients.document(),
+        ..status
+    })
 }
 
 async fn paths(State(control): State<Control>) -> Json<Vec<PathDocument>> {
-    Json(document::paths(&control.monitor))
+    Json(document::paths(&control.monitor, &control.roster.waiting()))
+}
+
+/// One path, by its name: as it is, or with slashes as `%2F`; the first one may be left out.
+async fn path(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+) -> Result<Json<PathDocument>, (StatusCode, &'static str)> {
+    let name = PathBuf::from(format!("/{}", name.trim_start_matches('/')));
+    let found = control
+        .monitor
+        .find(&name)
+        .and_then(|id| control.monitor.path(id));
+    let waiting = control.roster.waiting();
+    let waits = || waiting.iter().find(|path| path.name == name);
+    let document = match found {
+        Some(status) => Some(PathDocument::new(&status)),
+        None => waits().map(PathDocument::waiting),
+    };
+    document
+        .map(Json)
+        .ok_or((StatusCode::NOT_FOUND, "this path is not watched\n"))
 }
 
 async fn stop(State(control): State<Control>) -> Json<StopDocument> {

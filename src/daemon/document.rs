@@ -3,8 +3,11 @@
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use pathpulse::{Counts, Event, Monitor, PathStatus, VerdictKind};
+use pathpulse::{Counts, Event, Monitor, PathStatus, State, VerdictKind};
 use serde::{Deserialize, Serialize};
+
+use super::roster::WaitingPath;
+use super::visitor::ClientsDocument;
 
 /// `GET /v1/status`: the daemon and all of its paths.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -13,6 +16,7 @@ pub(crate) struct StatusDocument {
     pub(crate) backend: String,
     pub(crate) workers: usize,
     pub(crate) uptime_s: f64,
+    pub(crate) clients: ClientsDocument,
     pub(crate) paths: Vec<PathDocument>,
 }
 
@@ -20,11 +24,14 @@ pub(crate) struct StatusDocument {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PathDocument {
     pub(crate) path: String,
-    pub(crate) device: String,
+    /// `null` for a path that is not open.
+    pub(crate) device: Option<String>,
     pub(crate) group: Option<String>,
     pub(crate) state: String,
     pub(crate) cause: String,
     pub(crate) errno: Option<String>,
+    /// What there is to say besides: why a path is not open.
+    pub(crate) message: Option<String>,
     pub(crate) since: String,
     pub(crate) latency_us: Option<LatencyDocument>,
     pub(crate) nowait: Option<bool>,
@@ -71,35 +78,37 @@ pub(crate) struct EventDocument {
 
 impl StatusDocument {
     /// How all is now.
-    pub(crate) fn new(monitor: &Monitor) -> StatusDocument {
+    pub(crate) fn new(monitor: &Monitor, waiting: &[WaitingPath]) -> StatusDocument {
         let uptime_ms = monitor.uptime().as_millis();
         StatusDocument {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             backend: monitor.backend().kind.to_string(),
             workers: monitor.config().workers,
             uptime_s: uptime_ms as f64 / 1e3,
-            paths: paths(monitor),
+            clients: ClientsDocument::default(),
+            paths: paths(monitor, waiting),
         }
     }
 }
 
-/// How all paths are now.
-pub(crate) fn paths(monitor: &Monitor) -> Vec<PathDocument> {
+/// How all paths are now; those that are not open come last.
+pub(crate) fn paths(monitor: &Monitor, waiting: &[WaitingPath]) -> Vec<PathDocument> {
     let all = monitor.status();
-    all.iter()
-        .map(|(_, path)| PathDocument::new(path))
-        .collect()
+    let watched = all.iter().map(|(_, path)| PathDocument::new(path));
+    let waiting = waiting.iter().map(PathDocument::waiting);
+    watched.chain(waiting).collect()
 }
 
 impl PathDocument {
-    fn new(path: &PathStatus) -> PathDocument {
+    pub(crate) fn new(path: &PathStatus) -> PathDocument {
         PathDocument {
             path: path.path.name().to_string_lossy().into_owned(),
-            device: path.path.device().to_string(),
+            device: Some(path.path.device().to_string()),
             group: path.path.group().map(str::to_owned),
             state: path.state.name().to_owned(),
             cause: path.cause.name().to_owned(),
             errno: path.cause.errno().map(|errno| errno.to_string()),
+            message: None,
             since: whole_seconds(path.since),
             latency_us: path.latency_us.map(|latency| LatencyDocument {
                 last: latency.last,
@@ -112,6 +121,26 @@ impl PathDocument {
                 .stuck
                 .map(|stuck| u64::try_from(stuck.as_millis()).unwrap_or(u64::MAX)),
             checks: ChecksDocument::new(&path.checks),
+        }
+    }
+}
+
+impl PathDocument {
+    /// A path that is not open.
+    pub(crate) fn waiting(path: &WaitingPath) -> PathDocument {
+        PathDocument {
+            path: path.name.to_string_lossy().into_owned(),
+            device: None,
+            group: path.group.clone(),
+            state: State::Pending.name().to_owned(),
+            cause: "not_open".to_owned(),
+            errno: None,
+            message: Some(path.message.clone()),
+            since: whole_seconds(path.since),
+            latency_us: None,
+            nowait: None,
+            stuck_ms: None,
+            checks: ChecksDocument::new(&Counts::default()),
         }
     }
 }
@@ -134,6 +163,20 @@ impl ChecksDocument {
 }
 
 impl EventDocument {
+    /// A path is watched no longer.
+    pub(crate) fn removed(last: &PathStatus, cause: &str) -> EventDocument {
+        EventDocument {
+            time: format!("{:.6}", timestamp(SystemTime::now())),
+            path: last.path.name().to_string_lossy().into_owned(),
+            device: last.path.device().to_string(),
+            from: last.state.name().to_owned(),
+            to: "removed".to_owned(),
+            cause: cause.to_owned(),
+            errno: None,
+            detail: "is watched no longer".to_owned(),
+        }
+    }
+
     pub(crate) fn new(event: &Event) -> EventDocument {
         EventDocument {
             time: format!("{:.6}", timestamp(event.time)),

@@ -1,22 +1,17 @@
-//! Takes the engine's events: one log line for each, a place in the history, and one in the state file.
-
-use std::sync::Arc;
+//! Takes the engine's events: one log line for each, and a place in the history.
 
 use pathpulse::{Event, EventStream, State};
 
 use super::document::EventDocument;
 use super::history::{History, Told};
 use super::metrics::Tally;
-use super::state::Keeper;
 
 /// Takes events for as long as there is an engine.
-pub(crate) fn keep(events: &EventStream, history: &History, tally: &Tally, state: &Keeper) {
+pub(crate) fn keep(events: &EventStream, history: &History, tally: &Tally) {
     while let Some(event) = events.next() {
         log(&event);
         if let Ok(text) = serde_json::to_string(&EventDocument::new(&event)) {
-            let text: Arc<str> = text.into();
-            state.keep(&text);
-            history.tell(Told::Event(text));
+            history.tell(Told::Event(text.into()));
         }
         let lost = events.take_lost();
         if lost > 0 {
@@ -29,31 +24,18 @@ pub(crate) fn keep(events: &EventStream, history: &History, tally: &Tally, state
     }
 }
 
-/// The same text in each case; the fields are for journald, which can be asked by them.
 fn log(event: &Event) {
-    macro_rules! line {
-        ($level:ident, $change:expr) => {
-            tracing::$level!(
-                event.path = %event.path.name().display(),
-                event.device = %event.path.device(),
-                event.from = event.from.name(),
-                event.to = event.to.name(),
-                event.cause = event.cause.name(),
-                "{} {} ({}){}{}",
-                event.path.name().display(),
-                $change,
-                event.cause.name(),
-                if event.detail.is_empty() { "" } else { ": " },
-                event.detail
-            )
-        };
-    }
-    let Event { from, to, .. } = event;
+    let path = event.path.name().display();
+    let Event {
+        from, to, detail, ..
+    } = event;
+    let cause = event.cause.name();
+    let colon = if detail.is_empty() { "" } else { ": " };
     if from == to {
-        line!(info, format_args!("is still {to}"));
+        tracing::info!("{path} is still {to} ({cause}){colon}{detail}");
     } else if matches!(to, State::Down | State::Marginal) {
-        line!(warn, format_args!("{from} -> {to}"));
+        tracing::warn!("{path} {from} -> {to} ({cause}){colon}{detail}");
     } else {
-        line!(info, format_args!("{from} -> {to}"));
+        tracing::info!("{path} {from} -> {to} ({cause}){colon}{detail}");
     }
 }

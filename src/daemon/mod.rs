@@ -4,112 +4,105 @@
 //! main thread   starts all others, then waits to be told to stop
 //! signals       signal-hook; tells `main`, and arms the watchdog
 //! watchdog      ends the process when a stop takes too long, whatever holds it up
-//! open          opens the paths, which may take as long as a driver likes
+//! keeper        has the list of what is to be watched, and obeys commands; threads of its own open paths
 //! journal       takes the engine's events: log, history
 //! control       tokio: HTTP on the socket; reads status and history, never touches a device
-//! log           writes log lines to stderr, which may be a pipe that nobody reads, or to journald
-//! notify        tells systemd how things are, and feeds its watchdog while each worker gets on
-//! state, recall pass events to a process that has the state file, which may be on a disk that hangs
+//! log           writes log lines to stderr, which may be a pipe that nobody reads
 //! workers       the engine's own
 //! ```
 //! No thread waits for another one without a limit, and only the engine's touch devices.
 
+mod commands;
 pub(crate) mod config;
 mod control;
 mod document;
 mod history;
 mod journal;
-mod journald;
 mod livez;
 mod logging;
 mod metrics;
 mod metrics_paths;
 mod metrics_workers;
-mod notify;
+mod roster;
 mod server;
 mod socket;
-mod state;
-mod state_file;
 mod stop;
+mod visitor;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse::{Monitor, OpenError, PathSpec, Settings};
+use pathpulse::{Monitor, Settings};
 
+pub(crate) use commands::RefusalDocument;
 pub(crate) use document::{EventDocument, PathDocument, StatusDocument};
 pub(crate) use history::LostDocument;
 pub(crate) use logging::{Filter, Log};
-pub(crate) use state_file::keep_events;
+pub(crate) use roster::{AnswerDocument, PathsDocument, ReloadDocument};
 pub(crate) use stop::Notice;
 
-use config::Configuration;
+use config::{CommandLine, Configuration};
 use control::Control;
 use history::History;
 use metrics::{Metrics, Tally};
-use notify::Notifier;
+use roster::{Keeper, Order, Roster};
 use server::Doors;
 use socket::Claim;
-use state::Keeper;
 use stop::Stopper;
 
 /// Events on their way from the workers to the journal: more than a large host has paths.
 const EVENTS_ON_THE_WAY: usize = 16_384;
-/// After so long a path that has not opened is given up.
-const OPEN_LIMIT: Duration = Duration::from_secs(10);
 /// Of the second that a stop may take, the engine gets half.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(500);
 
 /// Exit status: something went wrong, and nothing is known about any device.
 pub(crate) const FAILED: i32 = 1;
 
-/// Watches until it is told to stop, and keeps the last events in the file `state`.
+/// Watches until it is told to stop.
 ///
 /// # Errors
 /// Why it can't watch at all, in one line.
 pub(crate) fn run(
-    configuration: &Configuration,
-    state: Option<PathBuf>,
+    configuration: Configuration,
+    line: CommandLine,
     log: &Log,
 ) -> Result<(), String> {
     let (stopper, notices) = stop::prepare().map_err(|error| format!("signals: {error}"))?;
     // A failure has its limit too: its one line may meet a stderr that nobody reads.
-    watch(configuration, state, &stopper, &notices, log).inspect_err(|_| stopper.arm(FAILED))
+    watch(configuration, line, &stopper, &notices, log).inspect_err(|_| stopper.arm(FAILED))
 }
 
 fn watch(
-    configuration: &Configuration,
-    state: Option<PathBuf>,
+    configuration: Configuration,
+    line: CommandLine,
     stopper: &Stopper,
     notices: &Receiver<Notice>,
     log: &Log,
 ) -> Result<(), String> {
-    let claim = Claim::take(&configuration.socket.value)?;
+    let claim = Claim::take(
+        &configuration.socket.value,
+        configuration.socket_group.value.as_deref(),
+    )?;
     let doors = Doors {
         socket: claim.listener()?,
+        changes: configuration.changes.value,
         http: configuration.http.value.map(listen).transpose()?,
     };
     let monitor = Monitor::start(configuration.engine())
         .map_err(|error| format!("no way to check paths: {error}"))?;
     let monitor = Arc::new(monitor);
-    announce(&monitor, configuration);
+    announce(&monitor, &configuration);
     let history = Arc::new(History::default());
-    let named = configuration.named();
-    let specs = named
-        .iter()
-        .map(|(name, _)| configuration.spec(name))
-        .collect();
-    let notifier = Notifier::start(&monitor)?;
-    let state = Keeper::start(state, &history)?;
-    let result = start(&monitor, &history, stopper, doors, &state, specs)
-        .and_then(|()| wait(notices, stopper, &notifier));
-    notifier.stopping();
+    let (roster, orders) = Roster::new();
+    let parts = (Arc::clone(&monitor), Arc::clone(&history));
+    let keeper = Keeper::new(roster.clone(), parts, stopper.clone(), configuration, line);
+    let result = start(&monitor, &history, &roster, stopper, doors)
+        .and_then(|()| spawn("keeper", move || keeper.run(&orders)))
+        .and_then(|()| wait(notices, stopper, &roster));
     history.end();
-    state.flush();
     leave(&monitor, &claim, log);
     result
 }
@@ -118,32 +111,26 @@ fn watch(
 fn start(
     monitor: &Arc<Monitor>,
     history: &Arc<History>,
+    roster: &Roster,
     stopper: &Stopper,
     doors: Doors,
-    state: &Keeper,
-    paths: Vec<PathSpec>,
 ) -> Result<(), String> {
     let events = monitor.events(EVENTS_ON_THE_WAY);
     let tally = Arc::new(Tally::default());
-    let (told, counted, state) = (Arc::clone(history), Arc::clone(&tally), state.clone());
-    spawn("journal", move || {
-        journal::keep(&events, &told, &counted, &state);
-    })?;
+    let (kept, counted) = (Arc::clone(history), Arc::clone(&tally));
+    spawn("journal", move || journal::keep(&events, &kept, &counted))?;
     let control = Control {
         monitor: Arc::clone(monitor),
         history: Arc::clone(history),
+        roster: roster.clone(),
+        clients: Arc::default(),
         stopper: stopper.clone(),
         metrics: Metrics::new(Arc::clone(monitor), tally),
     };
-    spawn("control", move || server::serve(doors, control))?;
-    let (monitor, stopper) = (Arc::clone(monitor), stopper.clone());
-    spawn("open", move || {
-        let watched = open(&monitor, paths);
-        stopper.tell(Notice::Opened { watched });
-    })
+    spawn("control", move || server::serve(doors, control))
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
     let thread = thread::Builder::new().name(format!("pathpulse-{name}"));
     let spawned = thread.spawn(work).map(drop);
     spawned.map_err(|error| format!("starting a thread: {error}; raise the limit of processes"))
@@ -180,35 +167,32 @@ fn announce(monitor: &Monitor, configuration: &Configuration) {
     tracing::debug!(features = ?monitor.backend().features);
 }
 
-/// Has the paths watched, and returns how many are.
-fn open(monitor: &Monitor, paths: Vec<PathSpec>) -> usize {
-    let answers = monitor.add_all(paths, OPEN_LIMIT);
-    let refused: Vec<&OpenError> = answers.iter().filter_map(|a| a.as_ref().err()).collect();
-    for error in &refused {
-        tracing::error!("not watched: {error}");
-    }
-    answers.len() - refused.len()
-}
-
 /// Waits to be told to stop.
-fn wait(notices: &Receiver<Notice>, stopper: &Stopper, notifier: &Notifier) -> Result<(), String> {
+fn wait(notices: &Receiver<Notice>, stopper: &Stopper, roster: &Roster) -> Result<(), String> {
     loop {
         match notices.recv() {
             Ok(Notice::Stop { by }) => {
                 tracing::info!("stopping: {by}");
                 return Ok(());
             }
-            Ok(Notice::Opened { watched: 0 }) if !stopper.is_armed() => {
+            Ok(Notice::Opened { hopeless: true, .. }) if !stopper.is_armed() => {
                 return Err("none of the paths can be watched; the log says why".to_owned());
             }
-            Ok(Notice::Opened { watched }) => {
+            Ok(Notice::Opened {
+                watched,
+                waiting: 0,
+                ..
+            }) => {
                 tracing::info!("{watched} paths are watched");
-                notifier.ready();
+            }
+            Ok(Notice::Opened {
+                watched, waiting, ..
+            }) => {
+                tracing::warn!("{watched} paths are watched, {waiting} are waited for");
             }
             Ok(Notice::Reload) => {
-                notifier.reloading();
-                tracing::info!("SIGHUP: there is no configuration file to read again");
-                notifier.ready();
+                tracing::info!("SIGHUP: reloading");
+                roster.tell(Order::Reload(None));
             }
             Err(_) => return Err("all threads that could stop it are gone".to_owned()),
         }

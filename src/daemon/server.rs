@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use futures_util::future;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,7 +16,9 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 
-use super::control::{Control, read_only_router, router};
+use super::config::Changes;
+use super::control::{Control, router};
+use super::visitor::{Clients, Visitor};
 
 /// Clients at a time, at each door; one more is turned away.
 const CLIENTS_MAX: usize = 256;
@@ -28,8 +30,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Where clients come in.
 #[derive(Debug)]
 pub(crate) struct Doors {
-    /// Whoever may open the socket may ask for everything.
+    /// Whoever may open the socket may look.
     pub(crate) socket: StdUnixListener,
+    /// Who of them may do more.
+    pub(crate) changes: Changes,
     /// Anyone who reaches the address may look.
     pub(crate) http: Option<StdTcpListener>,
 }
@@ -47,14 +51,19 @@ pub(crate) fn serve(doors: Doors, control: Control) {
 }
 
 async fn accept_all(doors: Doors, control: Control) -> io::Result<()> {
-    let socket = UnixListener::from_std(doors.socket)?;
-    let all = accept(socket, router(control.clone()));
+    let clients = Arc::clone(&control.clients);
+    let router = router(control);
+    let socket = LocalDoor {
+        listener: UnixListener::from_std(doors.socket)?,
+        changes: doors.changes,
+    };
+    let local = accept(socket, router.clone(), Arc::clone(&clients));
     let Some(http) = doors.http else {
-        all.await;
+        local.await;
         return Ok(());
     };
     let http = TcpListener::from_std(http)?;
-    future::join(all, accept(http, read_only_router(control))).await;
+    future::join(local, accept(http, router, clients)).await;
     Ok(())
 }
 
@@ -62,53 +71,78 @@ async fn accept_all(doors: Doors, control: Control) -> io::Result<()> {
 trait Door {
     type Stream: AsyncRead + AsyncWrite + Send + 'static;
 
-    async fn next(&self) -> io::Result<Self::Stream>;
+    async fn next(&self) -> io::Result<(Self::Stream, Visitor)>;
 }
 
-impl Door for UnixListener {
+struct LocalDoor {
+    listener: UnixListener,
+    changes: Changes,
+}
+
+impl Door for LocalDoor {
     type Stream = UnixStream;
 
-    async fn next(&self) -> io::Result<UnixStream> {
-        self.accept().await.map(|(stream, _)| stream)
+    async fn next(&self) -> io::Result<(UnixStream, Visitor)> {
+        let (stream, _) = self.listener.accept().await?;
+        let visitor = Visitor::local(stream.peer_cred().ok(), self.changes);
+        Ok((stream, visitor))
     }
 }
 
 impl Door for TcpListener {
     type Stream = TcpStream;
 
-    async fn next(&self) -> io::Result<TcpStream> {
-        self.accept().await.map(|(stream, _)| stream)
+    async fn next(&self) -> io::Result<(TcpStream, Visitor)> {
+        let (stream, _) = self.accept().await?;
+        Ok((stream, Visitor::Remote))
     }
 }
 
-async fn accept(door: impl Door, router: Router) {
-    let service = TowerToHyperService::new(router);
+async fn accept(door: impl Door, router: Router, clients: Arc<Clients>) {
     let room = Arc::new(Semaphore::new(CLIENTS_MAX));
+    let mut full = false;
     loop {
-        let stream = match door.next().await {
-            Ok(stream) => stream,
+        let (stream, visitor) = match door.next().await {
+            Ok(next) => next,
             Err(error) => {
                 tracing::warn!("accepting a client: {error}");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
-            tracing::warn!("a client was turned away: {CLIENTS_MAX} are here already");
+        let place = Arc::clone(&room).try_acquire_owned().ok();
+        if place.is_none() && !full {
+            tracing::warn!("clients are turned away: {CLIENTS_MAX} are here already");
+        }
+        full = place.is_none();
+        let Some(place) = place else {
+            clients.turn_away();
             continue;
         };
-        let service = service.clone();
+        tracing::debug!("a client: {visitor:?}");
+        let service = TowerToHyperService::new(router.clone().layer(Extension(visitor)));
+        let clients = Arc::clone(&clients);
         tokio::spawn(async move {
+            let _here = (clients.enter(), place);
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(CLIENT_LIMIT)
                 .serve_connection(TokioIo::new(Box::pin(patient(stream))), service);
             if let Err(error) = served.await {
+                if is_slowness(&error) {
+                    clients.was_too_slow();
+                }
                 tracing::debug!("a client: {error}");
             }
-            drop(place);
         });
     }
+}
+
+/// Whether a client did not read its answer in time.
+fn is_slowness(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
 /// The connection, but not for clients that stop reading.

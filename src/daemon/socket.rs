@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,8 @@ impl Claim {
     ///
     /// # Errors
     /// In one line: who has it, or what the system says.
-    pub(crate) fn take(path: &Path) -> Result<Claim, String> {
+    pub(crate) fn take(path: &Path, group: Option<&str>) -> Result<Claim, String> {
+        let group = group.map(group_number).transpose()?;
         let said = |error: io::Error| format!("socket {}: {error}", path.display());
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)
@@ -43,6 +44,10 @@ impl Claim {
         let listener = UnixListener::bind(path);
         umask(before);
         let listener = listener.map_err(said)?;
+        if group.is_some() {
+            chown(path, None, group)
+                .map_err(|error| format!("{}; root may give it any group", said(error)))?;
+        }
         listener.set_nonblocking(true).map_err(said)?;
         Ok(Claim {
             path: path.to_owned(),
@@ -66,6 +71,20 @@ impl Claim {
         if let Err(error) = flock(&self.lock, FlockOperation::NonBlockingUnlock) {
             tracing::debug!("socket {}: its lock: {error}", self.path.display());
         }
+    }
+}
+
+/// The number of a group, given its name or number.
+fn group_number(group: &str) -> Result<u32, String> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    match nix::unistd::Group::from_name(group) {
+        Ok(Some(found)) => Ok(found.gid.as_raw()),
+        Ok(None) => Err(format!(
+            "socket_group: there is no group `{group}`; groupadd makes one"
+        )),
+        Err(errno) => Err(format!("socket_group `{group}`: {errno}")),
     }
 }
 
@@ -141,10 +160,10 @@ mod tests {
     fn one_owner_at_a_time_and_dead_ones_are_replaced() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("sub/folder/p.sock");
-        let first = Claim::take(&path).expect("free");
+        let first = Claim::take(&path, None).expect("free");
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
-        let second = Claim::take(&path).expect_err("taken");
+        let second = Claim::take(&path, None).expect_err("taken");
         let me = format!("pid {}", std::process::id());
         assert!(
             second.contains(&me) && second.contains("p.sock"),
@@ -153,10 +172,23 @@ mod tests {
         // Its owner dies: the file stays, the lock does not.
         drop(first);
         assert!(path.exists());
-        let third = Claim::take(&path).expect("stale");
+        let third = Claim::take(&path, None).expect("stale");
         third.remove();
         assert!(!path.exists());
-        Claim::take(&path).expect("given up, though its process is still there");
+        Claim::take(&path, None).expect("given up, though its process is still there");
+    }
+
+    #[test]
+    fn the_socket_has_the_group_that_was_named() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("p.sock");
+        let own = fs::metadata(folder.path()).expect("there").gid();
+        let _claim = Claim::take(&path, Some(&own.to_string())).expect("ours");
+        assert_eq!(fs::metadata(&path).expect("there").gid(), own);
+        assert_eq!(group_number("root"), Ok(0));
+        let error = Claim::take(&path, Some("no-such-group")).expect_err("none");
+        assert!(error.contains("no-such-group"), "{error}");
     }
 
     #[test]
@@ -165,16 +197,16 @@ mod tests {
         let path = folder.path().join("p.sock");
         fs::write(&path, "precious").expect("a file");
         assert!(
-            Claim::take(&path)
+            Claim::take(&path, None)
                 .expect_err("a file")
                 .contains("left alone")
         );
         assert_eq!(fs::read(&path).expect("still there"), b"precious");
         fs::remove_file(&path).expect("removed");
         let _other = UnixListener::bind(&path).expect("a socket");
-        let error = Claim::take(&path).expect_err("in use");
+        let error = Claim::take(&path, None).expect_err("in use");
         assert!(error.contains("another program"), "{error}");
         let long = folder.path().join("x".repeat(200));
-        assert!(Claim::take(&long).is_err());
+        assert!(Claim::take(&long, None).is_err());
     }
 }

@@ -26,6 +26,10 @@ pub(crate) enum Notice {
     Opened {
         /// How many are watched.
         watched: usize,
+        /// How many are waited for.
+        waiting: usize,
+        /// There is nothing to watch, and nothing that could come.
+        hopeless: bool,
     },
     /// Stop.
     Stop {

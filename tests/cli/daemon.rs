@@ -45,6 +45,7 @@ fn the_status_document_is_as_promised() {
         "path",
         "device",
         "errno",
+        "message",
         "group",
         "state",
         "cause",
@@ -81,7 +82,9 @@ fn the_status_document_is_as_promised() {
     let status = daemon.status();
     assert_eq!(
         keys(&status),
-        BTreeSet::from(["backend", "paths", "uptime_s", "version", "workers"])
+        BTreeSet::from([
+            "backend", "clients", "paths", "uptime_s", "version", "workers"
+        ])
     );
     assert_eq!(
         (&status["backend"], &status["workers"]),
@@ -301,6 +304,7 @@ fn bad_paths_are_logged_and_the_others_are_watched() {
         &link,
     ];
     let daemon = Daemon::spawn(&paths, &[]);
+    daemon.wait_log("watching 4 paths");
     let mut log = Vec::new();
     for _ in 0..3 {
         log.push(daemon.wait_log("not watched"));
@@ -313,17 +317,26 @@ fn bad_paths_are_logged_and_the_others_are_watched() {
     ] {
         assert!(log.contains(part), "{log}");
     }
-    daemon.wait_state(file.path(), "up");
+    daemon.wait_log("1 paths are watched, 3 are waited for");
+    let is_open = |path: &&Value| path["device"].is_string();
+    let status = daemon.status();
+    let paths = status["paths"].as_array().expect("a list");
+    assert_eq!((paths.len(), paths.iter().filter(is_open).count()), (4, 1));
+    let missing = daemon.wait_state(Path::new("/nowhere"), "pending");
     assert_eq!(
-        daemon.status()["paths"].as_array().expect("a list").len(),
-        1
+        (&missing["cause"], &missing["device"]),
+        (&"not_open".into(), &Value::Null)
     );
+    let message = missing["message"].as_str().expect("text");
+    assert!(message.contains("ENOENT"), "{message}");
+    let table = stdout(&daemon.run(&["status"]));
+    assert!(table.contains("/nowhere: open: ENOENT"), "{table}");
 }
 
 #[test]
-fn none_to_watch_is_fatal() {
-    let mut daemon = Daemon::spawn(&[Path::new("/nowhere"), Path::new("/tmp")], &[]);
-    daemon.wait_log("/nowhere");
+fn none_that_could_be_watched_is_fatal() {
+    let mut daemon = Daemon::spawn(&[Path::new("/dev/null"), Path::new("/tmp")], &[]);
+    daemon.wait_log("/tmp");
     daemon.wait_log("none of the paths can be watched");
     assert_eq!(daemon.wait_end().0.code(), Some(1));
 }
@@ -346,15 +359,6 @@ fn clients_that_do_not_read_hold_nobody_up() {
         1
     );
     drop(mute);
-}
-
-#[test]
-fn a_reload_is_answered_in_the_log() {
-    let file = plain_file(1 << 16);
-    let daemon = Daemon::start(&[&file], &[]);
-    daemon.signal(rustix::process::Signal::HUP);
-    daemon.wait_log("SIGHUP");
-    daemon.wait_state(file.path(), "up");
 }
 
 #[test]

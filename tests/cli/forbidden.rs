@@ -79,7 +79,7 @@ fn the_daemon_says_what_it_fell_back_to_and_why() {
     command
         .args(["run", "--socket"])
         .arg(folder.path().join("p.sock"));
-    command.arg("/nowhere");
+    command.arg("/dev/null");
     let output = output_under(&[(&IO_URING, ENOSYS)], command);
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     for part in ["through aio", "io_uring is not available", "ENOSYS"] {

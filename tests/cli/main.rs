@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod common;
 mod config;
+mod control;
 mod daemon;
 mod demo;
 mod doctor;
@@ -16,10 +17,7 @@ mod livez;
 mod metrics;
 mod prometheus;
 mod seccomp;
-mod state;
 mod stopping;
-mod systemd;
-mod unit;
 mod web;
 #[path = "../../kernel-compat/tests/contract/zram.rs"]
 mod zram;

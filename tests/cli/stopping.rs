@@ -241,7 +241,7 @@ fn a_stderr_that_nobody_reads_stops_neither_the_watch_nor_the_stop() {
 fn a_failure_that_nobody_reads_ends_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("p.sock");
-    let (mut child, _reader) = unheard_daemon(&socket, &[Path::new("/nowhere")]);
+    let (mut child, _reader) = unheard_daemon(&socket, &[Path::new("/dev/null")]);
     assert_eq!(child.wait().expect("ends").code(), Some(1));
 }
 

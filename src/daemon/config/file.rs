@@ -9,7 +9,7 @@ use toml::de::DeTable;
 
 use super::pattern::Pattern;
 use super::reader::{Problem, Report, Section, Sourced, integer, text};
-use super::values::{backend, http_address};
+use super::values::{Changes, backend, http_address};
 use super::watch::Layer;
 
 /// What a file says; empty without one.
@@ -18,6 +18,8 @@ pub(crate) struct File {
     pub(super) workers: Option<Sourced<usize>>,
     pub(super) backend: Option<Sourced<Choice>>,
     pub(super) socket: Option<Sourced<PathBuf>>,
+    pub(super) socket_group: Option<Sourced<Option<String>>>,
+    pub(super) changes: Option<Sourced<Changes>>,
     pub(super) http: Option<Sourced<Option<SocketAddr>>>,
     pub(super) paths: Vec<Sourced<PathBuf>>,
     pub(super) defaults: Layer,
@@ -115,6 +117,10 @@ impl File {
         });
         self.backend = section.take("backend", |value| text(value).and_then(backend));
         self.socket = section.take("socket", |value| text(value).and_then(absolute));
+        self.socket_group = section.take("socket_group", |value| {
+            text(value).map(|t| Some(t.to_owned()))
+        });
+        self.changes = section.take("changes", |value| text(value).and_then(Changes::read));
         self.http = section.take("http", |value| text(value).and_then(http_address).map(Some));
         section.finish();
     }

@@ -24,6 +24,7 @@ use pathpulse::{Choice, Config, PathSpec, Settings};
 
 use file::File;
 pub(crate) use reader::{Problem, Source, Sourced};
+pub(crate) use values::Changes;
 pub(crate) use watch::Layer;
 
 /// The daemon's socket, if nothing else is said.
@@ -49,6 +50,9 @@ pub(crate) struct Configuration {
     pub(crate) workers: Sourced<usize>,
     pub(crate) backend: Sourced<Choice>,
     pub(crate) socket: Sourced<PathBuf>,
+    /// Who may look, besides root.
+    pub(crate) socket_group: Sourced<Option<String>>,
+    pub(crate) changes: Sourced<Changes>,
     pub(crate) http: Sourced<Option<SocketAddr>>,
     file: File,
     /// Where the file is.
@@ -111,6 +115,8 @@ impl Configuration {
             workers: Sourced::first(line.workers, file.workers.take(), 1),
             backend: Sourced::first(line.backend, file.backend.take(), Choice::Auto),
             socket: Sourced::first(line.socket.clone(), file.socket.take(), SOCKET.into()),
+            socket_group: Sourced::first(None, file.socket_group.take(), None),
+            changes: Sourced::first(None, file.changes.take(), Changes::Root),
             http: Sourced::first(line.http.map(Some), file.http.take(), None),
             file,
             origin: line.file.clone(),
@@ -126,6 +132,25 @@ impl Configuration {
             workers: self.workers.value,
             settings: self.usual().settings(),
         }
+    }
+
+    /// What is other than `before`, and can't be changed while the daemon runs.
+    pub(crate) fn needs_start(&self, before: &Configuration) -> Vec<String> {
+        let other = [
+            ("workers", self.workers.value != before.workers.value),
+            ("backend", self.backend.value != before.backend.value),
+            ("socket", self.socket.value != before.socket.value),
+            (
+                "socket_group",
+                self.socket_group.value != before.socket_group.value,
+            ),
+            ("changes", self.changes.value != before.changes.value),
+            ("http", self.http.value != before.http.value),
+        ];
+        let other = other.iter().filter(|(_, other)| *other);
+        other
+            .map(|(key, _)| format!("{key} will be another one at the next start of the daemon"))
+            .collect()
     }
 
     /// How paths are watched of which nothing else is said.

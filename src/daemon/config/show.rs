@@ -73,6 +73,14 @@ impl Configuration {
         page.line("backend", backend, self.backend.source);
         let socket = quote(&self.socket.value.to_string_lossy());
         page.line("socket", socket, self.socket.source);
+        match &self.socket_group.value {
+            Some(group) => page.line("socket_group", quote(group), self.socket_group.source),
+            None => page
+                .text
+                .push_str("# socket_group is that of the process\n"),
+        }
+        let changes = quote(self.changes.value.name());
+        page.line("changes", changes, self.changes.source);
         match self.http.value {
             Some(address) => page.line("http", quote(&address.to_string()), self.http.source),
             None => page.text.push_str("# http is off\n"),

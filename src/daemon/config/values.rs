@@ -52,6 +52,34 @@ pub(crate) fn http_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Who may change something over the socket, of those who may open it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Changes {
+    /// Root, and the user of the daemon.
+    #[default]
+    Root,
+    /// The socket's group, too.
+    Group,
+}
+
+impl Changes {
+    pub(crate) fn read(text: &str) -> Result<Changes, String> {
+        match text {
+            "root" => Ok(Changes::Root),
+            "group" => Ok(Changes::Group),
+            other => Err(format!("`{other}` may not; it is root or group")),
+        }
+    }
+
+    /// As [`Changes::read`] reads it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Changes::Root => "root",
+            Changes::Group => "group",
+        }
+    }
+}
+
 /// Reads the name of a backend.
 pub(crate) fn backend(text: &str) -> Result<Choice, String> {
     match text {

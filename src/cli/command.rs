@@ -1,0 +1,126 @@
+//! `pathpulse add`, `remove`, `pause`, `resume`, `check-now`, `reload`: commands to the daemon.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::args::Socket;
+use super::client::Client;
+use super::status::{select, stands_for};
+use super::{FAILED, Failure, output};
+use crate::daemon::{AnswerDocument, PathsDocument, ReloadDocument, StatusDocument};
+
+/// The daemon answers within ten seconds, whatever devices and files do.
+const LIMIT: Duration = Duration::from_secs(12);
+
+/// Watches more paths
+///
+/// A path that does not open is waited for; the answer says why. It stays until it is removed, or
+/// the daemon ends.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 all are watched or waited for, 1 some are not, 3 wrong usage.\n\n\
+    Example:\n  pathpulse add /dev/sdc /dev/sdd --group database"
+)]
+pub(crate) struct AddArgs {
+    /// Block devices, or files that take O_DIRECT
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The storage that they lead to, if the kernel does not know it
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// Which paths a command is about.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit status: 0 done, 1 not for all, 3 wrong usage.\n\n\
+    Example:\n  pathpulse pause /dev/sdc && pathpulse resume /dev/sdc")]
+pub(crate) struct Args {
+    /// As they are called in `pathpulse status`, or by another name of the device
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// Has the daemon read its configuration file again
+///
+/// Only what is different is done: all other paths keep state, history and pace. If anything is
+/// wrong with the file, nothing is done.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 done, 1 nothing was done, 3 wrong usage.\n\n\
+    Example:\n  pathpulse config check /etc/pathpulse.toml && pathpulse reload"
+)]
+pub(crate) struct ReloadArgs {
+    #[command(flatten)]
+    socket: Socket,
+}
+
+pub(crate) fn add(args: AddArgs) -> Result<i32, Failure> {
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let order = PathsDocument {
+        paths: args.paths.into_iter().map(absolute).collect(),
+        group: args.group,
+    };
+    let mut client = Client::connect(&args.socket.file)?;
+    let answers: Vec<AnswerDocument> = client.post("/v1/add", &order, LIMIT)?;
+    Ok(report(&answers))
+}
+
+/// Tells the daemon to do this to some of its paths.
+pub(crate) fn act(command: &str, args: &Args) -> Result<i32, Failure> {
+    let mut client = Client::connect(&args.socket.file)?;
+    let mut status: StatusDocument = client.get("/v1/status")?;
+    let missing = select(&mut status.paths, &args.paths);
+    let known = args
+        .paths
+        .iter()
+        .filter(|name| !missing.contains(&name.as_path()));
+    let known = known.filter_map(|name| {
+        let its = status.paths.iter().find(|path| stands_for(name, path));
+        its.map(|path| PathBuf::from(&path.path))
+    });
+    let order = PathsDocument {
+        paths: known.collect(),
+        group: None,
+    };
+    for path in &missing {
+        complain(path, "not watched; `pathpulse status` shows what is");
+    }
+    let mut worst = if missing.is_empty() { 0 } else { FAILED };
+    if !order.paths.is_empty() {
+        let answers: Vec<AnswerDocument> = client.post(&format!("/v1/{command}"), &order, LIMIT)?;
+        worst = worst.max(report(&answers));
+    }
+    Ok(worst)
+}
+
+pub(crate) fn reload(args: &ReloadArgs) -> Result<i32, Failure> {
+    let mut client = Client::connect(&args.socket.file)?;
+    let done: ReloadDocument = client.post("/v1/reload", &(), LIMIT)?;
+    output::print(&format!(
+        "{} paths added, {} removed, {} changed, {} as before\n",
+        done.added, done.removed, done.changed, done.unchanged
+    ));
+    for remark in &done.remarks {
+        output::complain(remark);
+    }
+    Ok(0)
+}
+
+/// Says what there is to say of each path.
+fn report(answers: &[AnswerDocument]) -> i32 {
+    for answer in answers {
+        if let Some(message) = &answer.message {
+            complain(&answer.path, message);
+        }
+    }
+    let all = answers.iter().all(|answer| answer.done);
+    if all { 0 } else { FAILED }
+}
+
+fn complain(path: &Path, what: &str) {
+    output::complain(&format!("{}: {what}", path.display()));
+}

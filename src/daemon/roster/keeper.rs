@@ -1,0 +1,400 @@
+//! The thread that has the list.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use pathpulse::{Monitor, OpenError, PathId, PathSpec};
+use tokio::sync::oneshot;
+
+use super::reload::Reload;
+use super::waiting::Waiting;
+use super::{Action, AnswerDocument, Order, PathsDocument, Roster, WaitingPath};
+use crate::daemon::config::{CommandLine, Configuration};
+use crate::daemon::history::History;
+use crate::daemon::stop::{Notice, Stopper};
+
+/// A thread that opens paths is not given up for a day: it comes back with those that did open.
+const OPEN_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long those who add paths wait for them to open.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+/// How long the start waits for paths to open.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a path is on the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The command line or the file names it.
+    Named,
+    /// A command added it.
+    Told,
+}
+
+/// A path that is to be watched.
+pub(super) struct Entry {
+    pub(super) origin: Origin,
+    /// As the engine has it, or will.
+    pub(super) spec: PathSpec,
+    pub(super) stage: Stage,
+    /// Of the thread that opens it; what others bring is not for this entry.
+    ticket: u64,
+}
+
+/// How far it is.
+pub(super) enum Stage {
+    Waiting(Waiting),
+    Watched(PathId),
+}
+
+/// Someone who waits for paths to open.
+struct Asker {
+    left: Vec<PathBuf>,
+    answers: Vec<AnswerDocument>,
+    deadline: Instant,
+    reply: oneshot::Sender<Vec<AnswerDocument>>,
+}
+
+/// Keeps the list. See the module.
+pub(crate) struct Keeper {
+    pub(super) roster: Roster,
+    pub(super) monitor: Arc<Monitor>,
+    pub(super) configuration: Configuration,
+    pub(super) reload: Reload,
+    pub(super) entries: BTreeMap<PathBuf, Entry>,
+    history: Arc<History>,
+    stopper: Stopper,
+    askers: Vec<Asker>,
+    next_ticket: u64,
+    /// Until when the start waits for its paths; `None` when it is over.
+    starting: Option<Instant>,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        roster: Roster,
+        (monitor, history): (Arc<Monitor>, Arc<History>),
+        stopper: Stopper,
+        configuration: Configuration,
+        line: CommandLine,
+    ) -> Keeper {
+        Keeper {
+            roster,
+            monitor,
+            configuration,
+            reload: Reload::new(line),
+            entries: BTreeMap::new(),
+            history,
+            stopper,
+            askers: Vec::new(),
+            next_ticket: 0,
+            starting: Some(Instant::now() + START_LIMIT),
+        }
+    }
+
+    /// Keeps the list for as long as there is a daemon.
+    pub(crate) fn run(mut self, orders: &Receiver<Order>) {
+        let named = self.configuration.named();
+        let named: Vec<PathBuf> = named.iter().map(|(name, _)| name.to_path_buf()).collect();
+        self.enter(&named, Origin::Named, None);
+        loop {
+            self.open_due(Instant::now());
+            self.answer_askers(Instant::now());
+            self.end_start(Instant::now());
+            self.publish();
+            let order = match self.next_due() {
+                None => orders.recv().map_err(RecvTimeoutError::from),
+                Some(due) => orders.recv_timeout(due.saturating_duration_since(Instant::now())),
+            };
+            match order {
+                Ok(order) => self.obey(order),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // Of many orders that wait (answers of those who open) the list is shown once.
+            for order in orders.try_iter().take(1_000) {
+                self.obey(order);
+            }
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let entries = self
+            .entries
+            .values()
+            .filter_map(|entry| match &entry.stage {
+                Stage::Waiting(waiting) => waiting.due(),
+                Stage::Watched(_) => None,
+            });
+        let askers = self.askers.iter().map(|asker| asker.deadline);
+        entries.chain(askers).chain(self.starting).min()
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Do(Action::Add, paths, reply) => self.add(paths, reply),
+            Order::Do(action, paths, reply) => {
+                let all = paths.paths.into_iter();
+                let answers = all.map(|name| {
+                    let refused = self.act(action, &name);
+                    AnswerDocument::new(name, refused)
+                });
+                let answers = answers.collect();
+                let _ = reply.send(answers);
+            }
+            Order::Reload(reply) => self.begin_reload(reply),
+            Order::Loaded(loaded) => self.end_reload(*loaded),
+            Order::Opened {
+                name,
+                ticket,
+                answer,
+            } => self.opened(&name, ticket, answer),
+        }
+    }
+
+    /// Puts paths on the list that are not there.
+    pub(super) fn enter(&mut self, names: &[PathBuf], origin: Origin, group: Option<&str>) {
+        let now = Instant::now();
+        for name in names {
+            let mut spec = self.configuration.spec(name);
+            if let Some(group) = group {
+                spec.group = Some(group.to_owned());
+                spec.settings = Some(self.configuration.settings_of(name, Some(group)));
+            }
+            let new = Entry {
+                origin,
+                spec,
+                stage: Stage::Waiting(Waiting::new(now)),
+                ticket: 0,
+            };
+            self.entries.entry(name.clone()).or_insert(new);
+        }
+    }
+
+    fn add(&mut self, paths: PathsDocument, reply: oneshot::Sender<Vec<AnswerDocument>>) {
+        let mut asker = Asker {
+            left: Vec::new(),
+            answers: Vec::new(),
+            deadline: Instant::now() + ANSWER_LIMIT,
+            reply,
+        };
+        for name in paths.paths {
+            let refused = if !name.is_absolute() {
+                Err("is not absolute: names begin with a slash".to_owned())
+            } else if self.entries.contains_key(&name) {
+                Err("is on the list already".to_owned())
+            } else {
+                asker.left.push(name);
+                continue;
+            };
+            asker.answers.push(AnswerDocument::new(name, refused));
+        }
+        self.enter(&asker.left, Origin::Told, paths.group.as_deref());
+        self.askers.push(asker);
+    }
+
+    /// Does something to one path; all but adding.
+    fn act(&mut self, action: Action, name: &Path) -> Result<(), String> {
+        let Some(entry) = self.entries.get_mut(name) else {
+            return Err("not watched; `pathpulse status` shows what is".to_owned());
+        };
+        match (action, &mut entry.stage) {
+            (Action::Remove, _) => self.leave(name, "command"),
+            (Action::Add, _) => {}
+            (Action::CheckNow, Stage::Waiting(waiting)) => waiting.hurry(Instant::now()),
+            (_, Stage::Waiting(waiting)) => {
+                return Err(format!("is not watched yet: {}", waiting.message()));
+            }
+            (action, Stage::Watched(id)) => {
+                let told = match action {
+                    Action::Pause => self.monitor.pause(*id),
+                    Action::Resume => self.monitor.resume(*id),
+                    _ => self.monitor.check_now(*id),
+                };
+                return told
+                    .then_some(())
+                    .ok_or_else(|| "its worker is gone".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Strikes a path off the list.
+    pub(super) fn leave(&mut self, name: &Path, cause: &'static str) {
+        let Some(entry) = self.entries.remove(name) else {
+            return;
+        };
+        if let Stage::Watched(id) = entry.stage {
+            let last = self.monitor.path(id);
+            self.monitor.remove(id);
+            if let Some(last) = last {
+                self.history.removed(&last, cause);
+            }
+        }
+        tracing::info!("{} is watched no longer ({cause})", name.display());
+    }
+
+    /// Has a thread open those that are due.
+    fn open_due(&mut self, now: Instant) {
+        let mut specs: Vec<PathSpec> = Vec::new();
+        let ticket = self.next_ticket;
+        for (name, entry) in &mut self.entries {
+            let Stage::Waiting(waiting) = &mut entry.stage else {
+                continue;
+            };
+            if waiting.is_due(now) {
+                waiting.begin(now);
+                entry.ticket = ticket;
+                specs.push(entry.spec.clone());
+            } else if waiting.takes_long(now) {
+                tracing::warn!(
+                    "not watched yet: {}: open has not returned for 10 s",
+                    name.display()
+                );
+            }
+        }
+        if specs.is_empty() {
+            return;
+        }
+        self.next_ticket += 1;
+        let (monitor, roster) = (Arc::clone(&self.monitor), self.roster.clone());
+        let opening = specs.clone();
+        let started = crate::daemon::spawn("open", move || {
+            monitor.add_each(&opening, OPEN_LIMIT, |index, answer| {
+                let name = opening[index].path.clone();
+                roster.tell(Order::Opened {
+                    name,
+                    ticket,
+                    answer,
+                });
+            });
+        });
+        if started.is_err() {
+            for spec in specs {
+                let problem = pathpulse::OpenProblem::Open(pathpulse::Errno::EAGAIN);
+                let path = spec.path.clone();
+                self.opened(&spec.path, ticket, Err(OpenError { path, problem }));
+            }
+        }
+    }
+
+    /// A path was opened, or not.
+    fn opened(&mut self, name: &Path, ticket: u64, answer: Result<PathId, OpenError>) {
+        let entry = self.entries.get_mut(name);
+        let Some(entry) = entry.filter(|entry| entry.ticket == ticket) else {
+            // It left the list meanwhile.
+            if let Ok(id) = answer {
+                self.monitor.remove(id);
+            }
+            return;
+        };
+        let Stage::Waiting(waiting) = &mut entry.stage else {
+            return;
+        };
+        let refused = match answer {
+            Ok(id) => {
+                if waiting.problem.is_some() {
+                    tracing::info!("{}: is there now, and watched", name.display());
+                }
+                entry.stage = Stage::Watched(id);
+                self.suit(name);
+                Ok(())
+            }
+            Err(OpenError { problem, .. }) => {
+                let said = problem.to_string();
+                if waiting.failed(problem, Instant::now()) {
+                    tracing::error!("not watched yet: {}: {said}", name.display());
+                }
+                Err(format!("not watched yet: {said}"))
+            }
+        };
+        for asker in &mut self.askers {
+            if let Some(place) = asker.left.iter().position(|left| left == name) {
+                let name = asker.left.swap_remove(place);
+                let answer = AnswerDocument {
+                    done: true,
+                    ..AnswerDocument::new(name, refused.clone())
+                };
+                asker.answers.push(answer);
+            }
+        }
+    }
+
+    /// Has a path watched as the configuration says; `true` if that is a change. Its group may be one
+    /// that only the kernel knows.
+    pub(super) fn suit(&mut self, name: &Path) -> bool {
+        let Some(entry) = self.entries.get_mut(name) else {
+            return false;
+        };
+        let told = entry.spec.group.clone();
+        let group = match entry.stage {
+            Stage::Watched(id) => told.or_else(|| {
+                let status = self.monitor.path(id)?;
+                status.path.group().map(str::to_owned)
+            }),
+            Stage::Waiting(_) => told,
+        };
+        let settings = Some(self.configuration.settings_of(name, group.as_deref()));
+        if entry.spec.settings == settings {
+            return false;
+        }
+        entry.spec.settings = settings;
+        if let (Stage::Watched(id), Some(settings)) = (&entry.stage, settings) {
+            self.monitor.change(*id, settings);
+        }
+        true
+    }
+
+    fn answer_askers(&mut self, now: Instant) {
+        let done = |asker: &mut Asker| asker.left.is_empty() || asker.deadline <= now;
+        for asker in self.askers.extract_if(.., done) {
+            let mut answers = asker.answers;
+            answers.extend(asker.left.into_iter().map(|path| AnswerDocument {
+                path,
+                done: true,
+                message: Some("not watched yet: open has not returned".to_owned()),
+            }));
+            answers.sort_by(|a, b| a.path.cmp(&b.path));
+            let _ = asker.reply.send(answers);
+        }
+    }
+
+    /// Says how the start went, when all paths have opened or not.
+    fn end_start(&mut self, now: Instant) {
+        let is_open = |entry: &Entry| match &entry.stage {
+            Stage::Waiting(waiting) => waiting.problem.is_some(),
+            Stage::Watched(_) => true,
+        };
+        let waits = self.starting.is_some_and(|until| now < until);
+        if self.starting.is_none() || (waits && !self.entries.values().all(is_open)) {
+            return;
+        }
+        self.starting = None;
+        let watched = |entry: &&Entry| matches!(entry.stage, Stage::Watched(_));
+        let hope = |entry: &Entry| match &entry.stage {
+            Stage::Waiting(waiting) => waiting.may_come(),
+            Stage::Watched(_) => true,
+        };
+        self.stopper.tell(Notice::Opened {
+            watched: self.entries.values().filter(watched).count(),
+            waiting: self.entries.values().filter(|e| !watched(e)).count(),
+            hopeless: !self.entries.values().any(hope),
+        });
+    }
+
+    fn publish(&self) {
+        let waiting = self.entries.iter().filter_map(|(name, entry)| {
+            let Stage::Waiting(waiting) = &entry.stage else {
+                return None;
+            };
+            Some(WaitingPath {
+                name: name.clone(),
+                group: entry.spec.group.clone(),
+                since: waiting.since,
+                message: waiting.message(),
+            })
+        });
+        self.roster.publish(waiting.collect());
+    }
+}
