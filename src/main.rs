@@ -7,6 +7,7 @@
 
 mod cli;
 mod daemon;
+mod human;
 
 fn main() {
     let status = cli::main();

@@ -11,6 +11,7 @@ mod check;
 mod check_report;
 mod client;
 mod command;
+mod completions;
 mod config;
 mod demo;
 mod demo_disks;
@@ -18,9 +19,11 @@ mod demo_screen;
 mod discover;
 mod doctor;
 mod events;
+mod man;
 mod output;
 mod run;
 mod status;
+mod status_table;
 mod stop;
 
 use std::ffi::OsString;
@@ -89,6 +92,8 @@ enum Command {
     Doctor(doctor::Args),
     Demo(demo::Args),
     Bench(bench::Args),
+    Completions(completions::Args),
+    Man(man::Args),
     /// The process of one contender of a benchmark; not for people
     #[command(hide = true)]
     BenchContender {
@@ -124,6 +129,8 @@ pub(crate) fn main() -> i32 {
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::BenchContender { name } => bench::contend(&name),
         Command::RigServer { args } => {
             let served = pathpulse_faultdisk::serve_main(args);
@@ -192,6 +199,20 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        fn assert_shown(command: &clap::Command) {
+            let name = command.get_name();
+            let after = command.get_after_help().map(ToString::to_string);
+            let after = after.unwrap_or_default();
+            assert!(after.contains("Example"), "{name} --help has no example");
+            assert!(after.contains("pathpulse"), "{name}: {after}");
+            let commands = command.get_subcommands();
+            commands.filter(|c| !c.is_hide_set()).for_each(assert_shown);
+        }
+        assert_shown(&<Cli as clap::CommandFactory>::command());
     }
 
     #[test]

@@ -4,12 +4,9 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use comfy_table::{Cell, CellAlignment, Table};
-use jiff::Timestamp;
-
 use super::args::{Format, Socket};
 use super::client::Client;
-use super::{FAILED, Failure, output};
+use super::{FAILED, Failure, output, status_table};
 use crate::daemon::{PathDocument, StatusDocument};
 
 /// Shows how the paths are that the daemon watches
@@ -41,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
     match args.format {
         Format::Json => output::print_json(&status),
         Format::Table => {
-            let paths = output::render(&table(&status.paths));
+            let paths = status_table::text(&status.paths);
             output::print(&(headline(&status) + &paths + &remarks(&status.paths)))
         }
     };
@@ -111,46 +108,4 @@ fn remarks(paths: &[PathDocument]) -> String {
         Some(format!("{}: {message}\n", output::printable(&path.path)))
     });
     said.collect()
-}
-
-/// One row for each path, 80 columns wide as long as names are short.
-pub(crate) fn table(paths: &[PathDocument]) -> Table {
-    let mut table = output::table(&[
-        "PATH", "STATE", "CAUSE", "FOR", "LAST", "P50", "P99", "CHECKS",
-    ]);
-    for path in paths {
-        let latency = |which: fn(&PathDocument) -> Option<u64>| {
-            let text = which(path).map_or_else(|| "-".to_owned(), output::latency);
-            Cell::new(text).set_alignment(CellAlignment::Right)
-        };
-        table.add_row([
-            Cell::new(output::printable(&path.path)),
-            output::state_cell(&path.state),
-            Cell::new(cause(path)),
-            Cell::new(since(&path.since)),
-            latency(|path| Some(path.latency_us?.last)),
-            latency(|path| Some(path.latency_us?.p50)),
-            latency(|path| Some(path.latency_us?.p99)),
-            Cell::new(path.checks.total).set_alignment(CellAlignment::Right),
-        ]);
-    }
-    table
-}
-
-fn cause(path: &PathDocument) -> String {
-    match path.stuck_ms {
-        Some(ms) => format!("{}, stuck {}", path.cause, output::age(ms / 1_000)),
-        None => path.cause.clone(),
-    }
-}
-
-/// For how long, by this machine's clock.
-fn since(time: &str) -> String {
-    match time.parse::<Timestamp>() {
-        Ok(since) => {
-            let seconds = Timestamp::now().as_second() - since.as_second();
-            output::age(u64::try_from(seconds).unwrap_or(0))
-        }
-        Err(_) => "-".to_owned(),
-    }
 }

@@ -23,6 +23,7 @@ use super::document::{self, PathDocument, StatusDocument};
 use super::history::{History, LostDocument, Told};
 use super::livez;
 use super::metrics::{self, Metrics};
+use super::page;
 use super::roster::Roster;
 use super::stop::Stopper;
 use super::visitor::{Clients, gate};
@@ -72,6 +73,7 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/healthz", get(livez::health))
         .route("/livez", get(livez::answer))
         .route("/metrics", get(metrics::answer))
+        .merge(page::routes())
         .fallback(async || (StatusCode::NOT_FOUND, "there is no such resource\n"))
         .layer(middleware::from_fn(gate))
         .with_state(control)

@@ -16,6 +16,8 @@ mod commands;
 pub(crate) mod config;
 mod control;
 mod document;
+#[cfg(test)]
+pub(crate) mod examples;
 mod history;
 mod journal;
 mod livez;
@@ -23,6 +25,7 @@ mod logging;
 mod metrics;
 mod metrics_paths;
 mod metrics_workers;
+mod page;
 mod roster;
 mod server;
 mod socket;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod browser;
 mod check;
 mod common;
 mod config;
@@ -10,13 +11,16 @@ mod control;
 mod daemon;
 mod demo;
 mod doctor;
+mod documentation;
 mod forbidden;
 mod held;
 mod limits;
 mod livez;
 mod metrics;
+mod page;
 mod prometheus;
 mod seccomp;
+mod status;
 mod stopping;
 mod web;
 #[path = "../../kernel-compat/tests/contract/zram.rs"]

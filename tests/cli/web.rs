@@ -1,6 +1,6 @@
 //! HTTP as a probe or Prometheus speaks it, with nothing in between.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -47,18 +47,32 @@ impl Web {
 
     /// One exchange; `more` are lines of the head.
     pub(crate) fn ask(&self, method: &str, target: &str, more: &str) -> Answer {
+        self.send(&format!(
+            "{method} {target} HTTP/1.0\r\nHost: p\r\n{more}\r\n"
+        ))
+    }
+
+    /// One exchange with a program that takes nothing older than HTTP/1.1, and says how long its answer is.
+    pub(crate) fn order(&self, method: &str, target: &str, body: &str) -> Answer {
+        self.send(&format!(
+            "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    }
+
+    fn send(&self, request: &str) -> Answer {
         let begin = Instant::now();
-        let request = format!("{method} {target} HTTP/1.0\r\nHost: p\r\n{more}\r\n");
         let text = match self {
             Web::Tcp(address) => {
                 let stream = TcpStream::connect(address).expect("connects");
                 stream.set_read_timeout(Some(PATIENCE)).expect("set");
-                exchange(stream, &request)
+                exchange(stream, request)
             }
             Web::Socket(socket) => {
                 let stream = UnixStream::connect(socket).expect("connects");
                 stream.set_read_timeout(Some(PATIENCE)).expect("set");
-                exchange(stream, &request)
+                exchange(stream, request)
             }
         };
         let (head, body) = text.split_once("\r\n\r\n").expect("a head");
@@ -78,9 +92,21 @@ impl Web {
     }
 }
 
+/// Sends a request, and reads the answer: as much as it says that it has, else all that comes.
 fn exchange(mut stream: impl Read + Write, request: &str) -> String {
     stream.write_all(request.as_bytes()).expect("sent");
+    let mut reader = BufReader::new(stream);
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("answered");
+    while !answer.ends_with("\r\n\r\n") {
+        let read = reader.read_line(&mut answer).expect("answered");
+        assert!(read > 0, "a head: {answer}");
+    }
+    let length = answer.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_it = name.eq_ignore_ascii_case("content-length");
+        is_it.then(|| value.trim().parse().expect("a number"))
+    });
+    let mut body = reader.take(length.unwrap_or(u64::MAX));
+    body.read_to_string(&mut answer).expect("answered");
     answer
 }

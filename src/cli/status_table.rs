@@ -1,0 +1,246 @@
+//! The table of `pathpulse status`: one line for each path, by groups, never wider than it may be.
+//!
+//! States and causes are never cut. Where there is not room for all, columns go that say least,
+//! and names of paths lose their middle.
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use unicode_width::UnicodeWidthStr;
+
+use super::output;
+use crate::daemon::PathDocument;
+use crate::human;
+
+/// Names of paths may be cut down to so many columns before others are left out.
+const NAME_COLUMNS: usize = 24;
+/// Between two columns.
+const GAP: usize = 2;
+/// What stands before paths that are below the name of their group.
+const INDENT: &str = "  ";
+
+/// One column beside that of the names.
+struct Column {
+    heading: &'static str,
+    is_number: bool,
+    text: fn(&PathDocument) -> String,
+}
+
+const COLUMNS: [Column; 7] = [
+    text_column("STATE", |path| path.state.clone()),
+    text_column("CAUSE", cause),
+    text_column("FOR", |path| since(&path.since)),
+    number_column("LAST", |path| latency(path.latency_us.map(|us| us.last))),
+    number_column("P50", |path| latency(path.latency_us.map(|us| us.p50))),
+    number_column("P99", |path| latency(path.latency_us.map(|us| us.p99))),
+    number_column("CHECKS", |path| path.checks.total.to_string()),
+];
+/// What is left out first where there is not room for all.
+const DISPENSABLE: [&str; 4] = ["CHECKS", "P50", "LAST", "P99"];
+
+const fn text_column(heading: &'static str, text: fn(&PathDocument) -> String) -> Column {
+    Column {
+        heading,
+        is_number: false,
+        text,
+    }
+}
+
+const fn number_column(heading: &'static str, text: fn(&PathDocument) -> String) -> Column {
+    Column {
+        heading,
+        is_number: true,
+        text,
+    }
+}
+
+/// The whole table, with the names of groups between, as wide as the terminal (80 elsewhere).
+pub(crate) fn text(paths: &[PathDocument]) -> String {
+    let width = usize::from(output::width(&Table::new()));
+    lines(paths, width).join("\n") + "\n"
+}
+
+fn lines(paths: &[PathDocument], width: usize) -> Vec<String> {
+    let groups = by_group(paths);
+    let has_groups = groups.iter().any(|(name, _)| name.is_some());
+    let indent = if has_groups { INDENT } else { "" };
+    let in_order: Vec<&PathDocument> = groups
+        .iter()
+        .flat_map(|(_, paths)| paths)
+        .copied()
+        .collect();
+    let table = table(&in_order, indent, width);
+    let mut rows = table.lines().map(|line| line.trim_end().to_owned());
+    let mut lines: Vec<String> = rows.next().into_iter().collect();
+    for (name, members) in groups {
+        if has_groups {
+            lines.push(heading(name, &members, width));
+        }
+        lines.extend(rows.by_ref().take(members.len()));
+    }
+    lines
+}
+
+/// Paths by their group in the order in which groups appear, those of none at the end.
+fn by_group(paths: &[PathDocument]) -> Vec<(Option<&str>, Vec<&PathDocument>)> {
+    let mut groups: Vec<(Option<&str>, Vec<&PathDocument>)> = Vec::new();
+    let mut places = std::collections::HashMap::new();
+    for path in paths {
+        let name = path.group.as_deref();
+        let place = *places.entry(name).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push((name, Vec::new()));
+        }
+        groups[place].1.push(path);
+    }
+    groups.sort_by_key(|(name, _)| name.is_none());
+    groups
+}
+
+fn heading(name: Option<&str>, members: &[&PathDocument], width: usize) -> String {
+    let up = members.iter().filter(|path| path.state == "up").count();
+    let count = format!(": {up} of {} up", members.len());
+    let name = name.map_or_else(|| "without a group".to_owned(), output::printable);
+    output::shorten(&name, width.saturating_sub(count.width())) + &count
+}
+
+fn table(paths: &[&PathDocument], indent: &str, width: usize) -> Table {
+    let names: Vec<String> = paths
+        .iter()
+        .map(|path| output::printable(&path.path))
+        .collect();
+    let longest = names.iter().map(|name| name.width()).max().unwrap_or(0);
+    let mut columns: Vec<(&Column, usize)> = COLUMNS
+        .iter()
+        .map(|column| (column, column.width(paths)))
+        .collect();
+    let room = |columns: &[(&Column, usize)]| {
+        let taken: usize = columns.iter().map(|(_, width)| GAP + width).sum();
+        width.saturating_sub(taken + indent.len())
+    };
+    for heading in DISPENSABLE {
+        if room(&columns) < longest.min(NAME_COLUMNS) {
+            columns.retain(|(column, _)| column.heading != heading);
+        }
+    }
+    let name_columns = room(&columns);
+    let mut headings = vec!["PATH"];
+    headings.extend(columns.iter().map(|(column, _)| column.heading));
+    let mut table = output::table(&headings);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    for (path, name) in paths.iter().zip(names) {
+        let mut row = vec![Cell::new(format!(
+            "{indent}{}",
+            output::shorten(&name, name_columns)
+        ))];
+        row.extend(columns.iter().map(|(column, _)| column.cell(path)));
+        table.add_row(row);
+    }
+    table
+}
+
+impl Column {
+    /// As wide as its widest cell.
+    fn width(&self, paths: &[&PathDocument]) -> usize {
+        let cells = paths.iter().map(|path| (self.text)(path).width());
+        cells.max().unwrap_or(0).max(self.heading.len())
+    }
+
+    fn cell(&self, path: &PathDocument) -> Cell {
+        let text = (self.text)(path);
+        match self.heading {
+            "STATE" => output::state_cell(&text),
+            _ if self.is_number => Cell::new(text).set_alignment(CellAlignment::Right),
+            _ => Cell::new(text),
+        }
+    }
+}
+
+fn latency(us: Option<u64>) -> String {
+    us.map_or_else(|| "-".to_owned(), output::latency)
+}
+
+/// The cause, and for how long a read has been unanswered.
+pub(crate) fn cause(path: &PathDocument) -> String {
+    match path.stuck_ms {
+        Some(ms) => format!("{}, stuck {}", path.cause, output::age(ms / 1_000)),
+        None => path.cause.clone(),
+    }
+}
+
+/// For how long.
+pub(crate) fn since(time: &str) -> String {
+    human::since(time).map_or_else(|| "-".to_owned(), output::age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::examples::path;
+
+    #[test]
+    fn nothing_is_wider_than_the_terminal_and_no_state_is_cut() {
+        let names = [
+            "/dev/sda".to_owned(),
+            format!(
+                "/dev/disk/by-path/pci-0000:00:1f.2-{}-lun-1",
+                "x".repeat(300)
+            ),
+            "/tmp/磁盘磁盘磁盘磁盘磁盘磁盘磁盘磁盘磁盘磁盘磁盘磁盘".to_owned(),
+            "/tmp/\x1b[31m\nred".to_owned(),
+        ];
+        let mut paths: Vec<PathDocument> =
+            names.iter().map(|name| path(name, "marginal")).collect();
+        for path in &mut paths {
+            path.cause = "reservation_conflict".to_owned();
+            path.checks.total = u64::MAX;
+            path.since = "1970-01-02T00:00:00Z".to_owned();
+        }
+        paths[2].cause = "timed_out".to_owned();
+        paths[2].stuck_ms = Some(86_400_000 * 365);
+        paths[3].group = Some("g".repeat(200));
+        for width in [80, 100, 132, 200] {
+            let lines = lines(&paths, width);
+            assert_eq!(lines.len(), 1 + 2 + paths.len());
+            for line in &lines {
+                assert!(line.width() <= width, "{}: {line}", line.width());
+            }
+            let rows = lines.iter().filter(|line| line.contains(" marginal "));
+            assert_eq!(rows.count(), paths.len(), "{lines:#?}");
+            assert!(
+                lines
+                    .iter()
+                    .any(|line| line.contains(" timed_out, stuck 365d00h "))
+            );
+            assert!(
+                lines.iter().any(|line| line.contains("-lun-1 ")),
+                "{lines:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn groups_have_headings_and_what_is_in_none_comes_last() {
+        let mut paths =
+            ["/dev/sda", "/dev/sdb", "/dev/sdc", "/dev/sdd"].map(|name| path(name, "up"));
+        paths[1].group = Some("database".to_owned());
+        paths[3].group = Some("database".to_owned());
+        paths[3].state = "down".to_owned();
+        let lines = lines(&paths, 80);
+        let first_words: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| line.split_whitespace().next())
+            .collect();
+        assert_eq!(
+            first_words,
+            [
+                "PATH",
+                "database:",
+                "/dev/sdb",
+                "/dev/sdd",
+                "without",
+                "/dev/sda",
+                "/dev/sdc"
+            ]
+        );
+        assert!(lines[1].ends_with("1 of 2 up") && lines[4].ends_with("2 of 2 up"));
+    }
+}

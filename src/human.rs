@@ -1,0 +1,145 @@
+//! Numbers and names as people read them, the same in tables, on screens and on the status page.
+
+use jiff::Timestamp;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// What stands for the part of a name that was left out.
+const GAP: &str = "…";
+
+/// Text without characters that drive a terminal or turn the direction of writing: names of paths
+/// may hold any.
+pub(crate) fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unsafe(c) {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+fn is_unsafe(c: char) -> bool {
+    let turns =
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
+}
+
+/// A printable name in at most so many columns (but never fewer than three). What is too long
+/// loses its middle: names of devices differ at their ends, and say at their beginning what they are.
+pub(crate) fn shorten(name: &str, columns: usize) -> String {
+    let columns = columns.max(3);
+    if name.width() <= columns {
+        return name.to_owned();
+    }
+    let head_columns = (columns - 1) / 3;
+    let head = fitting(name.chars(), head_columns);
+    let tail = fitting(name.chars().rev(), columns - 1 - head_columns);
+    let tail: String = tail.chars().rev().collect();
+    head + GAP + &tail
+}
+
+/// As many characters as fit.
+fn fitting(characters: impl Iterator<Item = char>, columns: usize) -> String {
+    let mut used = 0;
+    characters
+        .take_while(|c| {
+            used += c.width().unwrap_or(0);
+            used <= columns
+        })
+        .collect()
+}
+
+/// A latency in microseconds with three digits and a unit.
+pub(crate) fn latency(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us}us"),
+        1_000..10_000 => format!("{:.1}ms", us as f64 / 1e3),
+        10_000..1_000_000 => format!("{}ms", us / 1_000),
+        _ => format!("{:.1}s", us as f64 / 1e6),
+    }
+}
+
+/// A size in bytes with up to four digits and a unit.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = units[0];
+    for next in &units[1..] {
+        // What would be rounded up to 1024 has the next unit.
+        if size < 1023.5 {
+            break;
+        }
+        size /= 1024.0;
+        unit = next;
+    }
+    if size < 9.95 {
+        format!("{size:.1} {unit}")
+    } else {
+        format!("{size:.0} {unit}")
+    }
+}
+
+/// An age in seconds with its largest one or two units.
+pub(crate) fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+/// Seconds since a time of a document, by this machine's clock; a time to come is now.
+pub(crate) fn since(time: &str) -> Option<u64> {
+    let since: Timestamp = time.parse().ok()?;
+    let seconds = Timestamp::now().as_second() - since.as_second();
+    Some(u64::try_from(seconds).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_drive_the_terminal() {
+        assert_eq!(printable("/dev/sda"), "/dev/sda");
+        assert_eq!(printable("/tmp/ä\n\x1b[31m"), "/tmp/ä\\n\\u{1b}[31m");
+        assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
+    }
+
+    #[test]
+    fn long_names_lose_their_middle() {
+        assert_eq!(shorten("/dev/sda", 8), "/dev/sda");
+        assert_eq!(shorten("/dev/disk/by-id/wwn-0x5000c5", 12), "/de…0x5000c5");
+        assert_eq!(shorten("abcdef", 0), "…ef");
+        // Wide characters take two columns, accents none.
+        assert_eq!(shorten("磁盘磁盘磁盘", 7), "磁…磁盘");
+        for name in [
+            "/dev/磁盘磁盘磁盘磁盘",
+            "e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}",
+            "plain name",
+        ] {
+            for columns in 3..20 {
+                assert!(
+                    shorten(name, columns).width() <= columns,
+                    "{name} in {columns}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let latencies = [85, 1_250, 12_345, 1_500_000].map(latency);
+        assert_eq!(latencies, ["85us", "1.2ms", "12ms", "1.5s"]);
+        let sizes = [512, 1 << 20, 5 << 29, (1 << 40) - 1, 100 << 40].map(size);
+        assert_eq!(sizes, ["512 B", "1.0 MiB", "2.5 GiB", "1.0 TiB", "100 TiB"]);
+        let ages = [5, 65, 3_700, 90_000].map(age);
+        assert_eq!(ages, ["5s", "1m05s", "1h01m", "1d01h"]);
+    }
+}
