@@ -27,6 +27,7 @@ mod status_table;
 mod stop;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -99,6 +100,11 @@ enum Command {
     BenchContender {
         name: String,
     },
+    /// The process that has the daemon's state file; not for people
+    #[command(hide = true)]
+    KeepEvents {
+        file: PathBuf,
+    },
     /// The other processes of simulated disks; not for people
     #[command(hide = true)]
     RigServer {
@@ -132,6 +138,10 @@ pub(crate) fn main() -> i32 {
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
         Command::BenchContender { name } => bench::contend(&name),
+        Command::KeepEvents { file } => {
+            crate::daemon::keep_events(file);
+            Ok(0)
+        }
         Command::RigServer { args } => {
             let served = pathpulse_faultdisk::serve_main(args);
             Ok(i32::from(served != ExitCode::SUCCESS))

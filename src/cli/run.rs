@@ -25,6 +25,10 @@ use crate::daemon::{self, Filter, Log};
 pub(crate) struct Args {
     #[command(flatten)]
     what: What,
+    /// Keep the last events in this file, so that they survive a restart; systemd's StateDirectory
+    /// if there is one
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     /// What to log: error, warn, info, debug or trace, or TARGET=LEVEL,...
     #[arg(long, value_name = "LEVEL", env = "RUST_LOG", default_value = "info", value_parser = log_filter)]
     log: Filter,
@@ -138,12 +142,23 @@ pub(crate) fn run(args: Args) -> Result<i32, Failure> {
         .map_err(|error| Failure::new(format!("no thread for the log: {error}")))?;
     let files = pathpulse_kernel_compat::raise_open_files_limit();
     tracing::debug!("limit of open files: {files}");
-    daemon::run(configuration, line, &log)
+    let state = args.state.or_else(state_of_systemd);
+    daemon::run(configuration, line, state, &log)
         .map(|()| 0)
         .map_err(|message| {
             log.flush();
             Failure::new(message)
         })
+}
+
+/// A file in the first folder that systemd made for state; see systemd.exec(5).
+fn state_of_systemd() -> Option<PathBuf> {
+    let folders = std::env::var("STATE_DIRECTORY").ok()?;
+    let first = folders
+        .split(':')
+        .next()
+        .filter(|first| !first.is_empty())?;
+    Some(PathBuf::from(first).join("events"))
 }
 
 /// Reads a level, or targets with levels. A word alone would be a target, and a level misspelt.

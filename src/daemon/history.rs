@@ -5,14 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse::PathStatus;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use super::document::EventDocument;
-
 /// Events that are kept, and events that a follower may lag behind.
-const KEPT: usize = 1_000;
+pub(crate) const KEPT: usize = 1_000;
 /// How long followers may take to hear that the daemon stops.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
@@ -65,10 +62,12 @@ impl History {
         let _ = inner.followers.send(told);
     }
 
-    /// A path is watched no longer.
-    pub(crate) fn removed(&self, last: &PathStatus, cause: &str) {
-        if let Ok(text) = serde_json::to_string(&EventDocument::removed(last, cause)) {
-            self.tell(Told::Event(text.into()));
+    /// Takes in events of before this daemon's start, oldest first, as far as there is room.
+    pub(crate) fn recall(&self, events: Vec<Arc<str>>) {
+        let mut inner = self.lock();
+        let room = KEPT.saturating_sub(inner.past.len());
+        for event in events.into_iter().rev().take(room) {
+            inner.past.push_front(Told::Event(event));
         }
     }
 
@@ -102,6 +101,18 @@ mod tests {
             Told::Event(text) => text.parse().expect("a number"),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn what_is_recalled_comes_before_what_happened_since_and_drives_none_of_it_out() {
+        let history = History::default();
+        for n in 0..600 {
+            history.tell(Told::Event(n.to_string().into()));
+        }
+        history.recall((1_000..1_500).map(|n| n.to_string().into()).collect());
+        let (past, _) = history.follow();
+        let numbers: Vec<usize> = past.iter().map(number).collect();
+        assert_eq!(numbers, (1_100..1_500).chain(0..600).collect::<Vec<_>>());
     }
 
     #[test]

@@ -1,41 +1,80 @@
-//! Takes the engine's events: one log line for each, and a place in the history.
+//! Takes the engine's events: one log line for each, a place in the history, and one in the state file.
+
+use std::sync::Arc;
 
 use pathpulse::{Event, EventStream, State};
 
 use super::document::EventDocument;
 use super::history::{History, Told};
 use super::metrics::Tally;
+use super::state::Keeper;
+
+/// Where all events come together, the engine's and others. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Journal {
+    pub(crate) history: Arc<History>,
+    state: Keeper,
+}
+
+impl Journal {
+    pub(crate) fn new(history: &Arc<History>, state: &Keeper) -> Journal {
+        Journal {
+            history: Arc::clone(history),
+            state: state.clone(),
+        }
+    }
+
+    /// Keeps an event, and tells followers.
+    pub(crate) fn tell(&self, event: &EventDocument) {
+        if let Ok(text) = serde_json::to_string(event) {
+            let text: Arc<str> = text.into();
+            self.state.keep(&text);
+            self.history.tell(Told::Event(text));
+        }
+    }
+}
 
 /// Takes events for as long as there is an engine.
-pub(crate) fn keep(events: &EventStream, history: &History, tally: &Tally) {
+pub(crate) fn keep(events: &EventStream, journal: &Journal, tally: &Tally) {
     while let Some(event) = events.next() {
         log(&event);
-        if let Ok(text) = serde_json::to_string(&EventDocument::new(&event)) {
-            history.tell(Told::Event(text.into()));
-        }
+        journal.tell(&EventDocument::new(&event));
         let lost = events.take_lost();
         if lost > 0 {
             tally.count_lost(lost);
             tracing::warn!(
                 "{lost} events were lost, there were too many at once; the status is right"
             );
-            history.tell(Told::Lost(lost));
+            journal.history.tell(Told::Lost(lost));
         }
     }
 }
 
+/// The same text in each case; the fields are for journald, which can be asked by them.
 fn log(event: &Event) {
-    let path = event.path.name().display();
-    let Event {
-        from, to, detail, ..
-    } = event;
-    let cause = event.cause.name();
-    let colon = if detail.is_empty() { "" } else { ": " };
+    macro_rules! line {
+        ($level:ident, $change:expr) => {
+            tracing::$level!(
+                event.path = %event.path.name().display(),
+                event.device = %event.path.device(),
+                event.from = event.from.name(),
+                event.to = event.to.name(),
+                event.cause = event.cause.name(),
+                "{} {} ({}){}{}",
+                event.path.name().display(),
+                $change,
+                event.cause.name(),
+                if event.detail.is_empty() { "" } else { ": " },
+                event.detail
+            )
+        };
+    }
+    let Event { from, to, .. } = event;
     if from == to {
-        tracing::info!("{path} is still {to} ({cause}){colon}{detail}");
+        line!(info, format_args!("is still {to}"));
     } else if matches!(to, State::Down | State::Marginal) {
-        tracing::warn!("{path} {from} -> {to} ({cause}){colon}{detail}");
+        line!(warn, format_args!("{from} -> {to}"));
     } else {
-        tracing::info!("{path} {from} -> {to} ({cause}){colon}{detail}");
+        line!(info, format_args!("{from} -> {to}"));
     }
 }

@@ -1,8 +1,9 @@
-//! Log lines to stderr, which nobody may be reading.
+//! Log lines to stderr, which nobody may be reading, or records to journald, which may hang.
 //!
 //! Whoever logs hands a finished line to a thread that writes it. When that thread is held up by a
 //! full pipe, lines are dropped once [`ROOM`] of them wait, and counted; nobody waits.
 
+use std::fmt::{self, Debug};
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,9 +11,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use tracing::field::Field;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::prelude::*;
+
+use super::journald::{self, Journald, Records};
 
 /// Lines that wait to be written.
 const ROOM: usize = 4_096;
@@ -48,19 +53,29 @@ impl Log {
             entries,
             lost: Arc::clone(&lost),
         };
-        thread::Builder::new()
-            .name("pathpulse-log".to_owned())
-            .spawn(move || write_all(&inbox, &lost, &mut io::stderr()))?;
-        let format = tracing_subscriber::fmt::layer()
-            .with_target(false)
-            .with_ansi(io::stderr().is_terminal())
-            .with_writer(log.clone());
-        tracing_subscriber::registry()
-            .with(filter)
-            .with(format)
-            .init();
+        let writer = thread::Builder::new().name("pathpulse-log".to_owned());
+        let registry = tracing_subscriber::registry().with(filter);
+        if let Some(mut journald) = Journald::of_stderr() {
+            writer.spawn(move || write_all(&inbox, &lost, &mut journald, journald::lost))?;
+            registry.with(Records(log.clone())).init();
+        } else {
+            writer.spawn(move || write_all(&inbox, &lost, &mut io::stderr(), said_lost))?;
+            let format = tracing_subscriber::fmt::layer()
+                .with_target(false)
+                .with_ansi(io::stderr().is_terminal())
+                .fmt_fields(debug_fn(write_field))
+                .with_writer(log.clone());
+            registry.with(format).init();
+        }
         std::panic::set_hook(Box::new(|panic| tracing::error!("a bug: {panic}")));
         Ok(log)
+    }
+
+    /// Takes a line, or a record, that is finished; waits for nothing.
+    pub(crate) fn take(&self, line: Vec<u8>) {
+        if !line.is_empty() && self.entries.try_send(Entry::Line(line)).is_err() {
+            self.lost.fetch_add(1, Relaxed);
+        }
     }
 
     /// Waits for what was logged to be written, but not for long.
@@ -72,14 +87,32 @@ impl Log {
     }
 }
 
-fn write_all(inbox: &Receiver<Entry>, lost: &AtomicU64, to: &mut impl Write) {
+/// Fields after the message, but for those that tell the parts of an event: its message has them all.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
+    match field.name() {
+        "message" => write!(writer, "{value:?}"),
+        name if name.starts_with("event.") => Ok(()),
+        name => write!(writer, " {name}={value:?}"),
+    }
+}
+
+fn said_lost(lines: u64) -> Vec<u8> {
+    format!("{lines} log lines were lost: stderr was not read\n").into_bytes()
+}
+
+fn write_all(
+    inbox: &Receiver<Entry>,
+    lost: &AtomicU64,
+    to: &mut impl Write,
+    say_lost: fn(u64) -> Vec<u8>,
+) {
     for entry in inbox {
         match entry {
             Entry::Line(line) => {
                 let _ = to.write_all(&line);
                 let lost = lost.swap(0, Relaxed);
                 if lost > 0 {
-                    let _ = writeln!(to, "{lost} log lines were lost: stderr was not read");
+                    let _ = to.write_all(&say_lost(lost));
                 }
             }
             Entry::Flush(done) => drop(done.send(())),
@@ -117,10 +150,7 @@ impl Write for LineWriter<'_> {
 
 impl Drop for LineWriter<'_> {
     fn drop(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        if !line.is_empty() && self.log.entries.try_send(Entry::Line(line)).is_err() {
-            self.log.lost.fetch_add(1, Relaxed);
-        }
+        self.log.take(std::mem::take(&mut self.line));
     }
 }
 
@@ -141,7 +171,7 @@ mod tests {
         }
         drop(log);
         let mut written = Vec::new();
-        write_all(&inbox, &lost, &mut written);
+        write_all(&inbox, &lost, &mut written, said_lost);
         let text = String::from_utf8(written).expect("text");
         assert_eq!(
             text,

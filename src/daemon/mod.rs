@@ -7,7 +7,9 @@
 //! keeper        has the list of what is to be watched, and obeys commands; threads of its own open paths
 //! journal       takes the engine's events: log, history
 //! control       tokio: HTTP on the socket; reads status and history, never touches a device
-//! log           writes log lines to stderr, which may be a pipe that nobody reads
+//! log           writes log lines to stderr, which may be a pipe that nobody reads, or to journald
+//! notify        tells systemd how things are, and feeds its watchdog while each worker gets on
+//! state, recall pass events to a process that has the state file, which may be on a disk that hangs
 //! workers       the engine's own
 //! ```
 //! No thread waits for another one without a limit, and only the engine's touch devices.
@@ -20,19 +22,24 @@ mod document;
 pub(crate) mod examples;
 mod history;
 mod journal;
+mod journald;
 mod livez;
 mod logging;
 mod metrics;
 mod metrics_paths;
 mod metrics_workers;
+mod notify;
 mod page;
 mod roster;
 mod server;
 mod socket;
+mod state;
+mod state_file;
 mod stop;
 mod visitor;
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -45,15 +52,19 @@ pub(crate) use document::{EventDocument, PathDocument, StatusDocument};
 pub(crate) use history::LostDocument;
 pub(crate) use logging::{Filter, Log};
 pub(crate) use roster::{AnswerDocument, PathsDocument, ReloadDocument};
+pub(crate) use state_file::keep_events;
 pub(crate) use stop::Notice;
 
 use config::{CommandLine, Configuration};
 use control::Control;
 use history::History;
+use journal::Journal;
 use metrics::{Metrics, Tally};
-use roster::{Keeper, Order, Roster};
+use notify::Notifier;
+use roster::{Order, Roster};
 use server::Doors;
 use socket::Claim;
+use state::Keeper;
 use stop::Stopper;
 
 /// Events on their way from the workers to the journal: more than a large host has paths.
@@ -64,23 +75,25 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_millis(500);
 /// Exit status: something went wrong, and nothing is known about any device.
 pub(crate) const FAILED: i32 = 1;
 
-/// Watches until it is told to stop.
+/// Watches until it is told to stop, and keeps the last events in the file `state`.
 ///
 /// # Errors
 /// Why it can't watch at all, in one line.
 pub(crate) fn run(
     configuration: Configuration,
     line: CommandLine,
+    state: Option<PathBuf>,
     log: &Log,
 ) -> Result<(), String> {
     let (stopper, notices) = stop::prepare().map_err(|error| format!("signals: {error}"))?;
     // A failure has its limit too: its one line may meet a stderr that nobody reads.
-    watch(configuration, line, &stopper, &notices, log).inspect_err(|_| stopper.arm(FAILED))
+    watch(configuration, line, state, &stopper, &notices, log).inspect_err(|_| stopper.arm(FAILED))
 }
 
 fn watch(
     configuration: Configuration,
     line: CommandLine,
+    state: Option<PathBuf>,
     stopper: &Stopper,
     notices: &Receiver<Notice>,
     log: &Log,
@@ -99,13 +112,23 @@ fn watch(
     let monitor = Arc::new(monitor);
     announce(&monitor, &configuration);
     let history = Arc::new(History::default());
+    let notifier = Notifier::start(&monitor)?;
+    let state = Keeper::start(state, &history)?;
+    let journal = Journal::new(&history, &state);
     let (roster, orders) = Roster::new();
-    let parts = (Arc::clone(&monitor), Arc::clone(&history));
-    let keeper = Keeper::new(roster.clone(), parts, stopper.clone(), configuration, line);
-    let result = start(&monitor, &history, &roster, stopper, doors)
+    let keeper = roster::Keeper::new(
+        roster.clone(),
+        (Arc::clone(&monitor), journal.clone()),
+        stopper.clone(),
+        configuration,
+        line,
+    );
+    let result = start(&monitor, journal, &roster, stopper, doors)
         .and_then(|()| spawn("keeper", move || keeper.run(&orders)))
-        .and_then(|()| wait(notices, stopper, &roster));
+        .and_then(|()| wait(notices, stopper, &notifier, &roster));
+    notifier.stopping();
     history.end();
+    state.flush();
     leave(&monitor, &claim, log);
     result
 }
@@ -113,18 +136,20 @@ fn watch(
 /// Starts the threads.
 fn start(
     monitor: &Arc<Monitor>,
-    history: &Arc<History>,
+    journal: Journal,
     roster: &Roster,
     stopper: &Stopper,
     doors: Doors,
 ) -> Result<(), String> {
     let events = monitor.events(EVENTS_ON_THE_WAY);
     let tally = Arc::new(Tally::default());
-    let (kept, counted) = (Arc::clone(history), Arc::clone(&tally));
-    spawn("journal", move || journal::keep(&events, &kept, &counted))?;
+    let (counted, history) = (Arc::clone(&tally), Arc::clone(&journal.history));
+    spawn("journal", move || {
+        journal::keep(&events, &journal, &counted);
+    })?;
     let control = Control {
         monitor: Arc::clone(monitor),
-        history: Arc::clone(history),
+        history,
         roster: roster.clone(),
         clients: Arc::default(),
         stopper: stopper.clone(),
@@ -171,7 +196,12 @@ fn announce(monitor: &Monitor, configuration: &Configuration) {
 }
 
 /// Waits to be told to stop.
-fn wait(notices: &Receiver<Notice>, stopper: &Stopper, roster: &Roster) -> Result<(), String> {
+fn wait(
+    notices: &Receiver<Notice>,
+    stopper: &Stopper,
+    notifier: &Notifier,
+    roster: &Roster,
+) -> Result<(), String> {
     loop {
         match notices.recv() {
             Ok(Notice::Stop { by }) => {
@@ -182,21 +212,21 @@ fn wait(notices: &Receiver<Notice>, stopper: &Stopper, roster: &Roster) -> Resul
                 return Err("none of the paths can be watched; the log says why".to_owned());
             }
             Ok(Notice::Opened {
-                watched,
-                waiting: 0,
-                ..
-            }) => {
-                tracing::info!("{watched} paths are watched");
-            }
-            Ok(Notice::Opened {
                 watched, waiting, ..
             }) => {
-                tracing::warn!("{watched} paths are watched, {waiting} are waited for");
+                if waiting == 0 {
+                    tracing::info!("{watched} paths are watched");
+                } else {
+                    tracing::warn!("{watched} paths are watched, {waiting} are waited for");
+                }
+                notifier.ready();
             }
             Ok(Notice::Reload) => {
                 tracing::info!("SIGHUP: reloading");
+                notifier.reloading();
                 roster.tell(Order::Reload(None));
             }
+            Ok(Notice::Reloaded) => notifier.ready(),
             Err(_) => return Err("all threads that could stop it are gone".to_owned()),
         }
     }

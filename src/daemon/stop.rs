@@ -38,6 +38,8 @@ pub(crate) enum Notice {
     },
     /// SIGHUP came.
     Reload,
+    /// A reload is over, whatever came of it.
+    Reloaded,
 }
 
 /// Tells the main thread things, above all to stop. Clones are the same.

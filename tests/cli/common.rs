@@ -133,7 +133,8 @@ pub(crate) struct Daemon {
     child: Child,
     pub(crate) socket: PathBuf,
     log: Receiver<String>,
-    _folder: tempfile::TempDir,
+    /// Where its socket is.
+    folder: Option<tempfile::TempDir>,
 }
 
 impl Daemon {
@@ -147,15 +148,32 @@ impl Daemon {
 
     /// Starts a daemon and waits for nothing.
     pub(crate) fn spawn<P: AsRef<Path>>(paths: &[P], more: &[&str]) -> Daemon {
+        Daemon::spawn_by(pathpulse(), paths, more)
+    }
+
+    /// Starts one by this command, which ends with the binary.
+    pub(crate) fn spawn_by<P: AsRef<Path>>(command: Command, paths: &[P], more: &[&str]) -> Daemon {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("p.sock");
+        let mut daemon = Daemon::spawn_at(command, socket, paths, more);
+        daemon.folder = Some(folder);
+        daemon
+    }
+
+    /// The same, with this socket.
+    pub(crate) fn spawn_at<P: AsRef<Path>>(
+        mut command: Command,
+        socket: PathBuf,
+        paths: &[P],
+        more: &[&str],
+    ) -> Daemon {
         let often = ["--interval", "100ms", "--timeout", "300ms"];
         let pace = if more.contains(&"--interval") {
             &[][..]
         } else {
             &often[..]
         };
-        let mut child = pathpulse()
+        let mut child = command
             .arg("run")
             .args(pace)
             .args(more)
@@ -171,7 +189,7 @@ impl Daemon {
             child,
             socket,
             log,
-            _folder: folder,
+            folder: None,
         }
     }
 
@@ -217,6 +235,15 @@ impl Daemon {
     /// Waits for a line of the log, and returns it.
     pub(crate) fn wait_log(&self, part: &str) -> String {
         next_with(&self.log, part)
+    }
+
+    /// The lines of the log that come until the daemon ends.
+    pub(crate) fn log_until_end(&self) -> Vec<String> {
+        let mut rest = Vec::new();
+        while let Ok(line) = self.log.recv_timeout(PATIENCE) {
+            rest.push(line);
+        }
+        rest
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -20,8 +20,11 @@ mod metrics;
 mod page;
 mod prometheus;
 mod seccomp;
+mod state;
 mod status;
 mod stopping;
+mod systemd;
+mod unit;
 mod web;
 #[path = "../../kernel-compat/tests/contract/zram.rs"]
 mod zram;

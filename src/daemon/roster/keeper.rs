@@ -13,7 +13,8 @@ use super::reload::Reload;
 use super::waiting::Waiting;
 use super::{Action, AnswerDocument, Order, PathsDocument, Roster, WaitingPath};
 use crate::daemon::config::{CommandLine, Configuration};
-use crate::daemon::history::History;
+use crate::daemon::document::EventDocument;
+use crate::daemon::journal::Journal;
 use crate::daemon::stop::{Notice, Stopper};
 
 /// A thread that opens paths is not given up for a day: it comes back with those that did open.
@@ -63,8 +64,8 @@ pub(crate) struct Keeper {
     pub(super) configuration: Configuration,
     pub(super) reload: Reload,
     pub(super) entries: BTreeMap<PathBuf, Entry>,
-    history: Arc<History>,
-    stopper: Stopper,
+    journal: Journal,
+    pub(super) stopper: Stopper,
     askers: Vec<Asker>,
     next_ticket: u64,
     /// Until when the start waits for its paths; `None` when it is over.
@@ -74,7 +75,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) fn new(
         roster: Roster,
-        (monitor, history): (Arc<Monitor>, Arc<History>),
+        (monitor, journal): (Arc<Monitor>, Journal),
         stopper: Stopper,
         configuration: Configuration,
         line: CommandLine,
@@ -85,7 +86,7 @@ impl Keeper {
             configuration,
             reload: Reload::new(line),
             entries: BTreeMap::new(),
-            history,
+            journal,
             stopper,
             askers: Vec::new(),
             next_ticket: 0,
@@ -229,7 +230,7 @@ impl Keeper {
             let last = self.monitor.path(id);
             self.monitor.remove(id);
             if let Some(last) = last {
-                self.history.removed(&last, cause);
+                self.journal.tell(&EventDocument::removed(&last, cause));
             }
         }
         tracing::info!("{} is watched no longer ({cause})", name.display());

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::keeper::{Keeper, Origin, Stage};
 use super::{Order, ReloadDocument, Reloaded};
 use crate::daemon::config::{CommandLine, ConfigError, Configuration};
+use crate::daemon::stop::Notice;
 
 type Asker = Option<oneshot::Sender<Reloaded>>;
 
@@ -39,6 +40,7 @@ impl Keeper {
             let why = "there is no file to read again: the daemon was started without --config";
             tracing::info!("reload: {why}");
             answer(vec![asker], &Err(vec![why.to_owned()]));
+            self.stopper.tell(Notice::Reloaded);
             return;
         }
         if !self.reload.now.is_empty() {
@@ -54,6 +56,7 @@ impl Keeper {
         if let Err(why) = started {
             tracing::error!("reload: {why}");
             answer(mem::take(&mut self.reload.now), &Err(vec![why]));
+            self.stopper.tell(Notice::Reloaded);
         }
     }
 
@@ -79,6 +82,7 @@ impl Keeper {
             }
         }
         answer(mem::take(&mut self.reload.now), &reloaded);
+        self.stopper.tell(Notice::Reloaded);
         let next = mem::take(&mut self.reload.next);
         for asker in next {
             self.begin_reload(asker);

@@ -1,0 +1,158 @@
+//! Events survive a restart, and the disk that they are kept on harms nobody.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use pathpulse_faultdisk::{Behaviour, Release, Spec, require};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::common::{Daemon, PATIENCE, plain_file, rig, stdout};
+
+const STOP_LIMIT: Duration = Duration::from_secs(1);
+
+/// All events that the daemon tells.
+fn events(daemon: &Daemon) -> Vec<Value> {
+    let output = daemon.run(&["events", "--format", "json"]);
+    let lines = stdout(&output);
+    let lines = lines.lines().map(serde_json::from_str);
+    lines.map(|line| line.expect("a document")).collect()
+}
+
+/// Waits until it tells so many, the first of them as they were.
+fn wait_events(daemon: &Daemon, count: usize, first: &[Value]) -> Vec<Value> {
+    let begin = Instant::now();
+    loop {
+        let all = events(daemon);
+        if all.len() >= count && all.starts_with(first) {
+            return all;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{all:#?}");
+    }
+}
+
+fn stop(daemon: &mut Daemon, signal: Signal) {
+    daemon.signal(signal);
+    let (_, took) = daemon.wait_end();
+    assert!(took < STOP_LIMIT, "{took:?}");
+}
+
+#[test]
+fn events_of_before_a_restart_come_first() {
+    let file = plain_file(1 << 16);
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("events");
+    let more = ["--state", state.to_str().expect("text")];
+    let mut seen = Vec::new();
+    for run in 1..=3 {
+        let mut daemon = Daemon::start(&[&file], &more);
+        // One event of each run: the path comes up.
+        seen = wait_events(&daemon, run, &seen);
+        assert_eq!(seen.len(), run);
+        stop(&mut daemon, Signal::TERM);
+    }
+    // A crash in the middle of a line, and a bad block.
+    let mut bytes = std::fs::read(&state).expect("there");
+    let length = bytes.len();
+    bytes.truncate(length - 5);
+    bytes[20] ^= 1;
+    std::fs::write(&state, bytes).expect("written");
+    let daemon = Daemon::spawn(&[&file], &more);
+    let line = daemon.wait_log("damaged");
+    assert!(
+        line.contains("2 lines") && line.contains("events"),
+        "{line}"
+    );
+    let left = wait_events(&daemon, 2, &seen[1..2]);
+    assert_eq!(left.len(), 2, "one that was whole, and its own: {left:#?}");
+}
+
+#[test]
+fn the_folder_that_systemd_made_is_used() {
+    let file = plain_file(1 << 16);
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = super::common::pathpulse();
+    command.env("STATE_DIRECTORY", folder.path());
+    let mut daemon = Daemon::spawn_by(command, &[&file], &[]);
+    wait_events(&daemon, 1, &[]);
+    stop(&mut daemon, Signal::TERM);
+    let kept = std::fs::read_to_string(folder.path().join("events")).expect("there");
+    assert!(kept.contains(r#""to":"up""#), "{kept}");
+}
+
+#[test]
+fn a_state_file_on_a_disk_that_hangs_holds_nobody_up() {
+    require!();
+    let disks = rig(&Spec::files(1));
+    disks.set(0, Behaviour::Hang).expect("set");
+    let state = disks.disk(0).path().to_str().expect("text");
+    let file = plain_file(1 << 16);
+    let mut daemon = Daemon::start(&[&file], &["--state", state]);
+    disks.wait_held(0, 1, PATIENCE).expect("it is being read");
+    daemon.wait_state(file.path(), "up");
+    assert_eq!(events(&daemon).len(), 1);
+    let children = format!("/proc/{0}/task/{0}/children", daemon.pid());
+    let children = std::fs::read_to_string(children).expect("it lives");
+    let reader = children.trim().parse().expect("one process");
+    stop(&mut daemon, Signal::TERM);
+    // The process that reads it is left, and ends when the disk answers; killed, it writes nothing.
+    let reader = rustix::process::Pid::from_raw(reader).expect("a process");
+    rustix::process::kill_process(reader, Signal::KILL).expect("it is left");
+    disks.set(0, Behaviour::Answer).expect("set");
+    disks.release(0, Release::Data).expect("released");
+}
+
+#[test]
+fn a_full_disk_is_said_once_and_harms_nobody() {
+    require!();
+    let disks = rig(&Spec::loops(1));
+    let path = disks.disk(0).path();
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = "mount -t tmpfs -o size=4k none \"$0\" && dd if=/dev/zero of=\"$0/fill\" \
+        bs=4k count=1 2>/dev/null && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", script])
+        .arg(folder.path())
+        .arg(env!("CARGO_BIN_EXE_pathpulse"));
+    let state = folder.path().join("events");
+    let more = ["--state", state.to_str().expect("text")];
+    let daemon = Daemon::spawn_by(command, &[path], &more);
+    let line = daemon.wait_log("kept in memory only");
+    assert!(line.contains("No space left"), "{line}");
+    for _ in 0..3 {
+        daemon.wait_state(path, "up");
+        disks.set(0, Behaviour::Fail(5)).expect("set");
+        daemon.wait_state(path, "down");
+        disks.set(0, Behaviour::Answer).expect("set");
+    }
+    assert!(wait_events(&daemon, 6, &[]).len() >= 6);
+    daemon.signal(Signal::TERM);
+    let rest = daemon.log_until_end();
+    assert!(
+        !rest.iter().any(|line| line.contains("kept in memory")),
+        "{rest:#?}"
+    );
+}
+
+#[test]
+fn a_disk_named_by_mistake_is_left_alone() {
+    require!();
+    let disks = rig(&Spec::loops(2));
+    let (watched, other) = (disks.disk(0).path(), disks.disk(1).path());
+    let before = first_block(other);
+    let state = other.to_str().expect("text");
+    let daemon = Daemon::start(&[watched], &["--state", state]);
+    daemon.wait_state(watched, "up");
+    daemon.wait_log("left alone");
+    drop(daemon);
+    assert_eq!(first_block(other), before);
+}
+
+fn first_block(disk: &Path) -> Vec<u8> {
+    let mut block = vec![0; 4096];
+    let mut disk = std::fs::File::open(disk).expect("opened");
+    std::io::Read::read_exact(&mut disk, &mut block).expect("read");
+    block
+}

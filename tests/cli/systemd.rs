@@ -1,0 +1,205 @@
+//! What systemd and journald hear of the daemon, and that neither can hold it up.
+
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use pathpulse_faultdisk::{Behaviour, Release, Spec, report_skip, require};
+use rustix::process::Signal;
+
+use super::common::{Daemon, PATIENCE, pathpulse, plain_file, rig};
+use super::held::Held;
+
+const STOP_LIMIT: Duration = Duration::from_secs(1);
+
+/// A place where the daemon's datagrams arrive.
+struct Ear(UnixDatagram);
+
+impl Ear {
+    fn at(path: &Path) -> Ear {
+        let socket = UnixDatagram::bind(path).expect("bound");
+        socket.set_read_timeout(Some(PATIENCE)).expect("set");
+        Ear(socket)
+    }
+
+    fn hear(&self) -> String {
+        let mut buffer = vec![0; 1 << 16];
+        let length = self.0.recv(&mut buffer).expect("something is said");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    }
+
+    /// Waits until this is said.
+    fn wait(&self, part: &str) -> String {
+        let begin = Instant::now();
+        loop {
+            let said = self.hear();
+            if said.contains(part) {
+                return said;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{part}: {said}");
+        }
+    }
+}
+
+/// A daemon of a unit with this watchdog.
+fn notifying(socket: &Path, watchdog: &str) -> Command {
+    let mut command = pathpulse();
+    command
+        .env("NOTIFY_SOCKET", socket)
+        .env("WATCHDOG_USEC", watchdog);
+    command
+}
+
+#[test]
+fn systemd_hears_how_the_daemon_is() {
+    require!();
+    let disks = rig(&Spec::loops(2));
+    let paths = [disks.disk(0).path(), disks.disk(1).path()];
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("notify");
+    let ear = Ear::at(&socket);
+    let mut daemon = Daemon::spawn_by(notifying(&socket, "400000"), &paths, &[]);
+    ear.wait("READY=1");
+    ear.wait("STATUS=2 of 2 paths up");
+    ear.wait("WATCHDOG=1");
+    disks.set(1, Behaviour::Hang).expect("set");
+    // A device that hangs is no reason to restart the daemon.
+    ear.wait("STATUS=1 of 2 paths up, 1 down, 1 reads stuck");
+    ear.wait("WATCHDOG=1");
+    disks.set(1, Behaviour::Answer).expect("set");
+    disks.release(1, Release::Data).expect("released");
+    ear.wait("STATUS=2 of 2 paths up");
+    daemon.signal(Signal::HUP);
+    let reloading = ear.wait("RELOADING=1");
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    ear.wait("READY=1");
+    daemon.signal(Signal::TERM);
+    ear.wait("STOPPING=1");
+    assert_eq!(daemon.wait_end().0.code(), Some(0));
+}
+
+#[test]
+fn the_watchdog_is_not_fed_while_a_worker_does_not_get_on() {
+    let file = plain_file(1 << 16);
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("notify");
+    let ear = Ear::at(&socket);
+    let daemon = Daemon::spawn_by(notifying(&socket, "400000"), &[&file], &[]);
+    ear.wait("READY=1");
+    ear.wait("WATCHDOG=1");
+    let Some(held) = Held::worker_of(&daemon) else {
+        return report_skip("needs strace, to hold one thread up");
+    };
+    ear.wait("STATUS=worker 0 has not got on for");
+    // It is fed every 100 ms otherwise.
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(1) {
+        let said = ear.hear();
+        assert!(said.contains("STATUS=worker 0"), "{said}");
+    }
+    daemon.wait_log("the watchdog is not fed");
+    drop(held);
+    ear.wait("WATCHDOG=1");
+    daemon.wait_log("get on again");
+}
+
+#[test]
+fn a_systemd_that_does_not_listen_holds_nobody_up() {
+    let file = plain_file(1 << 16);
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("notify");
+    let _deaf = Ear::at(&socket);
+    fill(&socket);
+    let mut daemon = Daemon::spawn_by(notifying(&socket, "400000"), &[&file], &[]);
+    daemon.wait_log("paths are watched");
+    daemon.wait_state(file.path(), "up");
+    daemon.signal(Signal::TERM);
+    let (status, took) = daemon.wait_end();
+    assert_eq!(status.code(), Some(0));
+    assert!(took < STOP_LIMIT, "{took:?}");
+}
+
+/// Sends to a socket until the kernel takes no more.
+fn fill(socket: &Path) {
+    let sender = UnixDatagram::unbound().expect("a socket");
+    sender.connect(socket).expect("connects");
+    sender.set_nonblocking(true).expect("set");
+    loop {
+        match sender.send(b"X") {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// A command that runs the binary where `folder` is journald's, and says that stderr is journald's, too.
+fn journaling(folder: &Path) -> Command {
+    let script = "mkdir -p /run/systemd/journal && mount --bind \"$0\" /run/systemd/journal && \
+        export JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", script])
+        .arg(folder)
+        .arg(env!("CARGO_BIN_EXE_pathpulse"))
+        .env_remove("RUST_LOG");
+    command
+}
+
+#[test]
+fn journald_gets_events_with_fields() {
+    require!();
+    let disks = rig(&Spec::loops(1));
+    let path = disks.disk(0).path();
+    let folder = tempfile::tempdir().expect("a folder");
+    let ear = Ear::at(&folder.path().join("socket"));
+    let daemon = Daemon::spawn_by(journaling(folder.path()), &[path], &[]);
+    ear.wait("paths are watched");
+    let up = ear.wait("pending -> up");
+    assert!(up.contains("PRIORITY=6\n"), "{up}");
+    disks.set(0, Behaviour::Fail(5)).expect("set");
+    let down = ear.wait("up -> down");
+    for field in [
+        "PRIORITY=4",
+        "SYSLOG_IDENTIFIER=pathpulse",
+        &format!("PATHPULSE_EVENT_PATH={}", path.display()),
+        "PATHPULSE_EVENT_FROM=up",
+        "PATHPULSE_EVENT_TO=down",
+        "PATHPULSE_EVENT_CAUSE=medium_error",
+    ] {
+        assert!(down.lines().any(|line| line == field), "{field}: {down}");
+    }
+    let message = down.lines().find(|line| line.starts_with("MESSAGE="));
+    let message = message.expect("a message");
+    assert!(message.contains("up -> down (medium_error)"), "{message}");
+    drop(daemon);
+}
+
+#[test]
+fn a_journald_that_hangs_stops_neither_the_watch_nor_the_stop() {
+    require!();
+    let disks = rig(&Spec::loops(1));
+    let path = disks.disk(0).path();
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("socket");
+    let _deaf = Ear::at(&socket);
+    fill(&socket);
+    let more = ["--log", "trace", "--interval", "20ms", "--timeout", "50ms"];
+    let mut daemon = Daemon::spawn_by(journaling(folder.path()), &[path], &more);
+    let begin = Instant::now();
+    while !daemon.run(&["status"]).status.success() {
+        assert!(begin.elapsed() < PATIENCE, "it does not start");
+    }
+    for _ in 0..3 {
+        daemon.wait_state(path, "up");
+        disks.set(0, Behaviour::Fail(5)).expect("set");
+        daemon.wait_state(path, "down");
+        disks.set(0, Behaviour::Answer).expect("set");
+    }
+    daemon.signal(Signal::TERM);
+    let (status, took) = daemon.wait_end();
+    assert_eq!(status.code(), Some(0));
+    assert!(took < STOP_LIMIT, "{took:?}");
+}

@@ -1,0 +1,196 @@
+//! The packaged unit: how much it exposes, and that the daemon works as it says.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use pathpulse_faultdisk::{Behaviour, Release, Spec, report_skip, require};
+use rustix::process::Signal;
+use seccompiler::{BpfProgram, apply_filter, compile_from_json};
+use serde_json::json;
+
+use super::common::{Daemon, backend, public_binary, rig, stderr, stdout};
+use super::web::Web;
+
+/// A user that nobody is.
+const USER: u32 = 61_184;
+/// What changes the user, which systemd does before its filter holds. Without a capability, and with
+/// no-new-privs, they change nothing any more.
+const BEFORE: [&str; 2] = ["@setuid", "capset"];
+
+fn unit() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/systemd/pathpulse.service")
+}
+
+/// The values of a setting of the unit, in order.
+fn settings(name: &str) -> Vec<String> {
+    let text = fs::read_to_string(unit()).expect("there");
+    let lines = text.lines().filter_map(|line| line.strip_prefix(name));
+    let values = lines.filter_map(|line| line.strip_prefix('='));
+    values.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_unit_exposes_next_to_nothing() {
+    let command = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--no-pager", "--threshold=20"])
+        .arg(unit())
+        .output();
+    let Ok(output) = command else {
+        return report_skip("needs systemd-analyze (Debian's package systemd)");
+    };
+    let said = stdout(&output);
+    assert!(output.status.success(), "{said}{}", stderr(&output));
+    assert!(said.contains("Overall exposure level"), "{said}");
+}
+
+/// The system calls of a set such as `@aio`, or the one that is named.
+fn expand(name: &str, into: &mut BTreeSet<String>) {
+    if !name.starts_with('@') {
+        into.insert(name.to_owned());
+        return;
+    }
+    let output = Command::new("systemd-analyze")
+        .args(["syscall-filter", "--no-pager", name])
+        .output()
+        .expect("it was there before");
+    let text = stdout(&output);
+    let members = text.lines().skip(1).map(str::trim);
+    for member in members.filter(|member| !member.is_empty() && !member.starts_with('#')) {
+        expand(member, into);
+    }
+}
+
+/// What the unit's filter lets through, with what is needed to get there.
+fn allowed() -> BTreeSet<String> {
+    let mut allowed = BTreeSet::new();
+    for line in settings("SystemCallFilter") {
+        let (names, denied) = match line.strip_prefix('~') {
+            Some(names) => (names, true),
+            None => (line.as_str(), false),
+        };
+        let mut calls = BTreeSet::new();
+        for name in names.split(' ') {
+            expand(name, &mut calls);
+        }
+        if denied {
+            allowed.retain(|call| !calls.contains(call));
+        } else {
+            allowed.append(&mut calls);
+        }
+    }
+    for name in BEFORE {
+        expand(name, &mut allowed);
+    }
+    allowed
+}
+
+/// A filter that lets these through, as far as this architecture has them, and answers EPERM to others.
+fn filter(calls: &BTreeSet<String>) -> BpfProgram {
+    let compile = |calls: &[&str]| {
+        let rules: Vec<_> = calls.iter().map(|call| json!({"syscall": call})).collect();
+        let text = json!({"all": {
+            "mismatch_action": {"errno": libc::EPERM}, "match_action": "allow", "filter": rules
+        }});
+        let arch = std::env::consts::ARCH.try_into().expect("known to it");
+        compile_from_json(text.to_string().as_bytes(), arch)
+    };
+    let known: Vec<&str> = calls
+        .iter()
+        .map(String::as_str)
+        .filter(|call| compile(&[call]).is_ok())
+        .collect();
+    let mut programs = compile(&known).expect("a filter");
+    programs.remove("all").expect("the one")
+}
+
+/// The number of the group `disk`.
+fn disk_group() -> u32 {
+    let groups = fs::read_to_string("/etc/group").expect("there");
+    let disk = groups.lines().find_map(|line| line.strip_prefix("disk:"));
+    let number = disk.and_then(|line| line.split(':').nth(1));
+    number.expect("Debian has it").parse().expect("a number")
+}
+
+#[test]
+fn the_daemon_works_as_the_unit_says() {
+    require!();
+    if Command::new("systemd-analyze").output().is_err() {
+        return report_skip("needs systemd-analyze (Debian's package systemd)");
+    }
+    for name in ["CapabilityBoundingSet", "AmbientCapabilities"] {
+        assert_eq!(settings(name), [""], "as below");
+    }
+    assert_eq!(settings("SupplementaryGroups"), ["disk"], "as below");
+    let disks = rig(&Spec::loops(2));
+    let group = disk_group();
+    for disk in disks.disks() {
+        chown(disk.path(), Some(0), Some(group)).expect("root may");
+        fs::set_permissions(disk.path(), Permissions::from_mode(0o640)).expect("root may");
+    }
+    let paths = [
+        disks.disk(0).path().to_owned(),
+        disks.disk(1).path().to_owned(),
+    ];
+    let folder = tempfile::tempdir().expect("a folder");
+    chown(folder.path(), Some(USER), Some(USER)).expect("root may");
+    let (_binary_folder, binary) = public_binary();
+    let mut command = Command::new("setpriv");
+    command
+        .arg(format!("--reuid={USER}"))
+        .arg(format!("--regid={USER}"))
+        .arg(format!("--groups={group}"))
+        .args([
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+            "--no-new-privs",
+            "--",
+        ])
+        .arg(binary)
+        .env("STATE_DIRECTORY", folder.path())
+        .env_remove("RUST_LOG");
+    let filter = filter(&allowed());
+    let own = folder.path().join("p.sock");
+    let start = move || {
+        apply_filter(&filter).expect("installed");
+        Daemon::spawn_at(command, own, &paths, &["--http", "0"])
+    };
+    let mut daemon = thread::spawn(start).join().expect("no panic");
+    daemon.wait_log(&format!("through {}", backend()));
+    let web = Web::socket(&daemon);
+    daemon.wait_log("2 paths are watched");
+    daemon.wait_state(disks.disk(0).path(), "up");
+    assert_is_nobody(daemon.pid(), group);
+
+    disks.set(1, Behaviour::Hang).expect("set");
+    daemon.wait_state(disks.disk(1).path(), "down");
+    assert_eq!(web.get("/healthz").status, 200);
+    disks.set(1, Behaviour::Answer).expect("set");
+    disks.release(1, Release::Data).expect("released");
+    daemon.wait_state(disks.disk(1).path(), "up");
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait_end().0.code(), Some(0));
+    let kept = fs::read_to_string(folder.path().join("events")).expect("kept");
+    assert!(kept.lines().count() >= 4, "{kept}");
+}
+
+/// Without any privilege but the group, and under a filter.
+fn assert_is_nobody(pid: u32, group: u32) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let of = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.expect("it is there").trim().to_owned()
+    };
+    assert!(of("Uid:").starts_with(&USER.to_string()), "{status}");
+    assert_eq!(of("Groups:"), group.to_string());
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(of(set), "0000000000000000", "{set}");
+    }
+    assert_eq!(
+        (of("NoNewPrivs:"), of("Seccomp:")),
+        ("1".into(), "2".into())
+    );
+}
