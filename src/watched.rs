@@ -66,6 +66,8 @@ pub(crate) struct Watched {
     /// When the schedule has it next; entries of other times are stale.
     pub(crate) due: Mono,
     pub(crate) check: Option<Check>,
+    /// When its check goes on after a pause; entries of other times are stale.
+    pub(crate) resumes: Mono,
     /// The read of the check, while the kernel has it.
     pub(crate) read: Option<OpId>,
     /// The read that is stuck. At most one: while it is there, none is added.
@@ -109,6 +111,7 @@ impl Watched {
             planned: Mono::ZERO,
             due: Mono::ZERO,
             check: None,
+            resumes: Mono::ZERO,
             read: None,
             stuck: None,
             standstill: None,

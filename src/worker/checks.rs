@@ -28,6 +28,10 @@ impl Worker {
                 break;
             }
             self.retries.pop();
+            match self.paths.get_mut(key) {
+                Some(path) if path.resumes == time => path.resumes = Mono::ZERO,
+                _ => continue,
+            }
             let stall = self.stall;
             self.go_on(key, now, |check, path| {
                 check.forgive(stall.end());
@@ -184,6 +188,7 @@ impl Worker {
                 self.retries.push(Reverse((until, key)));
                 if let Some(path) = self.paths.get_mut(key) {
                     path.check = Some(check);
+                    path.resumes = until;
                 }
             }
             Step::End(verdict) => {
@@ -221,6 +226,7 @@ impl Worker {
             return;
         };
         path.check = None;
+        path.resumes = Mono::ZERO;
         path.read = None;
         let verdict = path.in_the_light_of_sysfs(verdict);
         path.answered = matches!(verdict, Verdict::Good { .. });

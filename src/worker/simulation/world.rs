@@ -56,6 +56,20 @@ pub(super) fn any_settings(rng: &mut Rng) -> Settings {
     }
 }
 
+fn device(number: u64, disk: &Arc<Disk>) -> Device {
+    Device {
+        id: DeviceId::Block {
+            major: 0,
+            minor: number as u32,
+        },
+        file: std::fs::File::open("/dev/null").expect("a file").into(),
+        geometry: Geometry::new(BLOCK, 1000),
+        evidence: Box::new(DiskEvidence(Arc::clone(disk))),
+        storage: None,
+        stacked: false,
+    }
+}
+
 impl World {
     pub(super) fn new(seed: u64) -> World {
         let disks: Rc<RefCell<HashMap<u64, Arc<Disk>>>> = Rc::default();
@@ -93,17 +107,7 @@ impl World {
         self.next += 1;
         let id = PathId::from_number(self.next);
         let disk = Disk::new(way);
-        let device = Device {
-            id: DeviceId::Block {
-                major: 0,
-                minor: self.next as u32,
-            },
-            file: std::fs::File::open("/dev/null").expect("a file").into(),
-            geometry: Geometry::new(BLOCK, 1000),
-            evidence: Box::new(DiskEvidence(Arc::clone(&disk))),
-            storage: None,
-            stacked: false,
-        };
+        let device = device(self.next, &disk);
         let info = PathInfo::new(format!("disk{}", self.next).into(), device.id, group);
         let cell = Arc::new(StatusCell::new(Arc::new(info)));
         let group = match group {
@@ -182,8 +186,16 @@ impl World {
             18 | 19 => self.worker.obey(Command::Pause(path, false)),
             20 => self.worker.obey(Command::CheckNow(path)),
             21 => self.reload(),
+            22 | 23 => self.reopen(path),
             _ => {}
         }
+    }
+
+    /// The name of a path is opened anew.
+    fn reopen(&mut self, id: PathId) {
+        let device = device(id.number(), &self.cells[&id].1);
+        self.worker
+            .obey(Command::Reopened(id, Some(Box::new(device))));
     }
 
     /// A new configuration: some paths go, some come, some are watched in another way, and the rest
