@@ -21,6 +21,9 @@ use crate::verdict::{Verdict, Why};
 /// Of a path that answers, sysfs is asked before one read in so many: what it could say would show in
 /// the read, too, and after a bad one it is asked.
 const READS_PER_LOOK: u32 = 8;
+/// A file that refused `RWF_NOWAIT` at its first read is tried with it again after so many: it may have
+/// been the device's own answer.
+const READS_PER_TRIAL: u32 = 64;
 /// After so many good checks of a path in a group its median is worked out again.
 const GOOD_PER_MEDIAN: u32 = 8;
 
@@ -168,6 +171,14 @@ impl Watched {
             state == State::Down || now.since(stuck.submitted) < self.settings.timeout
         });
         self.check.is_none() && state != State::Paused && !told
+    }
+
+    /// What this check is to take for known of `RWF_NOWAIT`.
+    pub(crate) fn presumed_nowait(&self) -> Nowait {
+        if self.nowait == Nowait::Missing && self.turn.is_multiple_of(READS_PER_TRIAL) {
+            return Nowait::Untried;
+        }
+        self.nowait
     }
 
     /// What sysfs says before a read.

@@ -70,7 +70,7 @@ impl Worker {
             // The stuck read is this check's, too: a second one would only be stuck behind it.
             (LinkState::Running, Some(Stuck { stage, .. })) => Verdict::TimedOut { stage },
             (LinkState::Running, None) => {
-                let check = Check::new(now, timeout, path.geometry.len, path.nowait);
+                let check = Check::new(now, timeout, path.geometry.len, path.presumed_nowait());
                 path.check = Some(check.in_filesystem(path.is_file));
                 self.running += 1;
                 self.go_on(key, now, |check, _| check.read(now));

@@ -238,3 +238,16 @@ fn what_is_down_for_long_is_asked_less_often_and_what_is_suspicious_more_often()
     world.run(Duration::from_secs(from), false);
     assert!(world.watched(dead).turn.abs_diff(3600) < 5, "every second");
 }
+
+#[test]
+fn a_device_that_says_eopnotsupp_is_not_read_without_nowait_for_ever() {
+    let mut world = World::new(10);
+    let disk = world.add(Way::Fails(Errno::EOPNOTSUPP), None, Settings::default());
+    world.run(Duration::from_secs(4), false);
+    assert_eq!(world.watched(disk).nowait, Nowait::Missing);
+    assert_eq!(world.watched(disk).shown, State::Down);
+    world.cells[&disk].1.set(Way::Answers);
+    world.run(Duration::from_secs(130), false);
+    assert_eq!(world.watched(disk).nowait, Nowait::Works);
+    assert_eq!(world.worker.blocking, 0);
+}
