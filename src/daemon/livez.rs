@@ -26,7 +26,8 @@ const OVERDUE_MAX: Duration = Duration::from_secs(2);
 /// A request holds its connection no longer.
 const MAX_STALL: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(60);
-/// How long a request looks away at first, and at most, while it waits for a verdict.
+/// How long a request looks away at least, and at most, while it waits for a verdict: an eighth of the
+/// time that it has waited.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,13 +53,14 @@ async fn ask(monitor: &Monitor, id: PathId, max_stall: Duration) -> Option<Word>
     let begin = Instant::now();
     let before = monitor.path(id)?;
     monitor.check_now(id);
-    let mut pause = PAUSE.0;
     loop {
-        match judge(&before, &monitor.path(id)?, begin.elapsed(), max_stall) {
-            Word::Wait(left) => tokio::time::sleep(pause.min(left)).await,
+        let waited = begin.elapsed();
+        let left = match judge(&before, &monitor.path(id)?, waited, max_stall) {
+            Word::Wait(left) => left,
             word => return Some(word),
-        }
-        pause = (pause * 2).min(PAUSE.1);
+        };
+        let pause = (waited / 8).clamp(PAUSE.0, PAUSE.1);
+        tokio::time::sleep(pause.min(left)).await;
     }
 }
 

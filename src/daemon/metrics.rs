@@ -74,7 +74,9 @@ pub(crate) async fn answer(Extract(metrics): Extract<Metrics>, headers: HeaderMa
         .filter_map(|value| value.to_str().ok())
         .any(|value| value.contains("application/openmetrics-text"));
     let kind = if open_metrics { OPEN_METRICS } else { PLAIN };
-    match metrics.text(open_metrics) {
+    // Of thousands of paths that takes a while; nobody else's answer is to wait for it.
+    let text = tokio::task::spawn_blocking(move || metrics.text(open_metrics));
+    match text.await.unwrap_or(Err(fmt::Error)) {
         Ok(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

@@ -24,6 +24,8 @@ use super::visitor::{Clients, Visitor};
 const CLIENTS_MAX: usize = 256;
 /// How long a client may take to ask, and to take up a part of its answer.
 const CLIENT_LIMIT: Duration = Duration::from_secs(10);
+/// Threads that write metrics; more scrapes than that at a time wait for each other.
+const METRICS_THREADS: usize = 2;
 /// Before accepting is tried again that failed, as it does without file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -43,6 +45,7 @@ pub(crate) fn serve(doors: Doors, control: Control) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .max_blocking_threads(METRICS_THREADS)
         .build();
     let served = runtime.and_then(|runtime| runtime.block_on(accept_all(doors, control)));
     if let Err(error) = served {
