@@ -10,9 +10,9 @@ use crate::terms::Terms;
 /// An errno, and the name under which a loop device shows it.
 pub type Errno = (i32, &'static str);
 
-/// Errnos that a disk can have, and what a loop device makes of them. Not EAGAIN, ENOMEM, EINVAL and
-/// EOPNOTSUPP, which the kernel gives for reasons of its own.
-const ERRNOS: [Errno; 12] = [
+/// Errnos that a disk can have, and what a loop device makes of them. Not EAGAIN, ENOMEM and EINVAL,
+/// which the kernel gives for reasons of its own.
+const ERRNOS: [Errno; 13] = [
     (5, "EIO"),
     (6, "EIO"),
     (19, "ENODEV"),
@@ -22,6 +22,7 @@ const ERRNOS: [Errno; 12] = [
     (62, "ETIME"),
     (67, "ENOLINK"),
     (84, "EILSEQ"),
+    (95, "EOPNOTSUPP"),
     (110, "ETIMEDOUT"),
     (113, "EIO"),
     (121, "EREMOTEIO"),
