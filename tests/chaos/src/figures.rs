@@ -32,6 +32,8 @@ pub struct Figures {
     pub usage_last: Usage,
     /// For how long the machine did not get on, as the disk knows that nothing is done to.
     pub stalled: Duration,
+    /// What would have been wrong, had the machine got on.
+    pub excused: Vec<String>,
     /// What was wrong, with seed, disk and time.
     pub wrong: Vec<String>,
 }
@@ -92,11 +94,14 @@ impl fmt::Display for Figures {
         let all: Vec<Duration> = self.detected.values().flatten().copied().collect();
         times(f, "all", &all)?;
         times(f, "well again", &self.recovered)?;
+        let (stalled, excused) = (self.stalled.as_secs_f64(), self.excused.len());
         writeln!(
             f,
-            "the machine stalled for {:.1} s in all",
-            self.stalled.as_secs_f64()
+            "the machine stalled for {stalled:.1} s in all, which excused {excused}"
         )?;
+        for excused in &self.excused {
+            writeln!(f, "EXCUSED: {excused}")?;
+        }
         writeln!(f, "daemon, first: {}", self.usage_first)?;
         writeln!(f, "daemon, most:  {}", self.usage_max)?;
         writeln!(f, "daemon, last:  {}", self.usage_last)?;

@@ -179,7 +179,8 @@ impl Judge {
 
     fn hear_working(&self, to: &str, at: At, finding: &mut Finding) -> Option<String> {
         if let Some((Answers::Good, since)) = self.truth.since().filter(|_| self.state == "down") {
-            finding.recovered = Some(at.saturating_sub(since));
+            let fell = self.falls.back().copied().unwrap_or(since);
+            finding.recovered = Some(at.saturating_sub(since.max(fell)));
         }
         if !self.truth.can_be_good(at, &self.terms) {
             return Some("no check of it can have been good".to_owned());

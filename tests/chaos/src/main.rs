@@ -58,6 +58,9 @@ struct Args {
     /// The daemon's threads that check
     #[arg(long, value_name = "N", default_value_t = 1)]
     workers: u16,
+    /// Let disks answer with EOPNOTSUPP, too, as files without RWF_NOWAIT do
+    #[arg(long)]
+    refuse: bool,
     /// Pull no disks
     #[arg(long)]
     no_vanish: bool,
@@ -110,6 +113,7 @@ fn run(args: Args) -> io::Result<Figures> {
         },
         mix: Mix {
             vanish: !args.no_vanish,
+            refuse: args.refuse,
         },
     };
     let mut rig_server = Command::new("/proc/self/exe");

@@ -25,6 +25,8 @@ enum Doing {
 /// See the module.
 pub(crate) struct Player {
     pub(crate) judge: Judge,
+    /// Is not told when the machine did not get on: what only this one finds wrong is excused by that.
+    pub(crate) strict: Judge,
     pub(crate) rng: Rng,
     pub(crate) steps: VecDeque<Step>,
     doing: Doing,
@@ -39,6 +41,7 @@ impl Player {
         let seed = (0..=disk).map(|_| seeds.u64(..)).last();
         Player {
             judge: Judge::new(terms),
+            strict: Judge::new(terms),
             rng: Rng::with_seed(seed.unwrap_or_default()),
             steps: VecDeque::new(),
             doing: Doing::Nothing,
@@ -49,6 +52,7 @@ impl Player {
     /// The disk has obeyed.
     pub(crate) fn obeyed(&mut self, at: At) {
         self.judge.obeyed(at);
+        self.strict.obeyed(at);
         if let Some((_, wait)) = self.steps.pop_front() {
             self.doing = Doing::Waiting {
                 wait,

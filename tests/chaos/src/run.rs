@@ -5,7 +5,8 @@
 //! daemon's events (thread) --Said-->  news --> this thread: judges, scripts --> crew
 //! control (thread) --Ran, Stalled--> /
 //! ```
-//! News are judged when the control has got as far: then it is known whether the machine got on. A crew says that something begins before it does it, so news of what came of it are never before.
+//! News are judged when the control has got as far: then it is known whether the machine got on. A
+//! crew says that something begins before it does it, so news of what came of it are never before.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
@@ -293,10 +294,10 @@ impl Run {
         }
         let now = self.ran;
         for disk in 0..self.players.len() {
-            let finding = self.players[disk]
-                .judge
-                .pass(now.saturating_sub(ON_THE_WAY));
-            self.note(disk, finding);
+            let player = &mut self.players[disk];
+            let at = now.saturating_sub(ON_THE_WAY);
+            let (finding, strict) = (player.judge.pass(at), player.strict.pass(at));
+            self.note(disk, finding, strict);
         }
         if now > self.sampled + SAMPLE_EVERY {
             self.sampled = now;
@@ -333,10 +334,11 @@ impl Run {
         match news {
             News::Ran(_) | News::Stalled(..) => {}
             News::Begins(disk, act, at) => {
-                let judge = &mut self.players[disk].judge;
-                act.phases()
-                    .into_iter()
-                    .for_each(|fault| judge.begin(fault, at));
+                let player = &mut self.players[disk];
+                for fault in act.phases() {
+                    player.judge.begin(fault, at);
+                    player.strict.begin(fault, at);
+                }
             }
             News::Obeyed(disk, done, at) => {
                 done.map_err(|error| io::Error::other(format!("disk {disk}: {error}")))?;
@@ -348,8 +350,10 @@ impl Run {
                     self.figures.wrong.push(format!("nobody has {said:?}"));
                     return Ok(());
                 };
-                let finding = self.players[disk].judge.hear(&said, at);
-                self.note(disk, finding);
+                let player = &mut self.players[disk];
+                let (finding, strict) =
+                    (player.judge.hear(&said, at), player.strict.hear(&said, at));
+                self.note(disk, finding, strict);
             }
             News::Lost(what) => self.figures.wrong.push(format!("events were lost: {what}")),
             News::Silent(why) => {
@@ -362,20 +366,29 @@ impl Run {
         Ok(())
     }
 
-    fn note(&mut self, disk: usize, finding: Finding) {
+    fn note(&mut self, disk: usize, finding: Finding, strict: Finding) {
         self.figures.note_times(&finding);
-        for wrong in finding.wrong {
-            let seed = self.options.seed;
-            let at = self.clock.now().as_secs_f64();
-            let text = format!("seed {seed}, disk {disk}, {at:.3} s: {wrong}");
-            if self.figures.wrong.len() < PRINTED {
-                say(&format!("WRONG: {text}"));
-                for line in self.players[disk].judge.history() {
-                    say(line);
-                }
+        if finding.wrong.is_empty() {
+            for excused in strict.wrong {
+                let text = self.report(disk, "EXCUSED", &excused, self.figures.excused.len());
+                self.figures.excused.push(text);
             }
+        }
+        for wrong in finding.wrong {
+            let text = self.report(disk, "WRONG", &wrong, self.figures.wrong.len());
             self.figures.wrong.push(text);
         }
+    }
+
+    /// Says where and when it was, and to the first of its kind all that led to it.
+    fn report(&self, disk: usize, kind: &str, what: &str, nth: usize) -> String {
+        let (seed, at) = (self.options.seed, self.clock.now().as_secs_f64());
+        let text = format!("seed {seed}, disk {disk}, {at:.3} s: {what}");
+        if nth < PRINTED {
+            say(&format!("{kind}: {text}"));
+            self.players[disk].judge.history().for_each(say);
+        }
+        text
     }
 
     /// Goes on with every script, and begins new ones if there are to be `more`. Says whether

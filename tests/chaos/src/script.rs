@@ -11,7 +11,7 @@ use crate::terms::Terms;
 pub type Errno = (i32, &'static str);
 
 /// Errnos that a disk can have, and what a loop device makes of them. Not EAGAIN, ENOMEM and EINVAL,
-/// which the kernel gives for reasons of its own.
+/// which the kernel gives for reasons of its own; it does so with the last one, too.
 const ERRNOS: [Errno; 13] = [
     (5, "EIO"),
     (6, "EIO"),
@@ -22,10 +22,10 @@ const ERRNOS: [Errno; 13] = [
     (62, "ETIME"),
     (67, "ENOLINK"),
     (84, "EILSEQ"),
-    (95, "EOPNOTSUPP"),
     (110, "ETIMEDOUT"),
     (113, "EIO"),
     (121, "EREMOTEIO"),
+    (95, "EOPNOTSUPP"),
 ];
 
 /// The longest time to do nothing.
@@ -72,11 +72,15 @@ pub type Step = (Act, Wait);
 pub struct Mix {
     /// Disks are pulled and plugged in again.
     pub vanish: bool,
+    /// Disks may answer with EOPNOTSUPP, which files without `RWF_NOWAIT` do as well.
+    pub refuse: bool,
 }
 
 /// What a disk is put through next. It works before, and again at the end.
 pub fn script(rng: &mut Rng, terms: &Terms, mix: Mix) -> Vec<Step> {
-    let mut author = Author { rng, terms };
+    let known = ERRNOS.len() - usize::from(!mix.refuse);
+    let errnos = &ERRNOS[..known];
+    let mut author = Author { rng, terms, errnos };
     loop {
         let steps = match author.rng.u32(..100) {
             0..16 => author.hang(),
@@ -102,6 +106,7 @@ pub fn script(rng: &mut Rng, terms: &Terms, mix: Mix) -> Vec<Step> {
 struct Author<'a> {
     rng: &'a mut Rng,
     terms: &'a Terms,
+    errnos: &'a [Errno],
 }
 
 impl Author<'_> {
@@ -195,7 +200,7 @@ impl Author<'_> {
     }
 
     fn errno(&mut self) -> Errno {
-        ERRNOS[self.rng.usize(..ERRNOS.len())]
+        self.errnos[self.rng.usize(..self.errnos.len())]
     }
 
     fn maybe_errno(&mut self) -> Option<Errno> {
@@ -246,7 +251,10 @@ mod tests {
 
     #[test]
     fn a_seed_always_gives_the_same() {
-        let mix = Mix { vanish: true };
+        let mix = Mix {
+            vanish: true,
+            refuse: true,
+        };
         let scripts = |seed| {
             let mut rng = Rng::with_seed(seed);
             (0..50)
@@ -262,7 +270,11 @@ mod tests {
         for vanish in [true, false] {
             let mut rng = Rng::with_seed(7);
             for _ in 0..10_000 {
-                let steps = script(&mut rng, &terms(), Mix { vanish });
+                let mix = Mix {
+                    vanish,
+                    refuse: vanish,
+                };
+                let steps = script(&mut rng, &terms(), mix);
                 let mut now = Fault::None;
                 for (act, _) in &steps {
                     match *act {

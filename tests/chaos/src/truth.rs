@@ -137,7 +137,14 @@ impl Truth {
     fn was_kept(&self, at: At, terms: &Terms) -> bool {
         let since = at.saturating_sub(terms.timeout * 2);
         let stalled = self.put_off(since, at) - at;
-        let latency = self.latency_until(at, terms);
+        // A busy disk takes its whole timeout only where that is no fault.
+        let answered = |phase: &Phase| match phase.fault {
+            Fault::Busy(_) => phase.effect.linger,
+            _ => phase.effect.latency,
+        };
+        let recent = self.phases.iter();
+        let recent = recent.filter(|phase| phase.reaches(at, terms.timeout));
+        let latency = recent.map(answered).max().unwrap_or_default();
         !stalled.is_zero() && stalled + latency >= terms.timeout * 3 / 4
     }
 
