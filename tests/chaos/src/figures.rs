@@ -16,6 +16,8 @@ pub struct Figures {
     pub detected: BTreeMap<&'static str, Vec<Duration>>,
     /// How long it took until each disk was found to be well again.
     pub recovered: Vec<Duration>,
+    /// How long events took from the daemon's stamp to their reader.
+    pub on_the_way: Vec<Duration>,
     /// Events of the daemon.
     pub events: u64,
     /// Its checks.
@@ -94,6 +96,7 @@ impl fmt::Display for Figures {
         let all: Vec<Duration> = self.detected.values().flatten().copied().collect();
         times(f, "all", &all)?;
         times(f, "well again", &self.recovered)?;
+        times(f, "on the way", &self.on_the_way)?;
         let (stalled, excused) = (self.stalled.as_secs_f64(), self.excused.len());
         writeln!(
             f,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -42,12 +42,22 @@ const PRINTED: usize = 20;
 
 /// The run's time.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock(Instant);
+pub struct Clock {
+    begin: Instant,
+    /// The same moment by the wall clock, by which the daemon stamps events.
+    wall: SystemTime,
+}
 
 impl Clock {
     /// The time since the run began.
     pub fn now(self) -> At {
-        self.0.elapsed()
+        self.begin.elapsed()
+    }
+
+    /// How long what has this stamp was on its way when it arrived at `at`; as good as the wall clock is.
+    fn on_the_way(self, stamp: &str, at: At) -> Option<Duration> {
+        let stamp: jiff::Timestamp = stamp.parse().ok()?;
+        (self.wall + at).duration_since(stamp.into()).ok()
     }
 }
 
@@ -143,7 +153,10 @@ impl Run {
         }
         let folder = tempfile::tempdir()?;
         let disks = Arc::new(Disks::make(rig_server, options.disks, folder.path())?);
-        let clock = Clock(Instant::now());
+        let clock = Clock {
+            begin: Instant::now(),
+            wall: SystemTime::now(),
+        };
         let (sender, news) = channel();
         let daemon = Daemon::start(&options.daemon, disks.names(), folder.path())?;
         daemon.follow(clock, sender.clone())?;
@@ -346,6 +359,8 @@ impl Run {
             }
             News::Said(said, at) => {
                 self.figures.events += 1;
+                let way = self.clock.on_the_way(&said.time, at);
+                self.figures.on_the_way.extend(way);
                 let Some(&disk) = self.numbers.get(&said.path) else {
                     self.figures.wrong.push(format!("nobody has {said:?}"));
                     return Ok(());
