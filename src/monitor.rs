@@ -222,9 +222,14 @@ impl Monitor {
     }
 
     /// Checks a path now instead of when it is due; `false` if it is not watched. A path whose
-    /// check is going on, or whose read is stuck, is not checked a second time.
+    /// check is going on, or whose read is stuck, is not checked a second time. Waits for nothing: a
+    /// worker that has no room for more commands is not asked.
     pub fn check_now(&self, id: PathId) -> bool {
-        self.tell_worker_of(id, Command::CheckNow(id))
+        let worker = self.registry().worker_of(id);
+        if let Some(worker) = worker {
+            self.workers[worker].tell_now(Command::CheckNow(id));
+        }
+        worker.is_some()
     }
 
     fn tell_worker_of(&self, id: PathId, command: Command) -> bool {

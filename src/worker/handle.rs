@@ -43,6 +43,13 @@ impl WorkerHandle {
         sent
     }
 
+    /// Hands a command over if there is room for it at once; without room the worker has enough to do.
+    pub(crate) fn tell_now(&self, command: Command) {
+        if self.commands.try_send(command).is_ok() {
+            self.wake();
+        }
+    }
+
     fn wake(&self) {
         self.carrier().waker.wake();
     }
