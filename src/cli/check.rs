@@ -6,8 +6,9 @@ use pathpulse::Config;
 
 use super::args::{self, Backend};
 use super::check_report::Report;
-use super::{Failure, USAGE, apart, discover, output};
+use super::{Failure, USAGE, apart, output};
 use crate::daemon::config::Layer;
+use crate::daemon::discovery::block_devices;
 
 /// Checks paths once
 ///
@@ -80,7 +81,7 @@ fn report(args: &Args) -> Result<i32, Failure> {
 fn check(args: &Args) -> Result<i32, String> {
     pathpulse_kernel_compat::raise_open_files_limit();
     let paths = if args.paths.is_empty() {
-        discover::block_devices()
+        block_devices()
     } else {
         args.paths.clone()
     };

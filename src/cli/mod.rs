@@ -16,7 +16,6 @@ mod config;
 mod demo;
 mod demo_disks;
 mod demo_screen;
-mod discover;
 mod doctor;
 mod events;
 mod man;

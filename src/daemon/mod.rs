@@ -17,6 +17,7 @@
 mod commands;
 pub(crate) mod config;
 mod control;
+pub(crate) mod discovery;
 mod document;
 #[cfg(test)]
 pub(crate) mod examples;

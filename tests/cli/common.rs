@@ -232,6 +232,21 @@ impl Daemon {
         }
     }
 
+    /// Waits until a path is there, and in this state.
+    pub(crate) fn wait_state_soon(&self, path: &Path, state: &str) {
+        let begin = Instant::now();
+        let name = path.to_str().expect("text");
+        let is_there = |p: &Value| p["path"] == name && p["state"] == state;
+        while !self.status()["paths"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .any(is_there)
+        {
+            assert!(begin.elapsed() < PATIENCE, "{name} is not there");
+        }
+    }
+
     /// Waits for a line of the log, and returns it.
     pub(crate) fn wait_log(&self, part: &str) -> String {
         next_with(&self.log, part)

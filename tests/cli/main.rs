@@ -10,6 +10,7 @@ mod config;
 mod control;
 mod daemon;
 mod demo;
+mod discovery;
 mod doctor;
 mod documentation;
 mod forbidden;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use pathpulse::Choice;
 use toml::de::DeTable;
 
+use super::discovery::Discovery;
 use super::pattern::Pattern;
 use super::reader::{Problem, Report, Section, Sourced, integer, text};
 use super::values::{Changes, backend, http_address};
@@ -22,6 +23,7 @@ pub(crate) struct File {
     pub(super) changes: Option<Sourced<Changes>>,
     pub(super) http: Option<Sourced<Option<SocketAddr>>>,
     pub(super) paths: Vec<Sourced<PathBuf>>,
+    pub(super) discovery: Option<Discovery>,
     pub(super) defaults: Layer,
     pub(super) sections: Vec<PathSection>,
     pub(super) groups: Vec<GroupSection>,
@@ -100,6 +102,7 @@ impl File {
             file.defaults = Layer::of_section(&mut section);
             section.finish();
         }
+        file.discovery = whole.section("discovery").map(Discovery::read);
         file.read_paths(whole.sections("path"));
         file.read_groups(whole.sections("group"));
         whole.finish();

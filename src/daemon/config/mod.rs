@@ -7,6 +7,7 @@
 //! How a path is watched is what these say, the later ones first: the defaults, `[defaults]`, the
 //! `[[group]]`s that match its group, the `[[path]]`s that match its name, the command line.
 
+mod discovery;
 mod file;
 mod pattern;
 mod reader;
@@ -22,7 +23,9 @@ use std::path::{Path, PathBuf};
 
 use pathpulse::{Choice, Config, PathSpec, Settings};
 
+pub(crate) use discovery::{Discovery, Names};
 use file::File;
+pub(crate) use pattern::Pattern;
 pub(crate) use reader::{Problem, Source, Sourced};
 pub(crate) use values::Changes;
 pub(crate) use watch::Layer;
@@ -151,6 +154,18 @@ impl Configuration {
         other
             .map(|(key, _)| format!("{key} will be another one at the next start of the daemon"))
             .collect()
+    }
+
+    /// Which disks are watched without being named; `None`: none.
+    pub(crate) fn discovery(&self) -> Option<&Discovery> {
+        self.file.discovery.as_ref()
+    }
+
+    /// The same as a file with this text.
+    #[cfg(test)]
+    pub(crate) fn of_text(text: &str) -> Configuration {
+        let file = File::parse(text).unwrap_or_else(|problems| panic!("{problems:?}"));
+        Configuration::new(file, &CommandLine::default())
     }
 
     /// How paths are watched of which nothing else is said.

@@ -292,6 +292,12 @@ pub(crate) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, String> {
     text.ok_or_else(|| "a string in quotes belongs here".to_owned())
 }
 
+/// Reads `true` or `false`.
+pub(crate) fn yes_or_no(value: &DeValue<'_>) -> Result<bool, String> {
+    let answer = value.as_bool();
+    answer.ok_or_else(|| "true or false belongs here, without quotes".to_owned())
+}
+
 /// Reads an integer within limits.
 pub(crate) fn integer(value: &DeValue<'_>, limits: &Range<u64>) -> Result<u64, String> {
     let DeValue::Integer(number) = value else {

@@ -87,6 +87,12 @@ impl Configuration {
         }
         page.title("[defaults]");
         page.layer(&self.usual());
+        if let Some(discovery) = &self.file.discovery {
+            page.title("[discovery]");
+            for (key, value) in discovery.show() {
+                page.line(key, value, Source::Line(discovery.line));
+            }
+        }
         for group in &self.file.groups {
             page.title("[[group]]");
             page.who(&group.who, group.line);
@@ -114,7 +120,7 @@ impl Configuration {
 }
 
 /// As a string of TOML.
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {

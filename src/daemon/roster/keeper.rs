@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use pathpulse::{Monitor, OpenError, PathId, PathSpec};
+use pathpulse::{Monitor, OpenError, OpenProblem, PathId, PathSpec};
 use tokio::sync::oneshot;
 
+use super::found::{Search, listen};
 use super::reload::Reload;
 use super::waiting::Waiting;
 use super::{Action, AnswerDocument, Order, PathsDocument, Roster, WaitingPath};
@@ -25,12 +26,14 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why a path is on the list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// The command line or the file names it.
     Named,
     /// A command added it.
     Told,
+    /// It is there; the kernel calls its disk so.
+    Found(String),
 }
 
 /// A path that is to be watched.
@@ -63,6 +66,7 @@ pub(crate) struct Keeper {
     pub(super) monitor: Arc<Monitor>,
     pub(super) configuration: Configuration,
     pub(super) reload: Reload,
+    pub(super) search: Search,
     pub(super) entries: BTreeMap<PathBuf, Entry>,
     journal: Journal,
     pub(super) stopper: Stopper,
@@ -85,6 +89,7 @@ impl Keeper {
             monitor,
             configuration,
             reload: Reload::new(line),
+            search: Search::new(),
             entries: BTreeMap::new(),
             journal,
             stopper,
@@ -98,8 +103,12 @@ impl Keeper {
     pub(crate) fn run(mut self, orders: &Receiver<Order>) {
         let named = self.configuration.named();
         let named: Vec<PathBuf> = named.iter().map(|(name, _)| name.to_path_buf()).collect();
-        self.enter(&named, Origin::Named, None);
+        self.enter(&named, &Origin::Named, None);
+        listen(&self.roster);
         loop {
+            if self.search.next <= Instant::now() {
+                self.search(Instant::now());
+            }
             self.open_due(Instant::now());
             self.answer_askers(Instant::now());
             self.end_start(Instant::now());
@@ -129,7 +138,8 @@ impl Keeper {
                 Stage::Watched(_) => None,
             });
         let askers = self.askers.iter().map(|asker| asker.deadline);
-        entries.chain(askers).chain(self.starting).min()
+        let times = entries.chain(askers).chain(self.starting);
+        times.chain([self.search.next]).min()
     }
 
     fn obey(&mut self, order: Order) {
@@ -146,6 +156,7 @@ impl Keeper {
             }
             Order::Reload(reply) => self.begin_reload(reply),
             Order::Loaded(loaded) => self.end_reload(*loaded),
+            Order::Changed(changes) => self.changed(&changes),
             Order::Opened {
                 name,
                 ticket,
@@ -155,7 +166,7 @@ impl Keeper {
     }
 
     /// Puts paths on the list that are not there.
-    pub(super) fn enter(&mut self, names: &[PathBuf], origin: Origin, group: Option<&str>) {
+    pub(super) fn enter(&mut self, names: &[PathBuf], origin: &Origin, group: Option<&str>) {
         let now = Instant::now();
         for name in names {
             let mut spec = self.configuration.spec(name);
@@ -164,7 +175,7 @@ impl Keeper {
                 spec.settings = Some(self.configuration.settings_of(name, Some(group)));
             }
             let new = Entry {
-                origin,
+                origin: origin.clone(),
                 spec,
                 stage: Stage::Waiting(Waiting::new(now)),
                 ticket: 0,
@@ -191,7 +202,7 @@ impl Keeper {
             };
             asker.answers.push(AnswerDocument::new(name, refused));
         }
-        self.enter(&asker.left, Origin::Told, paths.group.as_deref());
+        self.enter(&asker.left, &Origin::Told, paths.group.as_deref());
         self.askers.push(asker);
     }
 
@@ -201,7 +212,10 @@ impl Keeper {
             return Err("not watched; `pathpulse status` shows what is".to_owned());
         };
         match (action, &mut entry.stage) {
-            (Action::Remove, _) => self.leave(name, "command"),
+            (Action::Remove, _) => {
+                self.forgo(name);
+                self.leave(name, "command");
+            }
             (Action::Add, _) => {}
             (Action::CheckNow, Stage::Waiting(waiting)) => waiting.hurry(Instant::now()),
             (_, Stage::Waiting(waiting)) => {
@@ -273,7 +287,7 @@ impl Keeper {
         });
         if started.is_err() {
             for spec in specs {
-                let problem = pathpulse::OpenProblem::Open(pathpulse::Errno::EAGAIN);
+                let problem = OpenProblem::Open(pathpulse::Errno::EAGAIN);
                 let path = spec.path.clone();
                 self.opened(&spec.path, ticket, Err(OpenError { path, problem }));
             }
@@ -304,7 +318,9 @@ impl Keeper {
             }
             Err(OpenError { problem, .. }) => {
                 let said = problem.to_string();
-                if waiting.failed(problem, Instant::now()) {
+                let is_other_name = matches!(entry.origin, Origin::Found(_))
+                    && matches!(problem, OpenProblem::Twice { .. });
+                if waiting.failed(problem, Instant::now()) && !is_other_name {
                     tracing::error!("not watched yet: {}: {said}", name.display());
                 }
                 Err(format!("not watched yet: {said}"))
@@ -380,7 +396,7 @@ impl Keeper {
         self.stopper.tell(Notice::Opened {
             watched: self.entries.values().filter(watched).count(),
             waiting: self.entries.values().filter(|e| !watched(e)).count(),
-            hopeless: !self.entries.values().any(hope),
+            hopeless: self.configuration.discovery().is_none() && !self.entries.values().any(hope),
         });
     }
 
@@ -389,6 +405,10 @@ impl Keeper {
             let Stage::Waiting(waiting) = &entry.stage else {
                 return None;
             };
+            // What was found, and is watched by another name, is nobody's concern.
+            if matches!(entry.origin, Origin::Found(_)) && !waiting.may_come() {
+                return None;
+            }
             Some(WaitingPath {
                 name: name.clone(),
                 group: entry.spec.group.clone(),

@@ -8,7 +8,9 @@
 //! |---|---|
 //! | the command line or the file | a reload with a file that does not name it, or `remove` |
 //! | `add` | `remove` |
+//! | discovery | its disk is gone, or a reload with other rules, or `remove` until its disk comes anew |
 
+mod found;
 mod keeper;
 mod reload;
 mod waiting;
@@ -23,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::config::{ConfigError, Configuration};
+use super::discovery::uevent::Changes;
 pub(crate) use keeper::Keeper;
 
 /// What is to be done to paths.
@@ -91,6 +94,8 @@ pub(crate) enum Order {
     Reload(Option<oneshot::Sender<Reloaded>>),
     /// It was read.
     Loaded(Box<Result<Configuration, ConfigError>>),
+    /// Block devices came, went or changed.
+    Changed(Changes),
     /// A path was opened, or could not be.
     Opened {
         name: PathBuf,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::mem;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -114,7 +115,8 @@ impl Keeper {
         }
         let before = self.entries.len();
         let named: Vec<PathBuf> = named.into_iter().collect();
-        self.enter(&named, Origin::Named, None);
+        self.enter(&named, &Origin::Named, None);
+        self.search(Instant::now());
         done.added = self.entries.len() - before;
         done
     }
@@ -136,9 +138,9 @@ impl Keeper {
         // To the engine a path of another group is another path.
         match entry.stage {
             Stage::Watched(_) => {
-                let origin = entry.origin;
+                let origin = entry.origin.clone();
                 self.leave(name, "reload");
-                self.enter(std::slice::from_ref(name), origin, None);
+                self.enter(std::slice::from_ref(name), &origin, None);
             }
             Stage::Waiting(_) => {
                 entry.spec = self.configuration.spec(name);

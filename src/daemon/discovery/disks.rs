@@ -1,0 +1,158 @@
+//! Which disks there are, as sysfs and the links of udev tell. Nothing here touches a device.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A disk with something to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Disk {
+    /// Its name in the kernel, as `sda` or `cciss/c0d0`.
+    pub(crate) kernel: String,
+    pub(crate) bytes: u64,
+    /// It is a leg of a dm-multipath map.
+    pub(crate) is_leg: bool,
+    /// Links to it, in the order in which they are to be preferred.
+    pub(crate) by_id: Vec<PathBuf>,
+    pub(crate) by_path: Vec<PathBuf>,
+}
+
+/// All disks that have something to read, in the order of their names: what `check` checks if it is told
+/// nothing. Partitions are left out: they answer when their disk does.
+pub(crate) fn block_devices() -> Vec<PathBuf> {
+    let disks = disks_in(Path::new("/sys/block"), Path::new("/dev"));
+    let names = disks
+        .iter()
+        .map(|disk| Path::new("/dev").join(&disk.kernel));
+    names.collect()
+}
+
+/// The disks below a folder such as `/sys/block`, and the links to them below one such as `/dev`.
+pub(crate) fn disks_in(sysfs: &Path, dev: &Path) -> Vec<Disk> {
+    let entries = fs::read_dir(sysfs).into_iter().flatten().flatten();
+    let mut by_id = links(&dev.join("disk/by-id"));
+    let mut by_path = links(&dev.join("disk/by-path"));
+    let mut disks: Vec<Disk> = entries
+        .filter(|entry| is_worth_a_check(&entry.path()))
+        .map(|entry| {
+            // A name with a slash, such as cciss/c0d0, has an exclamation mark for it in sysfs.
+            let kernel = entry.file_name().to_string_lossy().replace('!', "/");
+            Disk {
+                bytes: number(&entry.path(), "size")
+                    .unwrap_or(0)
+                    .saturating_mul(512),
+                is_leg: is_leg(&entry.path()),
+                by_id: by_id.remove(&kernel).unwrap_or_default(),
+                by_path: by_path.remove(&kernel).unwrap_or_default(),
+                kernel,
+            }
+        })
+        .collect();
+    disks.sort_by(|a, b| a.kernel.cmp(&b.kernel));
+    disks
+}
+
+/// The links in a folder, by the names of the kernel that they lead to. Links whose names tell what the
+/// storage says of itself come before those made of a vendor's words.
+fn links(folder: &Path) -> HashMap<String, Vec<PathBuf>> {
+    const PREFERRED: [&str; 4] = ["wwn-", "nvme-eui.", "nvme-uuid.", "scsi-3"];
+    let rank = |link: &PathBuf| {
+        let name = link.file_name().unwrap_or_default().to_string_lossy();
+        let place = PREFERRED.iter().position(|start| name.starts_with(start));
+        (place.unwrap_or(PREFERRED.len()), link.clone())
+    };
+    let mut all: HashMap<String, Vec<PathBuf>> = HashMap::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        // udev's links are relative: ../../sda
+        let Ok(target) = fs::read_link(entry.path()) else {
+            continue;
+        };
+        let text = target.to_string_lossy();
+        let kernel = text.trim_start_matches("../").to_owned();
+        all.entry(kernel).or_default().push(entry.path());
+    }
+    for links in all.values_mut() {
+        links.sort_by_cached_key(rank);
+    }
+    all
+}
+
+fn is_leg(disk: &Path) -> bool {
+    let holders = fs::read_dir(disk.join("holders"));
+    let mut holders = holders.into_iter().flatten().flatten();
+    holders.any(|holder| {
+        let uuid = fs::read_to_string(holder.path().join("dm/uuid"));
+        uuid.is_ok_and(|uuid| uuid.starts_with("mpath-"))
+    })
+}
+
+fn number(disk: &Path, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(disk.join(name)).ok()?;
+    text.trim().parse().ok()
+}
+
+fn is_worth_a_check(disk: &Path) -> bool {
+    let name = disk.file_name().unwrap_or_default().to_string_lossy();
+    // A floppy or optical drive has a size even when nothing is in it.
+    let takes_media = |prefix: &str| {
+        let rest = name.strip_prefix(prefix);
+        rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let is_used = !takes_media("loop") || disk.join("loop/backing_file").exists();
+    number(disk, "size").is_some_and(|sectors| sectors > 0)
+        && number(disk, "hidden") != Some(1)
+        && is_used
+        && !takes_media("fd")
+        && !takes_media("sr")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_empty_hidden_or_removable_is_left_out() {
+        let sysfs = tempfile::tempdir().expect("a folder");
+        let disk = |name: &str, files: &[(&str, &str)]| {
+            for (file, text) in files {
+                let path = sysfs.path().join(name).join(file);
+                fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
+                fs::write(path, text).expect("a file");
+            }
+        };
+        disk("sda", &[("size", "2048\n"), ("hidden", "0\n")]);
+        disk("cciss!c0d0", &[("size", "2048\n")]);
+        disk("nvme0c0n1", &[("size", "2048\n"), ("hidden", "1\n")]);
+        disk("zram0", &[("size", "0\n")]);
+        disk("loop0", &[("size", "8\n"), ("loop/backing_file", "/x\n")]);
+        disk("loop1", &[("size", "8\n")]);
+        disk("sr0", &[("size", "2097151\n")]);
+        disk("fd0", &[("size", "8\n")]);
+        disk("broken", &[("ro", "0\n")]);
+        let dev = tempfile::tempdir().expect("a folder");
+        let found = disks_in(sysfs.path(), dev.path());
+        let names: Vec<&str> = found.iter().map(|disk| disk.kernel.as_str()).collect();
+        assert_eq!(names, ["cciss/c0d0", "loop0", "sda"]);
+        assert_eq!(found[2].bytes, 2048 * 512);
+        assert!(disks_in(&sysfs.path().join("none"), dev.path()).is_empty());
+    }
+
+    #[test]
+    fn links_and_maps_are_known() {
+        let root = tempfile::tempdir().expect("a folder");
+        let (sysfs, dev) = (root.path().join("sys"), root.path().join("dev"));
+        let holder = sysfs.join("sda/holders/dm-0/dm");
+        fs::create_dir_all(&holder).expect("folders");
+        fs::write(holder.join("uuid"), "mpath-3600a\n").expect("a file");
+        fs::write(sysfs.join("sda/size"), "8\n").expect("a file");
+        let by_id = dev.join("disk/by-id");
+        fs::create_dir_all(&by_id).expect("folders");
+        for name in ["ata-VENDOR", "wwn-0x5", "scsi-35"] {
+            std::os::unix::fs::symlink("../../sda", by_id.join(name)).expect("a link");
+        }
+        let disks = disks_in(&sysfs, &dev);
+        assert!(disks[0].is_leg && disks[0].by_path.is_empty());
+        let expected = ["wwn-0x5", "scsi-35", "ata-VENDOR"].map(|name| by_id.join(name));
+        assert_eq!(disks[0].by_id, expected);
+    }
+}
