@@ -40,6 +40,14 @@ pub(crate) fn shorten(name: &str, columns: usize) -> String {
     head + GAP + &tail
 }
 
+/// What fits of a text whose beginning says the most.
+pub(crate) fn clip(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    fitting(text.chars(), columns.saturating_sub(1)) + GAP
+}
+
 /// As many characters as fit.
 fn fitting(characters: impl Iterator<Item = char>, columns: usize) -> String {
     let mut used = 0;

@@ -24,6 +24,7 @@ mod run;
 mod status;
 mod status_table;
 mod stop;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -77,6 +78,7 @@ enum Command {
     Run(Box<run::Args>),
     Status(status::Args),
     Events(events::Args),
+    Watch(watch::Args),
     Add(command::AddArgs),
     /// Watches paths no longer
     Remove(command::Args),
@@ -123,6 +125,7 @@ pub(crate) fn main() -> i32 {
         Command::Run(args) => run::run(*args),
         Command::Status(args) => status::run(&args),
         Command::Events(args) => events::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Add(args) => command::add(args),
         Command::Remove(args) => command::act("remove", &args),
         Command::Pause(args) => command::act("pause", &args),

@@ -7,7 +7,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use unicode_width::UnicodeWidthStr;
 
 use super::output;
-use crate::daemon::PathDocument;
+use crate::daemon::{PathDocument, by_group};
 use crate::human;
 
 /// Names of paths may be cut down to so many columns before others are left out.
@@ -59,7 +59,11 @@ pub(crate) fn text(paths: &[PathDocument]) -> String {
 }
 
 fn lines(paths: &[PathDocument], width: usize) -> Vec<String> {
-    let groups = by_group(paths);
+    let groups = by_group(paths).into_iter().map(|(name, places)| {
+        let members = places.into_iter().map(|place| &paths[place]);
+        (name, members.collect::<Vec<_>>())
+    });
+    let groups: Vec<_> = groups.collect();
     let has_groups = groups.iter().any(|(name, _)| name.is_some());
     let indent = if has_groups { INDENT } else { "" };
     let in_order: Vec<&PathDocument> = groups
@@ -77,22 +81,6 @@ fn lines(paths: &[PathDocument], width: usize) -> Vec<String> {
         lines.extend(rows.by_ref().take(members.len()));
     }
     lines
-}
-
-/// Paths by their group in the order in which groups appear, those of none at the end.
-fn by_group(paths: &[PathDocument]) -> Vec<(Option<&str>, Vec<&PathDocument>)> {
-    let mut groups: Vec<(Option<&str>, Vec<&PathDocument>)> = Vec::new();
-    let mut places = std::collections::HashMap::new();
-    for path in paths {
-        let name = path.group.as_deref();
-        let place = *places.entry(name).or_insert(groups.len());
-        if place == groups.len() {
-            groups.push((name, Vec::new()));
-        }
-        groups[place].1.push(path);
-    }
-    groups.sort_by_key(|(name, _)| name.is_none());
-    groups
 }
 
 fn heading(name: Option<&str>, members: &[&PathDocument], width: usize) -> String {

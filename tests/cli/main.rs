@@ -26,6 +26,7 @@ mod status;
 mod stopping;
 mod systemd;
 mod unit;
+mod watch;
 mod web;
 #[path = "../../kernel-compat/tests/contract/zram.rs"]
 mod zram;

@@ -1,16 +1,13 @@
 //! What the page shows, and in which order: the worst first, and no more than a browser bears.
 
-use std::collections::HashMap;
-
 use jiff::Timestamp;
 use rustix::system::uname;
 
 use crate::daemon::document::{EventDocument, PathDocument, StatusDocument};
+use crate::daemon::order::{by_group, count_states};
 
 /// Rows at most; of more paths the worst are shown, and how many are not.
 const ROWS_MAX: usize = 1_000;
-/// States from the worst to the best.
-const STATES: [&str; 6] = ["down", "marginal", "pending", "standby", "paused", "up"];
 
 /// All that the page shows.
 pub(super) struct View<'a> {
@@ -44,18 +41,18 @@ impl<'a> View<'a> {
         events: Vec<EventDocument>,
         filter: &'a str,
     ) -> View<'a> {
-        let in_state = |state: &&'static str| {
-            let paths = status.paths.iter();
-            (*state, paths.filter(|path| path.state == *state).count())
-        };
-        let counts = STATES.iter().map(in_state);
-        let mut groups = by_group(&status.paths);
+        let groups = by_group(&status.paths);
+        let groups = groups.into_iter().map(|(name, places)| {
+            let paths = places.into_iter().map(|place| &status.paths[place]);
+            Group::new(name, paths.collect())
+        });
+        let mut groups: Vec<Group> = groups.collect();
         let matching = select(&mut groups, filter);
         View {
             host: uname().nodename().to_string_lossy().into_owned(),
             now: Timestamp::now(),
             status,
-            counts: counts.filter(|(_, count)| *count > 0).collect(),
+            counts: count_states(&status.paths),
             matching,
             left_out: matching.saturating_sub(ROWS_MAX),
             groups,
@@ -71,39 +68,20 @@ impl<'a> View<'a> {
     }
 }
 
-impl Group<'_> {
-    fn worst(&self) -> usize {
-        self.paths
-            .first()
-            .map_or(STATES.len(), |path| badness(path))
-    }
-}
-
-fn badness(path: &PathDocument) -> usize {
-    let place = STATES.iter().position(|state| *state == path.state);
-    place.unwrap_or(0)
-}
-
-fn by_group(paths: &[PathDocument]) -> Vec<Group<'_>> {
-    let mut groups: Vec<Group> = Vec::new();
-    let mut places = HashMap::new();
-    for path in paths {
-        let name = path.group.as_deref();
-        let place = *places.entry(name).or_insert(groups.len());
-        if place == groups.len() {
-            groups.push(Group {
-                name,
-                usable: 0,
-                all: 0,
-                paths: Vec::new(),
-            });
+impl<'a> Group<'a> {
+    fn new(name: Option<&'a str>, paths: Vec<&'a PathDocument>) -> Group<'a> {
+        Group {
+            name,
+            usable: paths.iter().filter(|path| path.is_usable()).count(),
+            all: paths.len(),
+            paths,
         }
-        let group = &mut groups[place];
-        group.all += 1;
-        group.usable += usize::from(path.state == "up" || path.state == "marginal");
-        group.paths.push(path);
     }
-    groups
+
+    /// The badness of its worst path.
+    fn worst(&self) -> Option<usize> {
+        self.paths.first().map(|path| path.badness())
+    }
 }
 
 /// Leaves in the groups what there are rows for, the worst first, and no group that has none.
@@ -111,8 +89,8 @@ fn by_group(paths: &[PathDocument]) -> Vec<Group<'_>> {
 fn select(groups: &mut Vec<Group>, filter: &str) -> usize {
     let filter = filter.to_lowercase();
     for group in groups.iter_mut() {
-        group.paths.retain(|path| fits(path, &filter));
-        group.paths.sort_by_key(|path| badness(path));
+        group.paths.retain(|path| path.fits(&filter));
+        group.paths.sort_by_key(|path| path.badness());
     }
     groups.retain(|group| !group.paths.is_empty());
     groups.sort_by_key(Group::worst);
@@ -124,16 +102,6 @@ fn select(groups: &mut Vec<Group>, filter: &str) -> usize {
     }
     groups.retain(|group| !group.paths.is_empty());
     matching
-}
-
-fn fits(path: &PathDocument, filter: &str) -> bool {
-    let has = |text: &str| text.to_lowercase().contains(filter);
-    let group = path.group.as_deref().unwrap_or_default();
-    let device = path.device.as_deref().unwrap_or_default();
-    filter.is_empty()
-        || [&path.path, group, &path.state, &path.cause, device]
-            .into_iter()
-            .any(has)
 }
 
 #[cfg(test)]

@@ -1,0 +1,310 @@
+//! The screen: how all is, the table, the latest events, and what can be done.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use unicode_width::UnicodeWidthStr;
+
+use super::help;
+use super::history::NO_ANSWER;
+use super::model::{Mode, Model};
+use super::rows::Row;
+use super::theme::Theme;
+use crate::daemon::{EventDocument, PathDocument, count_states};
+use crate::human;
+
+/// As long as the longest state, cause, age and latency.
+const STATE: usize = 8;
+const CAUSE: usize = 20;
+const AGE: usize = 6;
+const LATENCY: usize = 5;
+const GAP: &str = "  ";
+/// On less, only this is said.
+const SMALLEST: (u16, u16) = (40, 10);
+
+/// Draws all of it.
+pub(super) fn screen(frame: &mut Frame, model: &mut Model, theme: &Theme) {
+    let area = frame.area();
+    if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
+        frame.render_widget("too small: 40 by 10 at least", area);
+        return;
+    }
+    let events = if area.height < 16 { 0 } else { area.height / 4 };
+    let parts = Layout::vertical([
+        Constraint::Length(2),
+        Constraint::Length(1),
+        Constraint::Fill(1),
+        Constraint::Length(events),
+        Constraint::Length(1),
+    ]);
+    let [top, headings, table, below, bottom] = parts.areas(area);
+    let columns = Columns::of_width(area.width);
+    frame.render_widget(title(model, theme), Rect { height: 1, ..top });
+    let second = Rect {
+        y: top.y + 1,
+        height: 1,
+        ..top
+    };
+    frame.render_widget(situation(model, theme, area.width), second);
+    frame.render_widget(columns.headings(theme), headings);
+    draw_table(frame, table, model, &columns, theme);
+    if events > 0 {
+        draw_events(frame, below, model, theme);
+    }
+    frame.render_widget(footer(model, theme, area.width), bottom);
+    if model.mode == Mode::Help {
+        help::draw(frame, area, theme);
+    }
+}
+
+fn title(model: &Model, theme: &Theme) -> Line<'static> {
+    let mut spans = vec![Span::styled("pathpulse", theme.heading())];
+    let Some(status) = &model.status else {
+        return Line::from(spans);
+    };
+    for (state, count) in count_states(&status.paths) {
+        spans.push(Span::raw(GAP));
+        spans.push(Span::styled(format!("{count} {state}"), theme.state(state)));
+    }
+    let workers = if status.workers == 1 {
+        "worker"
+    } else {
+        "workers"
+    };
+    let about = format!(
+        "{GAP}{}, {} {workers}, running for {}",
+        status.backend,
+        status.workers,
+        human::age(status.uptime_s as u64)
+    );
+    spans.push(Span::styled(about, theme.dim()));
+    Line::from(spans)
+}
+
+/// That the daemon is away; else what of the paths is shown, and in which order.
+fn situation(model: &Model, theme: &Theme, width: u16) -> Line<'static> {
+    if let Some((since, why)) = &model.away {
+        let age = human::age(since.elapsed().as_secs());
+        let text = format!(
+            "NOT CONNECTED for {age}, trying again: {}",
+            human::printable(why)
+        );
+        let text = human::clip(&text, usize::from(width));
+        return Line::styled(text, theme.alarm());
+    }
+    let mut text = format!("by {}", model.sort.name());
+    if !model.filter.trim().is_empty() {
+        let shown = model.rows.iter().filter(|row| matches!(row, Row::Path(_)));
+        let filter = human::printable(model.filter.trim());
+        text += &format!(
+            "; {} of {} fit /{filter}",
+            shown.count(),
+            model.paths().len()
+        );
+    }
+    Line::styled(human::clip(&text, usize::from(width)), theme.dim())
+}
+
+/// How wide the columns are that can be wider or narrower.
+struct Columns {
+    name: usize,
+    cause: usize,
+    bars: usize,
+}
+
+impl Columns {
+    fn of_width(width: u16) -> Columns {
+        let width = usize::from(width);
+        // On a narrow screen causes give way before names do.
+        let cause = if width < 70 { CAUSE / 2 } else { CAUSE };
+        let fixed = STATE + cause + AGE + LATENCY + 5 * GAP.len();
+        let rest = width.saturating_sub(fixed);
+        let bars = (rest / 3).min(60);
+        Columns {
+            name: rest - bars,
+            cause,
+            bars,
+        }
+    }
+
+    fn headings(&self, theme: &Theme) -> Line<'static> {
+        let text = format!(
+            "{}{GAP}{:STATE$}{GAP}{:cause$}{GAP}{:AGE$}{GAP}{:>LATENCY$}{GAP}{}",
+            pad("PATH", self.name),
+            "STATE",
+            "CAUSE",
+            "FOR",
+            "LAST",
+            if self.bars > 7 { "LATENCY" } else { "" },
+            cause = self.cause,
+        );
+        Line::styled(text, theme.heading())
+    }
+}
+
+/// Draws the page of the table that has the chosen path.
+fn draw_table(frame: &mut Frame, area: Rect, model: &mut Model, columns: &Columns, theme: &Theme) {
+    let height = usize::from(area.height);
+    model.page = height;
+    let furthest = model.rows.len().saturating_sub(height);
+    let least = (model.chosen + 1).saturating_sub(height);
+    // The heading of the first group is seen with the first path.
+    let most = if model.chosen <= 1 { 0 } else { model.chosen };
+    model.first = model.first.clamp(least, most.max(least)).min(furthest);
+    if model.rows.is_empty() {
+        let text = match (&model.status, model.paths().is_empty()) {
+            (None, _) => "asking the daemon ...",
+            (_, true) => "no path is watched; `pathpulse add PATH` adds one",
+            _ => "no path fits the filter; Esc shows all",
+        };
+        frame.render_widget(Line::styled(text, theme.dim()), area);
+        return;
+    }
+    let shown = model.rows.iter().enumerate().skip(model.first).take(height);
+    for ((number, row), place) in shown.zip(area.rows()) {
+        let line = match row {
+            Row::Group { name, usable, all } => {
+                group_line(name.as_deref(), *usable, *all, area.width, theme)
+            }
+            Row::Path(of) => path_line(&model.paths()[*of], model, columns, theme),
+        };
+        frame.render_widget(line, place);
+        if number == model.chosen {
+            frame.buffer_mut().set_style(place, theme.selected());
+        }
+    }
+}
+
+fn group_line(
+    name: Option<&str>,
+    usable: usize,
+    all: usize,
+    width: u16,
+    theme: &Theme,
+) -> Line<'static> {
+    let (danger, style) = match (usable, all) {
+        _ if name.is_none() => ("", Style::new()),
+        (0, _) => (", no usable path", theme.state("down")),
+        (1, 2..) => (", no redundancy", theme.state("marginal")),
+        _ => ("", Style::new()),
+    };
+    let count = format!(": {usable} of {all} usable");
+    let room = usize::from(width).saturating_sub(count.width() + danger.width());
+    let name = name.map_or_else(|| "without a group".to_owned(), human::printable);
+    Line::from(vec![
+        Span::styled(human::shorten(&name, room), theme.heading()),
+        Span::raw(count),
+        Span::styled(danger, style),
+    ])
+}
+
+fn path_line(
+    path: &PathDocument,
+    model: &Model,
+    columns: &Columns,
+    theme: &Theme,
+) -> Line<'static> {
+    let indent = if model.rows.len() > 1 && matches!(model.rows[0], Row::Group { .. }) {
+        GAP
+    } else {
+        ""
+    };
+    let name = human::shorten(
+        &human::printable(&path.path),
+        columns.name.saturating_sub(indent.len()),
+    );
+    let state = theme.state(&path.state);
+    let age = human::since(&path.since).map_or_else(|| "-".to_owned(), human::age);
+    let last = path
+        .latency_us
+        .map_or_else(|| "-".to_owned(), |us| human::latency(us.last));
+    let mut spans = vec![
+        Span::raw(pad(&format!("{indent}{name}"), columns.name)),
+        Span::raw(GAP),
+        Span::styled(pad(&path.state, STATE), state),
+        Span::raw(GAP),
+        Span::raw(pad(&cause(path), columns.cause)),
+        Span::raw(format!("{GAP}{age:AGE$}{GAP}{last:>LATENCY$}{GAP}")),
+    ];
+    // What got no answer is as red as what is down.
+    let bars = model.bars(path, columns.bars);
+    spans.extend(bars.split_inclusive(NO_ANSWER).flat_map(|part| {
+        let (bars, none) = part.split_at(part.find(NO_ANSWER).unwrap_or(part.len()));
+        [
+            Span::styled(bars.to_owned(), theme.bars()),
+            Span::styled(none.to_owned(), theme.state("down")),
+        ]
+    }));
+    Line::from(spans)
+}
+
+fn cause(path: &PathDocument) -> String {
+    match path.stuck_ms {
+        Some(ms) if path.cause == "timed_out" => format!("stuck {}", human::age(ms / 1_000)),
+        _ => path.cause.clone(),
+    }
+}
+
+fn draw_events(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) {
+    let width = usize::from(area.width);
+    let title = format!("Events (UTC) {}", "─".repeat(width.saturating_sub(13)));
+    let title = Line::styled(title, theme.heading());
+    let lines = model
+        .events
+        .iter()
+        .map(|event| event_line(event, width, theme));
+    for (line, place) in std::iter::once(title).chain(lines).zip(area.rows()) {
+        frame.render_widget(line, place);
+    }
+}
+
+fn event_line(event: &EventDocument, width: usize, theme: &Theme) -> Line<'static> {
+    // The time of day, in UTC as everywhere.
+    let time = event.time.get(11..19).unwrap_or(&event.time).to_owned();
+    let change = if event.from == event.to {
+        "still ".to_owned()
+    } else {
+        format!("{} -> ", event.from)
+    };
+    let mut text = format!("{GAP}{}", event.cause);
+    if !event.detail.is_empty() {
+        text += &format!(": {}", human::printable(&event.detail));
+    }
+    let name = human::shorten(&human::printable(&event.path), (width / 3).max(12));
+    let taken = time.len() + 2 * GAP.len() + name.width() + change.len() + event.to.len();
+    Line::from(vec![
+        Span::styled(time, theme.dim()),
+        Span::raw(format!("{GAP}{name}{GAP}{change}")),
+        Span::styled(event.to.clone(), theme.state(&event.to)),
+        Span::raw(human::clip(&text, width.saturating_sub(taken))),
+    ])
+}
+
+fn footer(model: &Model, theme: &Theme, width: u16) -> Line<'static> {
+    let width = usize::from(width);
+    if model.mode == Mode::Filter {
+        let filter = human::printable(&model.filter);
+        return Line::from(human::clip(
+            &format!("filter: {filter}▏  Enter keeps it, Esc shows all"),
+            width,
+        ));
+    }
+    match model.said() {
+        Some(said) => Line::styled(human::clip(&human::printable(said), width), theme.heading()),
+        None => Line::styled(
+            "q quit  ? help  / filter  s sort  p pause/resume  c check now",
+            theme.dim(),
+        ),
+    }
+}
+
+/// In exactly so many columns.
+fn pad(text: &str, columns: usize) -> String {
+    let text = human::shorten(text, columns);
+    let blanks = columns.saturating_sub(text.width());
+    text + &" ".repeat(blanks)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! The latencies of a path that were seen while the screen was up, as a line of bars.
+
+use std::collections::VecDeque;
+
+use crate::daemon::PathDocument;
+
+/// As many as a wide terminal shows.
+const KEPT: usize = 120;
+/// From the lowest to the highest.
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+/// What stands for checks without a latency.
+pub(super) const NO_ANSWER: char = '×';
+
+/// What was seen of one path.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    total: u64,
+    answered: u64,
+    /// Microseconds; none where checks brought no answer.
+    latencies: VecDeque<Option<u64>>,
+}
+
+impl History {
+    /// Keeps the latest latency, if the path was checked since the last time.
+    pub(super) fn see(&mut self, path: &PathDocument) {
+        let total = path.checks.total;
+        let answered = path.checks.good + path.checks.busy;
+        if total != self.total {
+            let has_answered = answered != self.answered;
+            let last = path.latency_us.map(|us| us.last);
+            self.latencies.push_back(last.filter(|_| has_answered));
+        }
+        if self.latencies.len() > KEPT {
+            self.latencies.pop_front();
+        }
+        (self.total, self.answered) = (total, answered);
+    }
+
+    /// The last ones as bars between nothing and the largest of them.
+    pub(super) fn bars(&self, columns: usize) -> String {
+        let skipped = self.latencies.len().saturating_sub(columns);
+        let shown = self.latencies.iter().skip(skipped);
+        let largest = shown.clone().flatten().max().copied().unwrap_or(0).max(1);
+        let bar = |us: u64| BARS[usize::try_from(us * 7 / largest).unwrap_or(7).min(7)];
+        shown.map(|us| us.map_or(NO_ANSWER, bar)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::examples::path;
+
+    #[test]
+    fn each_check_seen_is_a_bar_and_those_without_answer_stand_out() {
+        let mut history = History::default();
+        let mut path = path("/dev/sda", "up");
+        assert_eq!(history.bars(10), "");
+        let mut check = |last: Option<u64>, path: &mut PathDocument| {
+            path.checks.total += 1;
+            if let (Some(last), Some(us)) = (last, &mut path.latency_us) {
+                path.checks.good += 1;
+                us.last = last;
+            }
+            history.see(path);
+            history.see(path);
+        };
+        for last in [Some(100), Some(800), None, Some(400)] {
+            check(last, &mut path);
+        }
+        assert_eq!(history.bars(10), "▁█×▄");
+        assert_eq!(history.bars(2), "×█");
+        for _ in 0..500 {
+            history.see(&path);
+            path.checks.total += 1;
+        }
+        assert_eq!(history.bars(1_000).chars().count(), KEPT);
+    }
+}

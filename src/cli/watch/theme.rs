@@ -1,0 +1,68 @@
+//! How states stand out: by colours where the terminal has them and the user wants them, and always
+//! by their words.
+
+use std::env;
+
+use ratatui::style::{Color, Modifier, Style};
+
+/// Styles.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Theme {
+    has_colours: bool,
+}
+
+impl Theme {
+    /// Of this process's terminal.
+    pub(super) fn of_terminal() -> Theme {
+        let is_unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb" || term == "vt100");
+        Theme {
+            has_colours: !is_unwanted && !is_dumb,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn new(has_colours: bool) -> Theme {
+        Theme { has_colours }
+    }
+
+    fn colour(self, colour: Color) -> Style {
+        if self.has_colours {
+            Style::new().fg(colour)
+        } else {
+            Style::new()
+        }
+    }
+
+    /// A state, or what is said with it.
+    pub(super) fn state(self, state: &str) -> Style {
+        match state {
+            "up" => self.colour(Color::Green),
+            "down" => self.colour(Color::Red).add_modifier(Modifier::BOLD),
+            "marginal" => self.colour(Color::Yellow).add_modifier(Modifier::BOLD),
+            _ => self.colour(Color::Cyan),
+        }
+    }
+
+    /// Something that the user has to know.
+    pub(super) fn alarm(self) -> Style {
+        self.colour(Color::Red)
+            .add_modifier(Modifier::BOLD | Modifier::REVERSED)
+    }
+
+    pub(super) fn heading(self) -> Style {
+        Style::new().add_modifier(Modifier::BOLD)
+    }
+
+    pub(super) fn dim(self) -> Style {
+        self.colour(Color::DarkGray)
+    }
+
+    pub(super) fn bars(self) -> Style {
+        self.colour(Color::Blue)
+    }
+
+    pub(super) fn selected(self) -> Style {
+        Style::new().add_modifier(Modifier::REVERSED)
+    }
+}
