@@ -83,6 +83,8 @@ pub(crate) struct Watched {
     pub(crate) stacked: bool,
     /// A thread is opening it anew.
     pub(crate) reopening: bool,
+    /// It was, and has had no verdict since: one that says again that the device is gone must wait.
+    pub(crate) reopened: bool,
     pub(crate) once: Option<Box<Once>>,
 }
 
@@ -121,6 +123,7 @@ impl Watched {
             nowait: Nowait::default(),
             stacked: false,
             reopening: false,
+            reopened: false,
             once: None,
         }
     }

@@ -270,7 +270,8 @@ impl Worker {
             path.due = Mono::ZERO;
             return;
         }
-        if verdict.says_gone() && !path.reopening {
+        let reopened = std::mem::take(&mut path.reopened);
+        if verdict.says_gone() && !path.reopening && !reopened {
             self.gone.push(key);
         }
         let soon = path.pace.soon(now);

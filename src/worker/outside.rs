@@ -135,6 +135,9 @@ impl Worker {
             let why = Why::Cancelled;
             self.conclude(key, Verdict::Unknown { why }, now);
         }
+        if let Some(path) = self.paths.get_mut(key) {
+            path.reopened = true;
+        }
         self.begin(key, now);
     }
 }
