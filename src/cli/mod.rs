@@ -5,8 +5,6 @@
 mod apart;
 mod args;
 mod bench;
-mod bench_engine;
-mod bench_table;
 mod check;
 mod check_report;
 mod client;

@@ -1,11 +1,15 @@
 //! `pathpulse bench`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use pathpulse_faultdisk::{Behaviour, Spec, report_skip, require};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use super::common::{assert_complaint, rig, run, stderr, stdout};
+use super::common::{PATIENCE, assert_complaint, pathpulse, rig, run, stderr, stdout};
 
 const EIO: i32 = 5;
 
@@ -140,4 +144,42 @@ fn what_can_not_be_measured_is_refused_in_one_line() {
     let nothing = run(["bench", "--paths", "0"]);
     assert_eq!(nothing.status.code(), Some(3));
     assert_complaint(&nothing, &["--paths"]);
+}
+
+/// The loop devices that a process made for itself.
+fn devices_of(pid: u32) -> Vec<PathBuf> {
+    let mark = format!("pathpulse-plain-{pid}-");
+    let all = std::fs::read_dir("/sys/block").expect("sysfs").flatten();
+    all.map(|device| device.path())
+        .filter(|device| {
+            std::fs::read_to_string(device.join("loop/backing_file"))
+                .is_ok_and(|file| file.contains(&mark))
+        })
+        .collect()
+}
+
+#[test]
+fn a_signal_ends_it_and_its_devices() {
+    require!();
+    let mut bench = pathpulse()
+        .args([
+            "bench", "--paths", "2", "--rounds", "1000", "--only", "sync",
+        ])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("starts");
+    let begin = Instant::now();
+    let devices = loop {
+        let devices = devices_of(bench.id());
+        if devices.len() == 2 {
+            break devices;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{devices:?}");
+        thread::sleep(Duration::from_millis(1));
+    };
+    let pid = rustix::process::Pid::from_child(&bench);
+    rustix::process::kill_process(pid, Signal::TERM).expect("it is there");
+    assert_eq!(bench.wait().expect("ends").code(), Some(3));
+    let left: Vec<_> = devices.iter().filter(|device| device.exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
 }

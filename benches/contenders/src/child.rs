@@ -74,7 +74,7 @@ pub fn child_main(entrant: &Entrant) -> i32 {
 }
 
 /// The hard limit is raised, too, where that is allowed.
-fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     const WANTED: u64 = 1 << 19;
     let both = |limit| Rlimit {
         current: limit,

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use indicatif::ProgressBar;
-
 use crate::devices::Bed;
 use crate::figures::percentile;
-use crate::plan::{Plan, open_ask};
+use crate::plan::{Plan, Refusal, open_ask};
+use crate::progress::Progress;
 use crate::remote::{Remote, Trouble};
 use crate::report::{Report, Row};
 use crate::{FIO, fio, strace};
@@ -52,8 +51,8 @@ pub(crate) fn contest(
     bed: &Bed,
     paths: usize,
     extent: &Extent,
-    bar: &ProgressBar,
-) -> Report {
+    progress: &Progress,
+) -> Result<Report, Refusal> {
     let rounds = match extent {
         Extent::All => plan.rounds,
         Extent::Cost => COST_ROUNDS,
@@ -61,34 +60,31 @@ pub(crate) fn contest(
     let mut running: Vec<Running> = names
         .iter()
         .map(|name| {
-            bar.set_message(format!("{name}: {paths} paths are opened"));
-            bar.inc(1);
-            start(plan, name, bed, paths)
+            progress.step(&format!("{name}: {paths} paths are opened"))?;
+            Ok(start(plan, name, bed, paths))
         })
-        .collect();
+        .collect::<Result<_, Refusal>>()?;
     for _ in 0..rounds {
         for contender in &mut running {
-            bar.set_message(format!("{}: {paths} paths are swept", contender.row.name));
-            bar.inc(1);
+            progress.step(&format!("{}: {paths} paths are swept", contender.row.name))?;
             take_turn(contender, bed, paths);
         }
     }
     let rows = running.into_iter().map(|mut contender| {
-        bar.set_message(format!("{}: is torn down", contender.row.name));
-        bar.inc(1);
+        progress.step(&format!("{}: is torn down", contender.row.name))?;
         contender.enter_turns();
-        match extent {
+        Ok(match extent {
             Extent::All => finish(plan, contender, bed, paths),
             Extent::Cost => contender.row,
-        }
+        })
     });
-    Report {
+    Ok(Report {
         device: bed.name(),
         paths,
         rounds,
-        contenders: rows.collect(),
+        contenders: rows.collect::<Result<_, Refusal>>()?,
         full: None,
-    }
+    })
 }
 
 fn start(plan: &Plan, name: &'static str, bed: &Bed, paths: usize) -> Running {

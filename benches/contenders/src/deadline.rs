@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use indicatif::ProgressBar;
 use pathpulse_faultdisk::{Behaviour, Release, Rig, Spec};
 use serde::Serialize;
 
@@ -12,6 +11,7 @@ use crate::FIO;
 use crate::contest::LIMIT;
 use crate::figures::Spread;
 use crate::plan::{Plan, Refusal, open_ask};
+use crate::progress::Progress;
 use crate::remote::{Remote, Trouble};
 
 const DEVICES: usize = 10;
@@ -37,13 +37,13 @@ pub struct DeadlineRow {
 pub(crate) fn run(
     plan: &Plan,
     names: &[&'static str],
-    bar: &ProgressBar,
+    progress: &Progress,
 ) -> Result<Vec<DeadlineRow>, Refusal> {
     let rig = Rig::start_with(plan.rig_command(), &Spec::loops(DEVICES))
         .map_err(|error| Refusal(format!("no devices that hang: {error}")))?;
     let mut rows = Vec::new();
     for &name in names {
-        bar.set_message(format!("{name}: a thousand silent paths"));
+        progress.step(&format!("{name}: a thousand silent paths"))?;
         let late = if name == FIO {
             Err("fio has no deadlines".to_owned())
         } else {
@@ -57,7 +57,6 @@ pub(crate) fn run(
             last_verdict_late_ms: late.as_ref().ok().and_then(|late| Spread::of(late)),
             reason: late.err(),
         });
-        bar.inc(1);
     }
     Ok(rows)
 }

@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use indicatif::ProgressBar;
 use pathpulse_faultdisk::{Behaviour, Load, Rig, Spec};
 use serde::Serialize;
 
@@ -13,6 +12,7 @@ use crate::contest::LIMIT;
 use crate::devices::Bed;
 use crate::figures::{percentile, rounded};
 use crate::plan::{Plan, Refusal, open_ask};
+use crate::progress::Progress;
 use crate::remote::{Remote, Trouble};
 
 /// Devices, each with as many paths.
@@ -50,14 +50,14 @@ pub struct FaultRow {
 pub(crate) fn run(
     plan: &Plan,
     names: &[&'static str],
-    bar: &ProgressBar,
+    progress: &Progress,
 ) -> Result<Vec<FaultRow>, Refusal> {
     let bed = Bed::of(HEALTHY)?;
     let rig = Rig::start_with(plan.rig_command(), &Spec::loops(HANGING + SATURATED))
         .map_err(|error| Refusal(format!("no devices that hang: {error}")))?;
     let mut rows = Vec::new();
     for &name in names {
-        bar.set_message(format!("{name}: healthy paths beside sick ones"));
+        progress.step(&format!("{name}: healthy paths beside sick ones"))?;
         let mut row = FaultRow {
             name,
             ..FaultRow::default()
@@ -71,7 +71,6 @@ pub(crate) fn run(
             let _ = rig.recover(disk);
         }
         rows.push(row);
-        bar.inc(1);
     }
     Ok(rows)
 }

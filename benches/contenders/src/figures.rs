@@ -15,7 +15,7 @@ pub struct Spread {
 
 impl Spread {
     /// `None` of nothing.
-    pub(crate) fn of(figures: &[f64]) -> Option<Spread> {
+    pub fn of(figures: &[f64]) -> Option<Spread> {
         Some(Spread {
             median: rounded(percentile(figures, 50.0)?),
             least: rounded(percentile(figures, 0.0)?),

@@ -3,20 +3,22 @@
 
 use std::time::Duration;
 
-use indicatif::ProgressBar;
+use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
+use crate::child::raise_open_files;
 use crate::contest::{self, LIMIT, contest};
 use crate::deadline::{self, DeadlineRow};
 use crate::devices::Bed;
 use crate::faults::{self, FaultRow};
 use crate::figures::rounded;
 use crate::plan::{Plan, Refusal, open_ask};
+use crate::progress::Progress;
 use crate::remote::{Remote, Trouble};
 
 /// Numbers of paths to which the cost is measured.
 const PATHS: [usize; 7] = [1, 16, 64, 256, 1024, 4096, 10_000];
-/// Paths that do nothing but be there.
+/// Paths that do nothing but be there, if the limit of open files allows so many.
 const IDLE_PATHS: usize = 100_000;
 
 /// What the workloads showed.
@@ -62,14 +64,18 @@ pub(crate) fn steps(names: &[&'static str]) -> usize {
 ///
 /// # Errors
 /// When there are no devices.
-pub(crate) fn run(plan: &Plan, names: &[&'static str], bar: &ProgressBar) -> Result<Full, Refusal> {
+pub(crate) fn run(
+    plan: &Plan,
+    names: &[&'static str],
+    progress: &Progress,
+) -> Result<Full, Refusal> {
     let mut full = Full {
-        idle_paths: IDLE_PATHS,
+        idle_paths: idle_paths(),
         ..Full::default()
     };
     for paths in PATHS {
         let bed = Bed::plain(paths)?;
-        let rows = contest(plan, names, &bed, paths, &contest::Extent::Cost, bar).contenders;
+        let rows = contest(plan, names, &bed, paths, &contest::Extent::Cost, progress)?.contenders;
         full.cost.extend(rows.into_iter().map(|row| CostPoint {
             name: row.name,
             paths,
@@ -79,28 +85,34 @@ pub(crate) fn run(plan: &Plan, names: &[&'static str], bar: &ProgressBar) -> Res
             setup_ms: row.setup_ms,
         }));
     }
-    full.faults = faults::run(plan, names, bar)?;
-    full.deadlines = deadline::run(plan, names, bar)?;
-    bar.set_message(format!("{IDLE_PATHS} idle paths"));
-    match idle_memory(plan) {
+    full.faults = faults::run(plan, names, progress)?;
+    full.deadlines = deadline::run(plan, names, progress)?;
+    progress.step(&format!("{} idle paths", full.idle_paths))?;
+    match idle_memory(plan, full.idle_paths) {
         Ok(bytes) => full.idle_path_bytes = Some(rounded(bytes)),
         Err(reason) => full.idle_path_reason = Some(reason),
     }
-    bar.inc(1);
     Ok(full)
 }
 
+/// A ring keeps no more files than the limit of open ones.
+fn idle_paths() -> usize {
+    raise_open_files();
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    IDLE_PATHS.min(usize::try_from(limit).unwrap_or(IDLE_PATHS))
+}
+
 /// Memory of the engine's process for one of very many paths.
-fn idle_memory(plan: &Plan) -> Result<f64, String> {
+fn idle_memory(plan: &Plan, paths: usize) -> Result<f64, String> {
     let Some(engine) = plan.engine.first() else {
         return Err("there is no engine".to_owned());
     };
-    let bed = Bed::of(IDLE_PATHS / 1000).map_err(|refusal| refusal.0)?;
+    let bed = Bed::of(paths.div_ceil(1000)).map_err(|refusal| refusal.0)?;
     let failed = |trouble: Trouble| trouble.reason("it did not open them");
     let mut remote = Remote::start(plan.child_command(engine)).map_err(failed)?;
     let before = remote.memory(LIMIT).map_err(failed)?;
-    let open = open_ask(bed.paths(), IDLE_PATHS, Duration::from_secs(10), false);
+    let open = open_ask(bed.paths(), paths, Duration::from_secs(10), false);
     remote.open(&open, LIMIT).map_err(failed)?;
     let after = remote.memory(LIMIT).map_err(failed)?;
-    Ok(after.saturating_sub(before) as f64 / IDLE_PATHS as f64)
+    Ok(after.saturating_sub(before) as f64 / paths as f64)
 }

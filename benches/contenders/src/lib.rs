@@ -21,6 +21,8 @@ mod full;
 mod lean;
 mod legacy;
 mod plan;
+mod plots;
+mod progress;
 mod remote;
 mod report;
 mod strace;
@@ -34,6 +36,7 @@ pub use figures::Spread;
 pub use full::{CostPoint, Full};
 pub use lean::Yardstick;
 pub use plan::{Plan, Refusal, run};
+pub use plots::plot;
 pub use report::{Report, Row};
 
 /// The name of fio, which is no [`Entrant`]: it is a program with a report of its own.

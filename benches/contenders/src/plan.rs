@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::child::Ask;
 use crate::contest::{Extent, contest};
 use crate::devices::Bed;
+use crate::progress::Progress;
 use crate::report::Report;
 use crate::stuck::stuck_teardowns;
 use crate::{ENTRANTS, FIO, full};
@@ -26,6 +27,8 @@ pub struct Plan {
     pub only: Vec<String>,
     /// Whether the other workloads are run, too.
     pub full: bool,
+    /// Set when the benchmark is to end at its next step, and to remove what it made.
+    pub stop: Arc<AtomicBool>,
     /// Names of the contenders that the program brings along.
     pub engine: Vec<&'static str>,
     /// A command that calls [`crate::child_main`] with the contender that its last argument names.
@@ -97,24 +100,15 @@ pub fn run(plan: &Plan) -> Result<Report, Refusal> {
     }
     let bed = Bed::new(plan)?;
     let steps = names.len() * (plan.rounds + 3);
-    let bar = progress(steps + if plan.full { full::steps(&names) } else { 0 });
-    let mut report = contest(plan, &names, &bed, plan.paths, &Extent::All, &bar);
-    stuck_teardowns(plan, &bed, &mut report, &bar);
+    let more = if plan.full { full::steps(&names) } else { 0 };
+    let progress = Progress::new(steps + more, &plan.stop);
+    let mut report = contest(plan, &names, &bed, plan.paths, &Extent::All, &progress)?;
+    stuck_teardowns(plan, &bed, &mut report, &progress)?;
     drop(bed);
     if plan.full {
-        report.full = Some(full::run(plan, &names, &bar)?);
+        report.full = Some(full::run(plan, &names, &progress)?);
     }
-    bar.finish_and_clear();
     Ok(report)
-}
-
-fn progress(steps: usize) -> ProgressBar {
-    let bar = ProgressBar::new(steps as u64);
-    // A template that is wrong would be seen by whoever writes it.
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3}% {elapsed} {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// How a contender is opened over a bed.

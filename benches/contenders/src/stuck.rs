@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use indicatif::ProgressBar;
 use pathpulse_faultdisk::{Behaviour, Rig, Spec};
 
 use crate::FIO;
 use crate::devices::Bed;
-use crate::plan::{Plan, open_ask};
+use crate::plan::{Plan, Refusal, open_ask};
+use crate::progress::Progress;
 use crate::remote::{Remote, Trouble};
 use crate::report::Report;
 
@@ -19,18 +19,22 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(4);
 
 /// Adds the teardowns to the report. Of the paths, those of one device hang.
-pub(crate) fn stuck_teardowns(plan: &Plan, bed: &Bed, report: &mut Report, bar: &ProgressBar) {
+pub(crate) fn stuck_teardowns(
+    plan: &Plan,
+    bed: &Bed,
+    report: &mut Report,
+    progress: &Progress,
+) -> Result<(), Refusal> {
     let rig = if bed.is_ours() {
         Rig::start_with(plan.rig_command(), &Spec::loops(1)).map_err(|error| error.to_string())
     } else {
         Err("needs a device that hangs; run it without naming devices".to_owned())
     };
     for row in &mut report.contenders {
-        bar.inc(1);
         if row.reasons.contains_key(FIELD) || row.name == FIO {
             continue;
         }
-        bar.set_message(format!("{}: is torn down while reads are stuck", row.name));
+        progress.step(&format!("{}: is torn down while reads are stuck", row.name))?;
         let torn = match &rig {
             Ok(rig) => stuck_teardown(plan, row.name, bed, rig, report.paths),
             Err(reason) => Err(reason.clone()),
@@ -40,6 +44,7 @@ pub(crate) fn stuck_teardowns(plan: &Plan, bed: &Bed, report: &mut Report, bar: 
             Err(reason) => row.lacks(FIELD, reason),
         }
     }
+    Ok(())
 }
 
 fn stuck_teardown(

@@ -1,6 +1,7 @@
 //! `libcheckdirectio`: the real directio checker of the installed multipath-tools, loaded as a plugin
 //! and driven through its interface as multipathd drives it: one check of one path at a time, and
-//! those that answer "pending" are asked again.
+//! those that answer "pending" are asked again a second later. Asking earlier would be unfair: it
+//! counts how often it is asked, and takes that for seconds.
 //!
 //! The plugin brings libmultipath along, so nothing has to be provided for it. The interface is that
 //! of the versions 0.7.9 to 0.10; later ones are refused, because nothing here was tried with them.
@@ -9,7 +10,8 @@ use std::ffi::{c_int, c_void};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 
@@ -21,6 +23,9 @@ const PLUGINS: [&str; 3] = [
     "/usr/lib64/multipath/libcheckdirectio.so",
     "/usr/lib/multipath/libcheckdirectio.so",
 ];
+
+/// How often multipathd comes by.
+const TICK: Duration = Duration::from_secs(1);
 
 const STATE_UP: c_int = 3;
 const STATE_PENDING: c_int = 6;
@@ -149,6 +154,7 @@ impl Plugin {
 
 impl Contender for Plugin {
     fn sweep(&mut self) {
+        let mut tick = Instant::now();
         for place in 0..self.paths.len() {
             if self.timed {
                 self.paths[place].begun = Instant::now();
@@ -157,6 +163,8 @@ impl Contender for Plugin {
         }
         let pending = |path: &Watched| path.state == STATE_PENDING;
         while self.paths.iter().any(pending) {
+            tick += TICK;
+            thread::sleep(tick.saturating_duration_since(Instant::now()));
             for place in 0..self.paths.len() {
                 if pending(&self.paths[place]) {
                     self.check(place);

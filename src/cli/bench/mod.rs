@@ -1,15 +1,27 @@
 //! `pathpulse bench`: this engine beside the legacy checkers.
 //!
 //! What is measured and how is in the crate `pathpulse-bench`, which knows nothing of the engine;
-//! the engine's contenders are in `bench_engine.rs`, the tables in `bench_table.rs`.
+//! the engine's contenders are in `engine.rs`, the tables in `table.rs`.
 
-use std::path::PathBuf;
+mod aims;
+mod daemon;
+mod engine;
+mod table;
 
-use pathpulse_bench::{ENTRANTS, Plan};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use pathpulse_bench::{ENTRANTS, Plan, Report, plot};
+use serde::Serialize;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use self::aims::{Aim, aims};
+use self::daemon::DaemonFigures;
+use self::engine::ENGINE;
+use self::table::{full_tables, tables};
 use super::args::Format;
-use super::bench_engine::ENGINE;
-use super::bench_table::tables;
 use super::{Failure, USAGE, output};
 
 /// The hidden commands by which this program's other processes are started.
@@ -44,9 +56,29 @@ pub(crate) struct Args {
     /// memory. Takes minutes
     #[arg(long, conflicts_with = "devices")]
     full: bool,
+    /// Runs all workloads, and draws the result into this folder as SVG
+    #[arg(long, value_name = "DIR", conflicts_with = "devices")]
+    plots: Option<PathBuf>,
     /// How the result is printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+}
+
+/// All that was measured. What is in the parts is there only after a full run.
+#[derive(Serialize)]
+pub(crate) struct Document {
+    #[serde(flatten)]
+    pub(crate) report: Report,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) more: Option<More>,
+}
+
+/// What only this program can measure of itself.
+#[derive(Serialize)]
+pub(crate) struct More {
+    pub(crate) daemon: Option<DaemonFigures>,
+    pub(crate) daemon_reason: Option<String>,
+    pub(crate) aims: Vec<Aim>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
@@ -59,22 +91,50 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
         .into_os_string()
         .into_string()
         .map_err(|_| usage("the path of this program is not text".to_owned()))?;
+    let stop = stop_signals().map_err(|error| usage(format!("signals: {error}")))?;
     let plan = Plan {
+        stop: Arc::clone(&stop),
         devices: args.devices.clone(),
         paths: args.paths as usize,
         rounds: args.rounds as usize,
         only: args.only.clone(),
-        full: args.full,
+        full: args.full || args.plots.is_some(),
         engine: ENGINE.iter().map(|entrant| entrant.name).collect(),
         child: vec![program.clone(), CONTENDER.to_owned()],
-        rig: vec![program, RIG.to_owned()],
+        rig: vec![program.clone(), RIG.to_owned()],
     };
     let report = pathpulse_bench::run(&plan).map_err(|refusal| usage(refusal.0))?;
+    if let Some(folder) = &args.plots {
+        plot(&report, folder).map_err(|problem| Failure::new(format!("plots: {problem}")))?;
+    }
+    let more =
+        (plan.full && !stop.load(Relaxed)).then(|| more(Path::new(&program), &report, &stop));
+    let document = Document { report, more };
     match args.format {
-        Format::Json => output::print_json(&report),
-        Format::Table => output::print(&tables(&report)),
+        Format::Json => output::print_json(&document),
+        Format::Table => output::print(&(tables(&document.report) + &full_tables(&document))),
     };
     Ok(0)
+}
+
+/// The first signal ends the benchmark at its next step, so that it removes its devices; the second
+/// ends the process.
+fn stop_signals() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
+        flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+fn more(program: &Path, report: &Report, stop: &AtomicBool) -> More {
+    let daemon = daemon::measure(program, stop);
+    More {
+        aims: aims(report, daemon.as_ref().ok()),
+        daemon_reason: daemon.as_ref().err().cloned(),
+        daemon: daemon.ok(),
+    }
 }
 
 /// The process of one contender.

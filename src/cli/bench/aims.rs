@@ -1,0 +1,117 @@
+//! What the engine is to reach, beside what a benchmark measured.
+
+use pathpulse_bench::{Report, Row};
+use serde::Serialize;
+
+use super::daemon::DaemonFigures;
+
+const ENGINE: &str = "pathpulse-io_uring";
+
+/// One aim.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Aim {
+    pub(crate) what: &'static str,
+    /// `None`: it was not measured.
+    pub(crate) measured: Option<f64>,
+    pub(crate) bound: f64,
+    /// Whether the bound is the least that is wanted, and not the most.
+    pub(crate) is_least: bool,
+}
+
+impl Aim {
+    /// Whether it was reached; `None`: it was not measured.
+    pub(crate) fn is_reached(&self) -> Option<bool> {
+        let measured = self.measured?;
+        Some(if self.is_least {
+            measured >= self.bound
+        } else {
+            measured <= self.bound
+        })
+    }
+}
+
+/// All aims.
+pub(crate) fn aims(report: &Report, daemon: Option<&DaemonFigures>) -> Vec<Aim> {
+    let row = |name: &str| report.contenders.iter().find(|row| row.name == name);
+    let ratio = |figure: fn(&Row) -> Option<f64>, to: &str| {
+        let (ours, theirs) = (figure(row(ENGINE)?)?, figure(row(to)?)?);
+        Some((ours / theirs * 100.0).round() / 100.0)
+    };
+    let cpu = |to| ratio(|row| row.cpu_ns_per_check, to);
+    let of_engine = |figure: fn(&Row) -> Option<f64>| row(ENGINE).and_then(figure);
+    let full = report.full.as_ref();
+    let most = |what, bound, measured| Aim {
+        what,
+        measured,
+        bound,
+        is_least: false,
+    };
+    vec![
+        most(
+            "CPU of a check, to libcheckdirectio's",
+            0.2,
+            cpu("libcheckdirectio"),
+        ),
+        most("CPU of a check, to aio-group's", 1.0, cpu("aio-group")),
+        most(
+            "CPU of a check, to lean-io_uring's",
+            1.15,
+            cpu("lean-io_uring"),
+        ),
+        Aim {
+            is_least: true,
+            ..most(
+                "checks per second, to fio's reads",
+                0.8,
+                ratio(|row| row.checks_per_s, "fio-io_uring"),
+            )
+        },
+        most("teardown, ms", 1.0, of_engine(|row| row.teardown_ms)),
+        most(
+            "teardown with stuck reads, ms",
+            1.0,
+            of_engine(|row| row.teardown_stuck_ms),
+        ),
+        most("reload, ms", 1.0, of_engine(|row| row.reload_ms)),
+        most(
+            "healthy paths' p99 beside sick ones, to that without",
+            2.0,
+            full.and_then(|full| {
+                let row = full.faults.iter().find(|row| row.name == ENGINE)?;
+                let ratio = row.saturated_ms_p99? / row.healthy_ms_p99?;
+                Some((ratio * 100.0).round() / 100.0)
+            }),
+        ),
+        most(
+            "last verdict on 1,000 silent paths after the deadline, ms",
+            2.0,
+            full.and_then(|full| {
+                let row = full.deadlines.iter().find(|row| row.name == ENGINE)?;
+                Some(row.last_verdict_late_ms?.median)
+            }),
+        ),
+        most(
+            "a verdict on each of 10,000 paths, ms",
+            1000.0,
+            full.and_then(|full| {
+                let mut points = full.cost.iter().filter(|point| point.name == ENGINE);
+                points.find(|point| point.paths == 10_000)?.setup_ms
+            }),
+        ),
+        most(
+            "memory of an idle path, bytes",
+            1024.0,
+            full.and_then(|full| full.idle_path_bytes),
+        ),
+        most(
+            "the daemon at rest, percent of a CPU",
+            0.3,
+            daemon.map(|daemon| daemon.cpu_percent),
+        ),
+        most(
+            "the daemon at rest, system calls for a check",
+            0.1,
+            daemon.and_then(|daemon| daemon.syscalls_per_check),
+        ),
+    ]
+}

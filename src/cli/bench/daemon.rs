@@ -1,0 +1,281 @@
+//! The daemon as a benchmark sees it: what it costs while nothing happens, and how long it takes to
+//! see that a path is silent. It is the real one, in a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pathpulse_bench::Spread;
+use pathpulse_faultdisk::{Behaviour, PlainDisks, Rig, Spec};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Paths with devices of their own, beside the one that falls silent.
+const PATHS: usize = 1000;
+const SIZE_BYTES: u64 = 1 << 20;
+const MEMORY: &str = "/dev/shm";
+/// From check to check, and how long one may take.
+const INTERVAL: &str = "2s";
+/// How long the daemon is watched while nothing happens, and how long by strace.
+const WINDOW: Duration = Duration::from_secs(10);
+const STEP: Duration = Duration::from_millis(500);
+const STRACED_S: u64 = 6;
+/// The path falls silent so often, each time in another phase of its interval.
+const SILENCES: u32 = 5;
+const PHASE: Duration = Duration::from_millis(430);
+/// Only a defect ever takes so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What was seen of the daemon.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct DaemonFigures {
+    pub(crate) paths: usize,
+    pub(crate) interval: &'static str,
+    /// Of one CPU, all threads.
+    pub(crate) cpu_percent: f64,
+    pub(crate) wakeups_per_s: f64,
+    pub(crate) checks_per_s: f64,
+    /// All of the process.
+    pub(crate) syscalls_per_check: Option<f64>,
+    pub(crate) syscalls_reason: Option<String>,
+    /// Memory that has no file behind it, of the whole process.
+    pub(crate) memory_kib: u64,
+    /// From a device's silence to the event that says so.
+    pub(crate) detection_ms: Option<Spread>,
+    pub(crate) detection_reason: Option<String>,
+}
+
+struct Daemon {
+    child: Child,
+    program: PathBuf,
+    socket: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+/// Runs the daemon over paths of its own.
+///
+/// # Errors
+/// What is missing.
+pub(crate) fn measure(program: &Path, stop: &AtomicBool) -> Result<DaemonFigures, String> {
+    let failed = |error: std::io::Error| format!("the daemon's devices: {error}");
+    let disks = PlainDisks::new(PATHS, SIZE_BYTES, Path::new(MEMORY)).map_err(failed)?;
+    let mut server = Command::new(program);
+    server.arg("rig-server");
+    let rig = Rig::start_with(server, &Spec::loops(1)).map_err(failed)?;
+    let silent = rig.disk(0).path();
+    let mut paths = disks.paths().to_vec();
+    paths.push(silent.to_owned());
+    let daemon = Daemon::start(program, &paths, stop)?;
+    let (before, begin) = (daemon.usage(), Instant::now());
+    let checks_before = daemon.checks()?;
+    while begin.elapsed() < WINDOW && !stop.load(Relaxed) {
+        thread::sleep(STEP);
+    }
+    let (after, took) = (daemon.usage(), begin.elapsed().as_secs_f64());
+    let checks_per_s = (daemon.checks()? - checks_before) as f64 / took;
+    let syscalls = daemon.syscalls_per_s();
+    let per_check = |calls: f64| round(calls / checks_per_s);
+    let detection = daemon.detections(&rig, silent, stop);
+    Ok(DaemonFigures {
+        paths: paths.len(),
+        interval: INTERVAL,
+        cpu_percent: round((after.cpu_ns - before.cpu_ns) as f64 / 1e7 / took),
+        wakeups_per_s: round((after.wakeups - before.wakeups) as f64 / took),
+        checks_per_s: round(checks_per_s),
+        syscalls_per_check: syscalls.as_ref().ok().map(|calls| per_check(*calls)),
+        syscalls_reason: syscalls.err(),
+        memory_kib: after.memory_kib,
+        detection_ms: detection.as_ref().ok().copied(),
+        detection_reason: detection.err(),
+    })
+}
+
+/// Four decimals.
+fn round(figure: f64) -> f64 {
+    (figure * 1e4).round() / 1e4
+}
+
+#[derive(Default)]
+struct Usage {
+    cpu_ns: u64,
+    wakeups: u64,
+    memory_kib: u64,
+}
+
+impl Daemon {
+    /// Starts it and waits until all paths are up.
+    fn start(program: &Path, paths: &[PathBuf], stop: &AtomicBool) -> Result<Daemon, String> {
+        let failed = |error: std::io::Error| format!("the daemon: {error}");
+        let folder = tempfile::tempdir().map_err(failed)?;
+        let socket = folder.path().join("p.sock");
+        let child = Command::new(program)
+            .args(["run", "--interval", INTERVAL, "--timeout", INTERVAL])
+            .arg("--socket")
+            .arg(&socket)
+            .args(paths)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(failed)?;
+        let daemon = Daemon {
+            child,
+            program: program.to_owned(),
+            socket,
+            _folder: folder,
+        };
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end && !stop.load(Relaxed) {
+            let up = daemon.status().is_ok_and(|status| {
+                let all = status["paths"].as_array();
+                all.is_some_and(|all| {
+                    all.len() == paths.len() && all.iter().all(|path| path["state"] == "up")
+                })
+            });
+            if up {
+                return Ok(daemon);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        Err("the daemon does not get all paths up".to_owned())
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(words).arg("--socket").arg(&self.socket);
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn status(&self) -> Result<Value, String> {
+        let output = self.command(&["status", "--format", "json"]).output();
+        let output = output.map_err(|error| error.to_string())?;
+        serde_json::from_slice(&output.stdout).map_err(|error| format!("its status: {error}"))
+    }
+
+    /// Checks made so far.
+    fn checks(&self) -> Result<u64, String> {
+        let status = self.status()?;
+        let all = status["paths"].as_array().into_iter().flatten();
+        Ok(all
+            .filter_map(|path| path["checks"]["total"].as_u64())
+            .sum())
+    }
+
+    /// What the kernel says of all of its threads.
+    fn usage(&self) -> Usage {
+        let process = format!("/proc/{}", self.child.id());
+        let status = std::fs::read_to_string(format!("{process}/status")).unwrap_or_default();
+        let mut usage = Usage {
+            memory_kib: field(&status, "RssAnon:"),
+            ..Usage::default()
+        };
+        let threads = std::fs::read_dir(format!("{process}/task"));
+        for thread in threads.into_iter().flatten().flatten() {
+            let read = |name| std::fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+            let ran = read("schedstat");
+            let ran = ran.split_whitespace().next().and_then(|ns| ns.parse().ok());
+            usage.cpu_ns += ran.unwrap_or(0_u64);
+            usage.wakeups += field(&read("status"), "voluntary_ctxt_switches:");
+        }
+        usage
+    }
+
+    fn syscalls_per_s(&self) -> Result<f64, String> {
+        let begin = Instant::now();
+        let output = Command::new("timeout")
+            .args(["-s", "INT", &STRACED_S.to_string()])
+            .args(["strace", "-f", "-qq", "-c", "-U", "calls,name", "-p"])
+            .arg(self.child.id().to_string())
+            .output()
+            .map_err(|error| format!("strace: {error} (Debian: apt install strace)"))?;
+        let summary = String::from_utf8_lossy(&output.stderr);
+        let total = summary.lines().rfind(|line| line.ends_with("total"));
+        let calls = total.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        calls
+            .map(|calls| calls / begin.elapsed().as_secs_f64())
+            .ok_or_else(|| "strace (Debian: apt install strace) says nothing".to_owned())
+    }
+
+    /// How long it takes to say that the path is down, from when its device falls silent.
+    fn detections(&self, rig: &Rig, silent: &Path, stop: &AtomicBool) -> Result<Spread, String> {
+        let mut follow = self
+            .command(&["events", "--follow", "--format", "json"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("its events: {error}"))?;
+        let events = events(&mut follow);
+        let mut took_ms = Vec::new();
+        let failed = |error: std::io::Error| format!("the silent device: {error}");
+        for nth in 0..SILENCES {
+            if stop.load(Relaxed) {
+                break;
+            }
+            thread::sleep(PHASE * nth);
+            rig.set(0, Behaviour::Hang).map_err(failed)?;
+            let begin = Instant::now();
+            let seen = wait(&events, silent, |event| event["to"] == "down");
+            rig.recover(0).map_err(failed)?;
+            took_ms.push((seen? - begin).as_secs_f64() * 1e3);
+            // Up, or marginal after so many changes.
+            wait(&events, silent, |event| event["to"] != "down")?;
+        }
+        let _ = follow.kill();
+        let _ = follow.wait();
+        Spread::of(&took_ms).ok_or_else(|| "it saw nothing".to_owned())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.command(&["stop"]).stdout(Stdio::null()).status();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The number behind a name of /proc/PID/status.
+fn field(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.unwrap_or(0)
+}
+
+/// Events as they come, with when they came.
+fn events(follow: &mut Child) -> Receiver<(Instant, Value)> {
+    let (sender, events) = channel();
+    if let Some(stdout) = follow.stdout.take() {
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let event = serde_json::from_str(&line).unwrap_or(Value::Null);
+                if sender.send((Instant::now(), event)).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    events
+}
+
+/// When the path changed to a state that is wanted.
+fn wait(
+    events: &Receiver<(Instant, Value)>,
+    path: &Path,
+    is_wanted: impl Fn(&Value) -> bool,
+) -> Result<Instant, String> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let (at, event) = events
+            .recv_timeout(left)
+            .map_err(|_| "its events don't say so".to_owned())?;
+        let is_path = event["path"].as_str().map(Path::new) == Some(path);
+        if is_path && event["from"] != event["to"] && is_wanted(&event) {
+            return Ok(at);
+        }
+    }
+}
