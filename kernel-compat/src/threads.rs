@@ -2,7 +2,8 @@
 //!
 //! There are as many as are needed, up to a bound: a few at first, and twice as many each time that
 //! none of these takes a waiting read any more. A thread that is blocked with a read past its deadline is
-//! abandoned: it counts against the bound until its call returns, and is of use again then. Nobody
+//! abandoned: it counts against the bound until its call returns, and is of use again then. So many
+//! threads end as were idle at every moment of some seconds, however the work is spread. Nobody
 //! ever waits for a thread, also not when the owner is dropped.
 
 use std::collections::{HashSet, VecDeque};
@@ -19,7 +20,7 @@ const FEW: usize = 16;
 /// When no thread has taken a waiting read for so long, all are taken to be blocked. Hanging devices
 /// can add this to the latency of a healthy one, a few times over when many begin to hang at once.
 const STALL: Duration = Duration::from_millis(2);
-/// A thread without work ends after this.
+/// A thread without work ends after this, and so many do as were not needed for so long.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// A call that may block.
@@ -54,8 +55,37 @@ struct State<C> {
     results: Vec<(Key, KernelResult)>,
     live: usize,
     idle: usize,
+    surplus: Surplus,
     last_start: Mono,
     closed: bool,
+}
+
+/// Threads that are not needed, however the work is spread over all.
+#[derive(Default)]
+struct Surplus {
+    since: Mono,
+    /// The fewest that were idle since then.
+    idle_least: usize,
+    /// So many are to end.
+    ending: usize,
+}
+
+impl Surplus {
+    fn saw(&mut self, idle: usize) {
+        self.idle_least = self.idle_least.min(idle);
+    }
+
+    /// Whether a thread that has nothing to do is to end now, beside so many that are idle.
+    fn ends_one(&mut self, idle: usize, now: Mono) -> bool {
+        if now.since(self.since) >= IDLE {
+            self.ending = self.idle_least;
+            self.idle_least = idle;
+            self.since = now;
+        }
+        let ends = self.ending > 0;
+        self.ending -= usize::from(ends);
+        ends
+    }
 }
 
 struct Shared<C> {
@@ -80,6 +110,7 @@ impl<C: Call> Threads<C> {
             results: Vec::new(),
             live: 0,
             idle: 0,
+            surplus: Surplus::default(),
             last_start: Mono::ZERO,
             closed: false,
         };
@@ -255,6 +286,10 @@ impl<C: Call> Shared<C> {
         let mut state = self.lock();
         while !state.closed {
             let Some(task) = state.queue.pop_front() else {
+                let idle = state.idle;
+                if state.surplus.ends_one(idle, Mono::now()) {
+                    break;
+                }
                 state.idle += 1;
                 let (woken, timeout) = self
                     .work
@@ -262,6 +297,8 @@ impl<C: Call> Shared<C> {
                     .unwrap_or_else(PoisonError::into_inner);
                 state = woken;
                 state.idle -= 1;
+                let idle = state.idle;
+                state.surplus.saw(idle);
                 if timeout.timed_out() && state.queue.is_empty() {
                     break;
                 }
@@ -319,6 +356,21 @@ mod tests {
     fn blocked() -> (Sender<KernelResult>, Blocked) {
         let (sender, receiver) = channel();
         (sender, Blocked(receiver))
+    }
+
+    #[test]
+    fn as_many_end_as_were_idle_all_the_time() {
+        let at = |seconds| Mono::ZERO + Duration::from_secs(seconds);
+        let mut surplus = Surplus::default();
+        assert!(!surplus.ends_one(9, at(11)), "nothing is known yet");
+        for idle in [9, 4, 7] {
+            surplus.saw(idle);
+        }
+        assert!(!surplus.ends_one(8, at(20)));
+        let ended = (0..20).filter(|_| surplus.ends_one(8, at(21))).count();
+        assert_eq!(ended, 4);
+        surplus.saw(0);
+        assert!(!surplus.ends_one(8, at(40)), "all were needed at a moment");
     }
 
     fn threads(max: usize) -> Threads<Blocked> {
