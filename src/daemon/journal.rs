@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pathpulse::{Event, EventStream, State};
 
+use super::actions::Actions;
 use super::document::EventDocument;
 use super::history::{History, Told};
 use super::metrics::Tally;
@@ -14,18 +15,21 @@ use super::state::Keeper;
 pub(crate) struct Journal {
     pub(crate) history: Arc<History>,
     state: Keeper,
+    pub(crate) actions: Actions,
 }
 
 impl Journal {
-    pub(crate) fn new(history: &Arc<History>, state: &Keeper) -> Journal {
+    pub(crate) fn new(history: &Arc<History>, state: &Keeper, actions: Actions) -> Journal {
         Journal {
             history: Arc::clone(history),
             state: state.clone(),
+            actions,
         }
     }
 
     /// Keeps an event, and tells followers.
     pub(crate) fn tell(&self, event: &EventDocument) {
+        self.actions.tell(event);
         if let Ok(text) = serde_json::to_string(event) {
             let text: Arc<str> = text.into();
             self.state.keep(&text);

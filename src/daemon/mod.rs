@@ -14,6 +14,7 @@
 //! ```
 //! No thread waits for another one without a limit, and only the engine's touch devices.
 
+mod actions;
 mod commands;
 pub(crate) mod config;
 mod control;
@@ -58,6 +59,7 @@ pub(crate) use roster::{AnswerDocument, PathsDocument, ReloadDocument};
 pub(crate) use state_file::keep_events;
 pub(crate) use stop::Notice;
 
+use actions::Actions;
 use config::{CommandLine, Configuration};
 use control::Control;
 use history::History;
@@ -117,7 +119,7 @@ fn watch(
     let history = Arc::new(History::default());
     let notifier = Notifier::start(&monitor)?;
     let state = Keeper::start(state, &history)?;
-    let journal = Journal::new(&history, &state);
+    let journal = Journal::new(&history, &state, Actions::new(&monitor, &configuration));
     let (roster, orders) = Roster::new();
     let keeper = roster::Keeper::new(
         roster.clone(),

@@ -15,6 +15,7 @@ mod doctor;
 mod documentation;
 mod forbidden;
 mod held;
+mod hooks;
 mod limits;
 mod livez;
 mod metrics;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use pathpulse::Choice;
 use toml::de::DeTable;
 
+use super::actions::{Hook, Multipath};
 use super::discovery::Discovery;
 use super::pattern::Pattern;
 use super::reader::{Problem, Report, Section, Sourced, integer, text};
@@ -24,6 +25,8 @@ pub(crate) struct File {
     pub(super) http: Option<Sourced<Option<SocketAddr>>>,
     pub(super) paths: Vec<Sourced<PathBuf>>,
     pub(super) discovery: Option<Discovery>,
+    pub(super) hooks: Vec<Hook>,
+    pub(super) multipath: Option<Multipath>,
     pub(super) defaults: Layer,
     pub(super) sections: Vec<PathSection>,
     pub(super) groups: Vec<GroupSection>,
@@ -103,6 +106,9 @@ impl File {
             section.finish();
         }
         file.discovery = whole.section("discovery").map(Discovery::read);
+        let hooks = whole.sections("hook").into_iter();
+        file.hooks = hooks.filter_map(Hook::read).collect();
+        file.multipath = whole.section("multipath").map(Multipath::read);
         file.read_paths(whole.sections("path"));
         file.read_groups(whole.sections("group"));
         whole.finish();

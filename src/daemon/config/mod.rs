@@ -7,6 +7,7 @@
 //! How a path is watched is what these say, the later ones first: the defaults, `[defaults]`, the
 //! `[[group]]`s that match its group, the `[[path]]`s that match its name, the command line.
 
+mod actions;
 mod discovery;
 mod file;
 mod pattern;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use pathpulse::{Choice, Config, PathSpec, Settings};
 
+pub(crate) use actions::{Hook, Multipath};
 pub(crate) use discovery::{Discovery, Names};
 use file::File;
 pub(crate) use pattern::Pattern;
@@ -159,6 +161,16 @@ impl Configuration {
     /// Which disks are watched without being named; `None`: none.
     pub(crate) fn discovery(&self) -> Option<&Discovery> {
         self.file.discovery.as_ref()
+    }
+
+    /// Programs that are run on events.
+    pub(crate) fn hooks(&self) -> &[Hook] {
+        &self.file.hooks
+    }
+
+    /// What is done to multipath maps; `None`: nothing.
+    pub(crate) fn multipath(&self) -> Option<Multipath> {
+        self.file.multipath.filter(|multipath| multipath.fail_paths)
     }
 
     /// The same as a file with this text.

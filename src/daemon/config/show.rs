@@ -93,6 +93,18 @@ impl Configuration {
                 page.line(key, value, Source::Line(discovery.line));
             }
         }
+        if let Some(multipath) = &self.file.multipath {
+            let source = Source::Line(multipath.line);
+            page.title("[multipath]");
+            page.line("fail_paths", multipath.fail_paths, source);
+            page.line("last_path_too", multipath.last_too, source);
+        }
+        for hook in &self.file.hooks {
+            page.title("[[hook]]");
+            for (key, value) in hook.show() {
+                page.line(key, value, Source::Line(hook.line));
+            }
+        }
         for group in &self.file.groups {
             page.title("[[group]]");
             page.who(&group.who, group.line);

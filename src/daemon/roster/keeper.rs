@@ -68,7 +68,7 @@ pub(crate) struct Keeper {
     pub(super) reload: Reload,
     pub(super) search: Search,
     pub(super) entries: BTreeMap<PathBuf, Entry>,
-    journal: Journal,
+    pub(super) journal: Journal,
     pub(super) stopper: Stopper,
     askers: Vec<Asker>,
     next_ticket: u64,

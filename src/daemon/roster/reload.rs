@@ -96,6 +96,7 @@ impl Keeper {
             ..ReloadDocument::default()
         };
         self.configuration = new;
+        self.journal.actions.follow(&self.configuration);
         let named = self.configuration.named();
         let named: BTreeSet<PathBuf> = named.iter().map(|(name, _)| name.to_path_buf()).collect();
         let gone = |(name, entry): (&PathBuf, &super::keeper::Entry)| {

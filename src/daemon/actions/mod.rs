@@ -1,0 +1,47 @@
+//! What is done when something happens: programs are run, paths are taken out of multipath maps.
+//!
+//! Nobody waits for any of it: events are handed over, and lost if there are too many (they are in the
+//! history all the same). No worker has a part in it.
+
+mod hooks;
+mod maps;
+mod rules;
+
+use std::sync::Arc;
+
+use pathpulse::Monitor;
+
+use super::config::Configuration;
+use super::document::EventDocument;
+use hooks::Hooks;
+use maps::Maps;
+
+/// The way to those who act. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Actions {
+    hooks: Hooks,
+    maps: Maps,
+}
+
+impl Actions {
+    pub(crate) fn new(monitor: &Arc<Monitor>, configuration: &Configuration) -> Actions {
+        let actions = Actions {
+            hooks: Hooks::default(),
+            maps: Maps::new(Arc::clone(monitor)),
+        };
+        actions.follow(configuration);
+        actions
+    }
+
+    /// Does from now on what this configuration says.
+    pub(crate) fn follow(&self, configuration: &Configuration) {
+        self.hooks.set(configuration.hooks());
+        self.maps.set(configuration.multipath());
+    }
+
+    /// Something happened.
+    pub(crate) fn tell(&self, event: &EventDocument) {
+        self.hooks.tell(event);
+        self.maps.tell();
+    }
+}

@@ -1,0 +1,88 @@
+//! Programs that the daemon runs on events.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Instant;
+
+use pathpulse_faultdisk::{Behaviour, Disk, Spec, require};
+
+use super::common::{Daemon, PATIENCE, rig, run, stderr};
+
+/// A program in this folder.
+fn program(folder: &Path, name: &str, script: &str) -> String {
+    let file = folder.join(name);
+    fs::write(&file, format!("#!/bin/sh\n{script}\n")).expect("written");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("set");
+    file.to_str().expect("text").to_owned()
+}
+
+/// Waits until a file has so many lines.
+fn wait_lines(file: &Path, count: usize) -> String {
+    let begin = Instant::now();
+    loop {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        if text.lines().count() >= count {
+            return text;
+        }
+        assert!(
+            begin.elapsed() < PATIENCE,
+            "{count} lines expected: {text:?}"
+        );
+    }
+}
+
+#[test]
+fn programs_hear_of_events_and_one_that_hangs_holds_nobody_up() {
+    require!();
+    let disks = rig(&Spec::loops(2));
+    let paths: Vec<&Path> = disks.disks().iter().map(Disk::path).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = folder.path().join("said");
+    let tell = program(
+        folder.path(),
+        "tell",
+        r#"echo "$1 $PATHPULSE_PATH $PATHPULSE_FROM $PATHPULSE_TO $PATHPULSE_CAUSE $PATHPULSE_ERRNO" >> "$2""#,
+    );
+    let hang = program(folder.path(), "hang", "sleep 600");
+    let config = folder.path().join("p.toml");
+    let text = format!(
+        "[[hook]]\nrun = [{hang:?}]\ntimeout = '200ms'\n\
+        [[hook]]\nrun = [{tell:?}, 'a b', {said:?}]\non = ['down', 'up']\nmatch = [{:?}]\n",
+        paths[0]
+    );
+    fs::write(&config, text).expect("written");
+    let daemon = Daemon::start(&paths, &["--config", config.to_str().expect("text")]);
+    let name = paths[0].display();
+    let first = wait_lines(&said, 1);
+    assert_eq!(first, format!("a b {name} pending up good \n"));
+    disks.set(0, Behaviour::Fail(5)).expect("set");
+    disks.set(1, Behaviour::Fail(5)).expect("set");
+    let all = wait_lines(&said, 2);
+    let last = all.lines().last().expect("a line");
+    assert!(
+        last.starts_with(&format!("a b {name} up down ")) && last.ends_with(" EIO"),
+        "{last}"
+    );
+    daemon.wait_log("hang for");
+    daemon.wait_log("ended by force after 200ms");
+    daemon.wait_state(paths[1], "down");
+}
+
+#[test]
+fn a_hook_that_could_not_be_run_is_a_mistake_in_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("p.toml");
+    let text = "[[hook]]\nrun = ['notify']\non = ['broken']\n[[hook]]\non = []\n";
+    fs::write(&file, text).expect("written");
+    let output = run(["config", "check", file.to_str().expect("text")]);
+    let said = stderr(&output);
+    for part in [
+        ":1:1: ",
+        "begins with a slash",
+        ":3:7: on: `broken` is no state",
+        ":4:1: ",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
