@@ -191,7 +191,7 @@ impl Judge {
         if to == "marginal" {
             let flapping = self.falls_within(at, self.terms.flap_window + tolerance);
             let too_often = self.terms.flaps > 0 && flapping > self.terms.flaps;
-            let bad = self.truth.last_bad().or(fell.copied());
+            let bad = self.truth.last_bad().max(fell.copied());
             let clean = bad.is_none_or(|bad| at > bad + self.terms.recovery + tolerance);
             return (clean || !(too_often || self.terms.has_error_rate()))
                 .then(|| "it did nothing to be marginal for".to_owned());
