@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
-use pathpulse_kernel_compat::{Choice, Key, Stats, Waker, open_backend};
+use pathpulse_kernel_compat::{Choice, Key, Stats, open_backend};
 
 use crate::command::{Command, NewPath};
 use crate::config::StartError;
@@ -27,8 +27,6 @@ pub struct Sweep {
     worker: Worker,
     keys: Vec<Key>,
     cells: Vec<Arc<StatusCell>>,
-    timeout: Duration,
-    waker: Waker,
     _commands: SyncSender<Command>,
 }
 
@@ -57,7 +55,6 @@ impl Sweep {
             timeout,
             ..Settings::default()
         };
-        let waker = backend.waker();
         let group = Arc::default();
         let mut worker = Worker::new(backend, settings, inbox, None);
         let (mut keys, mut cells) = (Vec::new(), Vec::new());
@@ -85,8 +82,6 @@ impl Sweep {
             worker,
             keys,
             cells,
-            timeout,
-            waker,
             _commands: commands,
         };
         sweep.finish();
@@ -112,14 +107,8 @@ impl Sweep {
 
     /// Works until no check is going on.
     fn finish(&mut self) {
-        let deadline = self.worker.now() + self.timeout;
         while self.worker.is_checking() {
-            // A check that pauses until its deadline ends when a turn begins. If it was the last,
-            // that turn must not wait: nothing would come any more.
-            if self.worker.now() >= deadline {
-                self.waker.wake();
-            }
-            self.worker.turn();
+            self.worker.turn_while_checking();
         }
     }
 

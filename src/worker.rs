@@ -138,6 +138,19 @@ impl Worker {
     /// One round: begin what is due, wait, apply what came.
     pub(crate) fn turn(&mut self) {
         self.begin_due();
+        self.wait_and_apply();
+    }
+
+    /// A turn of a worker that nobody tells anything and that has no timetable: when what began it
+    /// has ended its last check, there is nothing to wait for.
+    pub(crate) fn turn_while_checking(&mut self) {
+        self.begin_due();
+        if self.is_checking() {
+            self.wait_and_apply();
+        }
+    }
+
+    fn wait_and_apply(&mut self) {
         self.wait();
         let mut completions = std::mem::take(&mut self.completions);
         #[cfg(test)]
