@@ -17,29 +17,29 @@
 mod actions;
 mod commands;
 pub(crate) mod config;
-mod control;
+pub(crate) mod control;
 pub(crate) mod discovery;
 mod document;
 #[cfg(test)]
 pub(crate) mod examples;
-mod history;
+pub(crate) mod history;
 mod journal;
 mod journald;
 mod livez;
 mod logging;
-mod metrics;
+pub(crate) mod metrics;
 mod metrics_paths;
 mod metrics_workers;
 mod notify;
 mod order;
 mod page;
-mod roster;
+pub(crate) mod roster;
 mod server;
 mod socket;
 mod state;
 mod state_file;
-mod stop;
-mod visitor;
+pub(crate) mod stop;
+pub(crate) mod visitor;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;

@@ -18,6 +18,7 @@ mod held;
 mod hooks;
 mod limits;
 mod livez;
+mod load;
 mod metrics;
 mod page;
 mod prometheus;

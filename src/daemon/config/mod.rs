@@ -111,8 +111,18 @@ impl Configuration {
     /// # Errors
     /// All that is wrong with the file.
     pub(crate) fn load(line: &CommandLine) -> Result<Configuration, ConfigError> {
-        let file = line.file.as_deref().map(load_file).transpose()?;
-        Ok(Configuration::new(file.unwrap_or_default(), line))
+        match &line.file {
+            Some(file) => load_file(file, line),
+            None => Ok(Configuration::new(File::default(), line)),
+        }
+    }
+
+    /// What a file with this text says, and the command line above all.
+    ///
+    /// # Errors
+    /// All that is wrong with the text.
+    pub(crate) fn parse(text: &str, line: &CommandLine) -> Result<Configuration, Vec<Problem>> {
+        Ok(Configuration::new(File::parse(text)?, line))
     }
 
     fn new(mut file: File, line: &CommandLine) -> Configuration {
@@ -173,13 +183,6 @@ impl Configuration {
         self.file.multipath.filter(|multipath| multipath.fail_paths)
     }
 
-    /// The same as a file with this text.
-    #[cfg(test)]
-    pub(crate) fn of_text(text: &str) -> Configuration {
-        let file = File::parse(text).unwrap_or_else(|problems| panic!("{problems:?}"));
-        Configuration::new(file, &CommandLine::default())
-    }
-
     /// How paths are watched of which nothing else is said.
     fn usual(&self) -> Layer {
         let mut layer = self.file.defaults.clone();
@@ -234,14 +237,14 @@ impl Configuration {
     }
 }
 
-fn load_file(path: &Path) -> Result<File, ConfigError> {
+fn load_file(path: &Path, line: &CommandLine) -> Result<Configuration, ConfigError> {
     let unreadable = |why: String| ConfigError {
         file: path.to_owned(),
         problems: Vec::new(),
         unreadable: Some(why),
     };
     let text = read(path).map_err(unreadable)?;
-    File::parse(&text).map_err(|problems| ConfigError {
+    Configuration::parse(&text, line).map_err(|problems| ConfigError {
         file: path.to_owned(),
         problems,
         unreadable: None,

@@ -75,14 +75,18 @@ impl<T> Sourced<T> {
 /// A text, and what is wrong with it.
 pub(crate) struct Report<'t> {
     text: &'t str,
+    /// Where each line begins.
+    lines: Vec<usize>,
     problems: RefCell<Vec<Problem>>,
 }
 
 impl<'t> Report<'t> {
     /// Nothing is wrong yet.
     pub(crate) fn new(text: &'t str) -> Report<'t> {
+        let ends = text.match_indices('\n').map(|(end, _)| end + 1);
         Report {
             text,
+            lines: std::iter::once(0).chain(ends).collect(),
             problems: RefCell::default(),
         }
     }
@@ -98,15 +102,15 @@ impl<'t> Report<'t> {
 
     /// The line and the column of a place in bytes, both from 1.
     fn place(&self, at: usize) -> (usize, usize) {
-        let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        let line_start = before.iter().rposition(|byte| *byte == b'\n');
-        let in_line = &before[line_start.map_or(0, |end| end + 1)..];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let at = at.min(self.text.len());
+        let line = self.lines.partition_point(|start| *start <= at);
+        let start = self.lines.get(line - 1).copied().unwrap_or(0);
+        let in_line = &self.text.as_bytes()[start..at];
         (line, String::from_utf8_lossy(in_line).chars().count() + 1)
     }
 
     pub(crate) fn line(&self, at: &Range<usize>) -> usize {
-        self.place(at.start).0
+        self.lines.partition_point(|start| *start <= at.start)
     }
 
     /// All that is wrong, from top to bottom.

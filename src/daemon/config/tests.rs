@@ -3,8 +3,7 @@ use pathpulse::Place;
 use std::time::Duration;
 
 fn parsed(text: &str, line: &CommandLine) -> Configuration {
-    let file = File::parse(text).unwrap_or_else(|problems| panic!("{problems:?}"));
-    Configuration::new(file, line)
+    Configuration::parse(text, line).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 fn problems(text: &str) -> Vec<String> {

@@ -72,10 +72,12 @@ pub(crate) fn wanted(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::config::Configuration;
+    use crate::daemon::config::{CommandLine, Configuration};
 
     fn rules(text: &str) -> Discovery {
-        let configuration = Configuration::of_text(&format!("[discovery]\n{text}"));
+        let text = format!("[discovery]\n{text}");
+        let parsed = Configuration::parse(&text, &CommandLine::default());
+        let configuration = parsed.unwrap_or_else(|problems| panic!("{problems:?}"));
         configuration.discovery().expect("a section").clone()
     }
 
