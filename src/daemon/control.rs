@@ -23,6 +23,7 @@ use super::document::{self, PathDocument, StatusDocument};
 use super::history::{History, LostDocument, Told};
 use super::livez;
 use super::metrics::{self, Metrics};
+use super::openapi;
 use super::page;
 use super::roster::Roster;
 use super::stop::Stopper;
@@ -73,6 +74,7 @@ pub(crate) fn router(control: Control) -> Router {
         .route("/healthz", get(livez::health))
         .route("/livez", get(livez::answer))
         .route("/metrics", get(metrics::answer))
+        .route("/openapi.json", get(openapi::answer))
         .merge(page::routes())
         .fallback(async || (StatusCode::NOT_FOUND, "there is no such resource\n"))
         .layer(middleware::from_fn(gate))

@@ -31,6 +31,7 @@ pub(crate) mod metrics;
 mod metrics_paths;
 mod metrics_workers;
 mod notify;
+mod openapi;
 mod order;
 mod page;
 pub(crate) mod roster;

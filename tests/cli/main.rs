@@ -20,6 +20,7 @@ mod limits;
 mod livez;
 mod load;
 mod metrics;
+mod openapi;
 mod page;
 mod prometheus;
 mod seccomp;
