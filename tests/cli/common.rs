@@ -215,35 +215,18 @@ impl Daemon {
         serde_json::from_slice(&output.stdout).expect("a document")
     }
 
-    /// Waits until a path is in this state.
+    /// Waits until a path is there, and in this state.
     pub(crate) fn wait_state(&self, path: &Path, state: &str) -> Value {
         let begin = Instant::now();
+        let name = path.to_str().expect("text");
         loop {
             let status = self.status();
             let paths = status["paths"].as_array().expect("a list");
-            let found = paths
-                .iter()
-                .find(|p| p["path"] == path.to_str().expect("text"));
-            let found = found.expect("it is watched");
-            if found["state"] == state {
+            let found = paths.iter().find(|path| path["path"] == name);
+            if let Some(found) = found.filter(|found| found["state"] == state) {
                 return found.clone();
             }
-            assert!(begin.elapsed() < PATIENCE, "{state} expected: {found}");
-        }
-    }
-
-    /// Waits until a path is there, and in this state.
-    pub(crate) fn wait_state_soon(&self, path: &Path, state: &str) {
-        let begin = Instant::now();
-        let name = path.to_str().expect("text");
-        let is_there = |p: &Value| p["path"] == name && p["state"] == state;
-        while !self.status()["paths"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .any(is_there)
-        {
-            assert!(begin.elapsed() < PATIENCE, "{name} is not there");
+            assert!(begin.elapsed() < PATIENCE, "{state} expected: {found:?}");
         }
     }
 

@@ -92,7 +92,7 @@ fn disks_are_found_lost_and_found_again() {
     let file = plain_file(1 << 20);
     attach(paths[0], file.path());
     let _attached = Attached(paths[0]);
-    daemon.wait_state_soon(paths[0], "up");
+    daemon.wait_state(paths[0], "up");
 }
 
 #[test]
