@@ -124,6 +124,7 @@ fn a_browser_shows_changes_as_they_happen() {
         "{hung} === document.querySelector('#paths tr[data-key]')"
     ));
     browser.wait("document.querySelector('#events li').innerText.includes('was up, timed_out')");
+    browser.wait(&format!("{hung}.querySelector('.spark path.bad')"));
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR"));
     browser.screenshot(&pictures.join("status-page.png"));
 

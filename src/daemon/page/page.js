@@ -118,15 +118,21 @@ function merge(row, next) {
   return row;
 }
 
-/** Keeps the latency of a path if it was checked since, or that it did not answer. */
-function remember({ key, total, answered, us }) {
-  const history = seen.get(key) ?? { total: undefined, answered: 0, values: [] };
-  if (history.total !== total) {
-    const hasAnswered = history.total === undefined ? us !== undefined : history.answered !== answered;
-    history.values.push(hasAnswered ? Number(us) : null);
-    if (history.values.length > KEPT) history.values.shift();
+/** Keeps the latency of a path if it has answered since, and that it has not, if it did not always. */
+function remember({ key, state, total, answered, us }) {
+  const history = seen.get(key);
+  if (history === undefined) {
+    seen.set(key, { total, answered, values: [us === undefined ? null : Number(us)] });
+    return;
   }
-  seen.set(key, Object.assign(history, { total, answered }));
+  const good = answered - history.answered;
+  const bad = total - history.total - good;
+  const values = [];
+  if (good > 0) values.push(Number(us));
+  if (bad > 0) values.push(null);
+  // What is not down any more answered last.
+  if (state !== "down") values.reverse();
+  seen.set(key, { total, answered, values: [...history.values, ...values].slice(-KEPT) });
 }
 
 /** A line through the latencies, from nothing to the largest; a red stroke where there was no answer. */
