@@ -63,6 +63,7 @@ pub fn check_once(paths: &[PathBuf], config: &Config) -> Result<Checked, StartEr
         answers[index] = Some(answer);
     });
     drop(sender);
+    give_to_first_names(paths, &mut answers);
     let mut missing = answers
         .iter()
         .flatten()
@@ -90,6 +91,34 @@ pub fn check_once(paths: &[PathBuf], config: &Config) -> Result<Checked, StartEr
         backend: monitor.backend(),
         reports: reports.collect(),
     })
+}
+
+/// Of several names of one device the first is the one that is checked, whichever opened first.
+fn give_to_first_names(paths: &[PathBuf], answers: &mut [Option<Result<PathId, OpenError>>]) {
+    for early in 0..paths.len() {
+        let opened_first = match &answers[early] {
+            Some(Err(OpenError {
+                problem: OpenProblem::Twice { first },
+                ..
+            })) => first.clone(),
+            _ => continue,
+        };
+        let is_it =
+            |late: &usize| paths[*late] == opened_first && matches!(answers[*late], Some(Ok(_)));
+        let Some(late) = (early + 1..paths.len()).find(is_it) else {
+            continue;
+        };
+        answers.swap(early, late);
+        for (path, answer) in paths.iter().zip(answers.iter_mut()) {
+            if let Some(Err(error)) = answer
+                && let OpenProblem::Twice { first } = &mut error.problem
+                && *first == opened_first
+            {
+                error.path.clone_from(path);
+                first.clone_from(&paths[early]);
+            }
+        }
+    }
 }
 
 fn report(
@@ -124,5 +153,36 @@ fn report(
             verdict: Err(error),
             nowait: None,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_name_of_a_device_is_checked_whichever_opened_first() {
+        let paths = ["a", "other", "b", "c"].map(PathBuf::from);
+        let id = PathId::from_number;
+        for opened_first in [0, 2, 3] {
+            let twice = |name: usize| {
+                let first = paths[opened_first].clone();
+                Some(Err(OpenError {
+                    path: paths[name].clone(),
+                    problem: OpenProblem::Twice { first },
+                }))
+            };
+            let mut answers = [twice(0), Some(Ok(id(1))), twice(2), twice(3)];
+            answers[opened_first] = Some(Ok(id(7)));
+            give_to_first_names(&paths, &mut answers);
+            assert_eq!(answers[..2], [Some(Ok(id(7))), Some(Ok(id(1)))]);
+            for name in [2, 3] {
+                let expected = OpenError {
+                    path: paths[name].clone(),
+                    problem: OpenProblem::Twice { first: "a".into() },
+                };
+                assert_eq!(answers[name], Some(Err(expected)));
+            }
+        }
     }
 }
