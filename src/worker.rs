@@ -259,10 +259,7 @@ impl Worker {
         }
         path.pace = path.pace.at(interval);
         let next = path.next_check(now);
-        if next < path.due {
-            path.planned = next;
-            path.due = self.schedule.insert(next, key);
-        }
+        self.hasten(key, next);
     }
 
     /// The one copy of such settings.

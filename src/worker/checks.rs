@@ -248,10 +248,7 @@ impl Worker {
         if path.health.apply(&verdict, now, rules).is_some() {
             // The next check was planned for the state before, perhaps for long after.
             let next = path.next_check(now);
-            if path.once.is_none() && next < path.due {
-                path.planned = next;
-                path.due = self.schedule.insert(next, key);
-            }
+            self.hasten(key, next);
             self.group_changed(key);
         }
         self.show(key, || verdict.to_string());
@@ -275,9 +272,19 @@ impl Worker {
             self.gone.push(key);
         }
         let soon = path.pace.soon(now);
-        if path.health.is_suspicious() && path.stuck.is_none() && soon < path.due {
-            path.planned = soon;
-            path.due = self.schedule.insert(soon, key);
+        if path.health.is_suspicious() && path.stuck.is_none() {
+            self.hasten(key, soon);
+        }
+    }
+
+    /// Plans the next check of a path for that moment, unless it comes sooner anyway.
+    pub(super) fn hasten(&mut self, key: Key, moment: Mono) {
+        let Some(path) = self.paths.get_mut(key) else {
+            return;
+        };
+        if path.once.is_none() && moment < path.due {
+            path.planned = moment;
+            path.due = self.schedule.insert(moment, key);
         }
     }
 
