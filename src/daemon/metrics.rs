@@ -16,7 +16,8 @@ use pathpulse::Monitor;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, EncodeMetric, NoLabelSet,
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, EncodeMetric,
+    NoLabelSet,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -180,13 +181,7 @@ impl Sheet<'_> {
         help: &str,
         samples: impl IntoIterator<Item = (L, V)>,
     ) -> fmt::Result {
-        let mut metric = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (labels, value) in samples {
-            metric.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-        Ok(())
+        self.gauges_in(None, name, help, samples)
     }
 
     /// Spans of time, or points in time, that labels tell apart; the name gets its unit.
@@ -196,14 +191,20 @@ impl Sheet<'_> {
         help: &str,
         samples: impl IntoIterator<Item = (L, Duration)>,
     ) -> fmt::Result {
-        let unit = Some(&Unit::Seconds);
-        let mut metric = self
-            .0
-            .encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        self.gauges_in(Some(&Unit::Seconds), name, help, in_seconds(samples))
+    }
+
+    fn gauges_in<L: EncodeLabelSet, V: EncodeGaugeValue>(
+        &mut self,
+        unit: Option<&Unit>,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, V)>,
+    ) -> fmt::Result {
+        let kind = MetricType::Gauge;
+        let mut metric = self.0.encode_descriptor(name, help, unit, kind)?;
         for (labels, value) in samples {
-            metric
-                .encode_family(&labels)?
-                .encode_gauge(&value.as_secs_f64())?;
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
         }
         Ok(())
     }
@@ -217,6 +218,16 @@ impl Sheet<'_> {
         counter.encode(metric)
     }
 
+    /// Counts since the start that labels tell apart; the name gets the suffix `_total`.
+    pub(crate) fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        self.counters_in(None, name, help, samples)
+    }
+
     /// Spans of time added up since the start, that labels tell apart; the name gets its unit and the
     /// suffix `_total`.
     pub(crate) fn seconds_counters<L: EncodeLabelSet>(
@@ -225,13 +236,21 @@ impl Sheet<'_> {
         help: &str,
         samples: impl IntoIterator<Item = (L, Duration)>,
     ) -> fmt::Result {
-        let unit = Some(&Unit::Seconds);
-        let mut metric = self
-            .0
-            .encode_descriptor(name, help, unit, MetricType::Counter)?;
+        self.counters_in(Some(&Unit::Seconds), name, help, in_seconds(samples))
+    }
+
+    fn counters_in<L: EncodeLabelSet, V: EncodeCounterValue>(
+        &mut self,
+        unit: Option<&Unit>,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, V)>,
+    ) -> fmt::Result {
+        let kind = MetricType::Counter;
+        let mut metric = self.0.encode_descriptor(name, help, unit, kind)?;
         for (labels, value) in samples {
-            let counter = ConstCounter::new(value.as_secs_f64());
-            counter.encode(metric.encode_family(&labels)?)?;
+            let metric = metric.encode_family(&labels)?;
+            ConstCounter::new(value).encode(metric)?;
         }
         Ok(())
     }
@@ -259,23 +278,13 @@ impl Sheet<'_> {
         }
         Ok(())
     }
+}
 
-    /// Counts since the start that labels tell apart; the name gets the suffix `_total`.
-    pub(crate) fn counters<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (L, u64)>,
-    ) -> fmt::Result {
-        let mut metric = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, value) in samples {
-            let counter = ConstCounter::new(value);
-            counter.encode(metric.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
+fn in_seconds<L>(
+    samples: impl IntoIterator<Item = (L, Duration)>,
+) -> impl Iterator<Item = (L, f64)> {
+    let samples = samples.into_iter();
+    samples.map(|(labels, span)| (labels, span.as_secs_f64()))
 }
 
 #[cfg(test)]
