@@ -18,7 +18,6 @@ use axum::http::Request;
 use axum::Router;
 use daemon::config::Changes;
 use daemon::control::{Control, router};
-use daemon::metrics::{Metrics, Tally};
 use daemon::roster::{Order, Roster};
 use daemon::stop;
 use daemon::visitor::Visitor;
@@ -42,14 +41,7 @@ fn daemon_router() -> Router {
             }
         }
     });
-    let control = Control {
-        history: Arc::default(),
-        roster,
-        stopper,
-        metrics: Metrics::new(Arc::clone(&monitor), Arc::new(Tally::default())),
-        clients: Arc::default(),
-        monitor,
-    };
+    let control = Control::new(&monitor, &Arc::default(), &roster, &stopper, Arc::default());
     let visitor = Visitor::Local {
         uid: 0,
         gid: 0,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::{FromRef, Path, Query, State};
 use axum::http::StatusCode;
@@ -23,6 +23,7 @@ use super::document::{self, PathDocument, StatusDocument};
 use super::history::{History, LostDocument, Told};
 use super::livez;
 use super::metrics::{self, Metrics};
+use super::metrics_daemon::{Source, Tally};
 use super::openapi;
 use super::page;
 use super::roster::Roster;
@@ -35,12 +36,40 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// What the answers are made from.
 #[derive(Clone)]
 pub(crate) struct Control {
-    pub(crate) monitor: Arc<Monitor>,
-    pub(crate) history: Arc<History>,
-    pub(crate) roster: Roster,
-    pub(crate) stopper: Stopper,
-    pub(crate) metrics: Metrics,
-    pub(crate) clients: Arc<Clients>,
+    pub(super) monitor: Arc<Monitor>,
+    pub(super) history: Arc<History>,
+    pub(super) roster: Roster,
+    pub(super) stopper: Stopper,
+    metrics: Metrics,
+    pub(super) clients: Arc<Clients>,
+}
+
+impl Control {
+    /// The answers of this daemon, to nobody yet.
+    pub(crate) fn new(
+        monitor: &Arc<Monitor>,
+        history: &Arc<History>,
+        roster: &Roster,
+        stopper: &Stopper,
+        tally: Arc<Tally>,
+    ) -> Control {
+        let clients = Arc::<Clients>::default();
+        let metrics = Metrics::new(Source {
+            monitor: Arc::clone(monitor),
+            roster: roster.clone(),
+            clients: Arc::clone(&clients),
+            tally,
+            started: SystemTime::now(),
+        });
+        Control {
+            monitor: Arc::clone(monitor),
+            history: Arc::clone(history),
+            roster: roster.clone(),
+            stopper: stopper.clone(),
+            metrics,
+            clients,
+        }
+    }
 }
 
 impl FromRef<Control> for Metrics {

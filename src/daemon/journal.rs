@@ -7,7 +7,7 @@ use pathpulse::{Event, EventStream, State};
 use super::actions::Actions;
 use super::document::EventDocument;
 use super::history::{History, Told};
-use super::metrics::Tally;
+use super::metrics_daemon::Tally;
 use super::state::Keeper;
 
 /// Where all events come together, the engine's and others. Clones are the same.
@@ -16,14 +16,21 @@ pub(crate) struct Journal {
     pub(crate) history: Arc<History>,
     state: Keeper,
     pub(crate) actions: Actions,
+    tally: Arc<Tally>,
 }
 
 impl Journal {
-    pub(crate) fn new(history: &Arc<History>, state: &Keeper, actions: Actions) -> Journal {
+    pub(crate) fn new(
+        history: &Arc<History>,
+        state: &Keeper,
+        actions: Actions,
+        tally: &Arc<Tally>,
+    ) -> Journal {
         Journal {
             history: Arc::clone(history),
             state: state.clone(),
             actions,
+            tally: Arc::clone(tally),
         }
     }
 
@@ -39,13 +46,13 @@ impl Journal {
 }
 
 /// Takes events for as long as there is an engine.
-pub(crate) fn keep(events: &EventStream, journal: &Journal, tally: &Tally) {
+pub(crate) fn keep(events: &EventStream, journal: &Journal) {
     while let Some(event) = events.next() {
         log(&event);
         journal.tell(&EventDocument::new(&event));
         let lost = events.take_lost();
         if lost > 0 {
-            tally.count_lost(lost);
+            journal.tally.count_lost(lost);
             tracing::warn!(
                 "{lost} events were lost, there were too many at once; the status is right"
             );

@@ -6,14 +6,11 @@
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::extract::State as Extract;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use pathpulse::Monitor;
-use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, EncodeMetric,
@@ -23,36 +20,19 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{metrics_paths, metrics_workers};
+use super::metrics_daemon::Source;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// What the journal counts for the metrics, since nobody else remembers it.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    lost: AtomicU64,
-}
-
-impl Tally {
-    /// Counts events that nobody took in time.
-    pub(crate) fn count_lost(&self, lost: u64) {
-        self.lost.fetch_add(lost, Relaxed);
-    }
-}
 
 /// The metrics of a daemon.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics(Arc<Registry>);
 
 impl Metrics {
-    pub(crate) fn new(monitor: Arc<Monitor>, tally: Arc<Tally>) -> Metrics {
+    pub(crate) fn new(source: Source) -> Metrics {
         let mut registry = Registry::with_prefix("pathpulse");
-        registry.register_collector(Box::new(Source {
-            monitor,
-            tally,
-            started: SystemTime::now(),
-        }));
+        registry.register_collector(Box::new(source));
         Metrics(Arc::new(registry))
     }
 
@@ -106,46 +86,6 @@ fn plain(open_metrics: &str) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// Where the numbers come from.
-struct Source {
-    monitor: Arc<Monitor>,
-    tally: Arc<Tally>,
-    started: SystemTime,
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").finish_non_exhaustive()
-    }
-}
-
-impl Collector for Source {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut sheet = Sheet(encoder);
-        self.daemon(&mut sheet)?;
-        metrics_workers::write(&mut sheet, &self.monitor.workers())?;
-        metrics_paths::write(&mut sheet, &self.monitor)
-    }
-}
-
-impl Source {
-    fn daemon(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
-        let version = [("version", env!("CARGO_PKG_VERSION"))];
-        sheet.gauges("build_info", "Which pathpulse this is", [(version, 1_u64)])?;
-        let started = self.started.duration_since(SystemTime::UNIX_EPOCH);
-        let started = started.unwrap_or(Duration::ZERO);
-        let help = "When the daemon started, by the wall clock, in seconds since 1970";
-        sheet.seconds("start_time", help, started)?;
-        let settings = self.monitor.config().settings;
-        let help = "From check to check of a path without an interval of its own";
-        sheet.seconds("interval", help, settings.interval)?;
-        let help = "How long a check of a path without a timeout of its own may take";
-        sheet.seconds("timeout", help, settings.timeout)?;
-        let help = "Events that nobody heard of because too many came at once; states are right";
-        sheet.counter("events_lost", help, self.tally.lost.load(Relaxed))
-    }
-}
-
 /// How many took how long.
 pub(crate) struct Histogram {
     pub(crate) sum: Duration,
@@ -155,6 +95,12 @@ pub(crate) struct Histogram {
 
 /// Writes metrics, each with its description.
 pub(crate) struct Sheet<'a>(DescriptorEncoder<'a>);
+
+impl<'a> Sheet<'a> {
+    pub(crate) fn new(encoder: DescriptorEncoder<'a>) -> Sheet<'a> {
+        Sheet(encoder)
+    }
+}
 
 impl Sheet<'_> {
     /// A number.

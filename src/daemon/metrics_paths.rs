@@ -7,12 +7,17 @@ use std::time::{Duration, SystemTime};
 use pathpulse::{GroupStatus, Monitor, PathStatus, State, VerdictKind};
 
 use super::metrics::{Histogram, Sheet};
+use super::roster::WaitingPath;
 
 /// A path, and the name that its series have.
 type Named = (String, PathStatus);
 
 /// Writes what there is to say about all paths, and each.
-pub(crate) fn write(sheet: &mut Sheet<'_>, monitor: &Monitor) -> fmt::Result {
+pub(crate) fn write(
+    sheet: &mut Sheet<'_>,
+    monitor: &Monitor,
+    waiting: &[WaitingPath],
+) -> fmt::Result {
     let all: Vec<Named> = monitor
         .status()
         .into_iter()
@@ -23,6 +28,7 @@ pub(crate) fn write(sheet: &mut Sheet<'_>, monitor: &Monitor) -> fmt::Result {
     times(sheet, &all)?;
     checks(sheet, &all)?;
     latencies(sheet, &all)?;
+    waits(sheet, waiting)?;
     groups(sheet, &monitor.groups())
 }
 
@@ -36,6 +42,20 @@ fn sums(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
     });
     let oldest = ages.max().unwrap_or(Duration::ZERO);
     sheet.seconds("oldest_read_in_flight", help, oldest)
+}
+
+/// Of paths that are not open there is nothing else to say.
+fn waits(sheet: &mut Sheet<'_>, waiting: &[WaitingPath]) -> fmt::Result {
+    let help = "Paths on the list that are not open, and so not watched";
+    sheet.gauge("paths_waiting", help, waiting.len() as u64)?;
+    let names: Vec<String> = waiting.iter().map(|path| label(&path.name)).collect();
+    let rows = waiting.iter().zip(&names).map(|(path, name)| {
+        let group = path.group.as_deref().unwrap_or("");
+        let labels = [("path", name.as_str()), ("group", group)];
+        (labels, path.begun.elapsed())
+    });
+    let help = "How long a path has been waiting for its device";
+    sheet.all_seconds("path_waiting", help, rows)
 }
 
 fn states(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {

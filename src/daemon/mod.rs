@@ -28,6 +28,7 @@ mod journald;
 mod livez;
 mod logging;
 pub(crate) mod metrics;
+pub(crate) mod metrics_daemon;
 mod metrics_paths;
 mod metrics_workers;
 mod notify;
@@ -65,7 +66,7 @@ use config::{CommandLine, Configuration};
 use control::Control;
 use history::History;
 use journal::Journal;
-use metrics::{Metrics, Tally};
+use metrics_daemon::Tally;
 use notify::Notifier;
 use roster::{Order, Roster};
 use server::Doors;
@@ -120,7 +121,9 @@ fn watch(
     let history = Arc::new(History::default());
     let notifier = Notifier::start(&monitor)?;
     let state = Keeper::start(state, &history)?;
-    let journal = Journal::new(&history, &state, Actions::new(&monitor, &configuration));
+    let tally = Arc::new(Tally::default());
+    let actions = Actions::new(&monitor, &configuration, &tally);
+    let journal = Journal::new(&history, &state, actions, &tally);
     let (roster, orders) = Roster::new();
     let keeper = roster::Keeper::new(
         roster.clone(),
@@ -129,7 +132,8 @@ fn watch(
         configuration,
         line,
     );
-    let result = start(&monitor, journal, &roster, stopper, doors)
+    let control = Control::new(&monitor, &history, &roster, stopper, tally);
+    let result = start(&monitor, journal, doors, control)
         .and_then(|()| spawn("keeper", move || keeper.run(&orders)))
         .and_then(|()| wait(notices, stopper, &notifier, &roster));
     notifier.stopping();
@@ -141,26 +145,13 @@ fn watch(
 
 /// Starts the threads.
 fn start(
-    monitor: &Arc<Monitor>,
+    monitor: &Monitor,
     journal: Journal,
-    roster: &Roster,
-    stopper: &Stopper,
     doors: Doors,
+    control: Control,
 ) -> Result<(), String> {
     let events = monitor.events(EVENTS_ON_THE_WAY);
-    let tally = Arc::new(Tally::default());
-    let (counted, history) = (Arc::clone(&tally), Arc::clone(&journal.history));
-    spawn("journal", move || {
-        journal::keep(&events, &journal, &counted);
-    })?;
-    let control = Control {
-        monitor: Arc::clone(monitor),
-        history,
-        roster: roster.clone(),
-        clients: Arc::default(),
-        stopper: stopper.clone(),
-        metrics: Metrics::new(Arc::clone(monitor), tally),
-    };
+    spawn("journal", move || journal::keep(&events, &journal))?;
     spawn("control", move || server::serve(doors, control))
 }
 

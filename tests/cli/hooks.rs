@@ -7,7 +7,11 @@ use std::time::Instant;
 
 use pathpulse_faultdisk::{Behaviour, Disk, Spec, require};
 
-use super::common::{Daemon, PATIENCE, rig, run, stderr};
+use serde_json::json;
+
+use super::common::{Daemon, PATIENCE, plain_file, rig, run, stderr};
+use super::metrics::value;
+use super::web::Web;
 
 /// A program in this folder.
 fn program(folder: &Path, name: &str, script: &str) -> String {
@@ -67,6 +71,39 @@ fn programs_hear_of_events_and_one_that_hangs_holds_nobody_up() {
     daemon.wait_log("hang for");
     daemon.wait_log("ended by force after 200ms");
     daemon.wait_state(paths[1], "down");
+}
+
+#[test]
+fn events_that_no_program_has_room_for_are_counted() {
+    let files: Vec<_> = (0..32).map(|_| plain_file(1 << 16)).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    // Each runs for as long as the test does.
+    let wait = r#"while [ -d "$1" ]; do sleep 0.05; done"#;
+    let wait = program(folder.path(), "wait", wait);
+    let config = folder.path().join("p.toml");
+    let text = format!(
+        "[[hook]]\nrun = [{wait:?}, {:?}]\ntimeout = '1h'\n",
+        folder.path()
+    );
+    fs::write(&config, text).expect("written");
+    let config = config.to_str().expect("text");
+    let daemon = Daemon::start(&files, &["--config", config]);
+    let web = Web::socket(&daemon);
+    let lost = || value(&web.get("/metrics").body, "pathpulse_hooks_lost_total");
+    assert_eq!(lost(), 0.0);
+    let paths = files
+        .iter()
+        .map(|file| file.path().to_str().expect("text").to_owned());
+    let all = json!({"paths": paths.collect::<Vec<_>>()}).to_string();
+    let begin = Instant::now();
+    while lost() == 0.0 {
+        assert!(begin.elapsed() < PATIENCE, "32 events each time");
+        for action in ["pause", "resume"] {
+            let answer = web.order("POST", &format!("/v1/{action}"), &all);
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    }
+    daemon.wait_log("events are lost to programs");
 }
 
 #[test]

@@ -1,22 +1,28 @@
 //! `/metrics`, and the TCP address that serves it.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use pathpulse_faultdisk::{Behaviour, Release, Spec, report_skip, require};
 
-use super::common::{Daemon, backend, plain_file, rig};
+use super::common::{Daemon, PATIENCE, backend, plain_file, rig};
 use super::web::Web;
 
 const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0\r\n";
 /// As `docs/METRICS.md` promises.
 const SERIES_PER_PATH: usize = 24;
 /// Of a group, a worker and the daemon.
-const OTHER_SERIES: usize = 22 + 7 + 16;
+const OTHER_SERIES: usize = 22 + 7 + 21;
+/// Of a path that waits for its device.
+const SERIES_PER_WAITING_PATH: usize = 1;
 
 /// The value of one series.
-fn value(text: &str, series: &str) -> f64 {
+pub(crate) fn value(text: &str, series: &str) -> f64 {
     let line = text.lines().find_map(|line| {
         let value = line.strip_prefix(series)?.strip_prefix(' ')?;
         value.parse().ok()
@@ -151,8 +157,11 @@ fn both_formats_are_what_they_are_said_to_be() {
 #[test]
 fn every_metric_is_documented_and_their_number_is_as_promised() {
     let files = [plain_file(1 << 16), plain_file(1 << 16)];
+    let missing = Path::new("/nowhere/at/all");
     let metrics = |files: &[tempfile::NamedTempFile]| {
-        let daemon = Daemon::start(files, &[]);
+        let names = files.iter().map(tempfile::NamedTempFile::path);
+        let names: Vec<&Path> = names.chain([missing]).collect();
+        let daemon = Daemon::start(&names, &[]);
         for file in files {
             daemon.wait_state(file.path(), "up");
         }
@@ -164,11 +173,11 @@ fn every_metric_is_documented_and_their_number_is_as_promised() {
     assert_eq!(per_path, SERIES_PER_PATH, "{two}");
     assert_eq!(
         samples(&one).count(),
-        SERIES_PER_PATH + OTHER_SERIES,
+        SERIES_PER_PATH + OTHER_SERIES + SERIES_PER_WAITING_PATH,
         "{one}"
     );
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
-    let document = std::fs::read_to_string(document).expect("there");
+    let document = fs::read_to_string(document).expect("there");
     assert!(document.contains(&format!("**{SERIES_PER_PATH} series for each path**")));
     let told: BTreeSet<&str> = samples(&two)
         .filter_map(|line| line.split(['{', ' ']).next())
@@ -189,6 +198,63 @@ fn every_metric_is_documented_and_their_number_is_as_promised() {
             told.contains(name),
             "{name} is documented, and is not there"
         );
+    }
+}
+
+#[test]
+fn a_path_that_waits_for_its_device_is_told_until_it_is_there() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let late = folder.path().join("late");
+    let config = folder.path().join("p.toml");
+    let text = format!("[[path]]\nname = {late:?}\ngroup = 'mine'\n");
+    fs::write(&config, text).expect("written");
+    let there = plain_file(1 << 16);
+    let config = config.to_str().expect("text");
+    let daemon = Daemon::start(&[&there], &["--config", config]);
+    let web = Web::socket(&daemon);
+    let series = format!(
+        r#"pathpulse_path_waiting_seconds{{path="{}",group="mine"}}"#,
+        late.display()
+    );
+    let before = web.get("/metrics").body;
+    let waited = value(&before, &series);
+    assert!(waited > 0.0, "{before}");
+    assert!(value(&web.get("/metrics").body, &series) > waited);
+    assert_eq!(value(&before, "pathpulse_paths_waiting"), 1.0);
+    assert_eq!(value(&before, "pathpulse_paths"), 1.0);
+
+    plain_file(1 << 16).persist(&late).expect("renamed");
+    let name = late.to_str().expect("text");
+    assert!(daemon.run(&["check-now", name]).status.success());
+    daemon.wait_state(&late, "up");
+    let after = web.get("/metrics").body;
+    assert!(!after.contains("path_waiting_seconds{"), "{after}");
+    assert_eq!(value(&after, "pathpulse_paths_waiting"), 0.0);
+    assert_eq!(value(&after, "pathpulse_paths"), 2.0);
+}
+
+#[test]
+fn clients_are_counted_and_those_for_whom_there_is_no_room() {
+    let file = plain_file(1 << 16);
+    let daemon = Daemon::spawn(&[&file], &["--http", "0"]);
+    let web = Web::tcp(&daemon);
+    let dropped = |reason: &str| {
+        let series = format!(r#"pathpulse_clients_dropped_total{{reason="{reason}"}}"#);
+        value(&web.get("/metrics").body, &series)
+    };
+    assert_eq!((dropped("no_room"), dropped("too_slow")), (0.0, 0.0));
+    let crowd: Vec<UnixStream> = (0..260)
+        .map(|_| UnixStream::connect(&daemon.socket).expect("connects"))
+        .collect();
+    let begin = Instant::now();
+    while dropped("no_room") < 4.0 {
+        assert!(begin.elapsed() < PATIENCE, "260 came, and 4 have no room");
+    }
+    drop(crowd);
+    assert_eq!(dropped("no_room"), 4.0);
+    // Whoever asks is one.
+    while value(&web.get("/metrics").body, "pathpulse_clients") != 1.0 {
+        assert!(begin.elapsed() < PATIENCE, "they left");
     }
 }
 

@@ -111,7 +111,8 @@ fn a_rule_fires_when_a_disk_hangs_and_resolves_when_it_answers() {
     require!();
     let disks = rig(&Spec::loops(2));
     let paths = [disks.disk(0).path(), disks.disk(1).path()];
-    let daemon = Daemon::spawn(&paths, &["--http", "0"]);
+    let missing = Path::new("/nowhere/at/all");
+    let daemon = Daemon::spawn(&[paths[0], paths[1], missing], &["--http", "0"]);
     let web = Web::tcp(&daemon);
     for path in paths {
         daemon.wait_log("-> up");
@@ -144,6 +145,11 @@ fn a_rule_fires_when_a_disk_hangs_and_resolves_when_it_answers() {
     for rule in rules.expect("a list") {
         assert_eq!(rule["health"], "ok", "{rule}");
     }
+    let waiting = "query?query=pathpulse_path_waiting_seconds";
+    let waiting = prometheus.api(waiting)["data"]["result"].take();
+    let waiting = waiting.as_array().expect("a list");
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
+    assert_eq!(waiting[0]["metric"]["path"], "/nowhere/at/all");
     ask_all_of_the_dashboard(&prometheus);
 }
 

@@ -12,6 +12,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::daemon::config::Hook;
 use crate::daemon::document::EventDocument;
+use crate::daemon::metrics_daemon::Tally;
 
 /// Programs that run at a time.
 const AT_A_TIME: usize = 4;
@@ -21,13 +22,13 @@ const ROOM: usize = 1_024;
 const KILL_LIMIT: Duration = Duration::from_secs(1);
 
 /// The way to the threads that run programs. Clones are the same.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Hooks(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
     news: Condvar,
+    tally: Arc<Tally>,
 }
 
 #[derive(Default)]
@@ -58,6 +59,15 @@ impl Queue {
 }
 
 impl Hooks {
+    /// Runs none yet; `tally` counts what is lost.
+    pub(super) fn new(tally: Arc<Tally>) -> Hooks {
+        Hooks(Arc::new(Shared {
+            queue: Mutex::default(),
+            news: Condvar::new(),
+            tally,
+        }))
+    }
+
     /// Runs these from now on. What waits already is run as it was to be.
     pub(super) fn set(&self, hooks: &[Hook]) {
         self.0.lock().hooks = hooks.iter().cloned().map(Arc::new).collect();
@@ -79,6 +89,7 @@ impl Hooks {
         for hook in wanted {
             if queue.jobs.len() == ROOM {
                 queue.lost += 1;
+                self.0.tally.count_lost_to_hooks();
                 if queue.lost == 1 {
                     tracing::error!("events are lost to programs: {ROOM} wait already");
                 }

@@ -13,6 +13,7 @@ use pathpulse::Monitor;
 
 use super::config::Configuration;
 use super::document::EventDocument;
+use super::metrics_daemon::Tally;
 use hooks::Hooks;
 use maps::Maps;
 
@@ -24,9 +25,13 @@ pub(crate) struct Actions {
 }
 
 impl Actions {
-    pub(crate) fn new(monitor: &Arc<Monitor>, configuration: &Configuration) -> Actions {
+    pub(crate) fn new(
+        monitor: &Arc<Monitor>,
+        configuration: &Configuration,
+        tally: &Arc<Tally>,
+    ) -> Actions {
         let actions = Actions {
-            hooks: Hooks::default(),
+            hooks: Hooks::new(Arc::clone(tally)),
             maps: Maps::new(Arc::clone(monitor)),
         };
         actions.follow(configuration);

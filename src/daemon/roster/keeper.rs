@@ -413,6 +413,7 @@ impl Keeper {
                 name: name.clone(),
                 group: entry.spec.group.clone(),
                 since: waiting.since,
+                begun: waiting.begun,
                 message: waiting.message(),
             })
         });

@@ -18,7 +18,7 @@ mod waiting;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use pathpulse::{OpenError, PathId};
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,8 @@ pub(crate) struct WaitingPath {
     pub(crate) name: PathBuf,
     pub(crate) group: Option<String>,
     pub(crate) since: SystemTime,
+    /// The same time, by a clock that nobody sets.
+    pub(crate) begun: Instant,
     /// Why, in words.
     pub(crate) message: String,
 }

@@ -15,6 +15,8 @@ const OPEN_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
     pub(super) since: SystemTime,
+    /// The same time, by a clock that nobody sets.
+    pub(super) begun: Instant,
     /// Why it did not open the last time.
     pub(super) problem: Option<OpenProblem>,
     /// A thread opens it, since then.
@@ -30,6 +32,7 @@ impl Waiting {
     pub(super) fn new(now: Instant) -> Waiting {
         Waiting {
             since: SystemTime::now(),
+            begun: now,
             problem: None,
             opening: None,
             said: false,
