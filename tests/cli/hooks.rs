@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use pathpulse_faultdisk::{Behaviour, Disk, Spec, require};
 
 use serde_json::json;
 
-use super::common::{Daemon, PATIENCE, plain_file, rig, run, stderr};
+use super::common::{Daemon, PATIENCE, pathpulse, plain_file, rig, run, stderr};
 use super::metrics::value;
 use super::web::Web;
 
@@ -71,6 +72,51 @@ fn programs_hear_of_events_and_one_that_hangs_holds_nobody_up() {
     daemon.wait_log("hang for");
     daemon.wait_log("ended by force after 200ms");
     daemon.wait_state(paths[1], "down");
+}
+
+#[test]
+fn a_program_is_told_nothing_of_the_service_manager() {
+    let file = plain_file(1 << 16);
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = folder.path().join("said");
+    let tell = program(folder.path(), "tell", r#"env > "$1.new"; mv "$1.new" "$1""#);
+    let config = folder.path().join("p.toml");
+    let text = format!("[[hook]]\nrun = [{tell:?}, {said:?}]\non = ['up']\n");
+    fs::write(&config, text).expect("written");
+    let manager = UnixDatagram::bind(folder.path().join("notify")).expect("bound");
+    let mut command = pathpulse();
+    command
+        .env("NOTIFY_SOCKET", folder.path().join("notify"))
+        .env("STATE_DIRECTORY", folder.path());
+    let names = [
+        "FDSTORE",
+        "JOURNAL_STREAM",
+        "LISTEN_FDNAMES",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "MEMORY_PRESSURE_WATCH",
+        "MEMORY_PRESSURE_WRITE",
+        "SYSTEMD_EXEC_PID",
+        "WATCHDOG_PID",
+        "WATCHDOG_USEC",
+    ];
+    for name in names {
+        command.env(name, "1");
+    }
+    let config = config.to_str().expect("text");
+    let _daemon = Daemon::spawn_by(command, &[&file], &["--config", config]);
+    let told = wait_lines(&said, 1);
+    let has = |name: &str| {
+        let mut lines = told.lines();
+        lines.any(|line| line.split('=').next() == Some(name))
+    };
+    for name in names.into_iter().chain(["NOTIFY_SOCKET"]) {
+        assert!(!has(name), "{name} in {told}");
+    }
+    for name in ["PATH", "PATHPULSE_PATH", "STATE_DIRECTORY"] {
+        assert!(has(name), "{name} in {told}");
+    }
+    drop(manager);
 }
 
 #[test]

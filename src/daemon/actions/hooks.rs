@@ -20,6 +20,21 @@ const AT_A_TIME: usize = 4;
 const ROOM: usize = 1_024;
 /// How long a program that was killed may take to be gone.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
+/// What the service manager told the daemon about itself. A program that took it for its own would speak
+/// in the daemon's name, or wait for descriptors that it does not have.
+const NOT_FOR_PROGRAMS: [&str; 11] = [
+    "FDSTORE",
+    "JOURNAL_STREAM",
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
+    "NOTIFY_SOCKET",
+    "SYSTEMD_EXEC_PID",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
 
 /// The way to the threads that run programs. Clones are the same.
 #[derive(Clone)]
@@ -145,7 +160,11 @@ impl Shared {
 fn run(job: &Job) {
     let Job { hook, event } = job;
     let name = &hook.run[0];
-    let child = Command::new(name)
+    let mut command = Command::new(name);
+    for variable in NOT_FOR_PROGRAMS {
+        command.env_remove(variable);
+    }
+    let child = command
         .args(&hook.run[1..])
         .envs(environment(event))
         // It can be ended with all that it started, and hears no signal that is for us.
