@@ -25,10 +25,6 @@ use crate::daemon::{self, Filter, Log};
 pub(crate) struct Args {
     #[command(flatten)]
     what: What,
-    /// Keep the last events in this file, so that they survive a restart; systemd's StateDirectory
-    /// if there is one
-    #[arg(long, value_name = "FILE")]
-    state: Option<PathBuf>,
     /// What to log: error, warn, info, debug or trace, or TARGET=LEVEL,...
     #[arg(long, value_name = "LEVEL", env = "RUST_LOG", default_value = "info", value_parser = log_filter)]
     log: Filter,
@@ -57,6 +53,10 @@ pub(crate) struct What {
     /// Answer GET on this TCP address, too: /metrics, /livez, /v1/status; a port alone is of loopback
     #[arg(long, value_name = "ADDR", value_parser = args::http_address)]
     http: Option<SocketAddr>,
+    /// Keep the last events in this file, so that they survive a restart [default: in systemd's
+    /// StateDirectory, if there is one]
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
 }
 
 /// How all paths are watched.
@@ -123,6 +123,7 @@ impl From<What> for CommandLine {
             backend: what.backend.map(Into::into),
             socket: what.socket,
             http: what.http,
+            state: what.state,
         }
     }
 }
@@ -142,7 +143,8 @@ pub(crate) fn run(args: Args) -> Result<i32, Failure> {
         .map_err(|error| Failure::new(format!("no thread for the log: {error}")))?;
     let files = pathpulse_kernel_compat::raise_open_files_limit();
     tracing::debug!("limit of open files: {files}");
-    let state = args.state.or_else(state_of_systemd);
+    let state = configuration.state.value.clone();
+    let state = state.or_else(state_of_systemd);
     daemon::run(configuration, line, state, &log)
         .map(|()| 0)
         .map_err(|message| {

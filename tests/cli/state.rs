@@ -8,7 +8,9 @@ use pathpulse_faultdisk::{Behaviour, Release, Spec, require};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::common::{Daemon, PATIENCE, plain_file, rig, stdout};
+use super::common::{
+    Daemon, PATIENCE, assert_complaint, pathpulse, plain_file, rig, run, stderr, stdout,
+};
 
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
@@ -69,10 +71,53 @@ fn events_of_before_a_restart_come_first() {
 }
 
 #[test]
+fn the_file_may_be_named_in_the_configuration_and_another_one_needs_a_start() {
+    let file = plain_file(1 << 16);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (state, other) = (folder.path().join("events"), folder.path().join("other"));
+    let config = folder.path().join("p.toml");
+    let write = |state: &Path| {
+        let text = format!("[daemon]\nstate = {state:?}\n");
+        std::fs::write(&config, text).expect("written");
+    };
+    write(&state);
+    let name = config.to_str().expect("text");
+    let shown = |more: &[&str]| {
+        let args = ["config", "show", "--config", name];
+        stdout(&run(args.iter().chain(more)))
+    };
+    let line = |file: &Path| format!("state = {file:?} ");
+    let by_file = shown(&[]);
+    assert!(by_file.contains(&line(&state)), "{by_file}");
+    let by_option = shown(&["--state", other.to_str().expect("text")]);
+    assert!(by_option.contains(&line(&other)), "{by_option}");
+
+    let mut command = pathpulse();
+    // What is said wins over what systemd offers.
+    command.env("STATE_DIRECTORY", folder.path().join("systemd"));
+    let mut daemon = Daemon::spawn_by(command, &[&file], &["--config", name]);
+    wait_events(&daemon, 1, &[]);
+    write(&other);
+    let reloaded = daemon.run(&["reload"]);
+    assert!(reloaded.status.success(), "{reloaded:?}");
+    let said = stdout(&reloaded) + &stderr(&reloaded);
+    assert!(said.contains("state will be another one"), "{said}");
+    stop(&mut daemon, Signal::TERM);
+    let kept = std::fs::read_to_string(&state).expect("there");
+    assert!(kept.contains(r#""to":"up""#), "{kept}");
+    assert!(!other.exists() && !folder.path().join("systemd").exists());
+
+    std::fs::write(&config, "[daemon]\nstate = 'events'\n").expect("written");
+    let bad = run(["config", "check", name]);
+    assert!(!bad.status.success());
+    assert_complaint(&bad, &[":2:9: state: ", "is not absolute"]);
+}
+
+#[test]
 fn the_folder_that_systemd_made_is_used() {
     let file = plain_file(1 << 16);
     let folder = tempfile::tempdir().expect("a folder");
-    let mut command = super::common::pathpulse();
+    let mut command = pathpulse();
     command.env("STATE_DIRECTORY", folder.path());
     let mut daemon = Daemon::spawn_by(command, &[&file], &[]);
     wait_events(&daemon, 1, &[]);

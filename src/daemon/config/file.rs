@@ -23,6 +23,7 @@ pub(crate) struct File {
     pub(super) socket_group: Option<Sourced<Option<String>>>,
     pub(super) changes: Option<Sourced<Changes>>,
     pub(super) http: Option<Sourced<Option<SocketAddr>>>,
+    pub(super) state: Option<Sourced<Option<PathBuf>>>,
     pub(super) paths: Vec<Sourced<PathBuf>>,
     pub(super) discovery: Option<Discovery>,
     pub(super) hooks: Vec<Hook>,
@@ -131,6 +132,7 @@ impl File {
         });
         self.changes = section.take("changes", |value| text(value).and_then(Changes::read));
         self.http = section.take("http", |value| text(value).and_then(http_address).map(Some));
+        self.state = section.take("state", |value| text(value).and_then(absolute).map(Some));
         section.finish();
     }
 

@@ -47,6 +47,7 @@ pub(crate) struct CommandLine {
     pub(crate) backend: Option<Choice>,
     pub(crate) socket: Option<PathBuf>,
     pub(crate) http: Option<SocketAddr>,
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// What the daemon is to do.
@@ -59,6 +60,8 @@ pub(crate) struct Configuration {
     pub(crate) socket_group: Sourced<Option<String>>,
     pub(crate) changes: Sourced<Changes>,
     pub(crate) http: Sourced<Option<SocketAddr>>,
+    /// Where the last events are kept; `None`: where systemd says, if it does.
+    pub(crate) state: Sourced<Option<PathBuf>>,
     file: File,
     /// Where the file is.
     origin: Option<PathBuf>,
@@ -133,6 +136,7 @@ impl Configuration {
             socket_group: Sourced::first(None, file.socket_group.take(), None),
             changes: Sourced::first(None, file.changes.take(), Changes::Root),
             http: Sourced::first(line.http.map(Some), file.http.take(), None),
+            state: Sourced::first(line.state.clone().map(Some), file.state.take(), None),
             file,
             origin: line.file.clone(),
             named: line.paths.clone(),
@@ -161,6 +165,7 @@ impl Configuration {
             ),
             ("changes", self.changes.value != before.changes.value),
             ("http", self.http.value != before.http.value),
+            ("state", self.state.value != before.state.value),
         ];
         let other = other.iter().filter(|(_, other)| *other);
         other

@@ -85,6 +85,15 @@ impl Configuration {
             Some(address) => page.line("http", quote(&address.to_string()), self.http.source),
             None => page.text.push_str("# http is off\n"),
         }
+        match &self.state.value {
+            Some(file) => {
+                let file = quote(&file.to_string_lossy());
+                page.line("state", file, self.state.source);
+            }
+            None => page
+                .text
+                .push_str("# state is in the StateDirectory of systemd, if there is one\n"),
+        }
         page.title("[defaults]");
         page.layer(&self.usual());
         if let Some(discovery) = &self.file.discovery {
