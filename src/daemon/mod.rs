@@ -120,9 +120,10 @@ fn watch(
     announce(&monitor, &configuration);
     let history = Arc::new(History::default());
     let notifier = Notifier::start(&monitor)?;
-    let state = Keeper::start(state, &history)?;
+    let (state, keeping) = Keeper::new(state);
     let tally = Arc::new(Tally::default());
-    let actions = Actions::new(&monitor, &configuration, &tally);
+    let actions = Actions::new(&monitor, &configuration, &tally, &state);
+    keeping.start(&history, &actions)?;
     let journal = Journal::new(&history, &state, actions, &tally);
     let (roster, orders) = Roster::new();
     let keeper = roster::Keeper::new(

@@ -1,4 +1,4 @@
-//! What survives a restart: the last events, in a small file.
+//! What survives a restart: the last events, and which legs we took out of their maps, in a small file.
 //!
 //! The file may lie on a disk that is full, or that hangs; and a process with a read or a write at a disk
 //! that hangs can't end. So another process has the file (`state_file.rs`), and nobody waits for that: a
@@ -6,6 +6,7 @@
 //! way are not kept. It ends when its input does.
 
 use std::io::{BufRead, BufReader, Write};
+use std::mem;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -13,8 +14,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
+use super::actions::Actions;
 use super::history::History;
-use super::state_file::Said;
+use super::state_file::{Said, Taken};
 
 /// Events on their way to the file.
 const ROOM: usize = 4_096;
@@ -23,7 +25,8 @@ const FLUSH_LIMIT: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 enum Word {
-    Event(Arc<str>),
+    /// What is to be kept.
+    Line(Arc<str>),
     /// Say so when all before this are written.
     Flush(SyncSender<()>),
 }
@@ -32,14 +35,18 @@ enum Word {
 #[derive(Clone, Debug)]
 pub(crate) struct Keeper(Option<SyncSender<Word>>);
 
-impl Keeper {
-    /// Starts the process, and has the history recall what the file has.
+/// The other end of that way, until there is a process.
+#[derive(Debug)]
+pub(crate) struct Keeping(Option<(PathBuf, Receiver<Word>)>);
+
+impl Keeping {
+    /// Starts the process, and has the history and the actions recall what the file has.
     ///
     /// # Errors
     /// When there is no process or no thread to be had.
-    pub(crate) fn start(file: Option<PathBuf>, history: &Arc<History>) -> Result<Keeper, String> {
-        let Some(file) = file else {
-            return Ok(Keeper(None));
+    pub(crate) fn start(self, history: &Arc<History>, actions: &Actions) -> Result<(), String> {
+        let Some((file, inbox)) = self.0 else {
+            return Ok(());
         };
         let mut child = Command::new("/proc/self/exe")
             .arg("keep-events")
@@ -55,17 +62,33 @@ impl Keeper {
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("a process to keep events has no pipes".to_owned());
         };
-        let (words, inbox) = sync_channel(ROOM);
         let (waiting, waiters) = channel();
-        let history = Arc::clone(history);
+        let (history, actions) = (Arc::clone(history), actions.clone());
         super::spawn("state", move || pass_on(&inbox, input, &waiting))?;
-        super::spawn("recall", move || listen(child, output, &history, &waiters))?;
-        Ok(Keeper(Some(words)))
+        super::spawn("recall", move || {
+            listen(child, output, &history, &actions, &waiters);
+        })
+    }
+}
+
+impl Keeper {
+    /// A way to this file, if one is named, and its other end.
+    pub(crate) fn new(file: Option<PathBuf>) -> (Keeper, Keeping) {
+        let Some(file) = file else {
+            return (Keeper(None), Keeping(None));
+        };
+        let (words, inbox) = sync_channel(ROOM);
+        (Keeper(Some(words)), Keeping(Some((file, inbox))))
     }
 
     /// Keeps an event, if there is room for it; waits for nothing.
     pub(crate) fn keep(&self, event: &Arc<str>) {
-        self.tell(Word::Event(Arc::clone(event)));
+        self.tell(Word::Line(Arc::clone(event)));
+    }
+
+    /// Keeps which legs of a map we took out; says whether there was room for it. Waits for nothing.
+    pub(crate) fn keep_taken(&self, taken: &Taken) -> bool {
+        self.tell(Word::Line(taken.line().into()))
     }
 
     /// Waits for what was kept to be written, but not for long.
@@ -75,10 +98,9 @@ impl Keeper {
         let _ = written.recv_timeout(FLUSH_LIMIT);
     }
 
-    fn tell(&self, word: Word) {
-        if let Some(words) = &self.0 {
-            let _ = words.try_send(word);
-        }
+    fn tell(&self, word: Word) -> bool {
+        let words = self.0.as_ref();
+        words.is_none_or(|words| words.try_send(word).is_ok())
     }
 }
 
@@ -86,10 +108,10 @@ impl Keeper {
 fn pass_on(inbox: &Receiver<Word>, mut input: ChildStdin, waiting: &Sender<SyncSender<()>>) {
     for word in inbox {
         let told = match word {
-            Word::Event(event) => writeln!(input, "{event}"),
+            Word::Line(line) => writeln!(input, "{line}"),
             Word::Flush(done) => {
                 let _ = waiting.send(done);
-                // No event is an empty line.
+                // Nothing that is kept is an empty line.
                 writeln!(input)
             }
         };
@@ -104,13 +126,18 @@ fn listen(
     mut child: Child,
     output: ChildStdout,
     history: &History,
+    actions: &Actions,
     waiters: &Receiver<SyncSender<()>>,
 ) {
-    let mut past = Vec::new();
+    let (mut past, mut taken) = (Vec::new(), Vec::new());
     for line in BufReader::new(output).lines().map_while(Result::ok) {
         match Said::parse(&line) {
             Some(Said::Past(event)) => past.push(event.into()),
-            Some(Said::Ready) => history.recall(std::mem::take(&mut past)),
+            Some(Said::Taken(text)) => taken.extend(serde_json::from_str::<Taken>(text)),
+            Some(Said::Ready) => {
+                history.recall(mem::take(&mut past));
+                actions.recall(mem::take(&mut taken));
+            }
             Some(Said::Written) => {
                 if let Ok(done) = waiters.try_recv() {
                     let _ = done.send(());

@@ -1,15 +1,18 @@
 //! The file with the last events, and the process that has it. See `state.rs`.
 //!
-//! Each line is a checksum and an event. New ones are appended; from time to time the file is written
+//! Each line is a checksum and an event, or `taken` and which legs of a map we took out: the last of such
+//! lines counts for each map, and those of another boot for none. New ones are appended; from time to time the file is written
 //! anew beside itself and put into its place. A crash or a full disk can leave a line that is not whole:
 //! it is left out when the file is read, and that is said once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use super::history::KEPT;
 
@@ -17,14 +20,51 @@ use super::history::KEPT;
 const LINES_MAX: usize = 4 * KEPT;
 /// What is longer is not kept. Names of paths are 4 KiB at most.
 const LINE_MAX: usize = 16 * 1024;
+/// Maps with legs that we took out; of more no note is kept.
+const TAKEN_MAX: usize = 16_384;
 /// What is longer was not written by us.
 const FILE_MAX: u64 = (LINES_MAX * LINE_MAX) as u64;
+
+/// Which legs of a multipath map we took out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Taken {
+    /// While the kernel called itself so.
+    pub(crate) boot: String,
+    /// The map's uuid.
+    pub(crate) map: String,
+    /// The numbers of their devices; none: there are none any more.
+    pub(crate) legs: BTreeSet<(u32, u32)>,
+}
+
+impl Taken {
+    /// Whether maps may still be as they were then.
+    pub(crate) fn is_of_this_boot(&self) -> bool {
+        !self.boot.is_empty() && self.boot == this_boot()
+    }
+
+    /// As the process hears and keeps it.
+    pub(crate) fn line(&self) -> String {
+        // Of text and numbers there is always JSON.
+        TAKEN.to_owned() + &serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// How a line begins that is no event: those are JSON.
+const TAKEN: &str = "taken ";
+
+/// What the kernel calls this boot; nothing where it can't be asked.
+pub(crate) fn this_boot() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
 
 /// What the process says, a line each.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Said<'a> {
     /// An event that the file had.
     Past(&'a str),
+    /// Which legs of a map we took out, as the file has it.
+    Taken(&'a str),
     /// These were all.
     Ready,
     /// All is written that came before an empty line.
@@ -40,6 +80,7 @@ impl<'a> Said<'a> {
         let (word, rest) = line.split_once(' ')?;
         match word {
             "past" => Some(Said::Past(rest)),
+            "taken" => Some(Said::Taken(rest)),
             "ready" => Some(Said::Ready),
             "written" => Some(Said::Written),
             "wrong" => Some(Said::Wrong(rest)),
@@ -53,6 +94,7 @@ impl fmt::Display for Said<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Said::Past(event) => write!(f, "past {event}"),
+            Said::Taken(legs) => write!(f, "taken {legs}"),
             Said::Ready => f.write_str("ready "),
             Said::Written => f.write_str("written "),
             Said::Wrong(what) => write!(f, "wrong {what}"),
@@ -68,10 +110,12 @@ pub(crate) fn keep_events(path: PathBuf) {
 }
 
 /// The file, and what is in it.
-struct Book<T> {
+pub(crate) struct Book<T> {
     path: PathBuf,
     /// The last events, for when the file is written anew.
     last: VecDeque<String>,
+    /// The last word about each map that we took legs out of.
+    taken: BTreeMap<String, String>,
     /// To append to; `None` when it has to be written anew.
     file: Option<File>,
     lines: usize,
@@ -80,17 +124,16 @@ struct Book<T> {
 }
 
 impl<T: FnMut(Said<'_>)> Book<T> {
-    fn open(path: PathBuf, mut tell: T) -> Book<T> {
-        let mut last = VecDeque::new();
+    pub(crate) fn open(path: PathBuf, mut tell: T) -> Book<T> {
+        let mut kept = Vec::new();
         match read(&path) {
-            Ok((events, damaged)) => {
+            Ok((lines, damaged)) => {
                 if damaged > 0 {
                     let path = path.display();
                     let what = "are damaged and left out; a crash can do that";
                     tell(Said::Wrong(&format!("{path}: {damaged} lines {what}")));
                 }
-                let skip = events.len().saturating_sub(KEPT);
-                last.extend(events.into_iter().skip(skip));
+                kept = lines;
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
@@ -98,39 +141,64 @@ impl<T: FnMut(Said<'_>)> Book<T> {
                 tell(Said::Wrong(&what));
             }
         }
-        for event in &last {
-            tell(Said::Past(event));
-        }
-        tell(Said::Ready);
-        Book {
+        let mut book = Book {
             path,
-            last,
+            last: VecDeque::new(),
+            taken: BTreeMap::new(),
             file: None,
             lines: 0,
             failed: false,
             tell,
+        };
+        for line in kept {
+            book.remember(line);
         }
+        for event in &book.last {
+            (book.tell)(Said::Past(event));
+        }
+        for text in book.taken.values() {
+            (book.tell)(Said::Taken(&text[TAKEN.len()..]));
+        }
+        (book.tell)(Said::Ready);
+        book
     }
 
-    fn keep(mut self, events: impl BufRead) {
-        for event in events.lines().map_while(Result::ok) {
-            if event.is_empty() {
+    pub(crate) fn keep(mut self, lines: impl BufRead) {
+        for line in lines.lines().map_while(Result::ok) {
+            if line.is_empty() {
                 (self.tell)(Said::Written);
-            } else if event.len() <= LINE_MAX {
-                if self.last.len() == KEPT {
-                    self.last.pop_front();
-                }
-                let written = self.write(event);
+            } else if line.len() <= LINE_MAX {
+                let written = self.write(line);
                 self.say(&written);
             }
         }
     }
 
+    /// Has it in memory, for when the file is written anew.
+    fn remember(&mut self, line: String) {
+        let Some(text) = line.strip_prefix(TAKEN) else {
+            if self.last.len() == KEPT {
+                self.last.pop_front();
+            }
+            self.last.push_back(line);
+            return;
+        };
+        let Ok(taken) = serde_json::from_str::<Taken>(text) else {
+            return;
+        };
+        if taken.legs.is_empty() || !taken.is_of_this_boot() {
+            self.taken.remove(&taken.map);
+        } else if self.taken.len() < TAKEN_MAX || self.taken.contains_key(&taken.map) {
+            self.taken.insert(taken.map, line);
+        }
+    }
+
     /// Appends, or writes all anew.
-    fn write(&mut self, event: String) -> io::Result<()> {
-        let appended = line(&event);
-        self.last.push_back(event);
-        if let Some(file) = self.file.as_mut().filter(|_| self.lines < LINES_MAX) {
+    fn write(&mut self, kept: String) -> io::Result<()> {
+        let appended = line(&kept);
+        self.remember(kept);
+        let lines_max = LINES_MAX + 2 * self.taken.len();
+        if let Some(file) = self.file.as_mut().filter(|_| self.lines < lines_max) {
             let appended = file.write_all(appended.as_bytes());
             self.lines += 1;
             if appended.is_ok() {
@@ -139,8 +207,9 @@ impl<T: FnMut(Said<'_>)> Book<T> {
         }
         // What it has may not be whole any more.
         self.file = None;
-        self.file = Some(write_anew(&self.path, &self.last)?);
-        self.lines = self.last.len();
+        let all = self.last.iter().chain(self.taken.values());
+        self.file = Some(write_anew(&self.path, all)?);
+        self.lines = self.last.len() + self.taken.len();
         Ok(())
     }
 
@@ -160,14 +229,14 @@ impl<T: FnMut(Said<'_>)> Book<T> {
 }
 
 /// Writes another file and puts it into the place of the old one, which stays as it is until then.
-fn write_anew(path: &Path, events: &VecDeque<String>) -> io::Result<File> {
+fn write_anew<'a>(path: &Path, all: impl Iterator<Item = &'a String>) -> io::Result<File> {
     refuse_other(path)?;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
-    let text: String = events.iter().map(|event| line(event)).collect();
+    let text: String = all.map(|kept| line(kept)).collect();
     let mut file = OpenOptions::new()
         .create(true)
         .write(true)
@@ -188,7 +257,7 @@ fn refuse_other(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The events of a file in order, and how many lines are no events.
+/// What a file keeps, in order, and how many lines are damaged.
 fn read(path: &Path) -> io::Result<(Vec<String>, usize)> {
     refuse_other(path)?;
     let mut bytes = Vec::new();
@@ -235,6 +304,7 @@ mod tests {
     fn what_is_said_is_understood() {
         for said in [
             Said::Past("{\"a\": 1}"),
+            Said::Taken("{\"map\": 1}"),
             Said::Ready,
             Said::Written,
             Said::Wrong("a b"),
@@ -254,6 +324,34 @@ mod tests {
         assert_eq!(keep(&path, &events(20..9_000)), events(8_000..9_000));
         let text = fs::read_to_string(&path).expect("there");
         assert!(text.lines().count() <= LINES_MAX);
+    }
+
+    #[test]
+    fn the_last_word_about_each_map_survives_any_number_of_events() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("events");
+        let taken = |boot: &str, map: &str, legs: &[(u32, u32)]| {
+            let legs = legs.iter().copied().collect();
+            let (boot, map) = (boot.to_owned(), map.to_owned());
+            Taken { boot, map, legs }.line()
+        };
+        let now = this_boot();
+        let kept = [
+            taken(&now, "mpath-a", &[(8, 0)]),
+            taken(&now, "mpath-a", &[(8, 0), (65, 16)]),
+            taken(&now, "mpath-b", &[(8, 32)]),
+            taken(&now, "mpath-b", &[]),
+            taken("another", "mpath-c", &[(8, 48)]),
+            "taken by a fool".to_owned(),
+        ];
+        assert!(keep(&path, &kept).is_empty(), "none of it is an event");
+        assert_eq!(keep(&path, &events(0..9_000)), events(8_000..9_000));
+        let mut said = Vec::new();
+        drop(Book::open(path.clone(), |what| {
+            said.extend(matches!(what, Said::Taken(_)).then(|| what.to_string()));
+        }));
+        assert_eq!(said, [kept[1].clone()]);
+        assert!(fs::metadata(&path).expect("there").len() < 1 << 17);
     }
 
     #[test]

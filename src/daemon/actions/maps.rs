@@ -1,7 +1,7 @@
 //! Taking paths out of multipath maps, and giving them back, by messages to device-mapper.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::mem;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pathpulse::{DeviceId, Monitor, State};
 use pathpulse_kernel_compat::{dm_message, dm_status};
 
-use super::rules::{Deed, Leg, decide, legs_of_status};
+use super::ledger::{Ledger, Map, Mapper, Number};
 use crate::daemon::config::Multipath;
-
-type Number = (u32, u32);
+use crate::daemon::state::Keeper;
+use crate::daemon::state_file::Taken;
 
 /// The way to the thread that acts. Clones are the same.
 #[derive(Clone)]
@@ -20,15 +20,21 @@ pub(super) struct Maps(Arc<Mutex<Inner>>);
 
 struct Inner {
     monitor: Arc<Monitor>,
+    /// Keeps what we took over a restart.
+    state: Keeper,
+    /// What we took before this start, and nobody looked at yet.
+    recalled: Vec<Taken>,
     policy: Option<Multipath>,
     /// To the thread, once there is one. It looks at all maps at each word, so one word is enough.
     words: Option<SyncSender<()>>,
 }
 
 impl Maps {
-    pub(super) fn new(monitor: Arc<Monitor>) -> Maps {
+    pub(super) fn new(monitor: Arc<Monitor>, state: Keeper) -> Maps {
         Maps(Arc::new(Mutex::new(Inner {
             monitor,
+            state,
+            recalled: Vec::new(),
             policy: None,
             words: None,
         })))
@@ -42,12 +48,18 @@ impl Maps {
             return;
         }
         let (words, inbox) = sync_channel(1);
+        // What is down already is to be seen, too.
+        let _ = words.try_send(());
         let (maps, monitor) = (self.clone(), Arc::clone(&inner.monitor));
+        let state = inner.state.clone();
         let started = crate::daemon::spawn("maps", move || {
-            let mut taken = BTreeSet::new();
+            let mut ledger = Ledger::new(Host);
             for () in inbox {
-                if let Some(policy) = maps.policy() {
-                    act(&monitor, policy, &mut taken);
+                ledger.recall(mem::take(&mut maps.lock().recalled));
+                let policy = maps.lock().policy;
+                if let Some(policy) = policy {
+                    let legs = legs_of(&monitor);
+                    ledger.act(&legs, policy.last_too, |taken| state.keep_taken(taken));
                 }
             }
         });
@@ -55,6 +67,12 @@ impl Maps {
             Ok(()) => inner.words = Some(words),
             Err(why) => tracing::error!("no path is taken out of its map: {why}"),
         }
+    }
+
+    /// These were taken out by us before this daemon's start.
+    pub(super) fn recall(&self, taken: Vec<Taken>) {
+        self.lock().recalled.extend(taken);
+        self.tell();
     }
 
     /// Something changed.
@@ -66,90 +84,52 @@ impl Maps {
         }
     }
 
-    fn policy(&self) -> Option<Multipath> {
-        self.lock().policy
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Looks at all maps that have watched legs, and does what there is to do. `taken` has the legs that we
-/// took out, each with its map.
-fn act(monitor: &Monitor, policy: Multipath, taken: &mut BTreeSet<(Number, Number)>) {
-    let maps = maps_of(monitor);
-    taken.retain(|(map, leg)| {
-        let legs = maps.get(map);
-        legs.is_some_and(|legs| legs.iter().any(|(device, _)| device == leg))
+/// What is watched of devices.
+fn legs_of(monitor: &Monitor) -> Vec<(Number, State)> {
+    let all = monitor.status().into_iter();
+    let device = all.map(|(_, path)| (path.path.device(), path.state));
+    let block = device.filter_map(|(device, state)| match device {
+        DeviceId::Block { major, minor } => Some(((major, minor), state)),
+        DeviceId::File { .. } => None,
     });
-    for (map, legs) in maps {
-        let status = match dm_status(map) {
-            Ok(status) => legs_of_status(&status),
-            Err(error) => {
-                tracing::error!("map {}:{}: {error}", map.0, map.1);
-                continue;
-            }
-        };
-        let active = |device: Number| status.contains(&(device, true));
-        // What others have given back meanwhile is no longer ours.
-        taken.retain(|(its, leg)| *its != map || !active(*leg));
-        let legs = legs.into_iter().map(|(device, state)| Leg {
-            device,
-            state,
-            taken: taken.contains(&(map, device)),
-            active: active(device),
-        });
-        for (leg, deed) in decide(&legs.collect::<Vec<_>>(), policy.last_too) {
-            perform(map, leg, deed, taken);
-        }
-    }
+    block.collect()
 }
 
-fn perform(map: Number, leg: Number, deed: Deed, taken: &mut BTreeSet<(Number, Number)>) {
-    let message = format!("{deed} {}:{}", leg.0, leg.1);
-    match dm_message(map, &message) {
-        Ok(()) => {
-            tracing::warn!("map {}:{}: {message}", map.0, map.1);
-            match deed {
-                Deed::TakeOut => taken.insert((map, leg)),
-                Deed::GiveBack => taken.remove(&(map, leg)),
-            };
-        }
-        Err(error) => tracing::error!("map {}:{}: {message}: {error}", map.0, map.1),
-    }
-}
+/// The kernel of this host.
+struct Host;
 
-/// The maps, and those of their legs that are watched, each with its state.
-fn maps_of(monitor: &Monitor) -> BTreeMap<Number, Vec<(Number, State)>> {
-    let mut maps: BTreeMap<Number, Vec<(Number, State)>> = BTreeMap::new();
-    for (_, path) in monitor.status() {
-        if let DeviceId::Block { major, minor } = path.path.device() {
-            let folder = format!("/sys/dev/block/{major}:{minor}");
-            for map in maps_above(Path::new(&folder)) {
-                maps.entry(map)
-                    .or_default()
-                    .push(((major, minor), path.state));
-            }
-        }
+impl Mapper for Host {
+    fn maps_above(&self, (major, minor): Number) -> Vec<Map> {
+        maps_above(Path::new(&format!("/sys/dev/block/{major}:{minor}")))
     }
-    maps
+
+    fn status(&self, map: Number) -> Result<String, String> {
+        dm_status(map).map_err(|error| error.to_string())
+    }
+
+    fn message(&self, map: Number, message: &str) -> Result<(), String> {
+        dm_message(map, message).map_err(|error| error.to_string())
+    }
 }
 
 /// The multipath maps that hold the device with this folder.
-fn maps_above(device: &Path) -> Vec<Number> {
+fn maps_above(device: &Path) -> Vec<Map> {
     let holders = fs::read_dir(device.join("holders"));
     let holders = holders.into_iter().flatten().flatten();
-    let number = |holder: &Path| {
+    let map = |holder: &Path| {
         let uuid = fs::read_to_string(holder.join("dm/uuid")).ok()?;
         let dev = fs::read_to_string(holder.join("dev")).ok()?;
         let (major, minor) = dev.trim().split_once(':')?;
         let number = (major.parse().ok()?, minor.parse().ok()?);
-        uuid.starts_with("mpath-").then_some(number)
+        let uuid = uuid.trim_end().to_owned();
+        uuid.starts_with("mpath-").then_some(Map { uuid, number })
     };
-    holders
-        .filter_map(|holder| number(&holder.path()))
-        .collect()
+    holders.filter_map(|holder| map(&holder.path())).collect()
 }
 
 #[cfg(test)]
@@ -169,7 +149,11 @@ mod tests {
             fs::write(folder.join("dm/uuid"), uuid).expect("a file");
             fs::write(folder.join("dev"), dev).expect("a file");
         }
-        assert_eq!(maps_above(root.path()), [(253, 0)]);
+        let expected = Map {
+            uuid: "mpath-3600a".to_owned(),
+            number: (253, 0),
+        };
+        assert_eq!(maps_above(root.path()), [expected]);
         assert_eq!(maps_above(Path::new("/nowhere")), []);
     }
 }

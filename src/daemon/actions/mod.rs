@@ -4,6 +4,7 @@
 //! history all the same). No worker has a part in it.
 
 mod hooks;
+mod ledger;
 mod maps;
 mod rules;
 
@@ -14,6 +15,8 @@ use pathpulse::Monitor;
 use super::config::Configuration;
 use super::document::EventDocument;
 use super::metrics_daemon::Tally;
+use super::state::Keeper;
+use super::state_file::Taken;
 use hooks::Hooks;
 use maps::Maps;
 
@@ -29,10 +32,11 @@ impl Actions {
         monitor: &Arc<Monitor>,
         configuration: &Configuration,
         tally: &Arc<Tally>,
+        state: &Keeper,
     ) -> Actions {
         let actions = Actions {
             hooks: Hooks::new(Arc::clone(tally)),
-            maps: Maps::new(Arc::clone(monitor)),
+            maps: Maps::new(Arc::clone(monitor), state.clone()),
         };
         actions.follow(configuration);
         actions
@@ -42,6 +46,11 @@ impl Actions {
     pub(crate) fn follow(&self, configuration: &Configuration) {
         self.hooks.set(configuration.hooks());
         self.maps.set(configuration.multipath());
+    }
+
+    /// Takes in what was done before this daemon's start, and is not undone.
+    pub(crate) fn recall(&self, taken: Vec<Taken>) {
+        self.maps.recall(taken);
     }
 
     /// Something happened.
