@@ -10,6 +10,9 @@ use super::{FAILED, Failure, output, status_table};
 use crate::daemon::{PathDocument, StatusDocument};
 
 /// Shows how the paths are that the daemon watches
+///
+/// A path that is pending and not_open could not be opened yet, or device_gone: its disk was found, is gone,
+/// and something still uses it. Why is said below the table.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: 0 shown, 1 no daemon, or a path that it does not watch, 3 wrong usage.\n\n\

@@ -133,7 +133,7 @@ impl PathDocument {
             device: None,
             group: path.group.clone(),
             state: State::Pending.name().to_owned(),
-            cause: "not_open".to_owned(),
+            cause: path.cause.to_owned(),
             errno: None,
             message: Some(path.message.clone()),
             since: whole_seconds(path.since),
@@ -164,7 +164,7 @@ impl ChecksDocument {
 
 impl EventDocument {
     /// A path is watched no longer.
-    pub(crate) fn removed(last: &PathStatus, cause: &str) -> EventDocument {
+    pub(crate) fn removed(last: &PathStatus, cause: &str, detail: &str) -> EventDocument {
         EventDocument {
             time: format!("{:.6}", timestamp(SystemTime::now())),
             path: last.path.name().to_string_lossy().into_owned(),
@@ -173,7 +173,7 @@ impl EventDocument {
             to: "removed".to_owned(),
             cause: cause.to_owned(),
             errno: None,
-            detail: "is watched no longer".to_owned(),
+            detail: detail.to_owned(),
         }
     }
 

@@ -13,7 +13,7 @@ use super::common::{Daemon, PATIENCE, plain_file, rig, stdout};
 
 /// Attaches a file to the loop device of this name, which is made if need be, and is free as soon as the
 /// kernel has closed what was there before.
-fn attach(device: &Path, file: &Path) {
+pub(crate) fn attach(device: &Path, file: &Path) {
     let begin = Instant::now();
     loop {
         make_node(device);
@@ -40,7 +40,7 @@ fn make_node(device: &Path) {
 }
 
 /// Detached when dropped.
-struct Attached<'d>(&'d Path);
+pub(crate) struct Attached<'d>(pub(crate) &'d Path);
 
 impl Drop for Attached<'_> {
     fn drop(&mut self) {
@@ -53,7 +53,7 @@ fn watched(daemon: &Daemon) -> Vec<Value> {
 }
 
 /// Waits until so many paths are on the list.
-fn wait_count(daemon: &Daemon, count: usize) {
+pub(crate) fn wait_count(daemon: &Daemon, count: usize) {
     let begin = Instant::now();
     while watched(daemon).len() != count {
         assert!(begin.elapsed() < PATIENCE, "{:?}", watched(daemon));

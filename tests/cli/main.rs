@@ -19,6 +19,7 @@ mod hooks;
 mod limits;
 mod livez;
 mod load;
+mod lost;
 mod metrics;
 mod openapi;
 mod page;

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::uses::Parts;
+
 /// A disk with something to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Disk {
@@ -15,6 +17,7 @@ pub(crate) struct Disk {
     /// Links to it, in the order in which they are to be preferred.
     pub(crate) by_id: Vec<PathBuf>,
     pub(crate) by_path: Vec<PathBuf>,
+    pub(crate) parts: Parts,
 }
 
 /// All disks that have something to read, in the order of their names: what `check` checks if it is told
@@ -44,6 +47,7 @@ pub(crate) fn disks_in(sysfs: &Path, dev: &Path) -> Vec<Disk> {
                 is_leg: is_leg(&entry.path()),
                 by_id: by_id.remove(&kernel).unwrap_or_default(),
                 by_path: by_path.remove(&kernel).unwrap_or_default(),
+                parts: Parts::of(&entry.path()),
                 kernel,
             }
         })

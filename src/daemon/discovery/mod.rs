@@ -3,11 +3,13 @@
 
 mod disks;
 pub(crate) mod uevent;
+mod uses;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(crate) use disks::{Disk, block_devices, disks_in};
+pub(crate) use uses::Users;
 
 use super::config::{Discovery, Names};
 
@@ -39,7 +41,7 @@ impl Disk {
 }
 
 /// Whether the configuration wants this disk.
-fn is_wanted(rules: &Discovery, disk: &Disk) -> bool {
+pub(crate) fn is_wanted(rules: &Discovery, disk: &Disk) -> bool {
     let any = |patterns: &[super::config::Pattern]| {
         let mut names = disk.names();
         names.any(|name| patterns.iter().any(|pattern| pattern.matches(&name)))

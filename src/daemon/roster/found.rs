@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use pathpulse::{Cause, DeviceId, Fault, PathStatus, State};
 
-use super::keeper::{Keeper, Origin, Stage};
+use super::keeper::{Entry, Keeper, Origin, Stage};
 use super::{Order, Roster};
 use crate::daemon::discovery::uevent::{Changes, Listener};
-use crate::daemon::discovery::{disks, wanted};
+use crate::daemon::discovery::{Disk, disks, wanted};
 
 /// udev makes its links after the kernel has spoken: by then they are there.
 const LINKS: Duration = Duration::from_secs(2);
@@ -21,6 +21,8 @@ pub(super) struct Search {
     pub(super) next: Instant,
     /// The kernel's names of those that a command removed: not found again while they are there.
     removed: BTreeSet<String>,
+    /// As they were at the last look.
+    pub(super) disks: Vec<Disk>,
 }
 
 impl Search {
@@ -28,6 +30,7 @@ impl Search {
         Search {
             next: Instant::now(),
             removed: BTreeSet::new(),
+            disks: Vec::new(),
         }
     }
 }
@@ -80,8 +83,8 @@ impl Keeper {
     /// Puts on the list what is there, and takes off what is not.
     pub(super) fn search(&mut self, now: Instant) {
         self.search.next = now + ANYWAY;
-        let Some(rules) = self.configuration.discovery() else {
-            return self.lose(|_| false, "reload");
+        let Some(rules) = self.configuration.discovery().cloned() else {
+            return self.lose(|_, _| false, "reload");
         };
         let disks = disks();
         let there = |name: &String| disks.iter().any(|disk| disk.kernel == *name);
@@ -89,24 +92,30 @@ impl Keeper {
         let origin = |name: &Path| self.entries.get(name).map(|entry| &entry.origin);
         let named = |name: &Path| matches!(origin(name), Some(Origin::Named | Origin::Told));
         let known = |name: &Path| matches!(origin(name), Some(Origin::Found(_)));
-        let mut wanted = wanted(rules, &disks, named, known);
+        let mut wanted = wanted(&rules, &disks, named, known);
         wanted.retain(|_, kernel| !self.search.removed.contains(kernel));
-        self.lose(|name| wanted.contains_key(name), "device_gone");
-        let new = wanted
-            .into_iter()
-            .filter(|(name, _)| !self.entries.contains_key(name));
-        for (name, kernel) in new.collect::<Vec<_>>() {
-            tracing::info!("{}: found", name.display());
-            self.enter(&[name], &Origin::Found(kernel), None);
+        self.miss(&rules, &wanted, &disks, now);
+        let stays = |name: &Path, entry: &Entry| wanted.contains_key(name) || entry.lost.is_some();
+        self.lose(stays, "device_gone");
+        for (name, kernel) in wanted {
+            match self.entries.get_mut(&name) {
+                // The same name may lead to another disk.
+                Some(entry) => entry.origin = Origin::Found(kernel),
+                None => {
+                    tracing::info!("{}: found", name.display());
+                    self.enter(&[name], &Origin::Found(kernel), None);
+                }
+            }
         }
+        self.search.disks = disks;
     }
 
     /// Takes those off the list that were found, but are not to be kept.
-    fn lose(&mut self, keep: impl Fn(&Path) -> bool, cause: &'static str) {
+    fn lose(&mut self, keep: impl Fn(&Path, &Entry) -> bool, cause: &'static str) {
         let lost = self
             .entries
             .iter()
-            .filter(|(name, entry)| matches!(entry.origin, Origin::Found(_)) && !keep(name));
+            .filter(|(name, entry)| matches!(entry.origin, Origin::Found(_)) && !keep(name, entry));
         let lost: Vec<PathBuf> = lost.map(|(name, _)| name.clone()).collect();
         for name in lost {
             self.leave(&name, cause);

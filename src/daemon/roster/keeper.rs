@@ -10,6 +10,7 @@ use pathpulse::{Monitor, OpenError, OpenProblem, PathId, PathSpec};
 use tokio::sync::oneshot;
 
 use super::found::{Search, listen};
+use super::lost::Lost;
 use super::reload::Reload;
 use super::waiting::Waiting;
 use super::{Action, AnswerDocument, Order, PathsDocument, Roster, WaitingPath};
@@ -42,6 +43,8 @@ pub(super) struct Entry {
     /// As the engine has it, or will.
     pub(super) spec: PathSpec,
     pub(super) stage: Stage,
+    /// Why it waits, if its disk is gone and was watched before.
+    pub(super) lost: Option<Lost>,
     /// Of the thread that opens it; what others bring is not for this entry.
     ticket: u64,
 }
@@ -178,6 +181,7 @@ impl Keeper {
                 origin: origin.clone(),
                 spec,
                 stage: Stage::Waiting(Waiting::new(now)),
+                lost: None,
                 ticket: 0,
             };
             self.entries.entry(name.clone()).or_insert(new);
@@ -244,7 +248,9 @@ impl Keeper {
             let last = self.monitor.path(id);
             self.monitor.remove(id);
             if let Some(last) = last {
-                self.journal.tell(&EventDocument::removed(&last, cause));
+                let detail = "is watched no longer";
+                self.journal
+                    .tell(&EventDocument::removed(&last, cause, detail));
             }
         }
         tracing::info!("{} is watched no longer ({cause})", name.display());
@@ -309,18 +315,20 @@ impl Keeper {
         };
         let refused = match answer {
             Ok(id) => {
-                if waiting.problem.is_some() {
+                if waiting.problem.is_some() || entry.lost.is_some() {
                     tracing::info!("{}: is there now, and watched", name.display());
                 }
                 entry.stage = Stage::Watched(id);
                 self.suit(name);
+                self.make_up(name);
                 Ok(())
             }
             Err(OpenError { problem, .. }) => {
                 let said = problem.to_string();
                 let is_other_name = matches!(entry.origin, Origin::Found(_))
                     && matches!(problem, OpenProblem::Twice { .. });
-                if waiting.failed(problem, Instant::now()) && !is_other_name {
+                let is_said = is_other_name || entry.lost.is_some();
+                if waiting.failed(problem, Instant::now()) && !is_said {
                     tracing::error!("not watched yet: {}: {said}", name.display());
                 }
                 Err(format!("not watched yet: {said}"))
@@ -406,15 +414,21 @@ impl Keeper {
                 return None;
             };
             // What was found, and is watched by another name, is nobody's concern.
-            if matches!(entry.origin, Origin::Found(_)) && !waiting.may_come() {
+            let is_found = matches!(entry.origin, Origin::Found(_));
+            if is_found && !waiting.may_come() && entry.lost.is_none() {
                 return None;
             }
+            let (cause, message, group) = match &entry.lost {
+                Some(lost) => ("device_gone", lost.message(), &lost.group),
+                None => ("not_open", waiting.message(), &entry.spec.group),
+            };
             Some(WaitingPath {
                 name: name.clone(),
-                group: entry.spec.group.clone(),
+                group: group.clone(),
                 since: waiting.since,
                 begun: waiting.begun,
-                message: waiting.message(),
+                cause,
+                message,
             })
         });
         self.roster.publish(waiting.collect());

@@ -8,10 +8,11 @@
 //! |---|---|
 //! | the command line or the file | a reload with a file that does not name it, or `remove` |
 //! | `add` | `remove` |
-//! | discovery | its disk is gone, or a reload with other rules, or `remove` until its disk comes anew |
+//! | discovery | its disk is gone and nothing uses it, or a reload with other rules, or `remove` until its disk comes anew |
 
 mod found;
 mod keeper;
+mod lost;
 mod reload;
 mod waiting;
 
@@ -112,6 +113,8 @@ pub(crate) struct WaitingPath {
     pub(crate) since: SystemTime,
     /// The same time, by a clock that nobody sets.
     pub(crate) begun: Instant,
+    /// Why, in a word: `not_open`, or `device_gone` if it was watched before.
+    pub(crate) cause: &'static str,
     /// Why, in words.
     pub(crate) message: String,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::mem;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
@@ -106,24 +106,24 @@ impl Keeper {
         for name in &gone {
             self.leave(name, "reload");
         }
-        done.removed = gone.len();
-        let known: Vec<PathBuf> = self.entries.keys().cloned().collect();
-        for name in known {
-            match self.adapt(&name, named.contains(&name)) {
-                true => done.changed += 1,
-                false => done.unchanged += 1,
-            }
-        }
-        let before = self.entries.len();
+        let known: BTreeSet<PathBuf> = self.entries.keys().cloned().collect();
+        let mut changed: Vec<&PathBuf> = known.iter().collect();
+        changed.retain(|name| self.adapt(name, named.contains(*name)));
         let named: Vec<PathBuf> = named.into_iter().collect();
         self.enter(&named, &Origin::Named, None);
         self.search(Instant::now());
-        done.added = self.entries.len() - before;
+        // The rules may want less of what was found, too.
+        let stayed = |name: &&PathBuf| self.entries.contains_key(*name);
+        let left = known.iter().filter(stayed).count();
+        done.removed = gone.len() + known.len() - left;
+        done.changed = changed.into_iter().filter(stayed).count();
+        done.unchanged = left - done.changed;
+        done.added = self.entries.len() - left;
         done
     }
 
     /// Has one path watched as is said now; `true` if that is a change.
-    fn adapt(&mut self, name: &PathBuf, named: bool) -> bool {
+    fn adapt(&mut self, name: &Path, named: bool) -> bool {
         let said = self.configuration.group_of(name).map(str::to_owned);
         let Some(entry) = self.entries.get_mut(name) else {
             return false;
@@ -132,6 +132,8 @@ impl Keeper {
         let keeps_group = entry.origin == Origin::Told && !named;
         if named {
             entry.origin = Origin::Named;
+            // It is waited for without any limit then.
+            entry.lost = None;
         }
         if said == entry.spec.group || (keeps_group && said.is_none()) {
             return self.suit(name);
@@ -141,7 +143,7 @@ impl Keeper {
             Stage::Watched(_) => {
                 let origin = entry.origin.clone();
                 self.leave(name, "reload");
-                self.enter(std::slice::from_ref(name), &origin, None);
+                self.enter(&[name.to_owned()], &origin, None);
             }
             Stage::Waiting(_) => {
                 entry.spec = self.configuration.spec(name);
