@@ -67,6 +67,8 @@ fn a_disk_that_is_gone_but_used_is_waited_for_until_it_is_there_or_of_no_use() {
     for path in &paths {
         daemon.wait_state(path, "up");
     }
+    // While somebody has it open its name is not given to another one.
+    let held = fs::File::open(paths[0]).expect("opened");
     for disk in [0, 1] {
         disks.vanish(disk).expect("pulled");
         let lost = daemon.wait_state(paths[disk], "pending");
@@ -91,6 +93,7 @@ fn a_disk_that_is_gone_but_used_is_waited_for_until_it_is_there_or_of_no_use() {
     }
 
     let file = plain_file(1 << 20);
+    drop(held);
     attach(paths[0], file.path());
     let _attached = Attached(paths[0]);
     daemon.wait_state(paths[0], "up");
@@ -118,6 +121,7 @@ fn another_path_to_the_same_storage_takes_the_place_of_one_that_is_gone() {
     for path in &paths {
         daemon.wait_state(path, "up");
     }
+    let _held = fs::File::open(paths[0]).expect("opened");
     disks.vanish(0).expect("pulled");
     assert_eq!(daemon.wait_state(paths[0], "pending")["group"], "mine");
     let back = disks.reappear(0).expect("plugged in");

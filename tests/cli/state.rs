@@ -188,9 +188,9 @@ fn a_disk_named_by_mistake_is_left_alone() {
     let (watched, other) = (disks.disk(0).path(), disks.disk(1).path());
     let before = first_block(other);
     let state = other.to_str().expect("text");
-    let daemon = Daemon::start(&[watched], &["--state", state]);
-    daemon.wait_state(watched, "up");
+    let daemon = Daemon::spawn(&[watched], &["--state", state]);
     daemon.wait_log("left alone");
+    daemon.wait_state(watched, "up");
     drop(daemon);
     assert_eq!(first_block(other), before);
 }
