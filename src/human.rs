@@ -48,6 +48,33 @@ pub(crate) fn clip(text: &str, columns: usize) -> String {
     fitting(text.chars(), columns.saturating_sub(1)) + GAP
 }
 
+/// A printable text in lines of at most so many columns (but never fewer than ten), of which all but the first
+/// are indented. Words that are longer than a line are broken.
+pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
+    const INDENT: &str = "    ";
+    let columns = columns.max(10);
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for mut word in text.split(' ') {
+        loop {
+            let is_empty = line.trim_start().is_empty();
+            let gap = if is_empty { "" } else { " " };
+            let room = columns.saturating_sub(line.width() + gap.len());
+            if word.width() <= room {
+                line = line + gap + word;
+                break;
+            }
+            if is_empty {
+                let part = fitting(word.chars(), room);
+                word = &word[part.len()..];
+                line += &part;
+            }
+            lines.push(std::mem::replace(&mut line, INDENT.to_owned()));
+        }
+    }
+    lines.push(line);
+    lines
+}
+
 /// As many characters as fit.
 fn fitting(characters: impl Iterator<Item = char>, columns: usize) -> String {
     let mut used = 0;
@@ -138,6 +165,32 @@ mod tests {
                     "{name} in {columns}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn texts_are_broken_between_words_if_that_is_possible_and_nothing_is_lost() {
+        let lines = wrap("/dev/nowhere: open: ENOENT: no such file", 20);
+        let expected = ["/dev/nowhere: open:", "    ENOENT: no such", "    file"];
+        assert_eq!(lines, expected);
+        assert_eq!(wrap("as it is", 80), ["as it is"]);
+        assert_eq!(wrap("", 80), [""]);
+        let texts = [
+            "/dev/disk/by-path/pci-0000:00:1f.2-fc-0x5005: open: ENXIO",
+            "a 磁盘磁盘磁盘磁盘磁盘磁盘磁盘磁盘 b",
+            "x e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}",
+        ];
+        for (text, columns) in texts
+            .iter()
+            .flat_map(|text| (10..70).map(move |n| (text, n)))
+        {
+            let lines = wrap(text, columns);
+            assert!(
+                lines.iter().all(|line| line.width() <= columns),
+                "{lines:?}"
+            );
+            let without_blanks = |text: &str| text.replace(' ', "");
+            assert_eq!(without_blanks(&lines.concat()), without_blanks(text));
         }
     }
 

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
-pub(crate) use crate::human::{age, latency, printable, shorten, size};
+pub(crate) use crate::human::{age, latency, printable, shorten, size, wrap};
 
 /// Tables fit this width, unless the terminal has more.
 const WIDTH: u16 = 80;
@@ -44,16 +44,21 @@ pub(crate) fn table(headings: &[&str]) -> Table {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    table.set_width(width(&table));
+    table.set_width(width());
     table
 }
 
 /// The columns that a table may take: the terminal's, or 80.
-pub(crate) fn width(table: &Table) -> u16 {
+pub(crate) fn width() -> u16 {
+    columns_of_terminal().unwrap_or(WIDTH)
+}
+
+/// The columns of the terminal that stdout is; `None` if it is none.
+pub(crate) fn columns_of_terminal() -> Option<u16> {
     // Some terminals say that they have no columns at all.
     let is_usable = |width: &u16| *width >= WIDTH / 2;
-    let of_terminal = table.width().filter(|_| io::stdout().is_terminal());
-    of_terminal.filter(is_usable).unwrap_or(WIDTH)
+    let width = Table::new().width().filter(is_usable);
+    io::stdout().is_terminal().then(|| width.unwrap_or(WIDTH))
 }
 
 /// The table as text, without blanks at the ends of lines.

@@ -104,11 +104,16 @@ fn headline(status: &StatusDocument) -> String {
     )
 }
 
-/// Why paths are not open.
+/// Why paths are not open: a line for each, which a terminal has in as many as it needs.
 fn remarks(paths: &[PathDocument]) -> String {
     let said = paths.iter().filter_map(|path| {
         let message = output::printable(path.message.as_ref()?);
-        Some(format!("{}: {message}\n", output::printable(&path.path)))
+        Some(format!("{}: {message}", output::printable(&path.path)))
     });
-    said.collect()
+    let columns = output::columns_of_terminal();
+    let lines = said.flat_map(|line| match columns {
+        Some(columns) => output::wrap(&line, columns.into()),
+        None => vec![line],
+    });
+    lines.map(|line| line + "\n").collect()
 }

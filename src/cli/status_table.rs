@@ -54,7 +54,7 @@ const fn number_column(heading: &'static str, text: fn(&PathDocument) -> String)
 
 /// The whole table, with the names of groups between, as wide as the terminal (80 elsewhere).
 pub(crate) fn text(paths: &[PathDocument]) -> String {
-    let width = usize::from(output::width(&Table::new()));
+    let width = usize::from(output::width());
     lines(paths, width).join("\n") + "\n"
 }
 

@@ -1,5 +1,6 @@
 //! What `pathpulse status` shows to people.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use pathpulse_faultdisk::report_skip;
@@ -49,6 +50,38 @@ fn colours_are_for_terminals_that_want_them() {
     assert!(plain.contains("up"), "{plain:?}");
     // Escape sequences that begin so set a colour.
     assert!(!plain.contains("\x1b[3"), "{plain:?}");
+}
+
+#[test]
+fn why_a_path_is_not_open_is_a_line_in_a_pipe_and_fits_a_terminal() {
+    let file = plain_file(1 << 16);
+    let missing = format!("/nowhere/{}", "x".repeat(100));
+    let paths = [
+        file.path(),
+        Path::new(&missing),
+        Path::new("/nowhere/at/all"),
+    ];
+    let daemon = Daemon::start(&paths, &[]);
+    daemon.wait_state(file.path(), "up");
+    let piped = stdout(&daemon.run(&["status"]));
+    let why = ": open: ENOENT: no such file or device; see lsblk for those there are";
+    for missing in &paths[1..] {
+        let line = format!("{}{why}", missing.display());
+        assert!(piped.lines().any(|said| said == line), "{piped}");
+    }
+    let Some(shown) = on_a_terminal(&daemon, Some("1")) else {
+        return;
+    };
+    let columns = |line: &str| line.trim_end().chars().filter(|c| !c.is_control()).count();
+    // Bold headings are the only escape sequences without colours.
+    for line in shown.lines().filter(|line| !line.contains('\x1b')) {
+        assert!(columns(line) <= 80, "{line:?}");
+    }
+    let text: String = shown.split_ascii_whitespace().collect();
+    for missing in &paths[1..] {
+        let said = format!("{}{why}", missing.display()).replace(' ', "");
+        assert!(text.contains(&said), "{shown}");
+    }
 }
 
 #[test]
