@@ -242,6 +242,11 @@ impl Monitor {
         Some(self.registry().cell(id)?.snapshot())
     }
 
+    /// What a path is; `None` if it is not watched. Costs less than to ask how it is.
+    pub fn info(&self, id: PathId) -> Option<Arc<PathInfo>> {
+        Some(self.registry().cell(id)?.info())
+    }
+
     /// How all paths are now, in the order in which they were added.
     pub fn status(&self) -> Vec<(PathId, PathStatus)> {
         let registry = self.registry();

@@ -355,8 +355,8 @@ impl Keeper {
         let told = entry.spec.group.clone();
         let group = match entry.stage {
             Stage::Watched(id) => told.or_else(|| {
-                let status = self.monitor.path(id)?;
-                status.path.group().map(str::to_owned)
+                let info = self.monitor.info(id)?;
+                info.group().map(str::to_owned)
             }),
             Stage::Waiting(_) => told,
         };

@@ -1,0 +1,306 @@
+//! A thousand reloads while disks misbehave: what stays on the list is checked as if nobody had reloaded,
+//! all that happens is told, and what leaves the list leaves nothing behind.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pathpulse_faultdisk::{Behaviour, Disk, Release, Rig, Spec, require};
+use serde_json::{Value, json};
+
+use super::common::{Daemon, PATIENCE, rig};
+use super::looks::{Follower, Look, Over, files};
+use super::metrics::value;
+use super::web::Web;
+
+const INTERVAL: Duration = Duration::from_millis(200);
+/// Of the timetable: what is due within the same slot is due together.
+const SLOT: Duration = Duration::from_millis(8);
+/// Memory that eight hundred reloads may add: what the allocator keeps for threads that end.
+const GROWTH_BYTES_MAX: u64 = 2 << 20;
+
+/// What a process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Holdings {
+    descriptors: usize,
+    threads: usize,
+    /// Files that its rings have.
+    ring_files: usize,
+    anonymous_bytes: u64,
+}
+
+impl Holdings {
+    fn of(daemon: &Daemon) -> Holdings {
+        let folder = PathBuf::from(format!("/proc/{}", daemon.pid()));
+        let entries = |what: &str| fs::read_dir(folder.join(what)).expect("it runs");
+        let status = fs::read_to_string(folder.join("status")).expect("it runs");
+        let bytes = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib = bytes.and_then(|text| text.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.and_then(|text| text.parse().ok()).expect("a number");
+        let rings = entries("fdinfo").flatten();
+        let rings = rings.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+        Holdings {
+            descriptors: entries("fd").count(),
+            threads: entries("task").count(),
+            ring_files: rings.map(|text| ring_files(&text)).sum(),
+            anonymous_bytes: kib << 10,
+        }
+    }
+
+    /// Waits until nothing is opened or given back any more: what belongs to so many paths is held.
+    fn settled(daemon: &Daemon, most: &Holdings) -> Holdings {
+        let begin = Instant::now();
+        loop {
+            let now = Holdings::of(daemon);
+            if now.descriptors <= most.descriptors
+                && now.threads <= most.threads
+                && now.ring_files == most.ring_files
+            {
+                return now;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{most:?} became {now:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// How many files a ring has, as the kernel tells of its descriptor.
+fn ring_files(text: &str) -> usize {
+    let lines = text
+        .lines()
+        .skip_while(|line| !line.starts_with("UserFiles:"));
+    let files = lines.skip(1).take_while(|line| line.starts_with(' '));
+    files.filter(|line| !line.ends_with("<none>")).count()
+}
+
+/// Waits until a path is in this state.
+fn wait_state(web: &Web, path: &Path, state: &str) {
+    let begin = Instant::now();
+    loop {
+        let answer = web.get(&format!("/v1/paths{}", path.display()));
+        if answer.body.contains(&format!("\"state\":\"{state}\"")) {
+            return;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{state} expected: {answer:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A disk goes through its misfortunes, and each has to be told while the daemon reloads.
+fn torment(disks: &Rig, disk: usize, web: &Web) {
+    let path = disks.disks()[disk].path();
+    disks.set(disk, Behaviour::Fail(5)).expect("set");
+    wait_state(web, path, "down");
+    disks.set(disk, Behaviour::Answer).expect("set");
+    wait_state(web, path, "up");
+    disks.set(disk, Behaviour::Hang).expect("set");
+    wait_state(web, path, "down");
+    disks.set(disk, Behaviour::Answer).expect("set");
+    disks.release(disk, Release::Data).expect("released");
+    wait_state(web, path, "up");
+}
+
+/// Fails unless each change of these paths was told, in its order, and none of them as lost. What is in the
+/// group by turns is another path each time, and no matter here.
+fn assert_all_told(events: &[String], kept: &[&Path], metrics: &str) {
+    let mut states: HashMap<&Path, (String, u64)> = HashMap::new();
+    let start = ("pending".to_owned(), 0);
+    states.extend(kept.iter().map(|path| (*path, start.clone())));
+    for event in events {
+        let event: Value = serde_json::from_str(event).expect("a document");
+        let text = |key: &str| event[key].as_str().unwrap_or_else(|| panic!("{event}"));
+        if let Some((state, changes)) = states.get_mut(Path::new(text("path"))) {
+            assert_eq!(text("from"), state, "{event}");
+            *changes += u64::from(text("from") != text("to"));
+            text("to").clone_into(state);
+        }
+    }
+    for (path, (_, changes)) in states {
+        let series = format!("pathpulse_path_transitions_total{{path={path:?}}}");
+        assert_eq!(value(metrics, &series), changes as f64, "{path:?}");
+    }
+    assert_eq!(value(metrics, "pathpulse_events_lost_total"), 0.0);
+}
+
+/// When checks of a path were seen to have ended.
+struct Seen {
+    checks: u64,
+    /// The last of them ended after that, as far as one was seen to end.
+    after: Option<Instant>,
+}
+
+/// Looks again and again, and fails if a verdict was ever taken back, or if two checks of a calm path came
+/// in less than an interval.
+fn hold(web: &Web, kept: &[&Path], calm: &[PathBuf], is_over: &AtomicBool) {
+    let mut last = Look::take(web);
+    let seen = |path: &PathBuf| {
+        let checks = last.checks(path);
+        (
+            path.clone(),
+            Seen {
+                checks,
+                after: None,
+            },
+        )
+    };
+    let mut seen: HashMap<PathBuf, Seen> = calm.iter().map(seen).collect();
+    while !is_over.load(Relaxed) {
+        let look = Look::take(web);
+        for path in kept {
+            assert_grows(&last.path(path)["checks"], &look.path(path)["checks"]);
+        }
+        for (path, seen) in &mut seen {
+            let checks = look.checks(path);
+            let new = checks - seen.checks;
+            if new == 0 {
+                continue;
+            }
+            if let Some(after) = seen.after {
+                let slowest_us = look.path(path)["latency_us"]["max"].as_u64();
+                let excused = SLOT + Duration::from_micros(slowest_us.unwrap_or(0));
+                let most = look.end - after + excused;
+                let least = INTERVAL * u32::try_from(new).expect("few");
+                // A worker that woke late began a check late, and the next one in time.
+                let is_right = most >= least || most + woken_late(web) >= least;
+                assert!(is_right, "{path:?}: {new} more checks in {most:?}");
+            }
+            let after = Some(last.begin);
+            *seen = Seen { checks, after };
+        }
+        last = look;
+        thread::sleep(INTERVAL / 4);
+    }
+}
+
+/// Verdicts by kind add up, and none is taken back.
+fn assert_grows(before: &Value, after: &Value) {
+    let kinds = after.as_object().expect("an object").iter();
+    let mut sum = 0;
+    for (kind, count) in kinds {
+        let count = count.as_u64().expect("a number");
+        assert!(
+            Some(count) >= before[kind].as_u64(),
+            "{kind}: {before} became {after}"
+        );
+        sum += if kind == "total" { 0 } else { count };
+    }
+    assert_eq!(after["total"], sum, "{after}");
+}
+
+fn woken_late(web: &Web) -> Duration {
+    let series = "pathpulse_scheduler_lag_max_seconds{worker=\"0\"}";
+    Duration::from_secs_f64(value(&web.get("/metrics").body, series))
+}
+
+/// The configuration file, and what it says by turns: all paths; all but the last ten, and the ten before
+/// those in a group, which makes other paths of them.
+struct Turns {
+    file: PathBuf,
+    whole: String,
+    less: String,
+}
+
+impl Turns {
+    fn new(folder: &Path, all: &[&Path]) -> Turns {
+        let (kept, gone) = all.split_at(all.len() - 10);
+        // However the misfortunes come, a path that answers is up.
+        let rules = "[defaults]\nmarginal_errors = 1000\nflaps = 0\nrise = 1\n";
+        let mut less = format!("paths = {kept:?}\n{rules}");
+        for path in &kept[kept.len() - 10..] {
+            less += &format!("[[path]]\nname = {path:?}\nfall = 3\ngroup = 'other'\n");
+        }
+        assert_eq!(gone.len(), 10);
+        Turns {
+            file: folder.join("p.toml"),
+            whole: format!("paths = {all:?}\n{rules}"),
+            less,
+        }
+    }
+
+    /// In one step, as editors do: a half-written file is another file.
+    fn write(&self, text: &str) {
+        let new = self.file.with_extension("new");
+        fs::write(&new, text).expect("written");
+        fs::rename(&new, &self.file).expect("replaced");
+    }
+
+    /// Reloads twice, and is where it was.
+    fn take_two(&self, web: &Web) {
+        for (text, added, removed) in [(&self.less, 0, 10), (&self.whole, 10, 0)] {
+            self.write(text);
+            let answer = web.order("POST", "/v1/reload", "");
+            let done: Value = serde_json::from_str(&answer.body).expect("a document");
+            let expected = json!({
+                "added": added, "removed": removed, "changed": 10, "unchanged": 480, "remarks": []
+            });
+            assert_eq!(done, expected);
+        }
+    }
+}
+
+#[test]
+fn a_thousand_reloads_lose_no_verdict_check_nothing_twice_and_leak_nothing() {
+    require!();
+    let disks = rig(&Spec::loops(20));
+    let (folder, plain) = files(480);
+    let rigged = disks.disks().iter().map(Disk::path);
+    let all: Vec<&Path> = rigged.chain(plain.iter().map(PathBuf::as_path)).collect();
+    let turns = Turns::new(folder.path(), &all);
+    turns.write(&turns.whole);
+    let config = ["--config", turns.file.to_str().expect("text")];
+    let pace = ["--interval", "200ms", "--timeout", "500ms"];
+    let daemon = Daemon::start::<&Path>(&[], &[&config[..], &pace].concat());
+    let web = Web::socket(&daemon);
+    for path in &all {
+        wait_state(&web, path, "up");
+    }
+    let (kept, (calm, last)) = (&all[..480], (&plain[..400], &plain[400]));
+    let is_over = AtomicBool::new(false);
+    let follower = Follower::start(&daemon);
+    let fresh = Holdings::of(&daemon);
+    let events = thread::scope(|scope| {
+        let over = Over(&is_over);
+        let follower = scope.spawn(|| follower.until_paused(last, &is_over));
+        let chaos = scope.spawn(|| {
+            for disk in (0..20).cycle().take_while(|_| !is_over.load(Relaxed)) {
+                torment(&disks, disk, &web);
+            }
+        });
+        let holder = scope.spawn(|| hold(&web, kept, calm, &is_over));
+        let (mut early, mut wrong) = (None, Vec::new());
+        for hundred in 1..=10 {
+            let before = Look::take(&web);
+            for _ in 0..50 {
+                turns.take_two(&web);
+            }
+            wrong.extend(Look::take(&web).holds_pace(&before, calm, INTERVAL).err());
+            // What is only asked now and then takes its memory early, too.
+            web.get("/metrics");
+            let now = Holdings::settled(&daemon, &fresh);
+            if hundred == 2 {
+                early = Some(now);
+            }
+            if let Some(early) = early {
+                let most = early.anonymous_bytes + GROWTH_BYTES_MAX;
+                assert!(now.anonymous_bytes < most, "{early:?} became {now:?}");
+            }
+        }
+        // A machine that is busy with other tests lets a worker wake too late for a check now and then;
+        // reloads that held it up would do so in each hundred.
+        assert!(wrong.len() <= 8, "{wrong:#?}");
+        drop(over);
+        chaos.join().expect("every misfortune was told");
+        holder
+            .join()
+            .expect("no verdict was lost, and no path checked twice");
+        let body = json!({ "paths": [last] }).to_string();
+        assert_eq!(web.order("POST", "/v1/pause", &body).status, 200);
+        follower.join().expect("the last was told")
+    });
+    assert_all_told(&events, kept, &web.get("/metrics").body);
+}
