@@ -47,6 +47,36 @@ fn the_unit_exposes_next_to_nothing() {
     assert!(said.contains("Overall exposure level"), "{said}");
 }
 
+#[test]
+fn systemd_understands_all_of_the_unit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = folder.path().join("pathpulse.service");
+    let text = fs::read_to_string(unit()).expect("there");
+    let installed = "/usr/bin/pathpulse";
+    assert!(text.contains(installed), "{text}");
+    let here = text.replace(installed, env!("CARGO_BIN_EXE_pathpulse"));
+    fs::write(&copy, here).expect("written");
+    let command = Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .arg(&copy)
+        .output();
+    let Ok(output) = command else {
+        return report_skip("needs systemd-analyze (Debian's package systemd)");
+    };
+    // What it does not understand it only tells, and other units are not ours.
+    let said = stderr(&output);
+    let ours = said.lines().find(|line| line.contains("pathpulse"));
+    assert_eq!((output.status.code(), ours), (Some(0), None), "{said}");
+}
+
+#[test]
+fn the_package_is_of_this_version() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+    let changelog = fs::read_to_string(folder.join("changelog")).expect("there");
+    let version = concat!("pathpulse (", env!("CARGO_PKG_VERSION"), "-");
+    assert!(changelog.starts_with(version), "{changelog}");
+}
+
 /// The system calls of a set such as `@aio`, or the one that is named.
 fn expand(name: &str, into: &mut BTreeSet<String>) {
     if !name.starts_with('@') {
