@@ -72,7 +72,7 @@ use roster::{Order, Roster};
 use server::Doors;
 use socket::Claim;
 use state::Keeper;
-use stop::Stopper;
+use stop::{Stopper, Vital};
 
 /// Events on their way from the workers to the journal: more than a large host has paths.
 const EVENTS_ON_THE_WAY: usize = 16_384;
@@ -134,8 +134,8 @@ fn watch(
         line,
     );
     let control = Control::new(&monitor, &history, &roster, stopper, tally);
-    let result = start(&monitor, journal, doors, control)
-        .and_then(|()| spawn("keeper", move || keeper.run(&orders)))
+    let result = start(&monitor, journal, doors, control, stopper)
+        .and_then(|()| spawn_vital("keeper", stopper, move || keeper.run(&orders)))
         .and_then(|()| wait(notices, stopper, &notifier, &roster));
     notifier.stopping();
     history.end();
@@ -150,10 +150,25 @@ fn start(
     journal: Journal,
     doors: Doors,
     control: Control,
+    stopper: &Stopper,
 ) -> Result<(), String> {
     let events = monitor.events(EVENTS_ON_THE_WAY);
-    spawn("journal", move || journal::keep(&events, &journal))?;
-    spawn("control", move || server::serve(doors, control))
+    spawn_vital("journal", stopper, move || journal::keep(&events, &journal))?;
+    spawn_vital("control", stopper, move || server::serve(doors, control))
+}
+
+/// Starts a thread whose panic ends the daemon: whoever restarts it has one that does all of its work.
+fn spawn_vital(
+    what: &'static str,
+    stopper: &Stopper,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<(), String> {
+    let stopper = stopper.clone();
+    let vital = Vital { stopper, what };
+    spawn(what, move || {
+        let _vital = vital;
+        work();
+    })
 }
 
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
@@ -225,6 +240,9 @@ fn wait(
                 roster.tell(Order::Reload(None));
             }
             Ok(Notice::Reloaded) => notifier.ready(),
+            Ok(Notice::Broken { what }) => {
+                return Err(format!("a bug ended its {what}: the log says which"));
+            }
             Err(_) => return Err("all threads that could stop it are gone".to_owned()),
         }
     }

@@ -40,6 +40,11 @@ pub(crate) enum Notice {
     Reload,
     /// A reload is over, whatever came of it.
     Reloaded,
+    /// A thread that all depends on panicked.
+    Broken {
+        /// What it had to do.
+        what: &'static str,
+    },
 }
 
 /// Tells the main thread things, above all to stop. Clones are the same.
@@ -71,6 +76,21 @@ impl Stopper {
     /// Whether the end is near.
     pub(crate) fn is_armed(&self) -> bool {
         self.armed.load(Relaxed)
+    }
+}
+
+/// Kept by a thread without which the daemon is none: tells when that panics.
+#[derive(Debug)]
+pub(crate) struct Vital {
+    pub(crate) stopper: Stopper,
+    pub(crate) what: &'static str,
+}
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.stopper.tell(Notice::Broken { what: self.what });
+        }
     }
 }
 
@@ -106,4 +126,34 @@ pub(crate) fn prepare() -> io::Result<(Stopper, Receiver<Notice>)> {
         }
     })?;
     Ok((stopper, inbox))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vital_thread_tells_of_its_panic_and_of_no_other_end() {
+        let (notices, inbox) = channel();
+        let (watchdog, _armed) = sync_channel(1);
+        let stopper = Stopper {
+            notices,
+            watchdog,
+            armed: Arc::default(),
+        };
+        for panics in [false, true] {
+            let stopper = stopper.clone();
+            let vital = Vital {
+                stopper,
+                what: "this",
+            };
+            let thread = thread::spawn(move || {
+                let _vital = vital;
+                assert!(!panics, "as it should");
+            });
+            assert_eq!(thread.join().is_err(), panics);
+            let told = inbox.try_recv();
+            assert_eq!(told.is_ok(), panics, "{told:?}");
+        }
+    }
 }

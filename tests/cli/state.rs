@@ -1,12 +1,13 @@
 //! Events survive a restart, and the disk that they are kept on harms nobody.
 
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pathpulse_faultdisk::{Behaviour, Release, Spec, require};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::common::{
     Daemon, PATIENCE, assert_complaint, pathpulse, plain_file, rig, run, stderr, stdout,
@@ -111,6 +112,66 @@ fn the_file_may_be_named_in_the_configuration_and_another_one_needs_a_start() {
     let bad = run(["config", "check", name]);
     assert!(!bad.status.success());
     assert_complaint(&bad, &[":2:9: state: ", "is not absolute"]);
+}
+
+/// The process that has the file, told these lines; what it says.
+fn keeper_told(state: &Path, lines: &str) -> String {
+    let mut child = pathpulse()
+        .arg("keep-events")
+        .arg(state)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut input = child.stdin.take().expect("piped");
+    input.write_all(lines.as_bytes()).expect("read");
+    drop(input);
+    stdout(&child.wait_with_output().expect("ends"))
+}
+
+#[test]
+fn what_was_taken_out_of_maps_is_kept_beside_the_events_of_a_daemon() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("events");
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("there");
+    let note = |map: &str, boot: &str| {
+        let note = json!({"boot": boot, "map": map, "legs": [[8, 0], [65, 16]]});
+        format!("taken {note}")
+    };
+    let (kept, old) = (note("mpath-a", boot.trim()), note("mpath-b", "another"));
+    keeper_told(&state, &format!("{kept}\n{old}\n"));
+    let file = plain_file(1 << 16);
+    let config = folder.path().join("p.toml");
+    let name = config.to_str().expect("text");
+    let write = |more: &str| {
+        let text = format!("[daemon]\nstate = {state:?}\n{more}");
+        std::fs::write(&config, text).expect("written");
+    };
+    write("");
+    let mut daemon = Daemon::start(&[&file], &["--config", name]);
+    wait_events(&daemon, 1, &[]);
+    stop(&mut daemon, Signal::TERM);
+    let said = keeper_told(&state, "");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    assert!(lines[0].starts_with("past {"), "{said}");
+    assert_eq!((lines[1], lines[2]), (&*kept, "ready "), "{said}");
+
+    // One that acts on maps sees that none of this host has such legs.
+    write("[multipath]\nfail_paths = true\n");
+    let mut daemon = Daemon::start(&[&file], &["--config", name]);
+    let begin = Instant::now();
+    let is_struck_off = || {
+        let text = std::fs::read_to_string(&state).expect("there");
+        let last = text.lines().rfind(|line| line.contains("mpath-a"));
+        last.is_none_or(|line| line.contains(r#""legs":[]"#))
+    };
+    while !is_struck_off() {
+        assert!(begin.elapsed() < PATIENCE, "the daemon recalls it");
+    }
+    stop(&mut daemon, Signal::TERM);
+    let said = keeper_told(&state, "");
+    assert!(!said.contains("taken"), "{said}");
 }
 
 #[test]
