@@ -1,7 +1,8 @@
 //! Log lines to stderr, which nobody may be reading, or records to journald, which may hang.
 //!
 //! Whoever logs hands a finished line to a thread that writes it. When that thread is held up by a
-//! full pipe, lines are dropped once [`ROOM`] of them wait, and counted; nobody waits.
+//! full pipe, lines are dropped once [`ROOM`] of them wait, and counted; nobody waits. Lines that can't
+//! be written, as while journald is started anew, are counted, too.
 
 use std::fmt::{self, Debug};
 use std::io::{self, IsTerminal, Write};
@@ -109,10 +110,13 @@ fn write_all(
     for entry in inbox {
         match entry {
             Entry::Line(line) => {
-                let _ = to.write_all(&line);
-                let lost = lost.swap(0, Relaxed);
-                if lost > 0 {
-                    let _ = to.write_all(&say_lost(lost));
+                if to.write_all(&line).is_err() {
+                    lost.fetch_add(1, Relaxed);
+                    continue;
+                }
+                let before = lost.swap(0, Relaxed);
+                if before > 0 && to.write_all(&say_lost(before)).is_err() {
+                    lost.fetch_add(before, Relaxed);
                 }
             }
             Entry::Flush(done) => drop(done.send(())),
@@ -177,5 +181,39 @@ mod tests {
             text,
             "one\n2 log lines were lost: stderr was not read\ntwo\n"
         );
+    }
+
+    /// Takes some of what is written.
+    #[derive(Default)]
+    struct Broken(usize, Vec<u8>);
+
+    impl Write for Broken {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0 += 1;
+            if ![3, 6, 7].contains(&self.0) {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            self.1.write(line)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_nobody_takes_are_counted_too() {
+        let (entries, inbox) = sync_channel(8);
+        let lost = Arc::new(AtomicU64::new(0));
+        for line in ["1\n", "2\n", "3\n", "4\n", "5\n"] {
+            entries.send(Entry::Line(line.into())).expect("room");
+        }
+        drop(entries);
+        let mut broken = Broken::default();
+        write_all(&inbox, &lost, &mut broken, said_lost);
+        // 1 and 2 are refused, and after 3 the word of that, and 4.
+        let text = String::from_utf8(broken.1).expect("text");
+        let told = "3\n5\n3 log lines were lost: stderr was not read\n";
+        assert_eq!((text.as_str(), lost.load(Relaxed)), (told, 0));
     }
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pathpulse_faultdisk::{Release, Rig, Spec};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// How long a test waits for something that is sure to happen. Only a bug ever takes so long.
@@ -49,7 +49,23 @@ pub(crate) fn rig(spec: &Spec) -> Rig {
 }
 
 pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
-    pathpulse().args(args).output().expect("runs")
+    output(pathpulse().args(args))
+}
+
+/// Runs a command to its end, which nobody waits for longer than for anything else.
+fn output(command: &mut Command) -> Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("starts");
+    let pid = Pid::from_child(&child);
+    let (sender, ended) = channel();
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    ended.recv_timeout(PATIENCE).map_or_else(
+        |_| {
+            let _ = kill_process(pid, Signal::KILL);
+            panic!("{command:?} does not end")
+        },
+        |output| output.expect("runs"),
+    )
 }
 
 pub(crate) fn stdout(output: &Output) -> String {
@@ -205,7 +221,7 @@ impl Daemon {
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().expect("runs")
+        output(&mut self.command(args))
     }
 
     /// What `status --format json` says.
@@ -245,8 +261,7 @@ impl Daemon {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).expect("it is there");
+        kill_process(Pid::from_child(&self.child), signal).expect("it is there");
     }
 
     /// Waits for its end, and says how long that took.
@@ -293,8 +308,13 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         // A test that failed may have left reads that would be waited for.
-        if stuck_reads_let_go() {
-            let _ = self.child.wait();
+        let begin = Instant::now();
+        while stuck_reads_let_go() && matches!(self.child.try_wait(), Ok(None)) {
+            if begin.elapsed() > PATIENCE {
+                eprintln!("process {} does not end though it is killed", self.pid());
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
         }
     }
 }

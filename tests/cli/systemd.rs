@@ -1,16 +1,19 @@
 //! What systemd and journald hear of the daemon, and that neither can hold it up.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use pathpulse_faultdisk::{Behaviour, Release, Spec, report_skip, require};
+use pathpulse_faultdisk::{Behaviour, Release, Rig, Spec, report_skip, require};
 use rustix::process::Signal;
+use serde_json::json;
 
 use super::common::{Daemon, PATIENCE, pathpulse, plain_file, rig};
 use super::held::Held;
+use super::web::Web;
 
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
@@ -177,27 +180,51 @@ fn journald_gets_events_with_fields() {
     drop(daemon);
 }
 
-#[test]
-fn a_journald_that_hangs_stops_neither_the_watch_nor_the_stop() {
-    require!();
-    let disks = rig(&Spec::loops(1));
+/// Goes through a fall and back `times` times.
+fn fall_and_rise(daemon: &Daemon, disks: &Rig, times: usize) {
     let path = disks.disk(0).path();
-    let folder = tempfile::tempdir().expect("a folder");
-    let socket = folder.path().join("socket");
-    let _deaf = Ear::at(&socket);
-    fill(&socket);
-    let more = ["--log", "trace", "--interval", "20ms", "--timeout", "50ms"];
-    let mut daemon = Daemon::spawn_by(journaling(folder.path()), &[path], &more);
-    let begin = Instant::now();
-    while !daemon.run(&["status"]).status.success() {
-        assert!(begin.elapsed() < PATIENCE, "it does not start");
-    }
-    for _ in 0..3 {
+    for _ in 0..times {
         daemon.wait_state(path, "up");
         disks.set(0, Behaviour::Fail(5)).expect("set");
         daemon.wait_state(path, "down");
         disks.set(0, Behaviour::Answer).expect("set");
     }
+    daemon.wait_state(path, "up");
+}
+
+#[test]
+fn a_journald_that_hangs_stops_neither_the_watch_nor_the_stop() {
+    require!();
+    let disks = rig(&Spec::loops(1));
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("p.toml");
+    // However often it falls, and however long this machine lets it wait, a path that answers is up.
+    let rules = "[defaults]\nmarginal_errors = 1000\nflaps = 0\nrise = 1\ntimeout = '10s'\n";
+    fs::write(&config, rules).expect("written");
+    let socket = folder.path().join("socket");
+    let ear = Ear::at(&socket);
+    fill(&socket);
+    let config = config.to_str().expect("text");
+    let more = ["--config", config, "--log", "debug", "--interval", "50ms"];
+    let command = journaling(folder.path());
+    let mut daemon = Daemon::spawn_by(command, &[disks.disk(0).path()], &more);
+    let begin = Instant::now();
+    while !daemon.run(&["status"]).status.success() {
+        assert!(begin.elapsed() < PATIENCE, "it does not start");
+    }
+    fall_and_rise(&daemon, &disks, 2);
+    // Each who comes and orders something is two lines: more than find room.
+    let web = Web::socket(&daemon);
+    let order = json!({ "paths": [disks.disk(0).path()] }).to_string();
+    for _ in 0..2_500 {
+        assert_eq!(web.order("POST", "/v1/check-now", &order).status, 200);
+    }
+    fall_and_rise(&daemon, &disks, 2);
+    // Once it goes on, it hears what was kept for it, and how much was not.
+    let told = ear.wait("log lines were lost: journald did not take them");
+    assert!(told.contains("PRIORITY=4\n"), "{told}");
+    fill(&socket);
+    fall_and_rise(&daemon, &disks, 2);
     daemon.signal(Signal::TERM);
     let (status, took) = daemon.wait_end();
     assert_eq!(status.code(), Some(0));

@@ -14,6 +14,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wire::{self, Answer, Command, Reply, Request, context};
 
+/// How long a reply may take. Each is due at once, or within the caller's own limit; a rig of hundreds of devices
+/// may take some seconds to start. What takes longer would take for ever.
+const REPLY_LIMIT: Duration = Duration::from_secs(120);
+
 type Waiting = HashMap<u64, mpsc::Sender<Result<Answer, io::Error>>>;
 
 /// A child process and the requests it has not answered yet.
@@ -88,7 +92,14 @@ impl Link {
             let input = requests.as_mut().ok_or_else(gone)?;
             wire::send(input, &Request { id, command }).map_err(|_| gone())?;
         }
-        receiver.recv().map_err(|_| gone())?
+        match receiver.recv_timeout(REPLY_LIMIT) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Disconnected) => Err(gone()),
+            Err(RecvTimeoutError::Timeout) => {
+                let message = format!("the rig's process has not answered for {REPLY_LIMIT:?}");
+                Err(io::Error::new(io::ErrorKind::TimedOut, message))
+            }
+        }
     }
 
     /// Closes the child's input, which asks it to end.
