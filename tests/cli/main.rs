@@ -31,6 +31,7 @@ mod state;
 mod status;
 mod stopping;
 mod systemd;
+mod uevents;
 mod unit;
 mod watch;
 mod web;

@@ -137,7 +137,9 @@ fn may_be_back(path: &PathStatus, changes: &Changes) -> bool {
         .errno()
         .is_some_and(|errno| Fault::from(errno) == Fault::DeviceGone);
     let is_named = match path.path.device() {
-        DeviceId::Block { major, minor } => changes.devices.contains(&(major, minor)),
+        DeviceId::Block { major, minor } => {
+            changes.lost || changes.devices.contains(&(major, minor))
+        }
         DeviceId::File { .. } => false,
     };
     let is_short = matches!(

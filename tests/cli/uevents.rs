@@ -1,0 +1,93 @@
+//! The kernel's word that disks came, went or changed, when it says more than there is room for.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use pathpulse_faultdisk::{Behaviour, Disk, Spec, require};
+use rustix::process::Signal;
+
+use super::common::{Daemon, pathpulse, plain_file, rig};
+use super::discovery::{Attached, attach, wait_count};
+
+/// The protocol of uevents, as in netlink(7).
+const KOBJECT_UEVENT: &str = "15";
+
+/// Without the right to more room than the system gives to anybody, as the packaged unit runs it.
+fn modest() -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"])
+        .arg(pathpulse().get_program());
+    command
+}
+
+/// How many messages the kernel could not give to this daemon.
+fn dropped(daemon: &Daemon) -> u64 {
+    let pid = daemon.pid().to_string();
+    let sockets = fs::read_to_string("/proc/net/netlink").expect("mounted");
+    let socket = sockets.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        (fields[1] == KOBJECT_UEVENT && fields[2] == pid).then(|| fields[8].parse())
+    });
+    socket.expect("it listens").expect("a number")
+}
+
+/// Has the kernel say that a disk changed.
+fn change(disk: &Path) {
+    let name = disk.file_name().expect("a name").to_str().expect("text");
+    fs::write(format!("/sys/block/{name}/uevent"), "change").expect("said");
+}
+
+#[test]
+fn what_the_kernel_said_in_vain_is_found_out_afterwards() {
+    require!();
+    let disks = rig(&Spec::loops(4));
+    let paths: Vec<&Path> = disks.disks().iter().map(Disk::path).collect();
+    let [goes, comes, sick, noisy] = paths[..] else {
+        unreachable!("four were asked for")
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("p.toml");
+    let text = format!("[discovery]\nskip = []\ninclude = [{goes:?}, {comes:?}]\n");
+    fs::write(&config, text).expect("written");
+    disks.vanish(1).expect("pulled");
+    let config = config.to_str().expect("text");
+    // The next check in turn is in an hour.
+    let more = ["--config", config, "--interval", "1h", "--rise", "1"];
+    let daemon = Daemon::spawn_by(modest(), &[sick], &more);
+    daemon.wait_log("paths are watched");
+    daemon.wait_state(goes, "up");
+    daemon.wait_state(sick, "up");
+    disks.set(2, Behaviour::Fail(5)).expect("set");
+    let check = ["check-now", sick.to_str().expect("text")];
+    assert!(daemon.run(&check).status.success());
+    daemon.wait_state(sick, "down");
+
+    daemon.signal(Signal::STOP);
+    while dropped(&daemon) == 0 {
+        change(noisy);
+    }
+    let before = dropped(&daemon);
+    disks.vanish(0).expect("pulled");
+    let file = plain_file(1 << 20);
+    attach(comes, file.path());
+    let _attached = Attached(comes);
+    disks.set(2, Behaviour::Answer).expect("set");
+    change(sick);
+    assert!(dropped(&daemon) >= before + 3, "all of it was in vain");
+    daemon.signal(Signal::CONT);
+
+    daemon.wait_log("the kernel said more than could be heard");
+    daemon.wait_state(comes, "up");
+    daemon.wait_state(sick, "up");
+    // What has gone is on the list no longer.
+    wait_count(&daemon, 2);
+    // From then on it is heard again.
+    disks.set(2, Behaviour::Fail(5)).expect("set");
+    assert!(daemon.run(&check).status.success());
+    daemon.wait_state(sick, "down");
+    disks.set(2, Behaviour::Answer).expect("set");
+    change(sick);
+    daemon.wait_state(sick, "up");
+}
