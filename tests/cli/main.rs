@@ -31,6 +31,7 @@ mod state;
 mod status;
 mod stopping;
 mod systemd;
+mod terminal;
 mod uevents;
 mod unit;
 mod watch;

@@ -1,13 +1,15 @@
 //! `pathpulse watch` in a terminal.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::thread;
 
-use pathpulse_faultdisk::report_skip;
+use pathpulse_faultdisk::{Behaviour, Release, Spec, report_skip, require};
 
-use super::common::{Daemon, PATIENCE, assert_complaint, plain_file};
+use super::common::{Daemon, PATIENCE, assert_complaint, backend, pathpulse, plain_file, rig};
+use super::terminal::Terminal;
 
 #[test]
 fn a_screen_is_drawn_in_a_terminal_and_the_terminal_is_given_back() {
@@ -57,6 +59,85 @@ fn a_screen_is_drawn_in_a_terminal_and_the_terminal_is_given_back() {
     wait("status 0");
     drop(keys);
     assert!(script.wait().expect("ends").success());
+}
+
+/// The words of a path's line in the table.
+fn row<'s>(screen: &'s str, path: &Path) -> Option<Vec<&'s str>> {
+    let lines = screen.lines().map(|line| line.split_whitespace().collect());
+    let mut lines = lines.filter(|words: &Vec<&str>| words.first().copied() == path.to_str());
+    lines.next()
+}
+
+/// Waits until a path is shown in this state.
+fn wait_row(terminal: &Terminal, path: &Path, state: &str) -> String {
+    let is_so = |screen: &str| row(screen, path).is_some_and(|row| row[1] == state);
+    terminal.wait(&format!("{} {state}", path.display()), is_so)
+}
+
+#[test]
+fn the_screen_follows_what_happens_and_obeys_its_keys() {
+    require!();
+    let disks = rig(&Spec::loops(2));
+    let paths = [disks.disk(0).path(), disks.disk(1).path()];
+    let mut daemon = Daemon::start(&paths, &["--rise", "1"]);
+    let line = format!(
+        "{} watch --socket {}; echo status $?",
+        env!("CARGO_BIN_EXE_pathpulse"),
+        daemon.socket.display()
+    );
+    let Some(terminal) = Terminal::start(&line) else {
+        return report_skip("needs tmux");
+    };
+    for path in paths {
+        wait_row(&terminal, path, "up");
+    }
+    let workers = format!("2 up  {}, 1 worker, running for", backend());
+    terminal.wait_text(&workers);
+    let bars = |row: Vec<&str>| row.last().is_some_and(|bars| bars.chars().count() >= 5);
+    terminal.wait("bars", |screen| row(screen, paths[0]).is_some_and(bars));
+
+    disks.set(1, Behaviour::Hang).expect("set");
+    wait_row(&terminal, paths[1], "down");
+    terminal.wait_text("1 down");
+    terminal.wait_text("stuck ");
+    terminal.wait_text(&format!("{}  up -> down  timed_out", paths[1].display()));
+    disks.set(1, Behaviour::Answer).expect("set");
+    disks.release(1, Release::Data).expect("released");
+    wait_row(&terminal, paths[1], "up");
+
+    // The keys: the first of the table is paused, and resumed.
+    terminal.press(&["g", "p"]);
+    let screen = terminal.wait_text("1 paused");
+    let is_paused = |path: &&&Path| row(&screen, path).is_some_and(|row| row[1] == "paused");
+    let paused = paths.iter().find(is_paused).expect("one of them");
+    daemon.wait_state(paused, "paused");
+    terminal.press(&["p"]);
+    wait_row(&terminal, paused, "up");
+    terminal.press(&["c"]);
+    terminal.wait_text("check-now");
+    terminal.press(&["s"]);
+    terminal.wait_text("by state, the worst first");
+    let name = paths[1].to_str().expect("text");
+    terminal.press(&["/", name, "Enter"]);
+    terminal.wait_text(&format!("1 of 2 fit /{name}"));
+    assert_eq!(row(&terminal.screen(), paths[0]), None);
+    terminal.press(&["Escape"]);
+    wait_row(&terminal, paths[0], "up");
+
+    // It outlives the daemon, and finds the next one.
+    assert!(daemon.run(&["stop"]).status.success());
+    daemon.wait_end();
+    terminal.wait_text("NOT CONNECTED for");
+    let next = Daemon::spawn_at(pathpulse(), daemon.socket.clone(), &paths, &[]);
+    terminal.wait("the next one", |screen| !screen.contains("NOT CONNECTED"));
+    wait_row(&terminal, paths[1], "up");
+    drop(next);
+    terminal.press(&["q"]);
+    let screen = terminal.wait_text("status 0");
+    assert!(
+        !screen.contains("PATH"),
+        "the terminal is as it was: {screen}"
+    );
 }
 
 #[test]
