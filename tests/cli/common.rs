@@ -311,7 +311,8 @@ impl Drop for Daemon {
         let begin = Instant::now();
         while stuck_reads_let_go() && matches!(self.child.try_wait(), Ok(None)) {
             if begin.elapsed() > PATIENCE {
-                eprintln!("process {} does not end though it is killed", self.pid());
+                let known = thread::panicking();
+                assert!(known, "{} was killed, and does not end", self.pid());
                 return;
             }
             thread::sleep(Duration::from_millis(1));
