@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use pathpulse_faultdisk::{Behaviour, Disk, Spec, require};
 use rustix::process::Signal;
 
-use super::common::{Daemon, pathpulse, plain_file, rig};
+use super::common::{Daemon, PATIENCE, pathpulse, plain_file, rig};
 use super::discovery::{Attached, attach, wait_count};
 
 /// The protocol of uevents, as in netlink(7).
@@ -25,12 +26,19 @@ fn modest() -> Command {
 /// How many messages the kernel could not give to this daemon.
 fn dropped(daemon: &Daemon) -> u64 {
     let pid = daemon.pid().to_string();
-    let sockets = fs::read_to_string("/proc/net/netlink").expect("mounted");
-    let socket = sockets.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        (fields[1] == KOBJECT_UEVENT && fields[2] == pid).then(|| fields[8].parse())
-    });
-    socket.expect("it listens").expect("a number")
+    let begin = Instant::now();
+    loop {
+        let sockets = fs::read_to_string("/proc/net/netlink").expect("mounted");
+        let socket = sockets.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            (fields[1] == KOBJECT_UEVENT && fields[2] == pid).then(|| fields[8].to_owned())
+        });
+        if let Some(dropped) = socket {
+            return dropped.parse().expect("a number");
+        }
+        // A list that is read while others come and go may lack one that stays.
+        assert!(begin.elapsed() < PATIENCE, "it does not listen: {sockets}");
+    }
 }
 
 /// Has the kernel say that a disk changed.
