@@ -104,6 +104,11 @@ enum Command {
     KeepEvents {
         file: PathBuf,
     },
+    /// The process that reads the daemon's configuration; not for people
+    #[command(hide = true)]
+    ReadConfig {
+        file: PathBuf,
+    },
     /// The other processes of simulated disks; not for people
     #[command(hide = true)]
     RigServer {
@@ -141,6 +146,12 @@ pub(crate) fn main() -> i32 {
         Command::KeepEvents { file } => {
             crate::daemon::keep_events(file);
             Ok(0)
+        }
+        Command::ReadConfig { file } => {
+            let read = crate::daemon::config::read(&file);
+            let status = i32::from(read.is_err());
+            output::print(&read.unwrap_or_else(|why| why));
+            Ok(status)
         }
         Command::RigServer { args } => {
             let served = pathpulse_faultdisk::serve_main(args);

@@ -130,7 +130,8 @@ impl From<What> for CommandLine {
 
 pub(crate) fn run(args: Args) -> Result<i32, Failure> {
     let line = CommandLine::from(args.what);
-    let configuration = Configuration::load(&line).map_err(|error| Failure::new(error.line()))?;
+    let configuration =
+        Configuration::load_apart(&line).map_err(|error| Failure::new(error.line()))?;
     if configuration.named().is_empty() && configuration.discovery().is_none() {
         return Err(Failure {
             message:

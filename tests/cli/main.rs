@@ -27,6 +27,7 @@ mod page;
 mod prometheus;
 mod reloads;
 mod seccomp;
+mod slow;
 mod state;
 mod status;
 mod stopping;

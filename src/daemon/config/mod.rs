@@ -13,12 +13,11 @@ mod file;
 mod pattern;
 mod reader;
 mod show;
+mod text;
 pub(crate) mod values;
 mod watch;
 
 use std::collections::HashSet;
-use std::fs::File as Opened;
-use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -29,13 +28,12 @@ pub(crate) use discovery::{Discovery, Names};
 use file::File;
 pub(crate) use pattern::Pattern;
 pub(crate) use reader::{Problem, Source, Sourced};
+pub(crate) use text::read;
 pub(crate) use values::Changes;
 pub(crate) use watch::Layer;
 
 /// The daemon's socket, if nothing else is said.
 pub(crate) const SOCKET: &str = "/run/pathpulse/pathpulse.sock";
-/// More than any configuration needs.
-const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// What the command line says.
 #[derive(Clone, Debug, Default)]
@@ -114,10 +112,31 @@ impl Configuration {
     /// # Errors
     /// All that is wrong with the file.
     pub(crate) fn load(line: &CommandLine) -> Result<Configuration, ConfigError> {
-        match &line.file {
-            Some(file) => load_file(file, line),
-            None => Ok(Configuration::new(File::default(), line)),
-        }
+        Configuration::load_by(text::read, line)
+    }
+
+    /// The same, for a process that is not to be kept by a file on a disk that hangs.
+    ///
+    /// # Errors
+    /// As [`Configuration::load`].
+    pub(crate) fn load_apart(line: &CommandLine) -> Result<Configuration, ConfigError> {
+        Configuration::load_by(text::read_apart, line)
+    }
+
+    fn load_by(
+        read: fn(&Path) -> Result<String, String>,
+        line: &CommandLine,
+    ) -> Result<Configuration, ConfigError> {
+        let Some(file) = &line.file else {
+            return Ok(Configuration::new(File::default(), line));
+        };
+        let wrong = |problems, unreadable| ConfigError {
+            file: file.clone(),
+            problems,
+            unreadable,
+        };
+        let text = read(file).map_err(|why| wrong(Vec::new(), Some(why)))?;
+        Configuration::parse(&text, line).map_err(|problems| wrong(problems, None))
     }
 
     /// What a file with this text says, and the command line above all.
@@ -240,35 +259,6 @@ impl Configuration {
             settings: Some(self.settings_of(name, group)),
         }
     }
-}
-
-fn load_file(path: &Path, line: &CommandLine) -> Result<Configuration, ConfigError> {
-    let unreadable = |why: String| ConfigError {
-        file: path.to_owned(),
-        problems: Vec::new(),
-        unreadable: Some(why),
-    };
-    let text = read(path).map_err(unreadable)?;
-    Configuration::parse(&text, line).map_err(|problems| ConfigError {
-        file: path.to_owned(),
-        problems,
-        unreadable: None,
-    })
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    let said = |error: std::io::Error| format!("{error}; name a file with --config");
-    let file = Opened::open(path).map_err(said)?;
-    let mut bytes = Vec::new();
-    let limit = FILE_BYTES_MAX + 1;
-    file.take(limit).read_to_end(&mut bytes).map_err(said)?;
-    if bytes.len() as u64 == limit {
-        return Err(format!("is longer than {FILE_BYTES_MAX} bytes"));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        format!("is no UTF-8 text: see the byte at offset {at}")
-    })
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl Reload {
 }
 
 impl Keeper {
-    /// Has the file read by a thread: it may lie on a disk that hangs.
+    /// Has a thread wait for the file: it may lie on a disk that hangs.
     pub(super) fn begin_reload(&mut self, asker: Asker) {
         if self.reload.line.file.is_none() {
             let why = "there is no file to read again: the daemon was started without --config";
@@ -51,7 +51,7 @@ impl Keeper {
         self.reload.now.push(asker);
         let (line, roster) = (self.reload.line.clone(), self.roster.clone());
         let started = crate::daemon::spawn("reload", move || {
-            let loaded = Configuration::load(&line);
+            let loaded = Configuration::load_apart(&line);
             roster.tell(Order::Loaded(Box::new(loaded)));
         });
         if let Err(why) = started {
