@@ -4,7 +4,10 @@
 //! are lost to this reader, who is told how many and can ask for a snapshot.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
 
@@ -33,14 +36,18 @@ pub struct Event {
 pub(crate) struct Subscriber {
     sender: SyncSender<Event>,
     lost: Arc<AtomicU64>,
+    told: Arc<AtomicU64>,
 }
 
 impl Subscriber {
     /// Hands an event on without waiting; `false` when nobody listens any more.
     pub(crate) fn tell(&self, event: &Event) -> bool {
+        // Before it is taken, so that whoever counts never thinks that all are when some are not.
+        self.told.fetch_add(1, Release);
         match self.sender.try_send(event.clone()) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
+                self.told.fetch_sub(1, Release);
                 self.lost.fetch_add(1, Relaxed);
                 true
             }
@@ -53,6 +60,36 @@ impl Subscriber {
 pub struct EventStream {
     receiver: Receiver<Event>,
     lost: Arc<AtomicU64>,
+    backlog: Backlog,
+}
+
+/// How far the reader of a stream is behind, for others to see.
+#[derive(Clone, Debug, Default)]
+pub struct Backlog {
+    told: Arc<AtomicU64>,
+    taken: Arc<AtomicU64>,
+    done: Arc<AtomicU64>,
+}
+
+impl Backlog {
+    /// Events that the stream was told so far, but for those that were lost.
+    pub fn told(&self) -> u64 {
+        self.told.load(Acquire)
+    }
+
+    /// Those that its reader is done with: with the last one it is when it asks for the next.
+    pub fn done(&self) -> u64 {
+        self.done.load(Acquire)
+    }
+
+    fn ask(&self) {
+        self.done.store(self.taken.load(Relaxed), Release);
+    }
+
+    fn take(&self, event: Option<Event>) -> Option<Event> {
+        self.taken.fetch_add(u64::from(event.is_some()), Relaxed);
+        event
+    }
 }
 
 impl EventStream {
@@ -60,21 +97,35 @@ impl EventStream {
     pub(crate) fn new(capacity: usize) -> (Subscriber, EventStream) {
         let (sender, receiver) = sync_channel(capacity.max(1));
         let lost = Arc::new(AtomicU64::new(0));
+        let backlog = Backlog::default();
         let subscriber = Subscriber {
             sender,
             lost: Arc::clone(&lost),
+            told: Arc::clone(&backlog.told),
         };
-        (subscriber, EventStream { receiver, lost })
+        let stream = EventStream {
+            receiver,
+            lost,
+            backlog,
+        };
+        (subscriber, stream)
     }
 
     /// Waits for the next event; `None` when the monitor is gone and all events were taken.
     pub fn next(&self) -> Option<Event> {
-        self.receiver.recv().ok()
+        self.backlog.ask();
+        self.backlog.take(self.receiver.recv().ok())
     }
 
     /// Waits for the next event for so long at the most.
     pub fn next_within(&self, limit: Duration) -> Option<Event> {
-        self.receiver.recv_timeout(limit).ok()
+        self.backlog.ask();
+        self.backlog.take(self.receiver.recv_timeout(limit).ok())
+    }
+
+    /// How far its reader is behind.
+    pub fn backlog(&self) -> Backlog {
+        self.backlog.clone()
     }
 
     /// How many events were lost since the last call, because this reader was too slow.
@@ -108,8 +159,12 @@ mod tests {
         }
         assert_eq!(stream.take_lost(), 3);
         assert_eq!(stream.take_lost(), 0);
+        let backlog = stream.backlog();
+        assert_eq!((backlog.told(), backlog.done()), (2, 0));
         assert!(stream.next().is_some() && stream.next().is_some());
+        assert_eq!(backlog.done(), 1, "it may still be busy with the second");
         assert!(stream.next_within(Duration::ZERO).is_none());
+        assert_eq!(backlog.done(), 2);
         drop(stream);
         assert!(!subscriber.tell(&event()));
     }

@@ -82,13 +82,13 @@ mod worker;
 
 pub use config::{BackendInfo, Config, ShutdownReport, StartError};
 pub use device::{DeviceId, OpenError, OpenProblem};
-pub use event::{Event, EventStream};
+pub use event::{Backlog, Event, EventStream};
 pub use facts::PathFacts;
 pub use fault::Fault;
 pub use group::GroupStatus;
 pub use health::{Cause, Rules, State};
 pub use latency::LatencyHistogram;
-pub use monitor::Monitor;
+pub use monitor::{Departed, Monitor};
 pub use once::{CheckReport, Checked, check_once};
 pub use path::{PathId, PathInfo};
 pub use pathpulse_kernel_compat::{

@@ -143,15 +143,19 @@ impl Monitor {
                 return;
             }
             left = without;
-            self.settle(deadline);
+            self.settle_until(deadline);
         }
     }
 
-    /// Waits until the workers have obeyed what they were told so far.
-    fn settle(&self, deadline: Instant) {
+    /// Waits until the workers have obeyed what they were told so far, but no longer than `limit`.
+    pub fn settle(&self, limit: Duration) {
+        self.settle_until(Instant::now() + limit);
+    }
+
+    fn settle_until(&self, deadline: Instant) {
         let (reply, replies) = channel();
         for worker in &self.workers {
-            worker.tell(Command::Answer(reply.clone()));
+            worker.tell_until(Command::Answer(reply.clone()), deadline);
         }
         drop(reply);
         let left = || deadline.saturating_duration_since(Instant::now());
@@ -200,8 +204,16 @@ impl Monitor {
     /// Watches a path no longer; `false` if it was not watched. A read that is stuck stays with the
     /// kernel, and nobody waits for it.
     pub fn remove(&self, id: PathId) -> bool {
-        let worker = self.registry_mut().leave(id);
-        worker.is_some_and(|worker| self.workers[worker].tell(Command::Remove(id)))
+        self.part(id).is_some()
+    }
+
+    /// As [`Monitor::remove`], and keeps its status; `None` if it was not watched. Its worker may still have
+    /// something to say of it; not after [`Monitor::settle`].
+    pub fn part(&self, id: PathId) -> Option<Departed> {
+        let left = self.registry_mut().leave(id);
+        let (worker, cell) = left?;
+        let told = self.workers[worker].tell(Command::Remove(id));
+        told.then_some(Departed(cell))
     }
 
     /// Watches a path in another way from now on; `false` if it is not watched. Its state, its
@@ -336,6 +348,16 @@ impl Monitor {
         self.registry
             .write()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A path that is watched no longer.
+pub struct Departed(Arc<StatusCell>);
+
+impl Departed {
+    /// How it was at last.
+    pub fn status(&self) -> PathStatus {
+        self.0.snapshot()
     }
 }
 

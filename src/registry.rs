@@ -89,8 +89,8 @@ impl Registry {
         Ok((worker, Arc::clone(group)))
     }
 
-    /// Strikes a path out, and says which worker has it.
-    pub(crate) fn leave(&mut self, id: PathId) -> Option<usize> {
+    /// Strikes a path out, and says which worker has it, and where its status is.
+    pub(crate) fn leave(&mut self, id: PathId) -> Option<(usize, Arc<StatusCell>)> {
         let entry = self.paths.remove(&id)?;
         let info = entry.cell.info();
         self.devices.remove(&info.device());
@@ -102,7 +102,7 @@ impl Registry {
                 self.groups.remove(name);
             }
         }
-        Some(entry.worker)
+        Some((entry.worker, entry.cell))
     }
 
     /// The name of a path was opened anew: whether it is to be read through that from now on. It is, unless

@@ -1,8 +1,10 @@
 //! Takes the engine's events: one log line for each, a place in the history, and one in the state file.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use pathpulse::{Event, EventStream, State};
+use pathpulse::{Backlog, Event, EventStream, State};
 
 use super::actions::Actions;
 use super::document::EventDocument;
@@ -17,6 +19,7 @@ pub(crate) struct Journal {
     state: Keeper,
     pub(crate) actions: Actions,
     tally: Arc<Tally>,
+    backlog: Backlog,
 }
 
 impl Journal {
@@ -25,12 +28,22 @@ impl Journal {
         state: &Keeper,
         actions: Actions,
         tally: &Arc<Tally>,
+        backlog: Backlog,
     ) -> Journal {
         Journal {
             history: Arc::clone(history),
             state: state.clone(),
             actions,
             tally: Arc::clone(tally),
+            backlog,
+        }
+    }
+
+    /// Waits until all that the engine has said so far was told, but no longer than `limit`.
+    pub(crate) fn catch_up(&self, limit: Duration) {
+        let (told, end) = (self.backlog.told(), Instant::now() + limit);
+        while self.backlog.done() < told && Instant::now() < end {
+            thread::sleep(Duration::from_micros(100));
         }
     }
 

@@ -50,7 +50,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse::{Monitor, Settings};
+use pathpulse::{EventStream, Monitor, Settings};
 
 pub(crate) use commands::RefusalDocument;
 pub(crate) use document::{EventDocument, PathDocument, StatusDocument};
@@ -124,7 +124,8 @@ fn watch(
     let tally = Arc::new(Tally::default());
     let actions = Actions::new(&monitor, &configuration, &tally, &state);
     keeping.start(&history, &actions)?;
-    let journal = Journal::new(&history, &state, actions, &tally);
+    let events = monitor.events(EVENTS_ON_THE_WAY);
+    let journal = Journal::new(&history, &state, actions, &tally, events.backlog());
     let (roster, orders) = Roster::new();
     let keeper = roster::Keeper::new(
         roster.clone(),
@@ -134,7 +135,7 @@ fn watch(
         line,
     );
     let control = Control::new(&monitor, &history, &roster, stopper, tally);
-    let result = start(&monitor, journal, doors, control, stopper)
+    let result = start(events, journal, doors, control, stopper)
         .and_then(|()| spawn_vital("keeper", stopper, move || keeper.run(&orders)))
         .and_then(|()| wait(notices, stopper, &notifier, &roster));
     notifier.stopping();
@@ -146,13 +147,12 @@ fn watch(
 
 /// Starts the threads.
 fn start(
-    monitor: &Monitor,
+    events: EventStream,
     journal: Journal,
     doors: Doors,
     control: Control,
     stopper: &Stopper,
 ) -> Result<(), String> {
-    let events = monitor.events(EVENTS_ON_THE_WAY);
     spawn_vital("journal", stopper, move || journal::keep(&events, &journal))?;
     spawn_vital("control", stopper, move || server::serve(doors, control))
 }

@@ -1,6 +1,6 @@
 //! The thread that has the list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use pathpulse::{Monitor, OpenError, OpenProblem, PathId, PathSpec};
 use tokio::sync::oneshot;
 
+use super::farewell::Leaving;
 use super::found::{Search, listen};
 use super::lost::Lost;
 use super::reload::Reload;
 use super::waiting::Waiting;
 use super::{Action, AnswerDocument, Order, PathsDocument, Roster, WaitingPath};
 use crate::daemon::config::{CommandLine, Configuration};
-use crate::daemon::document::EventDocument;
 use crate::daemon::journal::Journal;
 use crate::daemon::stop::{Notice, Stopper};
 
@@ -45,8 +45,8 @@ pub(super) struct Entry {
     pub(super) stage: Stage,
     /// Why it waits, if its disk is gone and was watched before.
     pub(super) lost: Option<Lost>,
-    /// Of the thread that opens it; what others bring is not for this entry.
-    ticket: u64,
+    /// Of the thread that opens it, 0 before there is one; what others bring is not for this entry.
+    pub(super) ticket: u64,
 }
 
 /// How far it is.
@@ -73,6 +73,10 @@ pub(crate) struct Keeper {
     pub(super) entries: BTreeMap<PathBuf, Entry>,
     pub(super) journal: Journal,
     pub(super) stopper: Stopper,
+    /// Those that leave.
+    pub(super) leaving: Vec<Leaving>,
+    /// Why those left, or are to be opened otherwise, whom a thread is opening still.
+    pub(super) strays: HashMap<(PathBuf, u64), &'static str>,
     askers: Vec<Asker>,
     next_ticket: u64,
     /// Until when the start waits for its paths; `None` when it is over.
@@ -96,8 +100,10 @@ impl Keeper {
             entries: BTreeMap::new(),
             journal,
             stopper,
+            leaving: Vec::new(),
+            strays: HashMap::new(),
             askers: Vec::new(),
-            next_ticket: 0,
+            next_ticket: 1,
             starting: Some(Instant::now() + START_LIMIT),
         }
     }
@@ -113,9 +119,11 @@ impl Keeper {
                 self.search(Instant::now());
             }
             self.open_due(Instant::now());
+            // Whoever is told something finds it so.
+            self.say_farewell();
+            self.publish();
             self.answer_askers(Instant::now());
             self.end_start(Instant::now());
-            self.publish();
             let order = match self.next_due() {
                 None => orders.recv().map_err(RecvTimeoutError::from),
                 Some(due) => orders.recv_timeout(due.saturating_duration_since(Instant::now())),
@@ -155,6 +163,7 @@ impl Keeper {
                     AnswerDocument::new(name, refused)
                 });
                 let answers = answers.collect();
+                self.say_farewell();
                 let _ = reply.send(answers);
             }
             Order::Reload(reply) => self.begin_reload(reply),
@@ -177,10 +186,14 @@ impl Keeper {
                 spec.group = Some(group.to_owned());
                 spec.settings = Some(self.configuration.settings_of(name, Some(group)));
             }
+            let mut waiting = Waiting::new(now);
+            if self.strays.keys().any(|(stray, _)| stray == name) {
+                waiting.delay(now);
+            }
             let new = Entry {
                 origin: origin.clone(),
                 spec,
-                stage: Stage::Waiting(Waiting::new(now)),
+                stage: Stage::Waiting(waiting),
                 lost: None,
                 ticket: 0,
             };
@@ -244,13 +257,12 @@ impl Keeper {
         let Some(entry) = self.entries.remove(name) else {
             return;
         };
-        if let Stage::Watched(id) = entry.stage {
-            let last = self.monitor.path(id);
-            self.monitor.remove(id);
-            if let Some(last) = last {
-                let detail = "is watched no longer";
-                self.journal
-                    .tell(&EventDocument::removed(&last, cause, detail));
+        match entry.stage {
+            Stage::Watched(id) => self.part(id, cause, "is watched no longer"),
+            Stage::Waiting(mut waiting) => {
+                if waiting.forgo(Instant::now()) {
+                    self.strays.insert((name.to_owned(), entry.ticket), cause);
+                }
             }
         }
         tracing::info!("{} is watched no longer ({cause})", name.display());
@@ -304,11 +316,7 @@ impl Keeper {
     fn opened(&mut self, name: &Path, ticket: u64, answer: Result<PathId, OpenError>) {
         let entry = self.entries.get_mut(name);
         let Some(entry) = entry.filter(|entry| entry.ticket == ticket) else {
-            // It left the list meanwhile.
-            if let Ok(id) = answer {
-                self.monitor.remove(id);
-            }
-            return;
+            return self.turn_away(name, ticket, answer.ok());
         };
         let Stage::Waiting(waiting) = &mut entry.stage else {
             return;

@@ -17,7 +17,6 @@ use super::keeper::{Entry, Keeper, Origin, Stage};
 use super::waiting::Waiting;
 use crate::daemon::config::Discovery;
 use crate::daemon::discovery::{Disk, Users, is_wanted};
-use crate::daemon::document::EventDocument;
 
 /// How long a disk is waited for.
 const LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -99,7 +98,7 @@ impl Keeper {
         let (Some((disk, user)), Some(last)) = (used, self.monitor.path(*id)) else {
             return;
         };
-        self.monitor.remove(*id);
+        let id = *id;
         let lost = Lost {
             disk,
             group: last.path.group().map(str::to_owned),
@@ -107,11 +106,10 @@ impl Keeper {
             since: now,
         };
         let why = lost.message();
-        self.journal
-            .tell(&EventDocument::removed(&last, "device_gone", &why));
         tracing::warn!("{}: {why}; it is waited for", name.display());
         entry.stage = Stage::Waiting(Waiting::new(now));
         entry.lost = Some(lost);
+        self.part(id, "device_gone", &why);
     }
 
     /// A path was opened: says no longer that its disk is gone, or if it never was, has it take the place of

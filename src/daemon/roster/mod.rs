@@ -10,6 +10,7 @@
 //! | `add` | `remove` |
 //! | discovery | its disk is gone and nothing uses it, or a reload with other rules, or `remove` until its disk comes anew |
 
+mod farewell;
 mod found;
 mod keeper;
 mod lost;

@@ -82,6 +82,7 @@ impl Keeper {
                 tracing::warn!("reload: {remark}");
             }
         }
+        self.say_farewell();
         answer(mem::take(&mut self.reload.now), &reloaded);
         self.stopper.tell(Notice::Reloaded);
         let next = mem::take(&mut self.reload.next);
@@ -139,14 +140,18 @@ impl Keeper {
             return self.suit(name);
         }
         // To the engine a path of another group is another path.
-        match entry.stage {
+        match &mut entry.stage {
             Stage::Watched(_) => {
                 let origin = entry.origin.clone();
                 self.leave(name, "reload");
                 self.enter(&[name.to_owned()], &origin, None);
             }
-            Stage::Waiting(_) => {
+            Stage::Waiting(waiting) => {
                 entry.spec = self.configuration.spec(name);
+                if waiting.forgo(Instant::now()) {
+                    let ticket = mem::take(&mut entry.ticket);
+                    self.strays.insert((name.to_owned(), ticket), "reload");
+                }
             }
         }
         true

@@ -60,6 +60,21 @@ impl Waiting {
         self.said = false;
     }
 
+    /// An open that is under way, if there is one, is for nothing; says whether one is. The next begins when that
+    /// has ended, or takes long: two at a time would find each other's device in use.
+    pub(super) fn forgo(&mut self, now: Instant) -> bool {
+        let is_opening = self.opening.take().is_some();
+        if is_opening {
+            self.delay(now);
+        }
+        is_opening
+    }
+
+    /// It is not to be opened before it is hurried, unless that takes long.
+    pub(super) fn delay(&mut self, now: Instant) {
+        self.retry = now + OPEN_LIMIT;
+    }
+
     /// Says once that its open takes long.
     pub(super) fn takes_long(&mut self, now: Instant) -> bool {
         let long = self.opening.is_some_and(|since| now >= since + OPEN_LIMIT);
@@ -114,6 +129,10 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut waiting = Waiting::new(start);
         assert!(waiting.is_due(start));
+        assert!(!waiting.forgo(start));
+        waiting.begin(start);
+        assert!(waiting.forgo(start) && waiting.due() == Some(at(10)));
+        waiting.hurry(start);
         waiting.begin(start);
         assert!(!waiting.is_due(at(100)) && waiting.due() == Some(at(10)));
         assert!(!waiting.takes_long(at(9)) && waiting.takes_long(at(10)));

@@ -1,0 +1,59 @@
+//! The last word about paths that leave: after all that the engine had to say of them.
+
+use std::mem;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use pathpulse::{Departed, PathId};
+
+use super::keeper::{Keeper, Stage};
+use crate::daemon::document::EventDocument;
+
+/// How long a worker, and then the journal, may take to get there; a worker that does not get on keeps nobody.
+const LIMIT: Duration = Duration::from_millis(50);
+
+/// A path that the engine watches no longer.
+pub(super) struct Leaving {
+    last: Departed,
+    cause: &'static str,
+    detail: String,
+}
+
+impl Keeper {
+    /// Has the engine watch a path no longer.
+    pub(super) fn part(&mut self, id: PathId, cause: &'static str, detail: &str) {
+        let last = self.monitor.part(id);
+        self.leaving.extend(last.map(|last| Leaving {
+            last,
+            cause,
+            detail: detail.to_owned(),
+        }));
+    }
+
+    /// A path was opened for an entry that has left the list, or is to be opened otherwise by now.
+    pub(super) fn turn_away(&mut self, name: &Path, ticket: u64, opened: Option<PathId>) {
+        let cause = self.strays.remove(&(name.to_owned(), ticket));
+        if let Some(id) = opened {
+            // Its first check may have told that it is up.
+            self.part(id, cause.unwrap_or("reload"), "left while it was opened");
+            self.say_farewell();
+        }
+        if let Some(Stage::Waiting(waiting)) = self.entries.get_mut(name).map(|e| &mut e.stage) {
+            waiting.hurry(Instant::now());
+        }
+    }
+
+    /// Tells that those have left who did, all together: their workers are waited for once.
+    pub(super) fn say_farewell(&mut self) {
+        if self.leaving.is_empty() {
+            return;
+        }
+        self.monitor.settle(LIMIT);
+        self.journal.catch_up(LIMIT);
+        for path in mem::take(&mut self.leaving) {
+            let last = path.last.status();
+            self.journal
+                .tell(&EventDocument::removed(&last, path.cause, &path.detail));
+        }
+    }
+}
