@@ -4,17 +4,19 @@
 //! entries are due now ([`Schedule`]). Time is cut into slots, and everything of a slot is due
 //! together, so that one wake-up and one system call serve many paths.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use pathpulse_kernel_compat::Mono;
 
 /// Slots that the wheel can tell apart; what is due later goes round once more.
 const SLOTS: u64 = 256;
-/// A slot is at most this part of the interval, within the limits below.
-const SLOTS_PER_INTERVAL: u64 = 20;
+/// A slot is at most this part of the interval, within the limits below: at the usual two seconds a
+/// worker wakes four times a second for its checks, however many paths it has.
+const SLOTS_PER_INTERVAL: u64 = 7;
 /// Slots are a power of two of this, so that the times of coarse ones are times of finer ones, too.
 const SLOT_MIN_NS: u64 = 1_000_000;
-const SLOT_MAX_NS: u64 = 64 * SLOT_MIN_NS;
+const SLOT_MAX_NS: u64 = 256 * SLOT_MIN_NS;
 
 /// How often a path is checked, and where within the interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +122,7 @@ impl<K: Copy> Schedule<K> {
     }
 
     /// Takes everything that is due, with the time it was due at, in the order of time.
-    pub(crate) fn take_due(&mut self, now: Mono, due: &mut Vec<(Mono, K)>) {
+    pub(crate) fn take_due(&mut self, now: Mono, due: &mut VecDeque<(Mono, K)>) {
         let last = now.as_nanos() / self.slot_ns;
         if last < self.cursor {
             return;
@@ -182,14 +184,14 @@ mod tests {
     }
 
     fn take(schedule: &mut Schedule<u32>, now: Mono) -> Vec<u32> {
-        let mut due = vec![];
+        let mut due = VecDeque::new();
         schedule.take_due(now, &mut due);
         due.into_iter().map(|entry| entry.1).collect()
     }
 
     #[test]
     fn entries_come_when_due_and_only_once() {
-        let mut schedule = Schedule::new(2 * SECOND);
+        let mut schedule = Schedule::new(SECOND / 2);
         assert_eq!(schedule.next(), None);
         assert_eq!(schedule.insert(at(150), 1), at(192));
         schedule.insert(at(192), 2);
@@ -204,15 +206,15 @@ mod tests {
 
     #[test]
     fn finer_slots_keep_what_is_in() {
-        let mut schedule = Schedule::new(2 * SECOND);
+        let mut schedule = Schedule::new(SECOND / 2);
         assert_eq!(take(&mut schedule, at(64)), []);
         let far = schedule.insert(at(90_000), 1);
         let near = schedule.insert(at(150), 2);
         schedule.suit(4 * SECOND);
         assert_eq!(schedule.insert(at(130), 3), at(192), "no coarser");
         schedule.suit(SECOND / 10);
-        assert_eq!(schedule.insert(at(129), 4), at(132));
-        assert_eq!(schedule.next(), Some(at(132)));
+        assert_eq!(schedule.insert(at(129), 4), at(136));
+        assert_eq!(schedule.next(), Some(at(136)));
         assert_eq!(take(&mut schedule, at(191)), [4]);
         assert_eq!(take(&mut schedule, near), [2, 3]);
         assert_eq!(schedule.next(), Some(far));
@@ -221,16 +223,16 @@ mod tests {
 
     #[test]
     fn what_is_overdue_comes_at_once() {
-        let mut schedule = Schedule::new(SECOND);
+        let mut schedule = Schedule::new(SECOND / 2);
         assert_eq!(take(&mut schedule, at(5000)), []);
         schedule.insert(at(10), 1);
-        assert!(schedule.next().expect("one") <= at(5050));
-        assert_eq!(take(&mut schedule, at(5050)), [1]);
+        assert!(schedule.next().expect("one") <= at(5064));
+        assert_eq!(take(&mut schedule, at(5064)), [1]);
     }
 
     #[test]
     fn far_entries_go_round_the_wheel() {
-        let mut schedule = Schedule::new(2 * SECOND);
+        let mut schedule = Schedule::new(SECOND / 2);
         schedule.insert(at(99_968), 1);
         schedule.insert(at(50), 2);
         assert_eq!(take(&mut schedule, at(100)), [2]);
@@ -243,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_stall_loses_nothing() {
-        let mut schedule = Schedule::new(2 * SECOND);
+        let mut schedule = Schedule::new(SECOND / 2);
         for key in 0..1000 {
             schedule.insert(at(u64::from(key) * 70), key);
         }

@@ -17,7 +17,7 @@ use crate::path::PathId;
 use crate::path::PathInfo;
 use crate::settings::Settings;
 use crate::status::{PathStatus, StatusCell};
-use crate::worker::{BEGUN_PER_CLOCK, Worker};
+use crate::worker::{BEGUN_PER_TURN, Worker};
 
 /// Longer than any program runs: nothing becomes due by itself.
 const NEVER: Duration = Duration::from_secs(1 << 32);
@@ -91,7 +91,7 @@ impl Sweep {
     /// Checks all paths, and returns when each has its verdict: after the timeout at the latest.
     pub fn run(&mut self) -> Swept {
         let mut swept = Swept::default();
-        for keys in self.keys.chunks(BEGUN_PER_CLOCK) {
+        for keys in self.keys.chunks(BEGUN_PER_TURN) {
             let now = self.worker.now();
             for key in keys {
                 if self.worker.begin(*key, now) {

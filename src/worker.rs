@@ -9,7 +9,7 @@
 //! `health.rs` and `siblings.rs`, and what is due in `schedule.rs`.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, SystemTime};
@@ -37,9 +37,10 @@ pub(crate) use outside::{Carrier, Outside};
 /// A flood of commands must not keep completions waiting.
 const COMMANDS_PER_TURN: u32 = 64;
 
-/// Of many checks that begin together the clock is read once for so many: their latencies are off
-/// by what it takes to begin them.
-pub(crate) const BEGUN_PER_CLOCK: usize = 32;
+/// Of many checks that are due together so many begin, by one reading of the clock, before what has
+/// ended is looked at: the latency that is measured of each is off by what these take to begin. And
+/// what the kernel needs for a read in flight it has at hand for some dozens.
+pub(crate) const BEGUN_PER_TURN: usize = 64;
 
 /// Checks its paths. See the module.
 pub(crate) struct Worker {
@@ -70,7 +71,8 @@ pub(crate) struct Worker {
     broken: Option<KernelError>,
     /// Reused, so that a check allocates nothing.
     completions: Vec<Completion>,
-    due: Vec<(Mono, Key)>,
+    /// Due, and not begun yet.
+    due: VecDeque<(Mono, Key)>,
     #[cfg(test)]
     pub(crate) probe: simulation::Probe,
 }
@@ -102,7 +104,7 @@ impl Worker {
             progress: Arc::default(),
             broken: None,
             completions: Vec::new(),
-            due: Vec::new(),
+            due: VecDeque::new(),
             #[cfg(test)]
             probe: simulation::Probe::default(),
         }
@@ -138,7 +140,8 @@ impl Worker {
     /// One round: begin what is due, wait, apply what came.
     pub(crate) fn turn(&mut self) {
         self.begin_due();
-        self.wait_and_apply();
+        let until = self.next_moment();
+        self.wait_and_apply(until);
     }
 
     /// A turn of a worker that nobody tells anything and that has no timetable: when what began it
@@ -146,12 +149,13 @@ impl Worker {
     pub(crate) fn turn_while_checking(&mut self) {
         self.begin_due();
         if self.is_checking() {
-            self.wait_and_apply();
+            let until = self.next_moment();
+            self.wait_and_apply(until);
         }
     }
 
-    fn wait_and_apply(&mut self) {
-        self.wait();
+    fn wait_and_apply(&mut self, until: Option<Mono>) {
+        self.wait(until);
         let mut completions = std::mem::take(&mut self.completions);
         #[cfg(test)]
         self.probe.shuffle(&mut completions);
@@ -288,13 +292,17 @@ impl Worker {
         }
     }
 
-    /// Waits for completions, a command, or what is due next.
-    fn wait(&mut self) {
+    /// When something is due next.
+    fn next_moment(&mut self) -> Option<Mono> {
+        if !self.due.is_empty() {
+            return Some(Mono::ZERO);
+        }
         let retry = self.retries.peek().map(|entry| entry.0.0);
-        let until = match (self.schedule.next(), retry) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        self.schedule.next().into_iter().chain(retry).min()
+    }
+
+    /// Waits for completions or a command, until then at the longest.
+    fn wait(&mut self, until: Option<Mono>) {
         if self.broken.is_some() {
             self.progress.wakes_at(None);
             return self.wait_for_commands(until);

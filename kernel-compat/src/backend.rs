@@ -226,6 +226,7 @@ pub trait Backend {
 
     /// Submits what is queued, then waits for completions and appends them to `completions`.
     /// Returns at once if there are some, and at `until` (if given) or a wake-up if there are none.
+    /// After a burst of submissions more may be gathered, for a moment, unless `until` has passed.
     ///
     /// # Errors
     /// When the backend no longer works. What was in flight stays owned by it.

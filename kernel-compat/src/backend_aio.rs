@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::aio_contexts::{Contexts, destroy_when_drained};
-use crate::aio_sys::{Context, Event, Iocb, Pread};
+use crate::aio_sys::{BATCH, Context, Event, Iocb, Pread};
 use crate::backend::{
     self, Backend, BackendKind, Completion, Op, OpId, Outcome, Reject, Rejected, Shutdown, Stage,
     Stats, TargetId,
@@ -183,7 +183,7 @@ impl Aio {
         if let Some(place) = self.desk.place(id) {
             place.how = How::Queued(file);
         }
-        self.gather.submitted();
+        self.gather.submitted(1);
     }
 
     /// Makes a batch of the queue, without what was withdrawn from it meanwhile.
@@ -329,11 +329,17 @@ impl Aio {
         }
     }
 
-    /// Everything that can be done without waiting.
-    fn advance(&mut self, rung: bool) -> Result<Option<Mono>, KernelError> {
+    /// Everything that can be done without waiting, but for the moment that completions need to
+    /// gather, if `patient`.
+    fn advance(&mut self, rung: bool, patient: bool) -> Result<Option<Mono>, KernelError> {
         let submitted = self.flush();
         let again = self.threads.dispatch();
-        let want = self.gather.want();
+        if !patient {
+            self.gather.sent();
+            self.reap(0, Duration::ZERO)?;
+            return self.conclude(again);
+        }
+        let want = self.gather.want().min(BATCH as u32);
         if submitted || want > 1 {
             self.reap(want, Duration::from_micros(gather::LIMIT_US.into()))?;
         } else if rung
@@ -345,6 +351,11 @@ impl Aio {
             // What has ended before its deadline was not late, though we are.
             self.reap(0, Duration::ZERO)?;
         }
+        self.conclude(again)
+    }
+
+    /// What follows from what was reaped.
+    fn conclude(&mut self, again: Option<Mono>) -> Result<Option<Mono>, KernelError> {
         self.take_refusals();
         self.expire();
         for context in self.contexts.drained() {
@@ -360,7 +371,8 @@ impl Aio {
     ) -> Result<(), KernelError> {
         let mut rung = crate::doorbell::Rung::default();
         loop {
-            let again = self.advance(rung.done)?;
+            let patient = until.is_none_or(|until| until > Mono::now());
+            let again = self.advance(rung.done, patient)?;
             let told = self.desk.hand_over(completions);
             if told || rung.woken || until.is_some_and(|until| Mono::now() >= until) {
                 return Ok(());

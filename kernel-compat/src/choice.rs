@@ -20,6 +20,9 @@ pub enum Choice {
     Auto,
     /// This one or none.
     Only(BackendKind),
+    /// io_uring or none, with deadlines that are watched and not linked to the reads: see
+    /// [`UringConfig::linked_timeouts`].
+    Unlinked,
 }
 
 impl Choice {
@@ -31,6 +34,7 @@ impl Choice {
         match self {
             Choice::Auto => Choice::KINDS.to_vec(),
             Choice::Only(kind) => vec![kind],
+            Choice::Unlinked => vec![BackendKind::IoUring],
         }
     }
 }
@@ -40,6 +44,7 @@ impl fmt::Display for Choice {
         match self {
             Choice::Auto => f.write_str("auto"),
             Choice::Only(kind) => kind.fmt(f),
+            Choice::Unlinked => f.write_str("io_uring-unlinked"),
         }
     }
 }
@@ -48,13 +53,13 @@ impl FromStr for Choice {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Choice, String> {
-        let all = [Choice::Auto]
+        let all = [Choice::Auto, Choice::Unlinked]
             .into_iter()
             .chain(Choice::KINDS.map(Choice::Only));
         all.into_iter()
             .find(|choice| choice.to_string() == name)
             .ok_or_else(|| {
-                format!("no backend is called {name}; there are auto, io_uring, aio and sync")
+                format!("no backend is called {name}; there are auto, io_uring, io_uring-unlinked, aio and sync")
             })
     }
 }
@@ -91,7 +96,7 @@ pub struct Opened {
 pub fn open_backend(choice: Choice, paths: u32) -> Result<Opened, Vec<Unavailable>> {
     let mut unavailable = Vec::new();
     for kind in choice.kinds() {
-        match open_kind(kind, paths) {
+        match open_kind(kind, choice != Choice::Unlinked, paths) {
             Ok((backend, features)) => {
                 return Ok(Opened {
                     backend,
@@ -107,10 +112,13 @@ pub fn open_backend(choice: Choice, paths: u32) -> Result<Opened, Vec<Unavailabl
 
 type Kind = (Box<dyn Backend>, Option<RingFeatures>);
 
-fn open_kind(kind: BackendKind, paths: u32) -> Result<Kind, KernelError> {
+fn open_kind(kind: BackendKind, linked_timeouts: bool, paths: u32) -> Result<Kind, KernelError> {
     Ok(match kind {
         BackendKind::IoUring => {
-            let uring = Uring::open(UringConfig::default())?;
+            let uring = Uring::open(UringConfig {
+                linked_timeouts,
+                ..UringConfig::default()
+            })?;
             let features = uring.features();
             (Box::new(uring), Some(features))
         }
@@ -132,7 +140,7 @@ mod tests {
 
     #[test]
     fn names_lead_to_choices_and_back() {
-        for name in ["auto", "io_uring", "aio", "sync"] {
+        for name in ["auto", "io_uring", "io_uring-unlinked", "aio", "sync"] {
             assert_eq!(name.parse::<Choice>().expect(name).to_string(), name);
         }
         assert!("scripted".parse::<Choice>().is_err());

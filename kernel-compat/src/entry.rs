@@ -91,10 +91,12 @@ pub(crate) fn read(file: File, op: &Op, memory: ReadMemory) -> squeue::Entry {
 }
 
 /// Deadlines as the kernel reads them when it takes an entry. There is one per entry of the
-/// submission queue, and all entries queued are taken before this goes round.
+/// submission queue, and all entries queued are taken before this goes round. Reads that begin
+/// together share one.
 pub(crate) struct Timespecs {
     slots: Box<[Timespec]>,
-    next: usize,
+    current: usize,
+    deadline: Mono,
 }
 
 impl Timespecs {
@@ -102,22 +104,24 @@ impl Timespecs {
     pub(crate) fn new(entries: u32) -> Timespecs {
         Timespecs {
             slots: vec![Timespec::new(); entries as usize].into_boxed_slice(),
-            next: 0,
+            current: 0,
+            deadline: Mono::ZERO,
         }
     }
 
     /// The entry of a linked timeout, without its user data.
     pub(crate) fn entry(&mut self, deadline: Mono) -> squeue::Entry {
-        let nanos = deadline.as_nanos();
-        let slot = &mut self.slots[self.next];
-        *slot = Timespec::new()
-            .sec(nanos / 1_000_000_000)
-            .nsec((nanos % 1_000_000_000) as u32);
-        let entry = opcode::LinkTimeout::new(&raw const *slot)
+        if deadline != self.deadline {
+            let nanos = deadline.as_nanos();
+            self.deadline = deadline;
+            self.current = (self.current + 1) % self.slots.len();
+            self.slots[self.current] = Timespec::new()
+                .sec(nanos / 1_000_000_000)
+                .nsec((nanos % 1_000_000_000) as u32);
+        }
+        opcode::LinkTimeout::new(&raw const self.slots[self.current])
             .flags(TimeoutFlags::ABS)
-            .build();
-        self.next = (self.next + 1) % self.slots.len();
-        entry
+            .build()
     }
 }
 

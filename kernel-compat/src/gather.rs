@@ -9,66 +9,55 @@
 pub(crate) const LIMIT_US: u32 = 200;
 
 /// At most so many completions are waited for at once.
-const MAX: u32 = 128;
+const MAX: u32 = 256;
 
 /// What is known of the last burst.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gather {
-    /// Reads submitted since the last wait.
+    /// Completions that the reads submitted since the last look will bring.
     fresh: u32,
-    /// Reads of the last burst that have not ended yet.
+    /// Completions of the last burst that have not come yet.
     young: u32,
+    /// The last burst was waited for: what comes now is another.
+    over: bool,
     /// What the last wait brought: the next won't bring more.
     pace: u32,
-    /// Completions that come anyway, of the timeouts of reads that have ended: the kernel posts them
-    /// when it is entered next, and they must not be taken for what is waited for.
-    owed: u32,
-    wanted: u32,
 }
 
 impl Gather {
-    /// A read was queued.
-    pub(crate) fn submitted(&mut self) {
-        self.fresh += 1;
+    /// A read was queued that brings so many completions, all at nearly the same time.
+    pub(crate) fn submitted(&mut self, completions: u32) {
+        self.fresh += completions;
     }
 
-    /// A read ended.
+    /// Takes completions that a read brings.
     pub(crate) fn ended(&mut self) {
         self.young = self.young.saturating_sub(1);
     }
 
-    /// A read ended whose timeout has yet to complete.
-    pub(crate) fn owe(&mut self) {
-        self.owed += 1;
-    }
-
-    /// The timeout of a read that ended earlier has completed.
-    pub(crate) fn repaid(&mut self) {
-        self.owed = self.owed.saturating_sub(1);
+    /// What is queued is handed to the kernel.
+    pub(crate) fn sent(&mut self) {
+        if self.fresh == 0 {
+            return;
+        }
+        if std::mem::take(&mut self.over) {
+            // What is left of an earlier burst is slow: it no longer counts.
+            self.young = 0;
+        }
+        self.young += std::mem::take(&mut self.fresh);
+        self.pace = MAX;
     }
 
     /// How many completions to wait for now: at least 1. While this is more, the wait needs a limit.
     pub(crate) fn want(&mut self) -> u32 {
-        if self.fresh > 0 {
-            // What is left of an earlier burst is slow: it no longer counts.
-            self.young = std::mem::take(&mut self.fresh);
-            self.pace = MAX;
-        }
-        self.wanted = match self.young.min(self.pace) {
-            // A limit of its own for the wait would cost more than a wake-up for what is owed.
-            0 | 1 => 1,
-            young => self.owed + young.min(MAX),
-        };
-        self.wanted
+        self.sent();
+        self.over = true;
+        self.young.min(self.pace).max(1)
     }
 
     /// The wait brought so many completions.
     pub(crate) fn came(&mut self, completions: u32) {
-        self.pace = completions;
-        if completions < self.wanted {
-            // Whatever was owed did not come in time either: never count on it again.
-            self.owed = 0;
-        }
+        self.pace = completions.min(MAX);
     }
 }
 
@@ -76,50 +65,49 @@ impl Gather {
 mod tests {
     use super::*;
 
+    fn burst(gather: &mut Gather, reads: u32) {
+        for _ in 0..reads {
+            gather.submitted(1);
+        }
+    }
+
     #[test]
-    fn a_single_read_is_not_delayed() {
+    fn a_single_completion_is_not_delayed() {
         let mut gather = Gather::default();
         assert_eq!(gather.want(), 1);
-        gather.submitted();
+        gather.submitted(1);
         assert_eq!(gather.want(), 1);
     }
 
     #[test]
-    fn what_comes_anyway_is_not_taken_for_what_is_waited_for() {
+    fn what_is_handed_over_bit_by_bit_is_one_burst() {
         let mut gather = Gather::default();
-        for _ in 0..10 {
-            gather.submitted();
+        for _ in 0..3 {
+            burst(&mut gather, 20);
+            gather.sent();
+            for _ in 0..10 {
+                gather.ended();
+            }
         }
-        assert_eq!(gather.want(), 10);
-        gather.came(10);
-        for _ in 0..10 {
-            gather.ended();
-            gather.owe();
-            gather.submitted();
-        }
-        assert_eq!(gather.want(), 20, "ten timeouts, and ten new reads");
-        gather.came(19);
-        gather.submitted();
-        gather.submitted();
-        assert_eq!(
-            gather.want(),
-            2,
-            "what did not come in time is not counted on"
-        );
+        assert_eq!(gather.want(), 30);
+        burst(&mut gather, 2);
+        assert_eq!(gather.want(), 2, "the next one counts alone");
     }
 
     #[test]
     fn a_burst_is_gathered_and_its_hanging_rest_is_not_waited_for() {
         let mut gather = Gather::default();
-        for _ in 0..1000 {
-            gather.submitted();
-        }
+        burst(&mut gather, 1000);
         assert_eq!(gather.want(), MAX);
         for _ in 0..960 {
             gather.ended();
         }
-        gather.came(MAX);
+        gather.came(MAX + 1);
         assert_eq!(gather.want(), 40);
+        burst(&mut gather, 1000);
+        gather.want();
+        gather.came(1000);
+        assert_eq!(gather.want(), MAX);
         gather.came(0);
         assert_eq!(gather.want(), 1);
     }
@@ -127,12 +115,10 @@ mod tests {
     #[test]
     fn reads_that_hang_since_earlier_do_not_count_in_a_new_burst() {
         let mut gather = Gather::default();
-        for _ in 0..500 {
-            gather.submitted();
-        }
+        burst(&mut gather, 500);
         gather.want();
         gather.came(0);
-        gather.submitted();
+        burst(&mut gather, 1);
         assert_eq!(gather.want(), 1);
     }
 }

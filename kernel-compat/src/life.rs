@@ -1,7 +1,6 @@
 //! A read on a ring, linked to its deadline or not (pure).
 
 use crate::asked::Asked;
-use crate::backend::Op;
 use crate::entry::Kind;
 use crate::link::{KernelResult, Link, Told};
 
@@ -13,8 +12,8 @@ pub(crate) enum Life {
 
 impl Life {
     /// A read that is submitted.
-    pub(crate) fn new(op: &Op) -> Life {
-        if op.nowait {
+    pub(crate) fn new(linked: bool) -> Life {
+        if linked {
             Life::Linked(Link::default())
         } else {
             Life::Asked(Asked::default())

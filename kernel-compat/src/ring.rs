@@ -204,13 +204,17 @@ impl Ring {
 
     /// Submits what is queued and waits for `want` completions, until `until` at the longest.
     /// `min_wait_us` is how long to wait for all of them before one is enough; it counts only
-    /// where [`RingFeatures::min_wait`] is.
+    /// where [`RingFeatures::min_wait`] is. Without any to wait for, the kernel only posts those
+    /// that it has ready.
     pub(crate) fn submit_and_wait(
         &mut self,
         want: u32,
         min_wait_us: u32,
         until: Option<Mono>,
     ) -> Result<(), Errno> {
+        if want == 0 {
+            return self.enter(0, ENTER_GETEVENTS, None);
+        }
         let mut args = SubmitArgs::new();
         let timespec;
         if let Some(until) = until {

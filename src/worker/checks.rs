@@ -6,23 +6,20 @@ impl Worker {
     /// Begins what the schedule and the pauses of checks have come to.
     pub(super) fn begin_due(&mut self) {
         let now = self.backend.now();
-        let mut due = std::mem::take(&mut self.due);
-        self.schedule.take_due(now, &mut due);
-        let mut clock = now;
+        self.schedule.take_due(now, &mut self.due);
         let (mut began, mut late, mut latest) = (0, Duration::ZERO, Duration::ZERO);
-        for (nth, (time, key)) in due.drain(..).enumerate() {
-            if nth % BEGUN_PER_CLOCK == BEGUN_PER_CLOCK - 1 {
-                clock = self.backend.now();
-            }
+        for _ in 0..BEGUN_PER_TURN {
+            let Some((time, key)) = self.due.pop_front() else {
+                break;
+            };
             if self.paths.get(key).is_some_and(|path| path.due == time) {
                 began += 1;
-                late += clock.since(time);
-                latest = latest.max(clock.since(time));
-                self.begin(key, clock);
+                late += now.since(time);
+                latest = latest.max(now.since(time));
+                self.begin(key, now);
             }
         }
         self.progress.began(began, late, latest);
-        self.due = due;
         while let Some(&Reverse((time, key))) = self.retries.peek() {
             if time > now {
                 break;

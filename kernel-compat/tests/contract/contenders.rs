@@ -57,13 +57,26 @@ pub(crate) const FREE: Law = Law {
     stage_without_nowait: Stage::Device,
 };
 
+fn uring(tuning: &Tuning) -> UringConfig {
+    UringConfig {
+        entries: tuning.queue * 2,
+        files: tuning.files,
+        ..UringConfig::default()
+    }
+}
+
 pub(crate) const CONTENDERS: &[Contender] = &[
     Contender {
         name: "uring",
+        open: Open::Real(|tuning| Ok(Box::new(Uring::open(uring(tuning))?))),
+        law: FREE,
+    },
+    Contender {
+        name: "uring-unlinked",
         open: Open::Real(|tuning| {
             let config = UringConfig {
-                entries: tuning.queue * 2,
-                files: tuning.files,
+                linked_timeouts: false,
+                ..uring(tuning)
             };
             Ok(Box::new(Uring::open(config)?))
         }),

@@ -3,33 +3,37 @@
 use pathpulse::{BackendKind, Choice, State, Sweep};
 use pathpulse_bench::{Contender, Entrant, Job, Tally};
 
-/// The engine over each of its backends.
-pub(crate) const ENGINE: [Entrant; 3] = [
+/// The engine over each of its backends, and over io_uring without linked timeouts.
+pub(crate) const ENGINE: [Entrant; 4] = [
     Entrant {
         name: "pathpulse-io_uring",
-        open: |job| open(job, BackendKind::IoUring),
+        open: |job| open(job, Choice::Only(BackendKind::IoUring)),
+    },
+    Entrant {
+        name: "pathpulse-unlinked",
+        open: |job| open(job, Choice::Unlinked),
     },
     Entrant {
         name: "pathpulse-aio",
-        open: |job| open(job, BackendKind::Aio),
+        open: |job| open(job, Choice::Only(BackendKind::Aio)),
     },
     Entrant {
         name: "pathpulse-sync",
-        open: |job| open(job, BackendKind::Sync),
+        open: |job| open(job, Choice::Only(BackendKind::Sync)),
     },
 ];
 
 struct Engine {
-    kind: BackendKind,
+    choice: Choice,
     sweep: Sweep,
     /// Opening a sweep checks all paths, and that is the first one.
     is_new: bool,
 }
 
-fn open(job: &Job, kind: BackendKind) -> Result<Box<dyn Contender>, String> {
-    let sweep = Sweep::new(&job.paths, job.timeout, Choice::Only(kind));
+fn open(job: &Job, choice: Choice) -> Result<Box<dyn Contender>, String> {
+    let sweep = Sweep::new(&job.paths, job.timeout, choice);
     Ok(Box::new(Engine {
-        kind,
+        choice,
         sweep: sweep.map_err(|error| error.to_string())?,
         is_new: true,
     }))
@@ -56,6 +60,6 @@ impl Contender for Engine {
 
     /// Reads that threads make are not counted by the engine.
     fn syscalls(&self) -> Option<u64> {
-        (self.kind != BackendKind::Sync).then(|| self.sweep.stats().syscalls)
+        (self.choice != Choice::Only(BackendKind::Sync)).then(|| self.sweep.stats().syscalls)
     }
 }

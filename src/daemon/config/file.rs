@@ -11,7 +11,7 @@ use super::actions::{Hook, Multipath};
 use super::discovery::Discovery;
 use super::pattern::Pattern;
 use super::reader::{Problem, Report, Section, Sourced, integer, text};
-use super::values::{Changes, backend, http_address};
+use super::values::{Changes, http_address};
 use super::watch::Layer;
 
 /// What a file says; empty without one.
@@ -125,7 +125,7 @@ impl File {
         self.workers = section.take("workers", |value| {
             integer(value, &(1..257)).map(|workers| workers as usize)
         });
-        self.backend = section.take("backend", |value| text(value).and_then(backend));
+        self.backend = section.take("backend", |value| text(value)?.parse());
         self.socket = section.take("socket", |value| text(value).and_then(absolute));
         self.socket_group = section.take("socket_group", |value| {
             text(value).map(|t| Some(t.to_owned()))

@@ -3,7 +3,6 @@
 use std::fmt::{Display, Write};
 
 use super::file::Who;
-use super::values::show_backend;
 use super::watch::Layer;
 use super::{Configuration, Source};
 
@@ -69,7 +68,7 @@ impl Configuration {
         page.text.push_str("]\n");
         page.title("[daemon]");
         page.line("workers", self.workers.value, self.workers.source);
-        let backend = quote(&show_backend(self.backend.value));
+        let backend = quote(&self.backend.value.to_string());
         page.line("backend", backend, self.backend.source);
         let socket = quote(&self.socket.value.to_string_lossy());
         page.line("socket", socket, self.socket.source);

@@ -4,7 +4,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use pathpulse::{BackendKind, Choice};
 
 /// Longer than anything that makes sense, and short enough to be added to any clock.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -80,27 +79,6 @@ impl Changes {
     }
 }
 
-/// Reads the name of a backend.
-pub(crate) fn backend(text: &str) -> Result<Choice, String> {
-    match text {
-        "auto" => Ok(Choice::Auto),
-        "io_uring" => Ok(Choice::Only(BackendKind::IoUring)),
-        "aio" => Ok(Choice::Only(BackendKind::Aio)),
-        "sync" => Ok(Choice::Only(BackendKind::Sync)),
-        other => Err(format!(
-            "`{other}` is no backend; they are auto, io_uring, aio, sync"
-        )),
-    }
-}
-
-/// As [`backend`] reads it.
-pub(crate) fn show_backend(choice: Choice) -> String {
-    match choice {
-        Choice::Auto => "auto".to_owned(),
-        Choice::Only(kind) => kind.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,13 +119,9 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_backends_are_read_as_they_are_shown() {
+    fn sizes_have_units() {
         assert_eq!(bytes("4096"), Ok(4096));
         assert_eq!(bytes("4KiB"), Ok(4096));
         assert!(bytes("large").is_err());
-        for name in ["auto", "io_uring", "aio", "sync"] {
-            assert_eq!(backend(name).map(show_backend), Ok(name.to_owned()));
-        }
-        assert!(backend("threads").is_err());
     }
 }
