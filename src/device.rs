@@ -284,14 +284,15 @@ impl Device {
         let geometry = geometry(&file, is_block)?;
         let id = DeviceId::of(&meta);
         let sysfs = match id {
-            DeviceId::Block { major, minor } => Sysfs::find(Path::new("/sys"), major, minor),
+            DeviceId::Block { major, minor } => Sysfs::of(major, minor),
             DeviceId::File { .. } => None,
         };
+        let disk = sysfs.as_ref().map(Sysfs::disk);
         // A map is no path to the storage: its legs are.
-        let leg = sysfs.as_ref().filter(|sysfs| map_of(&sysfs.disk).is_none());
-        let storage = leg.and_then(|sysfs| storage_of(&sysfs.disk));
-        let stacked = sysfs.as_ref().is_some_and(|sysfs| {
-            let kinds = ["dm", "md"].map(|kind| sysfs.disk.join(kind));
+        let leg = disk.as_ref().filter(|disk| map_of(disk).is_none());
+        let storage = leg.and_then(|disk| storage_of(disk));
+        let stacked = disk.is_some_and(|disk| {
+            let kinds = ["dm", "md"].map(|kind| disk.join(kind));
             kinds.iter().any(|folder| folder.exists())
         });
         let evidence: Box<dyn Evidence + Send> = match sysfs {

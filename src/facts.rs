@@ -56,7 +56,7 @@ fn learn(path: &Path) -> Option<PathFacts> {
     let meta = fs::metadata(path).ok()?;
     match DeviceId::of(&meta) {
         DeviceId::Block { major, minor } => {
-            let sysfs = Sysfs::find(Path::new("/sys"), major, minor);
+            let sysfs = Sysfs::of(major, minor);
             let device = DeviceId::of(&meta);
             Some(sysfs.map_or(unknown(device), |sysfs| of_disk(device, &sysfs)))
         }
@@ -87,15 +87,16 @@ fn of_file(path: &Path, meta: &Metadata) -> PathFacts {
 }
 
 fn of_disk(device: DeviceId, sysfs: &Sysfs) -> PathFacts {
-    let sectors: Option<u64> = number(&sysfs.own.join("size"));
+    let sectors: Option<u64> = number(&sysfs.own().join("size"));
+    let disk = sysfs.disk();
     PathFacts {
         size_bytes: sectors.map(|sectors| sectors.saturating_mul(SECTOR_BYTES)),
-        block_bytes: number(&sysfs.disk.join("queue/logical_block_size")),
+        block_bytes: number(&disk.join("queue/logical_block_size")),
         device_state: sysfs.state(),
         access_state: sysfs.access(),
-        group: storage_of(&sysfs.disk),
+        group: storage_of(&disk),
         iostats: Some(sysfs.keeps_statistics),
-        map_of: map_of(&sysfs.disk).map(|_| names_in(&sysfs.disk.join("slaves"))),
+        map_of: map_of(&disk).map(|_| names_in(&disk.join("slaves"))),
         ..unknown(device)
     }
 }
@@ -117,7 +118,7 @@ mod tests {
             fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
             fs::write(path, text).expect("a file");
         }
-        of_disk(DISK, &Sysfs::find(root.path(), 8, 1).expect("found"))
+        of_disk(DISK, &Sysfs::below(root.path(), 8, 1).expect("found"))
     }
 
     #[test]
@@ -153,7 +154,7 @@ mod tests {
             fs::write(root.path().join("devices/sda").join(name), text).expect("a file");
         }
         std::os::unix::fs::symlink(&part, root.path().join("dev/block/8:1")).expect("a link");
-        let facts = of_disk(DISK, &Sysfs::find(root.path(), 8, 1).expect("found"));
+        let facts = of_disk(DISK, &Sysfs::below(root.path(), 8, 1).expect("found"));
         assert_eq!(facts.size_bytes, Some(4096));
         assert_eq!(facts.group.as_deref(), Some("x"));
     }

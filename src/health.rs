@@ -234,8 +234,9 @@ pub(crate) struct Health {
     since: Mono,
     good_in_a_row: u32,
     bad_in_a_row: u32,
-    /// The last verdicts, the latest in the lowest bit; 1 is bad.
-    window: u128,
+    /// The last verdicts, the latest in the lowest bit; 1 is bad. In two halves, the lower one first:
+    /// there is one of these for each path, and none is to have gaps for the sake of this.
+    window: [u64; 2],
     /// The last bad verdict, or the last time that it was found slow.
     last_blemish: Mono,
     slow: bool,
@@ -278,7 +279,7 @@ impl Health {
 
     /// Bad verdicts among the last hundred.
     pub(crate) fn errors(&self) -> u32 {
-        self.window.count_ones()
+        self.seen().count_ones()
     }
 
     /// Takes a verdict in; `None` if the state stays.
@@ -335,7 +336,7 @@ impl Health {
     }
 
     fn good(&mut self, verdict: &Verdict, now: Mono, rules: &Rules) -> Option<Transition> {
-        if self.state == State::Up && self.window == 0 {
+        if self.state == State::Up && self.seen() == 0 {
             // The usual case: nothing bad for long, and one more good verdict changes nothing.
             self.cause = verdict.into();
             return None;
@@ -406,7 +407,12 @@ impl Health {
 
     fn note(&mut self, bad: bool) {
         const SEEN: u128 = (1 << WINDOW) - 1;
-        self.window = ((self.window << 1) | u128::from(bad)) & SEEN;
+        let seen = ((self.seen() << 1) | u128::from(bad)) & SEEN;
+        self.window = [seen as u64, (seen >> 64) as u64];
+    }
+
+    fn seen(&self) -> u128 {
+        (u128::from(self.window[1]) << 64) | u128::from(self.window[0])
     }
 
     /// Bad verdicts among the last [`WINDOW`], as if all unseen ones were good.

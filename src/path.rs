@@ -21,7 +21,7 @@ impl PathId {
 /// What a path is, apart from how it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathInfo {
-    name: PathBuf,
+    name: Box<Path>,
     device: DeviceId,
     group: Option<Box<str>>,
 }
@@ -29,7 +29,7 @@ pub struct PathInfo {
 impl PathInfo {
     pub(crate) fn new(name: PathBuf, device: DeviceId, group: Option<&str>) -> PathInfo {
         PathInfo {
-            name,
+            name: name.into(),
             device,
             group: group.map(Box::from),
         }

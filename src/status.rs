@@ -60,14 +60,15 @@ impl Counts {
     }
 }
 
-/// The shared memory of one path's status. What a healthy check touches comes first and shares a
-/// cache line; of the rest it touches one place of the window.
-#[repr(C, align(64))]
+/// The shared memory of one path's status. What a healthy check touches comes first and fits a cache
+/// line; of the rest it touches one place of the window.
+#[repr(C)]
 pub(crate) struct StatusCell {
     sequence: AtomicU32,
     nowait: AtomicU8,
     word: AtomicU64,
     counts: [AtomicU32; VerdictKind::ALL.len()],
+    transitions: AtomicU32,
     since_ns: AtomicU64,
     /// On the monotonic clock; 0: nothing is owed.
     owed_since_ns: AtomicU64,
@@ -75,7 +76,6 @@ pub(crate) struct StatusCell {
     begun_ns: AtomicU64,
     /// On the monotonic clock; 0: no read is stuck.
     stuck_since_ns: AtomicU64,
-    transitions: AtomicU32,
     /// Replaced when the name leads to another device; the worker waits for no lock of a reader's,
     /// which last for the copy of a pointer.
     info: RwLock<Arc<PathInfo>>,

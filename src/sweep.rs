@@ -22,6 +22,10 @@ use crate::worker::{BEGUN_PER_TURN, Worker};
 /// Longer than any program runs: nothing becomes due by itself.
 const NEVER: Duration = Duration::from_secs(1 << 32);
 
+/// How many paths are opened before their first checks are looked at: the kernel posts about twenty
+/// completions when it is not to wait for them, and a read makes two.
+const OPENED_PER_LOOK: usize = 8;
+
 /// A set of paths to be swept. The same path may be in it more than once.
 pub struct Sweep {
     worker: Worker,
@@ -77,6 +81,10 @@ impl Sweep {
                 once: None,
             };
             keys.extend(worker.add(new));
+            if number % OPENED_PER_LOOK == OPENED_PER_LOOK - 1 {
+                // What has ended gives its buffer to the next.
+                worker.look();
+            }
         }
         let mut sweep = Sweep {
             worker,

@@ -44,50 +44,98 @@ impl Evidence for NoEvidence {
     }
 }
 
-/// The sysfs folder of one block device.
+/// The sysfs folder of one block device, by its number, which belongs to the device as long as it is
+/// open. Paths are put together when they are asked for, since there may be very many of these.
 #[derive(Debug)]
 pub(crate) struct Sysfs {
-    /// The folder of the device itself.
-    pub(crate) own: PathBuf,
-    /// The whole disk's `stat` and `inflight`: tags belong to the disk, not to its partitions.
-    pub(crate) disk: PathBuf,
-    /// Files that hold a state; most devices have none.
-    state: Option<PathBuf>,
-    access: Option<PathBuf>,
+    /// Where sysfs is, if not where it always is.
+    root: Option<Box<PathBuf>>,
+    major: u32,
+    minor: u32,
+    is_partition: bool,
+    has_state: bool,
+    /// The file that holds what the target says; most devices have none.
+    access: Option<Access>,
     pub(crate) keeps_statistics: bool,
 }
 
+/// Who has a word for the ways to a target, and where.
+#[derive(Clone, Copy, Debug)]
+enum Access {
+    Scsi,
+    Nvme,
+}
+
+impl Access {
+    fn file(self) -> &'static str {
+        match self {
+            Access::Scsi => "device/access_state",
+            Access::Nvme => "ana_state",
+        }
+    }
+}
+
 impl Sysfs {
-    /// The folder of device `major:minor` below `root` (`/sys`); `None` where there is none.
-    pub(crate) fn find(root: &Path, major: u32, minor: u32) -> Option<Sysfs> {
-        let own = root.join(format!("dev/block/{major}:{minor}"));
-        let own = fs::canonicalize(own).ok()?;
-        let disk = if own.join("partition").exists() {
-            own.parent()?.to_path_buf()
-        } else {
-            own.clone()
+    /// The folder of device `major:minor`; `None` where there is none.
+    pub(crate) fn of(major: u32, minor: u32) -> Option<Sysfs> {
+        Sysfs::find(None, major, minor)
+    }
+
+    /// The same below another root.
+    #[cfg(test)]
+    pub(crate) fn below(root: &Path, major: u32, minor: u32) -> Option<Sysfs> {
+        Sysfs::find(Some(Box::new(root.to_path_buf())), major, minor)
+    }
+
+    fn find(root: Option<Box<PathBuf>>, major: u32, minor: u32) -> Option<Sysfs> {
+        let mut found = Sysfs {
+            root,
+            major,
+            minor,
+            is_partition: false,
+            has_state: false,
+            access: None,
+            keeps_statistics: true,
         };
-        let existing = |names: &[&str]| {
-            let mut candidates = names.iter().map(|name| disk.join(name));
-            candidates.find(|path| path.exists())
-        };
-        Some(Sysfs {
-            state: existing(&["device/state"]),
-            access: existing(&["device/access_state", "ana_state"]),
-            keeps_statistics: word(&disk.join("queue/iostats")).as_deref() != Some("0"),
-            own,
-            disk,
-        })
+        let own = found.own();
+        if !own.exists() {
+            return None;
+        }
+        found.is_partition = own.join("partition").exists();
+        let disk = found.disk();
+        let has = |name: &str| disk.join(name).exists();
+        found.keeps_statistics = word(&disk.join("queue/iostats")).as_deref() != Some("0");
+        found.has_state = has("device/state");
+        let mut accesses = [Access::Scsi, Access::Nvme].into_iter();
+        found.access = accesses.find(|access| has(access.file()));
+        Some(found)
+    }
+
+    /// The folder of the device itself.
+    pub(crate) fn own(&self) -> PathBuf {
+        let root = self.root.as_deref().map_or(Path::new("/sys"), |root| root);
+        root.join(format!("dev/block/{}:{}", self.major, self.minor))
+    }
+
+    /// The folder of the whole disk: tags and states belong to it, not to its partitions.
+    pub(crate) fn disk(&self) -> PathBuf {
+        let mut folder = self.own();
+        if self.is_partition {
+            // Of the folder that the number is a link to.
+            folder.push("..");
+        }
+        folder
     }
 
     /// The state of the way to the device, in the words of its driver.
     pub(crate) fn state(&self) -> Option<String> {
-        self.state.as_deref().and_then(word)
+        let state = self.has_state.then(|| self.disk().join("device/state"))?;
+        word(&state)
     }
 
     /// What the target says of this way to it (ALUA, ANA), in the words of the driver.
     pub(crate) fn access(&self) -> Option<String> {
-        self.access.as_deref().and_then(word)
+        word(&self.disk().join(self.access?.file()))
     }
 }
 
@@ -108,7 +156,7 @@ impl Evidence for Sysfs {
         if !self.keeps_statistics {
             return None;
         }
-        parse_counters(&word(&self.disk.join("stat"))?)
+        parse_counters(&word(&self.disk().join("stat"))?)
     }
 }
 
@@ -177,7 +225,7 @@ mod tests {
 
     fn link_with(files: &[(&str, &str)]) -> LinkState {
         let root = tree(files);
-        Sysfs::find(root.path(), 8, 0).expect("found").link()
+        Sysfs::below(root.path(), 8, 0).expect("found").link()
     }
 
     #[test]
@@ -216,16 +264,16 @@ mod tests {
     fn counters_are_read_unless_the_device_keeps_none() {
         let stat = "  10 0 80 3 20 0 160 5 7 12 8 1 0 8 0 4 2\n";
         let root = tree(&[("stat", stat), ("queue/iostats", "1\n")]);
-        let counters = Sysfs::find(root.path(), 8, 0).expect("found").counters();
+        let counters = Sysfs::below(root.path(), 8, 0).expect("found").counters();
         let expected = Counters {
             completed: 10 + 20 + 1 + 4,
             in_flight: 7,
         };
         assert_eq!(counters, Some(expected));
         let root = tree(&[("stat", stat), ("queue/iostats", "0\n")]);
-        let sysfs = Sysfs::find(root.path(), 8, 0).expect("found");
+        let sysfs = Sysfs::below(root.path(), 8, 0).expect("found");
         assert_eq!(sysfs.counters(), None);
-        assert!(Sysfs::find(root.path(), 8, 1).is_none());
+        assert!(Sysfs::below(root.path(), 8, 1).is_none());
     }
 
     #[test]

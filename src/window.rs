@@ -14,9 +14,9 @@ pub(crate) const RECENT: usize = 32;
 
 /// Latencies of the last checks of one path.
 pub(crate) struct Window {
-    /// Checks counted since the beginning; wraps.
+    /// Checks counted since the beginning; one that no longer fits is counted as if there had been only
+    /// one window before it.
     counted: AtomicU32,
-    full: std::sync::atomic::AtomicBool,
     codes: [AtomicU16; CHECKS],
 }
 
@@ -37,23 +37,20 @@ impl Default for Window {
     fn default() -> Window {
         Window {
             counted: AtomicU32::new(0),
-            full: false.into(),
             codes: [const { AtomicU16::new(0) }; CHECKS],
         }
     }
 }
 
 impl Window {
-    /// Counts a latency. Only one thread may do this. Returns how many were counted, which wraps.
+    /// Counts a latency. Only one thread may do this. Returns how many were counted, as far as that is known.
     pub(crate) fn count(&self, us: u64) -> u32 {
         let counted = self.counted.load(Relaxed);
         let place = counted as usize % CHECKS;
         self.codes[place].store(encode(us), Relaxed);
-        if place == CHECKS - 1 {
-            self.full.store(true, Relaxed);
-        }
-        self.counted.store(counted.wrapping_add(1), Relaxed);
-        counted.wrapping_add(1)
+        let counted = counted.checked_add(1).unwrap_or(CHECKS as u32);
+        self.counted.store(counted, Relaxed);
+        counted
     }
 
     /// What the window shows; `None` if nothing was counted.
@@ -82,12 +79,7 @@ impl Window {
     /// As many of the latest codes as there are, and as fit; the very last one is the last.
     fn latest<'a>(&self, into: &'a mut [u16]) -> &'a mut [u16] {
         let counted = self.counted.load(Relaxed);
-        let held = if self.full.load(Relaxed) {
-            CHECKS
-        } else {
-            counted as usize % CHECKS
-        };
-        let wanted = into.len().min(held);
+        let wanted = into.len().min(CHECKS).min(counted as usize);
         for (nth, code) in into[..wanted].iter_mut().enumerate() {
             let back = (wanted - nth) as u32;
             let place = counted.wrapping_sub(back) as usize % CHECKS;
@@ -170,11 +162,19 @@ mod tests {
     #[test]
     fn counting_goes_on_when_the_counter_wraps() {
         let window = Window::default();
-        window.counted.store(u32::MAX - 1, Relaxed);
-        window.full.store(true, Relaxed);
-        for us in [1, 2, 3] {
+        for us in 1..=CHECKS as u64 {
             window.count(us);
         }
-        assert_eq!(window.latency().expect("some").last, 3);
+        window.counted.store(u32::MAX - 1, Relaxed);
+        for us in [501, 502, 503] {
+            window.count(us);
+        }
+        let latency = window.latency().expect("some");
+        assert_eq!((latency.last, latency.max), (503, 503));
+        assert_eq!(
+            latency.p50,
+            64 + 1,
+            "but for three all are those from before"
+        );
     }
 }

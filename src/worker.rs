@@ -144,6 +144,11 @@ impl Worker {
         self.wait_and_apply(until);
     }
 
+    /// Applies what has come by now.
+    pub(crate) fn look(&mut self) {
+        self.wait_and_apply(Some(Mono::ZERO));
+    }
+
     /// A turn of a worker that nobody tells anything and that has no timetable: when what began it
     /// has ended its last check, there is nothing to wait for.
     pub(crate) fn turn_while_checking(&mut self) {

@@ -1,5 +1,7 @@
 //! A table whose keys are never confused: a place and a generation.
 
+use std::num::NonZeroU32;
+
 use slab::Slab;
 
 /// Generations have 30 bits, so that a key leaves the two upper bits of 64 to its user. A place
@@ -11,20 +13,21 @@ const GENERATION_MASK: u32 = u32::MAX >> 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     index: u32,
-    generation: u32,
+    /// Never 0, so that the absence of a key takes no room.
+    generation: NonZeroU32,
 }
 
 impl Key {
     /// The key as a number below 2^62.
     pub const fn to_bits(self) -> u64 {
-        ((self.generation as u64) << 32) | self.index as u64
+        ((self.generation.get() as u64) << 32) | self.index as u64
     }
 
     /// The key whose number this is; the two upper bits don't count.
     pub const fn from_bits(bits: u64) -> Key {
         Key {
             index: bits as u32,
-            generation: (bits >> 32) as u32 & GENERATION_MASK,
+            generation: generation((bits >> 32) as u32),
         }
     }
 
@@ -34,10 +37,18 @@ impl Key {
     }
 }
 
+/// The generation of this number; the number of no entry counts as that of the first.
+const fn generation(number: u32) -> NonZeroU32 {
+    match NonZeroU32::new(number & GENERATION_MASK) {
+        Some(generation) => generation,
+        None => NonZeroU32::MIN,
+    }
+}
+
 /// Entries of `T` by [`Key`].
 #[derive(Debug)]
 pub struct Table<T> {
-    entries: Slab<(u32, T)>,
+    entries: Slab<(NonZeroU32, T)>,
     last_generation: u32,
 }
 
@@ -53,8 +64,8 @@ impl<T> Default for Table<T> {
 impl<T> Table<T> {
     /// Puts an entry in; the table holds at most 2^32.
     pub fn insert(&mut self, entry: T) -> Key {
-        self.last_generation = self.last_generation.wrapping_add(1) & GENERATION_MASK;
-        let generation = self.last_generation;
+        let generation = generation(self.last_generation.wrapping_add(1));
+        self.last_generation = generation.get();
         Key {
             index: self.entries.insert((generation, entry)) as u32,
             generation,

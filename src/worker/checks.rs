@@ -61,11 +61,11 @@ impl Worker {
         };
         path.begin_turn();
         path.cell.owe_since(now);
-        let verdict = match (path.link(), path.stuck) {
+        let verdict = match (path.link(), &path.stuck) {
             (LinkState::Offline, _) => Verdict::Offline,
             (LinkState::Standby, _) => Verdict::Standby,
             // The stuck read is this check's, too: a second one would only be stuck behind it.
-            (LinkState::Running, Some(Stuck { stage, .. })) => Verdict::TimedOut { stage },
+            (LinkState::Running, Some(stuck)) => Verdict::TimedOut { stage: stuck.stage },
             (LinkState::Running, None) => {
                 let check = Check::new(now, timeout, path.geometry.len, path.presumed_nowait());
                 path.check = Some(check.in_filesystem(path.is_file));
@@ -86,7 +86,7 @@ impl Worker {
             return;
         };
         if let Outcome::Late(result) = completion.outcome {
-            if path.stuck.is_some_and(|stuck| stuck.id == completion.id) {
+            if (path.stuck.as_ref()).is_some_and(|stuck| stuck.id == completion.id) {
                 self.unstick(key, result.is_ok(), completion.at);
             }
             return;
@@ -101,13 +101,13 @@ impl Worker {
             let timeout = path.settings.timeout;
             stalled = check.is_some_and(|check| self.stall.covers(check.deadline(), timeout));
             let submitted = check.map_or(completion.at, Check::submitted);
-            path.stuck = Some(Stuck {
+            path.stuck = Some(Box::new(Stuck {
                 id: completion.id,
                 // A read whose time passed while we did not run has all of it again.
                 submitted: submitted.max(if stalled { self.stall.end() } else { submitted }),
                 since: completion.at,
                 stage,
-            });
+            }));
             path.cell.set_stuck(Some(completion.at));
         }
         let stall_end = self.stall.end();
@@ -115,7 +115,7 @@ impl Worker {
             if stalled {
                 return Step::End(STALLED);
             }
-            let before = path.standstill;
+            let before = path.standstill.as_deref().copied();
             let step = check.ended(completion.outcome, completion.at, before, || {
                 path.evidence.counters()
             });
@@ -191,7 +191,7 @@ impl Worker {
             Step::End(verdict) => {
                 self.running -= 1;
                 if let Some(path) = self.paths.get_mut(key) {
-                    path.standstill = check.standstill();
+                    path.standstill = check.standstill().map(Box::new);
                 }
                 self.conclude(key, verdict, now);
             }

@@ -14,8 +14,9 @@ use super::common::{PATIENCE, assert_complaint, pathpulse, rig, run, stderr, std
 const EIO: i32 = 5;
 
 /// All contenders that are processes of ours, but the plugin of a package that may be missing.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     "pathpulse-io_uring",
+    "pathpulse-unlinked",
     "pathpulse-aio",
     "pathpulse-sync",
     "lean-io_uring",

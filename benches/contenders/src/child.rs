@@ -29,18 +29,21 @@ pub(crate) enum Ask {
     Latencies,
     /// Gives everything back to the kernel.
     TearDown,
-    /// Tells how much memory it has.
-    Memory,
 }
 
 /// What a contender's process answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    Opened { ns: u64 },
+    /// `memory_bytes` is how much more memory without a file the process has than before.
+    Opened {
+        ns: u64,
+        memory_bytes: u64,
+    },
     Swept(Swept),
     Latencies(Vec<Option<u64>>),
-    TornDown { ns: u64 },
-    Memory { bytes: u64 },
+    TornDown {
+        ns: u64,
+    },
     Failed(String),
 }
 
@@ -99,7 +102,6 @@ fn answer(entrant: &Entrant, slot: &mut Option<Box<dyn Contender>>, ask: &Ask) -
             *slot = None;
             Answer::TornDown { ns: ns(begin) }
         }
-        (Ask::Memory, _) => memory(),
         (_, None) => Answer::Failed("it is not open".to_owned()),
     }
 }
@@ -119,13 +121,15 @@ fn open(entrant: &Entrant, slot: &mut Option<Box<dyn Contender>>, ask: &Ask) -> 
         timeout: Duration::from_millis(*timeout_ms),
         timed: *timed,
     };
+    let before = memory_bytes();
     let begin = Instant::now();
     match (entrant.open)(&job) {
         Ok(mut contender) => {
             contender.sweep();
             let ns = ns(begin);
             *slot = Some(contender);
-            Answer::Opened { ns }
+            let memory_bytes = memory_bytes().saturating_sub(before);
+            Answer::Opened { ns, memory_bytes }
         }
         Err(reason) => Answer::Failed(reason),
     }
@@ -165,13 +169,10 @@ fn ns(begin: Instant) -> u64 {
     begin.elapsed().as_nanos() as u64
 }
 
-/// Memory in use that has no file.
-fn memory() -> Answer {
+/// Memory in use that has no file; 0 where the kernel does not tell.
+fn memory_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    match kib {
-        Some(kib) => Answer::Memory { bytes: kib * 1024 },
-        None => Answer::Failed("/proc/self/status has no RssAnon".to_owned()),
-    }
+    kib.unwrap_or(0) * 1024
 }

@@ -110,9 +110,7 @@ fn idle_memory(plan: &Plan, paths: usize) -> Result<f64, String> {
     let bed = Bed::of(paths.div_ceil(1000)).map_err(|refusal| refusal.0)?;
     let failed = |trouble: Trouble| trouble.reason("it did not open them");
     let mut remote = Remote::start(plan.child_command(engine)).map_err(failed)?;
-    let before = remote.memory(LIMIT).map_err(failed)?;
     let open = open_ask(bed.paths(), paths, Duration::from_secs(10), false);
-    remote.open(&open, LIMIT).map_err(failed)?;
-    let after = remote.memory(LIMIT).map_err(failed)?;
-    Ok(after.saturating_sub(before) as f64 / paths as f64)
+    let (_, bytes) = remote.open_weighed(&open, LIMIT).map_err(failed)?;
+    Ok(bytes as f64 / paths as f64)
 }

@@ -90,8 +90,17 @@ impl Remote {
 
     /// How long it took to open it and to check all paths once.
     pub(crate) fn open(&mut self, ask: &Ask, limit: Duration) -> Result<Duration, Trouble> {
+        Ok(self.open_weighed(ask, limit)?.0)
+    }
+
+    /// The same, and the bytes of memory that it took.
+    pub(crate) fn open_weighed(
+        &mut self,
+        ask: &Ask,
+        limit: Duration,
+    ) -> Result<(Duration, u64), Trouble> {
         match self.ask(ask, limit)? {
-            Answer::Opened { ns } => Ok(Duration::from_nanos(ns)),
+            Answer::Opened { ns, memory_bytes } => Ok((Duration::from_nanos(ns), memory_bytes)),
             other => Err(unexpected(&other)),
         }
     }
@@ -119,13 +128,6 @@ impl Remote {
     pub(crate) fn tear_down(&mut self, limit: Duration) -> Result<Duration, Trouble> {
         match self.ask(&Ask::TearDown, limit)? {
             Answer::TornDown { ns } => Ok(Duration::from_nanos(ns)),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    pub(crate) fn memory(&mut self, limit: Duration) -> Result<u64, Trouble> {
-        match self.ask(&Ask::Memory, limit)? {
-            Answer::Memory { bytes } => Ok(bytes),
             other => Err(unexpected(&other)),
         }
     }
