@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::daemon::DaemonFigures;
 
 const ENGINE: &str = "pathpulse-io_uring";
+const UNLINKED: &str = "pathpulse-unlinked";
 
 /// One aim.
 #[derive(Clone, Debug, Serialize)]
@@ -33,11 +34,12 @@ impl Aim {
 /// All aims.
 pub(crate) fn aims(report: &Report, daemon: Option<&DaemonFigures>) -> Vec<Aim> {
     let row = |name: &str| report.contenders.iter().find(|row| row.name == name);
-    let ratio = |figure: fn(&Row) -> Option<f64>, to: &str| {
-        let (ours, theirs) = (figure(row(ENGINE)?)?, figure(row(to)?)?);
+    let ratio = |ours: &str, figure: fn(&Row) -> Option<f64>, to: &str| {
+        let (ours, theirs) = (figure(row(ours)?)?, figure(row(to)?)?);
         Some((ours / theirs * 100.0).round() / 100.0)
     };
-    let cpu = |to| ratio(|row| row.cpu_ns_per_check, to);
+    let cpu = |ours, to| ratio(ours, |row| row.cpu_ns_per_check, to);
+    let reads = |ours| ratio(ours, |row| row.checks_per_s, "fio-io_uring");
     let of_engine = |figure: fn(&Row) -> Option<f64>| row(ENGINE).and_then(figure);
     let full = report.full.as_ref();
     let most = |what, bound, measured| Aim {
@@ -50,20 +52,38 @@ pub(crate) fn aims(report: &Report, daemon: Option<&DaemonFigures>) -> Vec<Aim> 
         most(
             "CPU of a check, to libcheckdirectio's",
             0.2,
-            cpu("libcheckdirectio"),
+            cpu(ENGINE, "libcheckdirectio"),
         ),
-        most("CPU of a check, to aio-group's", 1.0, cpu("aio-group")),
+        most(
+            "CPU of a check, to aio-group's",
+            1.0,
+            cpu(ENGINE, "aio-group"),
+        ),
         most(
             "CPU of a check, to lean-io_uring's",
             1.15,
-            cpu("lean-io_uring"),
+            cpu(ENGINE, "lean-io_uring"),
+        ),
+        Aim {
+            is_least: true,
+            ..most("checks per second, to fio's reads", 0.8, reads(ENGINE))
+        },
+        most(
+            "without linked timeouts: CPU, to aio-group's",
+            1.0,
+            cpu(UNLINKED, "aio-group"),
+        ),
+        most(
+            "without linked timeouts: CPU, to lean-io_uring's",
+            1.15,
+            cpu(UNLINKED, "lean-io_uring"),
         ),
         Aim {
             is_least: true,
             ..most(
-                "checks per second, to fio's reads",
+                "without linked timeouts: checks per second, to fio's",
                 0.8,
-                ratio(|row| row.checks_per_s, "fio-io_uring"),
+                reads(UNLINKED),
             )
         },
         most("teardown, ms", 1.0, of_engine(|row| row.teardown_ms)),
@@ -72,7 +92,16 @@ pub(crate) fn aims(report: &Report, daemon: Option<&DaemonFigures>) -> Vec<Aim> 
             1.0,
             of_engine(|row| row.teardown_stuck_ms),
         ),
-        most("reload, ms", 1.0, of_engine(|row| row.reload_ms)),
+        most(
+            "reload of a daemon with 1,001 paths, ms",
+            1.0,
+            daemon.and_then(|daemon| Some(daemon.reload_ms?.median)),
+        ),
+        most(
+            "the same with a stuck read, ms",
+            1.0,
+            daemon.and_then(|daemon| Some(daemon.reload_stuck_ms?.median)),
+        ),
         most(
             "healthy paths' p99 beside sick ones, to that without",
             2.0,

@@ -14,6 +14,9 @@ use pathpulse_faultdisk::{Behaviour, PlainDisks, Rig, Spec};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::cli::Failure;
+use crate::cli::client::Client;
+
 /// Paths with devices of their own, beside the one that falls silent.
 const PATHS: usize = 1000;
 const SIZE_BYTES: u64 = 1 << 20;
@@ -27,6 +30,8 @@ const STRACED_S: u64 = 6;
 /// The path falls silent so often, each time in another phase of its interval.
 const SILENCES: u32 = 5;
 const PHASE: Duration = Duration::from_millis(430);
+/// The configuration is read again so often.
+const RELOADS: usize = 15;
 /// Only a defect ever takes so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -47,6 +52,12 @@ pub(crate) struct DaemonFigures {
     /// From a device's silence to the event that says so.
     pub(crate) detection_ms: Option<Spread>,
     pub(crate) detection_reason: Option<String>,
+    /// From the request to read the configuration again, of which nothing has changed, to the answer
+    /// that this is done.
+    pub(crate) reload_ms: Option<Spread>,
+    /// The same while a read is stuck.
+    pub(crate) reload_stuck_ms: Option<Spread>,
+    pub(crate) reload_reason: Option<String>,
 }
 
 struct Daemon {
@@ -70,14 +81,18 @@ pub(crate) fn measure(program: &Path, stop: &AtomicBool) -> Result<DaemonFigures
     let mut paths = disks.paths().to_vec();
     paths.push(silent.to_owned());
     let daemon = Daemon::start(program, &paths, stop)?;
-    let (before, begin) = (daemon.usage(), Instant::now());
-    let checks_before = daemon.checks()?;
-    while begin.elapsed() < WINDOW && !stop.load(Relaxed) {
+    let (checks_before, begin) = (daemon.checks()?, Instant::now());
+    // What follows from being asked is not rest.
+    thread::sleep(STEP);
+    let (before, rest) = (daemon.usage(), Instant::now());
+    while rest.elapsed() < WINDOW && !stop.load(Relaxed) {
         thread::sleep(STEP);
     }
-    let (after, took) = (daemon.usage(), begin.elapsed().as_secs_f64());
-    let checks_per_s = (daemon.checks()? - checks_before) as f64 / took;
+    let (after, took) = (daemon.usage(), rest.elapsed().as_secs_f64());
+    let checks = daemon.checks()? - checks_before;
+    let checks_per_s = checks as f64 / begin.elapsed().as_secs_f64();
     let syscalls = daemon.syscalls_per_s();
+    let reloads = daemon.reloads(&rig, silent);
     let per_check = |calls: f64| round(calls / checks_per_s);
     let detection = daemon.detections(&rig, silent, stop);
     Ok(DaemonFigures {
@@ -91,6 +106,9 @@ pub(crate) fn measure(program: &Path, stop: &AtomicBool) -> Result<DaemonFigures
         memory_kib: after.memory_kib,
         detection_ms: detection.as_ref().ok().copied(),
         detection_reason: detection.err(),
+        reload_ms: reloads.as_ref().ok().and_then(|both| both[0]),
+        reload_stuck_ms: reloads.as_ref().ok().and_then(|both| both[1]),
+        reload_reason: reloads.err(),
     })
 }
 
@@ -112,11 +130,15 @@ impl Daemon {
         let failed = |error: std::io::Error| format!("the daemon: {error}");
         let folder = tempfile::tempdir().map_err(failed)?;
         let socket = folder.path().join("p.sock");
+        let list = serde_json::to_string(paths).map_err(|error| error.to_string())?;
+        let file = folder.path().join("pathpulse.toml");
+        std::fs::write(&file, format!("paths = {list}\n")).map_err(failed)?;
         let child = Command::new(program)
             .args(["run", "--interval", INTERVAL, "--timeout", INTERVAL])
             .arg("--socket")
             .arg(&socket)
-            .args(paths)
+            .arg("--config")
+            .arg(&file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -199,6 +221,41 @@ impl Daemon {
         calls
             .map(|calls| calls / begin.elapsed().as_secs_f64())
             .ok_or_else(|| "strace (Debian: apt install strace) says nothing".to_owned())
+    }
+
+    /// How long it takes to read the configuration again, without and with a stuck read.
+    fn reloads(&self, rig: &Rig, silent: &Path) -> Result<[Option<Spread>; 2], String> {
+        let failed = |error: std::io::Error| format!("the silent device: {error}");
+        let idle = self.reload_ms()?;
+        rig.set(0, Behaviour::Hang).map_err(failed)?;
+        let end = Instant::now() + PATIENCE;
+        let is_stuck = |status: Value| {
+            let mut all = status["paths"].as_array().into_iter().flatten();
+            all.any(|path| {
+                path["path"].as_str().map(Path::new) == Some(silent) && path["stuck_ms"].is_u64()
+            })
+        };
+        while Instant::now() < end && !is_stuck(self.status()?) {
+            thread::sleep(Duration::from_millis(100));
+        }
+        let stuck = self.reload_ms();
+        rig.recover(0).map_err(failed)?;
+        Ok([Spread::of(&idle), Spread::of(&stuck?)])
+    }
+
+    fn reload_ms(&self) -> Result<Vec<f64>, String> {
+        let said = |failure: Failure| failure.message;
+        let mut client = Client::connect(&self.socket).map_err(said)?;
+        let mut took_ms = Vec::new();
+        for _ in 0..RELOADS {
+            let begin = Instant::now();
+            let done: Value = client.post("/v1/reload", &(), PATIENCE).map_err(said)?;
+            took_ms.push(begin.elapsed().as_secs_f64() * 1e3);
+            if done["changed"] != 0 || done["unchanged"] != PATHS + 1 {
+                return Err(format!("a reload changed something: {done}"));
+            }
+        }
+        Ok(took_ms)
     }
 
     /// How long it takes to say that the path is down, from when its device falls silent.

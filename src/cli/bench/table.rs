@@ -1,7 +1,7 @@
 //! What a benchmark's result looks like to people.
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement};
-use pathpulse_bench::{Report, Row};
+use pathpulse_bench::{Report, Row, Spread};
 
 use super::Document;
 use crate::cli::output::{render, table};
@@ -206,12 +206,11 @@ fn daemon(document: &Document) -> String {
         (Some(calls), _) => format!("{calls} system calls for a check"),
         (None, reason) => reason.clone().unwrap_or_default(),
     };
-    let detection = match (daemon.detection_ms, &daemon.detection_reason) {
-        (Some(ms), _) => format!("{:.0} ms ({:.0}..{:.0})", ms.median, ms.least, ms.greatest),
-        (None, reason) => reason.clone().unwrap_or_default(),
-    };
+    let detection = spread(daemon.detection_ms, 0, daemon.detection_reason.as_ref());
+    let reload = spread(daemon.reload_ms, 2, daemon.reload_reason.as_ref());
+    let stuck = spread(daemon.reload_stuck_ms, 2, daemon.reload_reason.as_ref());
     format!(
-        "\nThe daemon at rest, {} paths every {}: {} % of a CPU, {} wake-ups/s, {} checks/s,\n{calls}, {} KiB of memory. A silent path is down after {detection}.\n",
+        "\nThe daemon at rest, {} paths every {}: {} % of a CPU, {} wake-ups/s, {} checks/s,\n{calls}, {} KiB of memory. A silent path is down after {detection}.\nIt has read its configuration again, of which nothing changed, after {reload},\nand with a stuck read after {stuck}.\n",
         daemon.paths,
         daemon.interval,
         daemon.cpu_percent,
@@ -219,6 +218,17 @@ fn daemon(document: &Document) -> String {
         daemon.checks_per_s,
         daemon.memory_kib,
     )
+}
+
+/// The median and in brackets the extremes, or why there are none.
+fn spread(ms: Option<Spread>, digits: usize, reason: Option<&String>) -> String {
+    match ms {
+        Some(ms) => format!(
+            "{:.digits$} ms ({:.digits$}..{:.digits$})",
+            ms.median, ms.least, ms.greatest
+        ),
+        None => reason.cloned().unwrap_or_default(),
+    }
 }
 
 fn aims(document: &Document) -> String {

@@ -232,6 +232,11 @@ impl Configuration {
         groups.last()
     }
 
+    /// Whether anything is said of groups, so that a path's has to be known.
+    pub(crate) fn speaks_of_groups(&self) -> bool {
+        !self.file.groups.is_empty()
+    }
+
     /// What is said of a path; `group` is what is said, or what the kernel says.
     fn layer_of(&self, name: &Path, group: Option<&str>) -> Layer {
         let mut layer = self.file.defaults.clone();

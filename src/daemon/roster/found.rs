@@ -81,7 +81,7 @@ impl Keeper {
     }
 
     /// Puts on the list what is there, and takes off what is not.
-    pub(super) fn search(&mut self, now: Instant) {
+    pub(super) fn search(&mut self, now: Instant) -> usize {
         self.search.next = now + ANYWAY;
         let Some(rules) = self.configuration.discovery().cloned() else {
             return self.lose(|_, _| false, "reload");
@@ -96,7 +96,7 @@ impl Keeper {
         wanted.retain(|_, kernel| !self.search.removed.contains(kernel));
         self.miss(&rules, &wanted, &disks, now);
         let stays = |name: &Path, entry: &Entry| wanted.contains_key(name) || entry.lost.is_some();
-        self.lose(stays, "device_gone");
+        let lost = self.lose(stays, "device_gone");
         for (name, kernel) in wanted {
             match self.entries.get_mut(&name) {
                 // The same name may lead to another disk.
@@ -108,18 +108,20 @@ impl Keeper {
             }
         }
         self.search.disks = disks;
+        lost
     }
 
-    /// Takes those off the list that were found, but are not to be kept.
-    fn lose(&mut self, keep: impl Fn(&Path, &Entry) -> bool, cause: &'static str) {
+    /// Takes those off the list that were found, but are not to be kept; returns how many.
+    fn lose(&mut self, keep: impl Fn(&Path, &Entry) -> bool, cause: &'static str) -> usize {
         let lost = self
             .entries
             .iter()
             .filter(|(name, entry)| matches!(entry.origin, Origin::Found(_)) && !keep(name, entry));
         let lost: Vec<PathBuf> = lost.map(|(name, _)| name.clone()).collect();
-        for name in lost {
-            self.leave(&name, cause);
+        for name in &lost {
+            self.leave(name, cause);
         }
+        lost.len()
     }
 
     /// Remembers that a path that was found is not wanted.

@@ -49,6 +49,35 @@ pub(super) struct Entry {
     pub(super) ticket: u64,
 }
 
+impl Entry {
+    /// Has the path watched as the configuration says; `true` if that is a change. Its group may be one
+    /// that only the kernel knows.
+    pub(super) fn suit(
+        &mut self,
+        name: &Path,
+        configuration: &Configuration,
+        monitor: &Monitor,
+    ) -> bool {
+        let told = self.spec.group.clone();
+        let group = match self.stage {
+            Stage::Watched(id) if configuration.speaks_of_groups() => told.or_else(|| {
+                let info = monitor.info(id)?;
+                info.group().map(str::to_owned)
+            }),
+            _ => told,
+        };
+        let settings = Some(configuration.settings_of(name, group.as_deref()));
+        if self.spec.settings == settings {
+            return false;
+        }
+        self.spec.settings = settings;
+        if let (Stage::Watched(id), Some(settings)) = (&self.stage, settings) {
+            monitor.change(*id, settings);
+        }
+        true
+    }
+}
+
 /// How far it is.
 pub(super) enum Stage {
     Waiting(Waiting),
@@ -327,7 +356,7 @@ impl Keeper {
                     tracing::info!("{}: is there now, and watched", name.display());
                 }
                 entry.stage = Stage::Watched(id);
-                self.suit(name);
+                entry.suit(name, &self.configuration, &self.monitor);
                 self.make_up(name);
                 Ok(())
             }
@@ -352,31 +381,6 @@ impl Keeper {
                 asker.answers.push(answer);
             }
         }
-    }
-
-    /// Has a path watched as the configuration says; `true` if that is a change. Its group may be one
-    /// that only the kernel knows.
-    pub(super) fn suit(&mut self, name: &Path) -> bool {
-        let Some(entry) = self.entries.get_mut(name) else {
-            return false;
-        };
-        let told = entry.spec.group.clone();
-        let group = match entry.stage {
-            Stage::Watched(id) => told.or_else(|| {
-                let info = self.monitor.info(id)?;
-                info.group().map(str::to_owned)
-            }),
-            Stage::Waiting(_) => told,
-        };
-        let settings = Some(self.configuration.settings_of(name, group.as_deref()));
-        if entry.spec.settings == settings {
-            return false;
-        }
-        entry.spec.settings = settings;
-        if let (Stage::Watched(id), Some(settings)) = (&entry.stage, settings) {
-            self.monitor.change(*id, settings);
-        }
-        true
     }
 
     fn answer_askers(&mut self, now: Instant) {

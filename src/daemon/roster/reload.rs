@@ -1,13 +1,14 @@
 //! Reading the configuration again, and doing what is different.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use pathpulse::Monitor;
 use tokio::sync::oneshot;
 
-use super::keeper::{Keeper, Origin, Stage};
+use super::keeper::{Entry, Keeper, Origin, Stage};
 use super::{Order, ReloadDocument, Reloaded};
 use crate::daemon::config::{CommandLine, ConfigError, Configuration};
 use crate::daemon::stop::Notice;
@@ -91,6 +92,8 @@ impl Keeper {
         }
     }
 
+    /// Does what is different. The list may be long and nothing on it different: nothing is looked up
+    /// in it for each path.
     fn become_as(&mut self, new: Configuration) -> ReloadDocument {
         let mut done = ReloadDocument {
             remarks: new.needs_start(&self.configuration),
@@ -98,63 +101,94 @@ impl Keeper {
         };
         self.configuration = new;
         self.journal.actions.follow(&self.configuration);
-        let named = self.configuration.named();
-        let named: BTreeSet<PathBuf> = named.iter().map(|(name, _)| name.to_path_buf()).collect();
-        let gone = |(name, entry): (&PathBuf, &super::keeper::Entry)| {
-            (entry.origin == Origin::Named && !named.contains(name)).then(|| name.clone())
-        };
-        let gone: Vec<PathBuf> = self.entries.iter().filter_map(gone).collect();
+        let named = self.configuration.named().into_iter();
+        let mut named: HashSet<&Path> = named.map(|(name, _)| name).collect();
+        let known = self.entries.len();
+        let mut gone = Vec::new();
+        let mut changed = Vec::new();
+        let mut regrouped = Vec::new();
+        for (name, entry) in &mut self.entries {
+            let is_named = named.remove(&**name);
+            if entry.origin == Origin::Named && !is_named {
+                gone.push(name.clone());
+                continue;
+            }
+            match adapt(entry, name, is_named, &self.configuration, &self.monitor) {
+                Adapted::Same => continue,
+                Adapted::Changed => {}
+                Adapted::Regrouped => regrouped.push(name.clone()),
+                Adapted::Unwanted(ticket) => {
+                    self.strays.insert((name.clone(), ticket), "reload");
+                }
+            }
+            changed.push(name.clone());
+        }
+        let mut new: Vec<PathBuf> = named.into_iter().map(Path::to_path_buf).collect();
+        new.sort();
         for name in &gone {
             self.leave(name, "reload");
         }
-        let known: BTreeSet<PathBuf> = self.entries.keys().cloned().collect();
-        let mut changed: Vec<&PathBuf> = known.iter().collect();
-        changed.retain(|name| self.adapt(name, named.contains(*name)));
-        let named: Vec<PathBuf> = named.into_iter().collect();
-        self.enter(&named, &Origin::Named, None);
-        self.search(Instant::now());
+        for name in regrouped {
+            // To the engine a path of another group is another path.
+            let origin = self.entries.get(&name).map(|entry| entry.origin.clone());
+            self.leave(&name, "reload");
+            self.enter(&[name], &origin.unwrap_or(Origin::Named), None);
+        }
+        self.enter(&new, &Origin::Named, None);
         // The rules may want less of what was found, too.
-        let stayed = |name: &&PathBuf| self.entries.contains_key(*name);
-        let left = known.iter().filter(stayed).count();
-        done.removed = gone.len() + known.len() - left;
-        done.changed = changed.into_iter().filter(stayed).count();
+        let lost = self.search(Instant::now());
+        changed.retain(|name| self.entries.contains_key(name));
+        let left = known - gone.len() - lost;
+        done.removed = known - left;
+        done.changed = changed.len();
         done.unchanged = left - done.changed;
         done.added = self.entries.len() - left;
         done
     }
+}
 
-    /// Has one path watched as is said now; `true` if that is a change.
-    fn adapt(&mut self, name: &Path, named: bool) -> bool {
-        let said = self.configuration.group_of(name).map(str::to_owned);
-        let Some(entry) = self.entries.get_mut(name) else {
-            return false;
+/// What a reload did to a path that stays.
+enum Adapted {
+    Same,
+    /// It is watched in another way.
+    Changed,
+    /// It is to be in another group.
+    Regrouped,
+    /// What a thread is opening by this ticket is not what is wanted any more.
+    Unwanted(u64),
+}
+
+/// Has one path watched as is said now.
+fn adapt(
+    entry: &mut Entry,
+    name: &Path,
+    named: bool,
+    configuration: &Configuration,
+    monitor: &Monitor,
+) -> Adapted {
+    // What a command added may have its group from there.
+    let keeps_group = entry.origin == Origin::Told && !named;
+    if named {
+        entry.origin = Origin::Named;
+        // It is waited for without any limit then.
+        entry.lost = None;
+    }
+    let said = configuration.group_of(name);
+    if said == entry.spec.group.as_deref() || (keeps_group && said.is_none()) {
+        return match entry.suit(name, configuration, monitor) {
+            true => Adapted::Changed,
+            false => Adapted::Same,
         };
-        // What a command added may have its group from there.
-        let keeps_group = entry.origin == Origin::Told && !named;
-        if named {
-            entry.origin = Origin::Named;
-            // It is waited for without any limit then.
-            entry.lost = None;
-        }
-        if said == entry.spec.group || (keeps_group && said.is_none()) {
-            return self.suit(name);
-        }
-        // To the engine a path of another group is another path.
-        match &mut entry.stage {
-            Stage::Watched(_) => {
-                let origin = entry.origin.clone();
-                self.leave(name, "reload");
-                self.enter(&[name.to_owned()], &origin, None);
-            }
-            Stage::Waiting(waiting) => {
-                entry.spec = self.configuration.spec(name);
-                if waiting.forgo(Instant::now()) {
-                    let ticket = mem::take(&mut entry.ticket);
-                    self.strays.insert((name.to_owned(), ticket), "reload");
-                }
+    }
+    match &mut entry.stage {
+        Stage::Watched(_) => Adapted::Regrouped,
+        Stage::Waiting(waiting) => {
+            entry.spec = configuration.spec(name);
+            match waiting.forgo(Instant::now()) {
+                true => Adapted::Unwanted(mem::take(&mut entry.ticket)),
+                false => Adapted::Changed,
             }
         }
-        true
     }
 }
 
