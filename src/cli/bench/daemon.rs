@@ -14,6 +14,7 @@ use pathpulse_faultdisk::{Behaviour, PlainDisks, Rig, Spec};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::rest;
 use crate::cli::Failure;
 use crate::cli::client::Client;
 
@@ -23,6 +24,7 @@ const SIZE_BYTES: u64 = 1 << 20;
 const MEMORY: &str = "/dev/shm";
 /// From check to check, and how long one may take.
 const INTERVAL: &str = "2s";
+const INTERVAL_SPAN: Duration = Duration::from_secs(2);
 /// How long the daemon is watched while nothing happens, and how long by strace.
 const WINDOW: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(500);
@@ -42,6 +44,8 @@ pub(crate) struct DaemonFigures {
     pub(crate) interval: &'static str,
     /// Of one CPU, all threads.
     pub(crate) cpu_percent: f64,
+    /// What the yardstick takes to read from as many devices as often; `None`: there is none here.
+    pub(crate) lean_cpu_percent: Option<f64>,
     pub(crate) wakeups_per_s: f64,
     pub(crate) checks_per_s: f64,
     /// All of the process.
@@ -95,10 +99,13 @@ pub(crate) fn measure(program: &Path, stop: &AtomicBool) -> Result<DaemonFigures
     let reloads = daemon.reloads(&rig, silent);
     let per_check = |calls: f64| round(calls / checks_per_s);
     let detection = daemon.detections(&rig, silent, stop);
+    drop(daemon);
+    let lean = rest::yardstick(disks.paths(), INTERVAL_SPAN, WINDOW, stop);
     Ok(DaemonFigures {
         paths: paths.len(),
         interval: INTERVAL,
         cpu_percent: round((after.cpu_ns - before.cpu_ns) as f64 / 1e7 / took),
+        lean_cpu_percent: lean.ok().map(round),
         wakeups_per_s: round((after.wakeups - before.wakeups) as f64 / took),
         checks_per_s: round(checks_per_s),
         syscalls_per_check: syscalls.as_ref().ok().map(|calls| per_check(*calls)),

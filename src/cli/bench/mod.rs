@@ -6,6 +6,7 @@
 mod aims;
 mod daemon;
 mod engine;
+mod rest;
 mod table;
 
 use std::path::{Path, PathBuf};

@@ -210,10 +210,11 @@ fn daemon(document: &Document) -> String {
     let reload = spread(daemon.reload_ms, 2, daemon.reload_reason.as_ref());
     let stuck = spread(daemon.reload_stuck_ms, 2, daemon.reload_reason.as_ref());
     format!(
-        "\nThe daemon at rest, {} paths every {}: {} % of a CPU, {} wake-ups/s, {} checks/s,\n{calls}, {} KiB of memory. A silent path is down after {detection}.\nIt has read its configuration again, of which nothing changed, after {reload},\nand with a stuck read after {stuck}.\n",
+        "\nThe daemon at rest, {} paths every {}: {} % of a CPU (the yardstick: {}),\n{} wake-ups/s, {} checks/s, {calls}, {} KiB of memory. A silent path is down after {detection}.\nIt has read its configuration again, of which nothing changed, after {reload},\nand with a stuck read after {stuck}.\n",
         daemon.paths,
         daemon.interval,
         daemon.cpu_percent,
+        or_dash(daemon.lean_cpu_percent),
         daemon.wakeups_per_s,
         daemon.checks_per_s,
         daemon.memory_kib,
@@ -249,6 +250,6 @@ fn aims(document: &Document) -> String {
             reached.to_owned(),
         ]
     });
-    let headings = ["aim of pathpulse-io_uring", "measured", "bound", "reached"];
+    let headings = ["aim", "measured", "bound", "reached"];
     format!("\n{}", figures(&headings, rows))
 }
