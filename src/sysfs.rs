@@ -129,13 +129,15 @@ impl Sysfs {
 
     /// The state of the way to the device, in the words of its driver.
     pub(crate) fn state(&self) -> Option<String> {
+        // Most devices have none: nothing is put together for these.
         let state = self.has_state.then(|| self.disk().join("device/state"))?;
         word(&state)
     }
 
     /// What the target says of this way to it (ALUA, ANA), in the words of the driver.
     pub(crate) fn access(&self) -> Option<String> {
-        word(&self.disk().join(self.access?.file()))
+        let file = self.access?.file();
+        word(&self.disk().join(file))
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Settings {
     pub program: PathBuf,
     /// When it checks and what it makes of it.
     pub terms: Terms,
-    /// What carries the checks: `auto`, `io_uring`, `aio` or `sync`.
+    /// What carries the checks: a name that `--backend` takes.
     pub backend: String,
     /// Threads that check.
     pub workers: u16,

@@ -31,6 +31,11 @@ fn the_same_with_several_workers() {
 }
 
 #[test]
+fn the_same_without_linked_timeouts() {
+    chaos(&["--backend", "io_uring-unlinked", "--faults", "500"]);
+}
+
+#[test]
 fn the_same_through_libaio() {
     chaos(&["--backend", "aio", "--faults", "500"]);
 }
