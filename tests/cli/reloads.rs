@@ -309,7 +309,10 @@ fn a_thousand_reloads_lose_no_verdict_check_nothing_twice_and_leak_nothing() {
             .expect("no verdict was lost, and no path checked twice");
         let body = json!({ "paths": [last] }).to_string();
         assert_eq!(web.order("POST", "/v1/pause", &body).status, 200);
-        follower.join().expect("the last was told")
+        follower
+            .join()
+            .expect("no panic")
+            .expect("the last is told")
     });
     assert_all_told(&events, kept, &web.get("/metrics").body);
 }
