@@ -1,9 +1,8 @@
 //! The io_uring backend: one ring, one thread.
 //!
 //! A read with nowait is linked to its deadline, unless the user wants it otherwise: it and its
-//! LINK_TIMEOUT are two entries and make two completions; `link.rs` says what these mean together. The
-//! deadlines of other reads are watched here; `asked.rs` says why and how. A flight leaves the table when the kernel has said
-//! its last word about it.
+//! LINK_TIMEOUT make two completions; `link.rs` says what these mean together. The deadlines of other reads
+//! are watched here; `asked.rs` says why and how. A flight leaves the table at the kernel's last word about it.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -22,34 +21,9 @@ use crate::gather::{self, Gather};
 use crate::inflight::{Flight, InFlight};
 use crate::life::Life;
 use crate::link::{KernelResult, Told};
-use crate::ring::{Ring, RingFeatures};
+use crate::ring::{Ring, RingFeatures, UringConfig};
 use crate::table::{Key, Table};
 use crate::{Errno, KernelError, Mono, Waker, probe};
-
-/// How to open a [`Uring`].
-#[derive(Clone, Copy, Debug)]
-pub struct UringConfig {
-    /// Entries of the submission queue; a read takes two. Rounded up to a power of two, and less
-    /// where locked memory is short.
-    pub entries: u32,
-    /// How many files the ring can keep without their descriptors; bounded by RLIMIT_NOFILE. More
-    /// files than these keep their descriptors.
-    pub files: u32,
-    /// Whether reads with nowait are linked to their deadlines, so that the kernel says which came
-    /// first. Otherwise these are watched here, as those of all other reads are: that takes a quarter
-    /// less CPU time, and what ends while the worker is late counts as in time.
-    pub linked_timeouts: bool,
-}
-
-impl Default for UringConfig {
-    fn default() -> UringConfig {
-        UringConfig {
-            entries: 1024,
-            files: 16_384,
-            linked_timeouts: true,
-        }
-    }
-}
 
 struct Target {
     /// The descriptor, where the ring's file table has no place for it.
@@ -172,6 +146,16 @@ impl Uring {
             match self.ring.pop() {
                 Some(next) => cqe = next,
                 None => return reaped,
+            }
+        }
+    }
+
+    /// Works off all completions that the kernel has: when it is not to wait for any, it posts some at a time.
+    fn reap_all(&mut self, completions: &mut Vec<Completion>) -> Result<(), KernelError> {
+        loop {
+            self.enter(None, false)?;
+            if self.reap(completions) == 0 {
+                return Ok(());
             }
         }
     }
@@ -467,8 +451,12 @@ impl Backend for Uring {
                 self.gather.came(reaped);
             }
             self.forget_detached();
-            if self.ask_for_overdue(completions) {
-                continue;
+            if self.deadlines.is_due(Mono::now()) {
+                // What has ended is not asked about, however late we are.
+                self.reap_all(completions)?;
+                if self.ask_for_overdue(completions) {
+                    continue;
+                }
             }
             if std::mem::take(&mut self.woken)
                 || completions.len() > before

@@ -42,6 +42,11 @@ impl Deadlines {
         None
     }
 
+    /// Whether a deadline has passed, if only of an operation that has ended.
+    pub(crate) fn is_due(&self, now: Mono) -> bool {
+        (self.heap.peek()).is_some_and(|Reverse((deadline, _))| *deadline <= now)
+    }
+
     /// Takes an operation out whose deadline is not after `now`; it may have ended.
     pub(crate) fn pop(&mut self, now: Mono) -> Option<Key> {
         let Reverse((deadline, key)) = *self.heap.peek()?;

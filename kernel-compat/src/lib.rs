@@ -43,13 +43,13 @@ pub use backend::{
 pub use backend_aio::{Aio, AioConfig};
 pub use backend_scripted::{Answer, Audit, Scripted};
 pub use backend_sync::{Preadv, PreadvConfig};
-pub use backend_uring::{Uring, UringConfig};
+pub use backend_uring::Uring;
 pub use choice::{Choice, Opened, Unavailable, open_backend};
 pub use dm::{dm_message, dm_status};
 pub use error::{Errno, KernelError};
 pub use limits::{exit_now, raise_open_files_limit};
 pub use probe::probe_uring;
-pub use ring::RingFeatures;
+pub use ring::{RingFeatures, UringConfig};
 pub use table::{Key, Table};
 pub use time::Mono;
 pub use wake::Waker;

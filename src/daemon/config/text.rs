@@ -1,13 +1,17 @@
 //! The text of a configuration file.
 //!
 //! The file may lie on a disk that hangs, and a process that reads there can't end, not even when it is killed.
-//! So the daemon has another process read it, and waits for that one's word only.
+//! So the daemon takes it from the kernel's memory, as long as all of it is there (it mostly is, after a
+//! change). Otherwise it has another process read it, and waits for that one's word only.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IoSliceMut, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::io::{ReadWriteFlags, preadv2};
 
 /// More than any configuration needs.
 const BYTES_MAX: u64 = 4 << 20;
@@ -28,9 +32,38 @@ pub(crate) fn read(path: &Path) -> Result<String, String> {
     text(bytes)
 }
 
-/// Has a file read by another process, which says on its stdout what [`read`] returns there, and by its exit
+/// Reads a file without waiting for any disk. `None` if something that is needed lies on one, or the kernel or
+/// the file system can't do this.
+fn read_cached(path: &Path) -> Option<Result<String, String>> {
+    let open = |flags| openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok();
+    // Only of a file in a file system can it be said that to open it asks no disk.
+    let kind = fstat(open(OFlags::PATH | OFlags::CLOEXEC)?).ok()?.st_mode;
+    if FileType::from_raw_mode(kind) != FileType::RegularFile {
+        return None;
+    }
+    // That it was read would have to be noted on the disk.
+    let file = open(OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOATIME)?;
+    let mut bytes = Vec::new();
+    let mut piece = [0; 16 << 10];
+    loop {
+        let into = &mut [IoSliceMut::new(&mut piece)];
+        let at = bytes.len() as u64;
+        match preadv2(&file, into, at, ReadWriteFlags::NOWAIT).ok()? {
+            0 => return Some(text(bytes)),
+            read => bytes.extend_from_slice(&piece[..read]),
+        }
+        if bytes.len() as u64 > BYTES_MAX {
+            return None;
+        }
+    }
+}
+
+/// Has a file read by another process, if need be, which says on its stdout what [`read`] returns there, and by its exit
 /// status which of both that is. Where there is no process to be had, this one reads.
 pub(super) fn read_apart(path: &Path) -> Result<String, String> {
+    if let Some(read) = read_cached(path) {
+        return read;
+    }
     let child = Command::new("/proc/self/exe")
         .arg("read-config")
         .arg(path)
@@ -63,4 +96,27 @@ fn text(bytes: Vec<u8>) -> Result<String, String> {
         let at = error.utf8_error().valid_up_to();
         format!("is no UTF-8 text: see the byte at offset {at}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn what_was_just_written_needs_no_other_process() {
+        let mut file = tempfile::NamedTempFile::new_in(".").expect("a file");
+        let text = "paths = []\n".repeat(5_000);
+        file.write_all(text.as_bytes()).expect("written");
+        assert_eq!(read_cached(file.path()), Some(Ok(text)));
+        file.write_all(b"\xff").expect("written");
+        assert!(read_cached(file.path()).is_some_and(|read| read.is_err()));
+    }
+
+    #[test]
+    fn what_is_missing_or_no_file_is_for_another_process() {
+        assert_eq!(read_cached(Path::new("/nowhere")), None);
+        assert_eq!(read_cached(Path::new("/dev/null")), None);
+        assert_eq!(read_cached(Path::new("/dev")), None);
+    }
 }

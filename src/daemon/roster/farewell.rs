@@ -10,7 +10,7 @@ use super::keeper::{Keeper, Stage};
 use crate::daemon::document::EventDocument;
 
 /// How long a worker, and then the journal, may take to get there; a worker that does not get on keeps nobody.
-const LIMIT: Duration = Duration::from_millis(50);
+const LIMIT: Duration = Duration::from_millis(500);
 
 /// A path that the engine watches no longer.
 pub(super) struct Leaving {
