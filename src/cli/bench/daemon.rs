@@ -235,19 +235,25 @@ impl Daemon {
         let failed = |error: std::io::Error| format!("the silent device: {error}");
         let idle = self.reload_ms()?;
         rig.set(0, Behaviour::Hang).map_err(failed)?;
-        let end = Instant::now() + PATIENCE;
-        let is_stuck = |status: Value| {
-            let mut all = status["paths"].as_array().into_iter().flatten();
-            all.any(|path| {
-                path["path"].as_str().map(Path::new) == Some(silent) && path["stuck_ms"].is_u64()
-            })
-        };
-        while Instant::now() < end && !is_stuck(self.status()?) {
-            thread::sleep(Duration::from_millis(100));
-        }
+        let is_stuck = |path: &Value| path["stuck_ms"].is_u64();
+        self.wait_path(silent, is_stuck)?;
         let stuck = self.reload_ms();
         rig.recover(0).map_err(failed)?;
+        self.wait_path(silent, |path| path["state"] == "up")?;
         Ok([Spread::of(&idle), Spread::of(&stuck?)])
+    }
+
+    fn wait_path(&self, path: &Path, is_wanted: impl Fn(&Value) -> bool) -> Result<(), String> {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            let status = self.status()?;
+            let mut all = status["paths"].as_array().into_iter().flatten();
+            if all.any(|one| one["path"].as_str().map(Path::new) == Some(path) && is_wanted(one)) {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        Err("the silent path does not become what it should".to_owned())
     }
 
     fn reload_ms(&self) -> Result<Vec<f64>, String> {
