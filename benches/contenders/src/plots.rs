@@ -9,7 +9,7 @@ use crate::report::{Report, Row};
 
 const SIZE: (u32, u32) = (860, 460);
 /// Told apart also by people who see few colours.
-const COLOURS: [RGBColor; 10] = [
+const COLOURS: [RGBColor; 11] = [
     RGBColor(0, 90, 181),
     RGBColor(86, 180, 233),
     RGBColor(0, 158, 115),
@@ -20,6 +20,7 @@ const COLOURS: [RGBColor; 10] = [
     RGBColor(150, 150, 150),
     RGBColor(180, 20, 20),
     RGBColor(120, 80, 160),
+    RGBColor(110, 70, 30),
 ];
 
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -71,7 +72,8 @@ fn cost(report: &Report, canvas: &Canvas<'_>) -> Drawn {
         .margin_right(28)
         .x_label_area_size(40)
         .y_label_area_size(64)
-        .build_cartesian_2d((1.0..most).log_scale(), (low..high * 3.0).log_scale())?;
+        // There is room above for the names.
+        .build_cartesian_2d((1.0..most).log_scale(), (low..high * 30.0).log_scale())?;
     chart
         .configure_mesh()
         .x_desc("paths")
