@@ -96,9 +96,10 @@ pub(crate) fn measure(program: &Path, stop: &AtomicBool) -> Result<DaemonFigures
     let checks = daemon.checks()? - checks_before;
     let checks_per_s = checks as f64 / begin.elapsed().as_secs_f64();
     let syscalls = daemon.syscalls_per_s();
-    let reloads = daemon.reloads(&rig, silent);
     let per_check = |calls: f64| round(calls / checks_per_s);
     let detection = daemon.detections(&rig, silent, stop);
+    // After that, since whoever follows events hears first what was before.
+    let reloads = daemon.reloads(&rig, silent);
     drop(daemon);
     let lean = rest::yardstick(disks.paths(), INTERVAL_SPAN, WINDOW, stop);
     Ok(DaemonFigures {
