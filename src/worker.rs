@@ -38,8 +38,7 @@ pub(crate) use outside::{Carrier, Outside};
 const COMMANDS_PER_TURN: u32 = 64;
 
 /// Of many checks that are due together so many begin, by one reading of the clock, before what has
-/// ended is looked at: the latency that is measured of each is off by what these take to begin. And
-/// what the kernel needs for a read in flight it has at hand for some dozens.
+/// ended is looked at: the latency that is measured of each is off by what these take to begin.
 pub(crate) const BEGUN_PER_TURN: usize = 64;
 
 /// Checks its paths. See the module.

@@ -14,9 +14,9 @@ use std::time::Duration;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use pathpulse::{BackendKind, Choice, State, Sweep};
-use pathpulse_bench::Yardstick;
+use pathpulse_bench::{Yardstick, read_clock};
 use pathpulse_faultdisk::PlainDisks;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 
 const DEVICES: usize = 64;
 const PATHS: [usize; 4] = [1, 64, 1024, 4096];
@@ -28,8 +28,7 @@ const ROUNDS: usize = 15;
 struct CpuTime;
 
 fn cpu_now() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+    read_clock(ClockId::ThreadCPUTime)
 }
 
 impl Measurement for CpuTime {

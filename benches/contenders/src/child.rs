@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::read_clock;
 use crate::contender::{Contender, Entrant, Job, Tally};
 
 /// What a contender's process is asked.
@@ -161,8 +162,7 @@ fn sweep(contender: &mut dyn Contender, sweeps: u64, least: Duration) -> Swept {
 
 /// CPU time of all threads of this process, those that the kernel runs for it included.
 fn cpu_now() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+    read_clock(ClockId::ProcessCPUTime)
 }
 
 fn ns(begin: Instant) -> u64 {

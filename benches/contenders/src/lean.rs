@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use io_uring::types::{Fixed, SubmitArgs, TimeoutFlags, Timespec};
 use io_uring::{IoUring, opcode, squeue};
+use rustix::time::ClockId;
 
+use crate::clock::read_clock;
 use crate::contender::{Contender, Job, Tally};
 use crate::files::{block_size, open_direct};
 const ENTRIES: u32 = 1024;
@@ -87,8 +89,7 @@ impl Yardstick {
     /// # Errors
     /// When the ring no longer works.
     pub fn sweep(&mut self) -> io::Result<u64> {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let now = Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32);
+        let now = read_clock(ClockId::Monotonic);
         *self.deadline = Timespec::from(now + self.timeout);
         for file in 0..self.files {
             let queue = self.ring.submission();

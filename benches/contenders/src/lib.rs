@@ -9,6 +9,7 @@
 //! `pathpulse_faultdisk::serve_main` with [`Plan::rig`].
 
 mod child;
+mod clock;
 mod contender;
 mod contest;
 mod deadline;
@@ -29,6 +30,7 @@ mod strace;
 mod stuck;
 
 pub use child::child_main;
+pub use clock::read_clock;
 pub use contender::{Contender, Entrant, Job, Tally};
 pub use deadline::DeadlineRow;
 pub use faults::FaultRow;

@@ -236,26 +236,25 @@ impl Daemon {
         let failed = |error: std::io::Error| format!("the silent device: {error}");
         let idle = self.reload_ms()?;
         rig.set(0, Behaviour::Hang).map_err(failed)?;
-        let is_stuck = |path: &Value| path["stuck_ms"].is_u64();
-        self.wait_path(silent, is_stuck)?;
+        self.wait_stuck(silent)?;
         let stuck = self.reload_ms();
         rig.recover(0).map_err(failed)?;
-        // Up, or marginal after so many changes.
-        self.wait_path(silent, |path| path["state"] != "down")?;
         Ok([Spread::of(&idle), Spread::of(&stuck?)])
     }
 
-    fn wait_path(&self, path: &Path, is_wanted: impl Fn(&Value) -> bool) -> Result<(), String> {
+    fn wait_stuck(&self, path: &Path) -> Result<(), String> {
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             let status = self.status()?;
             let mut all = status["paths"].as_array().into_iter().flatten();
-            if all.any(|one| one["path"].as_str().map(Path::new) == Some(path) && is_wanted(one)) {
+            if all.any(|one| {
+                one["path"].as_str().map(Path::new) == Some(path) && one["stuck_ms"].is_u64()
+            }) {
                 return Ok(());
             }
             thread::sleep(Duration::from_millis(100));
         }
-        Err("the silent path does not become what it should".to_owned())
+        Err("no read at the silent path is stuck".to_owned())
     }
 
     fn reload_ms(&self) -> Result<Vec<f64>, String> {

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse_bench::Yardstick;
-use rustix::time::{ClockId, clock_gettime};
+use pathpulse_bench::{Yardstick, read_clock};
+use rustix::time::ClockId;
 
 /// The daemon begins what is due in slots of 256 ms; as many bursts are in an interval of two seconds.
 const BURSTS: usize = 8;
+/// Of this thread, in the kernel and out of it.
+const CPU: ClockId = ClockId::ThreadCPUTime;
 
 /// Reads from each path once in an interval, for so long, and says what percent of a CPU that takes.
 ///
@@ -30,7 +32,7 @@ pub(crate) fn yardstick(
     for burst in &mut bursts {
         burst.sweep().map_err(failed)?;
     }
-    let (before, begin) = (cpu_now(), Instant::now());
+    let (before, begin) = (read_clock(CPU), Instant::now());
     let mut next = begin;
     while begin.elapsed() < window && !stop.load(Relaxed) {
         for burst in &mut bursts {
@@ -39,12 +41,6 @@ pub(crate) fn yardstick(
             burst.sweep().map_err(failed)?;
         }
     }
-    let cpu = cpu_now().saturating_sub(before);
+    let cpu = read_clock(CPU).saturating_sub(before);
     Ok(cpu.as_secs_f64() / begin.elapsed().as_secs_f64() * 100.0)
-}
-
-/// CPU time of this thread, in the kernel and out of it.
-fn cpu_now() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
