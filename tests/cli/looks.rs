@@ -75,14 +75,19 @@ impl Look {
 }
 
 /// A client that follows the events.
-pub(crate) struct Follower(UnixStream);
+pub(crate) struct Follower(BufReader<UnixStream>);
 
 impl Follower {
+    /// Returns when the daemon has begun to answer: it holds the connection by then.
     pub(crate) fn start(daemon: &Daemon) -> Follower {
         let mut stream = UnixStream::connect(&daemon.socket).expect("connects");
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
         let request = b"GET /v1/events?follow=true HTTP/1.0\r\n\r\n";
         stream.write_all(request).expect("sent");
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        stream.read_line(&mut line).expect("it answers");
+        assert!(line.contains(" 200 "), "{line:?}");
         Follower(stream)
     }
 
@@ -91,7 +96,7 @@ impl Follower {
     pub(crate) fn until_paused(self, path: &Path, is_over: &AtomicBool) -> Option<Vec<String>> {
         let path = format!("\"path\":{path:?}");
         let mut events = Vec::new();
-        for line in BufReader::new(self.0).lines() {
+        for line in self.0.lines() {
             let line = line.expect("more comes");
             if let Some(data) = line.strip_prefix("data: ") {
                 events.push(data.to_owned());
