@@ -8,7 +8,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use pathpulse_kernel_compat::{Errno, MAX_READ_LEN};
-use rustix::fs::{AtFlags, OFlags, StatxFlags, ioctl_blksszget, major, minor, statx};
+use rustix::fs::{
+    AtFlags, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, ioctl_blksszget, major, minor, statx,
+};
 
 use crate::settings::{Place, Region};
 use crate::storage::{map_of, storage_of};
@@ -279,6 +281,7 @@ impl Device {
                 OpenProblem::Open(Errno::EINVAL) => OpenProblem::NoDirectIo,
                 other => other,
             })?;
+        spare_access_time(&file);
         let meta = file.metadata().map_err(problem)?;
         let is_block = meta.file_type().is_block_device();
         let geometry = geometry(&file, is_block)?;
@@ -329,6 +332,14 @@ fn geometry(file: &File, is_block: bool) -> Result<Geometry, OpenProblem> {
     }
 }
 
+/// A check is no use of a file: its time of access stays, and no read costs a look at it. Whoever does not own
+/// the file may not ask for that, and checks all the same.
+fn spare_access_time(file: &File) {
+    if let Ok(flags) = fcntl_getfl(file) {
+        let _ = fcntl_setfl(file, flags | OFlags::NOATIME);
+    }
+}
+
 /// What O_DIRECT wants of a regular file (statx(2), STATX_DIOALIGN, Linux 6.1); a page where the
 /// file system does not say, which suits all that have smaller blocks.
 pub(crate) fn file_alignment(folder: impl AsFd, path: &Path, flags: AtFlags) -> u32 {
@@ -341,7 +352,12 @@ pub(crate) fn file_alignment(folder: impl AsFd, path: &Path, flags: AtFlags) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::State;
+    use crate::sweep::Sweep;
+    use pathpulse_kernel_compat::Choice;
+    use std::fs::FileTimes;
     use std::os::unix::fs::symlink;
+    use std::time::{Duration, SystemTime};
 
     fn problem(path: &Path) -> OpenProblem {
         Device::open(path).err().expect("should not open")
@@ -386,6 +402,22 @@ mod tests {
             matches!(problem, OpenProblem::Empty { size: 5, .. }),
             "{problem:?}"
         );
+    }
+
+    #[test]
+    fn a_check_leaves_the_time_of_access_alone() {
+        let folder = tempfile::tempdir_in(".").expect("a folder");
+        let path = folder.path().join("file");
+        std::fs::write(&path, vec![0u8; 16_384]).expect("a file");
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 30);
+        let file = File::options().write(true).open(&path).expect("opens");
+        file.set_times(FileTimes::new().set_accessed(old))
+            .expect("set");
+        let accessed = || std::fs::metadata(&path).expect("it is there").accessed();
+        let paths = std::slice::from_ref(&path);
+        let sweep = Sweep::new(paths, Duration::from_secs(10), Choice::Auto).expect("opens");
+        assert!(sweep.status().all(|path| path.state == State::Up));
+        assert_eq!(accessed().expect("known"), old);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(crate) enum Ask {
     Sweep { sweeps: u64, least_ms: u64 },
     /// Tells the latencies of the last sweep.
     Latencies,
+    /// Tells how late the verdicts of the last sweep were on what did not answer.
+    Lateness,
     /// Gives everything back to the kernel.
     TearDown,
 }
@@ -42,6 +44,7 @@ pub(crate) enum Answer {
     },
     Swept(Swept),
     Latencies(Vec<Option<u64>>),
+    Lateness(Vec<u64>),
     TornDown {
         ns: u64,
     },
@@ -98,6 +101,7 @@ fn answer(entrant: &Entrant, slot: &mut Option<Box<dyn Contender>>, ask: &Ask) -
             Answer::Swept(sweep(contender.as_mut(), *sweeps, least))
         }
         (Ask::Latencies, Some(contender)) => Answer::Latencies(contender.latencies_us()),
+        (Ask::Lateness, Some(contender)) => Answer::Lateness(contender.lateness_us()),
         (Ask::TearDown, Some(_)) => {
             let begin = Instant::now();
             *slot = None;

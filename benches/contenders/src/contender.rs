@@ -55,6 +55,12 @@ pub trait Contender {
     /// if the job was not timed.
     fn latencies_us(&self) -> Vec<Option<u64>>;
 
+    /// How long after its own deadline each verdict came that is not good because nothing answered, in
+    /// microseconds. Empty if the contender does not know when it began each of its checks.
+    fn lateness_us(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
     /// System calls made so far to check, if the contender can count them.
     fn syscalls(&self) -> Option<u64>;
 }

@@ -1,5 +1,6 @@
 //! How punctual the verdicts on silent devices are: a sweep over a thousand paths that all hang ends
-//! with the last verdict, which ought to be at the deadline.
+//! with the last verdict, which ought to be at its deadline. The checks begin one after the other, so the
+//! deadline of the last one is later than that of the first.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use serde::Serialize;
 
 use crate::FIO;
 use crate::contest::LIMIT;
-use crate::figures::Spread;
+use crate::figures::{Spread, percentile};
 use crate::plan::{Plan, Refusal, open_ask};
 use crate::progress::Progress;
 use crate::remote::{Remote, Trouble};
@@ -22,14 +23,16 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 const SWEEP_LIMIT: Duration = Duration::from_secs(5);
 const ROUNDS: usize = 5;
 
-/// How late the last verdict of a sweep was, in milliseconds after the deadline of what was begun
-/// first.
+/// How late the verdicts of a sweep were.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeadlineRow {
     /// Its name.
     pub name: &'static str,
-    /// How late.
+    /// The last of all, in milliseconds after the deadline of what was begun first.
     pub last_verdict_late_ms: Option<Spread>,
+    /// In milliseconds after its own deadline each: 99 of 100 at most. `None` of a contender that does not
+    /// know when it began each check.
+    pub verdict_late_ms_p99: Option<Spread>,
     /// Why that is not known.
     pub reason: Option<String>,
 }
@@ -52,20 +55,31 @@ pub(crate) fn run(
         for disk in 0..DEVICES {
             let _ = rig.recover(disk);
         }
+        let of_each = |figure: fn(&Late) -> Option<f64>| {
+            let rounds = late.as_ref().ok()?.iter().map(figure);
+            Spread::of(&rounds.collect::<Option<Vec<f64>>>()?)
+        };
         rows.push(DeadlineRow {
             name,
-            last_verdict_late_ms: late.as_ref().ok().and_then(|late| Spread::of(late)),
+            last_verdict_late_ms: of_each(|late| Some(late.last_ms)),
+            verdict_late_ms_p99: of_each(|late| late.p99_ms),
             reason: late.err(),
         });
     }
     Ok(rows)
 }
 
-fn measure(plan: &Plan, rig: &Rig, name: &str) -> Result<Vec<f64>, String> {
+/// Of one sweep.
+struct Late {
+    last_ms: f64,
+    p99_ms: Option<f64>,
+}
+
+fn measure(plan: &Plan, rig: &Rig, name: &str) -> Result<Vec<Late>, String> {
     let failed = |trouble: Trouble| trouble.reason("its sweep waits for a silent device");
     let rig_failed = |error: std::io::Error| format!("the devices that hang: {error}");
     let devices: Vec<PathBuf> = rig.disks().iter().map(|d| d.path().to_owned()).collect();
-    let mut late_ms = Vec::new();
+    let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         // A new process each time: what was stuck is not to be checked again.
         let mut remote = Remote::start(plan.child_command(name)).map_err(failed)?;
@@ -80,12 +94,17 @@ fn measure(plan: &Plan, rig: &Rig, name: &str) -> Result<Vec<f64>, String> {
             return Err("silent paths were called good".to_owned());
         }
         let ns: u64 = swept.sweep_ns.iter().sum();
-        late_ms.push((ns as f64 - TIMEOUT.as_nanos() as f64) / 1e6);
+        let each = remote.lateness_us(SWEEP_LIMIT).map_err(failed)?;
+        let each_ms: Vec<f64> = each.iter().map(|us| *us as f64 / 1e3).collect();
+        rounds.push(Late {
+            last_ms: (ns as f64 - TIMEOUT.as_nanos() as f64) / 1e6,
+            p99_ms: percentile(&each_ms, 99.0),
+        });
         drop(remote);
         for disk in 0..DEVICES {
             rig.set(disk, Behaviour::Answer).map_err(rig_failed)?;
             rig.release(disk, Release::Data).map_err(rig_failed)?;
         }
     }
-    Ok(late_ms)
+    Ok(rounds)
 }

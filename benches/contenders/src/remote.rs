@@ -125,6 +125,13 @@ impl Remote {
         }
     }
 
+    pub(crate) fn lateness_us(&mut self, limit: Duration) -> Result<Vec<u64>, Trouble> {
+        match self.ask(&Ask::Lateness, limit)? {
+            Answer::Lateness(all) => Ok(all),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     pub(crate) fn tear_down(&mut self, limit: Duration) -> Result<Duration, Trouble> {
         match self.ask(&Ask::TearDown, limit)? {
             Answer::TornDown { ns } => Ok(Duration::from_nanos(ns)),

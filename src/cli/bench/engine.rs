@@ -1,5 +1,7 @@
 //! The engine as a contender: a [`Sweep`], with verdicts, states, status and histograms.
 
+use std::time::{Duration, SystemTime};
+
 use pathpulse::{BackendKind, Choice, State, Sweep};
 use pathpulse_bench::{Contender, Entrant, Job, Tally};
 
@@ -26,6 +28,7 @@ pub(crate) const ENGINE: [Entrant; 4] = [
 struct Engine {
     choice: Choice,
     sweep: Sweep,
+    timeout: Duration,
     /// Opening a sweep checks all paths, and that is the first one.
     is_new: bool,
 }
@@ -35,6 +38,7 @@ fn open(job: &Job, choice: Choice) -> Result<Box<dyn Contender>, String> {
     Ok(Box::new(Engine {
         choice,
         sweep: sweep.map_err(|error| error.to_string())?,
+        timeout: job.timeout,
         is_new: true,
     }))
 }
@@ -56,6 +60,16 @@ impl Contender for Engine {
             path.latency_us.filter(|_| good).map(|latency| latency.last)
         };
         self.sweep.status().map(last).collect()
+    }
+
+    /// A path owes an answer since its check began, and is down since the verdict.
+    fn lateness_us(&self) -> Vec<u64> {
+        let late = |path: pathpulse::PathStatus| {
+            let down = SystemTime::now().duration_since(path.since).ok()?;
+            let after = path.unanswered?.saturating_sub(down + self.timeout);
+            (path.state == State::Down).then_some(after.as_micros() as u64)
+        };
+        self.sweep.status().filter_map(late).collect()
     }
 
     /// Reads that threads make are not counted by the engine.
