@@ -15,7 +15,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a contender may take for anything here.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// Turns of each contender where only the cost is wanted.
-pub(crate) const COST_ROUNDS: usize = 3;
+pub(crate) const COST_ROUNDS: usize = 5;
 /// A turn: so many sweeps at least, and so long.
 const SWEEPS: u64 = 3;
 const TURN: Duration = Duration::from_millis(100);

@@ -51,6 +51,9 @@ pub struct Row {
     pub bad_paths: Option<u64>,
     /// The least and the greatest of the rounds' figures, by field.
     pub spread: BTreeMap<&'static str, Spread>,
+    /// The rounds' figures, by field: those of one round were measured within a second or two.
+    #[serde(skip)]
+    pub rounds: BTreeMap<&'static str, Vec<f64>>,
     /// Why a field is null, by field.
     pub reasons: BTreeMap<&'static str, String>,
 }
@@ -77,6 +80,17 @@ impl Row {
         }
     }
 
+    /// How many times another one's figure this one's is: the median of what it is in each round, since the
+    /// machine may be faster in one than in another. `None` if either was not measured in all.
+    pub fn ratio(&self, field: &str, other: &Row) -> Option<f64> {
+        let (mine, theirs) = (self.rounds.get(field)?, other.rounds.get(field)?);
+        if mine.len() != theirs.len() {
+            return None;
+        }
+        let ratios: Vec<f64> = mine.iter().zip(theirs).map(|(a, b)| a / b).collect();
+        Some(Spread::of(&ratios)?.median)
+    }
+
     fn slot(&mut self, field: &'static str) -> Option<&mut Option<f64>> {
         Some(match field {
             "checks_per_s" => &mut self.checks_per_s,
@@ -100,6 +114,7 @@ impl Row {
         if let Some(slot) = self.slot(field) {
             *slot = Some(spread.median);
         }
+        self.rounds.insert(field, rounds.to_vec());
         if rounds.len() > 1 {
             self.spread.insert(field, spread);
         }
@@ -128,5 +143,21 @@ impl Row {
                 self.lacks(field, reason);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_of_figures_of_the_same_round() {
+        let mut rows = [Row::new("a"), Row::new("b"), Row::new("c")];
+        rows[0].enter("cpu_ns_per_check", &[20.0, 4000.0, 60.0]);
+        rows[1].enter("cpu_ns_per_check", &[10.0, 1000.0, 30.0]);
+        rows[2].enter("cpu_ns_per_check", &[10.0, 1000.0]);
+        assert_eq!(rows[0].ratio("cpu_ns_per_check", &rows[1]), Some(2.0));
+        assert_eq!(rows[0].ratio("cpu_ns_per_check", &rows[2]), None);
+        assert_eq!(rows[0].ratio("checks_per_s", &rows[1]), None);
     }
 }

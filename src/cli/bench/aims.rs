@@ -34,12 +34,12 @@ impl Aim {
 /// All aims.
 pub(crate) fn aims(report: &Report, daemon: Option<&DaemonFigures>) -> Vec<Aim> {
     let row = |name: &str| report.contenders.iter().find(|row| row.name == name);
-    let ratio = |ours: &str, figure: fn(&Row) -> Option<f64>, to: &str| {
-        let (ours, theirs) = (figure(row(ours)?)?, figure(row(to)?)?);
-        Some((ours / theirs * 100.0).round() / 100.0)
+    let ratio = |ours: &str, field: &str, to: &str| {
+        let ratio = row(ours)?.ratio(field, row(to)?)?;
+        Some((ratio * 100.0).round() / 100.0)
     };
-    let cpu = |ours, to| ratio(ours, |row| row.cpu_ns_per_check, to);
-    let reads = |ours| ratio(ours, |row| row.checks_per_s, "fio-io_uring");
+    let cpu = |ours, to| ratio(ours, "cpu_ns_per_check", to);
+    let reads = |ours| ratio(ours, "checks_per_s", "fio-io_uring");
     let of_engine = |figure: fn(&Row) -> Option<f64>| row(ENGINE).and_then(figure);
     let full = report.full.as_ref();
     let most = |what, bound, measured| Aim {

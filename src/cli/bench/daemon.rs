@@ -44,8 +44,11 @@ pub(crate) struct DaemonFigures {
     pub(crate) interval: &'static str,
     /// Of one CPU, all threads.
     pub(crate) cpu_percent: f64,
-    /// What the yardstick takes to read from as many devices as often; `None`: there is none here.
+    /// What the yardstick takes to read from as many devices as often, as many at a time as the daemon does;
+    /// `None`: there is none here.
     pub(crate) lean_cpu_percent: Option<f64>,
+    /// The same if it begins all of a slot at once.
+    pub(crate) lean_at_once_cpu_percent: Option<f64>,
     pub(crate) wakeups_per_s: f64,
     pub(crate) checks_per_s: f64,
     /// All of the process.
@@ -101,12 +104,16 @@ pub(crate) fn measure(program: &Path, stop: &AtomicBool) -> Result<DaemonFigures
     // After that, since whoever follows events hears first what was before.
     let reloads = daemon.reloads(&rig, silent);
     drop(daemon);
-    let lean = rest::yardstick(disks.paths(), INTERVAL_SPAN, WINDOW, stop);
+    let lean = |at_a_time| {
+        let percent = rest::yardstick(disks.paths(), at_a_time, INTERVAL_SPAN, WINDOW, stop);
+        percent.ok().map(round)
+    };
     Ok(DaemonFigures {
         paths: paths.len(),
         interval: INTERVAL,
         cpu_percent: round((after.cpu_ns - before.cpu_ns) as f64 / 1e7 / took),
-        lean_cpu_percent: lean.ok().map(round),
+        lean_cpu_percent: lean(rest::AT_A_TIME),
+        lean_at_once_cpu_percent: lean(PATHS),
         wakeups_per_s: round((after.wakeups - before.wakeups) as f64 / took),
         checks_per_s: round(checks_per_s),
         syscalls_per_check: syscalls.as_ref().ok().map(|calls| per_check(*calls)),

@@ -8,37 +8,48 @@ use std::time::{Duration, Instant};
 use pathpulse_bench::{Yardstick, read_clock};
 use rustix::time::ClockId;
 
-/// The daemon begins what is due in slots of 256 ms; as many bursts are in an interval of two seconds.
-const BURSTS: usize = 8;
+/// The daemon begins what is due in slots of 256 ms; as many are in an interval of two seconds.
+const SLOTS: usize = 8;
+/// The daemon begins so many checks of a slot at a time, so that it can tell how long each took.
+pub(crate) const AT_A_TIME: usize = 64;
 /// Of this thread, in the kernel and out of it.
 const CPU: ClockId = ClockId::ThreadCPUTime;
 
-/// Reads from each path once in an interval, for so long, and says what percent of a CPU that takes.
+/// Reads from each path once in an interval, `at_a_time` at a time, for so long, and says what percent of a
+/// CPU that takes.
 ///
 /// # Errors
 /// Why there is no yardstick.
 pub(crate) fn yardstick(
     paths: &[PathBuf],
+    at_a_time: usize,
     interval: Duration,
     window: Duration,
     stop: &AtomicBool,
 ) -> Result<f64, String> {
-    let mut bursts = paths
-        .chunks(paths.len().div_ceil(BURSTS).max(1))
-        .map(|some| Yardstick::new(some, interval))
-        .collect::<Result<Vec<Yardstick>, String>>()?;
-    let step = interval / u32::try_from(bursts.len().max(1)).unwrap_or(u32::MAX);
+    let bursts = |slot: &[PathBuf]| {
+        let parts = slot.len().div_ceil(at_a_time).max(1);
+        let bursts = slot.chunks(slot.len().div_ceil(parts));
+        bursts.map(|some| Yardstick::new(some, interval)).collect()
+    };
+    let mut slots = paths
+        .chunks(paths.len().div_ceil(SLOTS).max(1))
+        .map(bursts)
+        .collect::<Result<Vec<Vec<Yardstick>>, String>>()?;
+    let step = interval / u32::try_from(slots.len().max(1)).unwrap_or(u32::MAX);
     let failed = |error: std::io::Error| format!("the yardstick: {error}");
-    for burst in &mut bursts {
+    for burst in slots.iter_mut().flatten() {
         burst.sweep().map_err(failed)?;
     }
     let (before, begin) = (read_clock(CPU), Instant::now());
     let mut next = begin;
     while begin.elapsed() < window && !stop.load(Relaxed) {
-        for burst in &mut bursts {
+        for slot in &mut slots {
             next += step;
             thread::sleep(next.saturating_duration_since(Instant::now()));
-            burst.sweep().map_err(failed)?;
+            for burst in slot {
+                burst.sweep().map_err(failed)?;
+            }
         }
     }
     let cpu = read_clock(CPU).saturating_sub(before);

@@ -212,11 +212,12 @@ fn daemon(document: &Document) -> String {
     let reload = spread(daemon.reload_ms, 2, daemon.reload_reason.as_ref());
     let stuck = spread(daemon.reload_stuck_ms, 2, daemon.reload_reason.as_ref());
     format!(
-        "\nThe daemon at rest, {} paths every {}: {} % of a CPU (the yardstick: {}),\n{} wake-ups/s, {} checks/s, {calls}, {} KiB of memory. A silent path is down after {detection}.\nIt has read its configuration again, of which nothing changed, after {reload},\nand with a stuck read after {stuck}.\n",
+        "\nThe daemon at rest, {} paths every {}: {} % of a CPU (the yardstick, as many reads at a time: {};\nall that are due at once: {}), {} wake-ups/s, {} checks/s, {calls},\n{} KiB of memory. A silent path is down after {detection}.\nIt has read its configuration again, of which nothing changed, after {reload},\nand with a stuck read after {stuck}.\n",
         daemon.paths,
         daemon.interval,
         daemon.cpu_percent,
         or_dash(daemon.lean_cpu_percent),
+        or_dash(daemon.lean_at_once_cpu_percent),
         daemon.wakeups_per_s,
         daemon.checks_per_s,
         daemon.memory_kib,
