@@ -20,6 +20,7 @@ mod watch;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pathpulse::{Choice, Config, PathSpec, Settings};
 
@@ -61,6 +62,10 @@ pub(crate) struct Configuration {
     /// Where the last events are kept; `None`: where systemd says, if it does.
     pub(crate) state: Sourced<Option<PathBuf>>,
     file: File,
+    /// The file as it was read.
+    text: Arc<str>,
+    /// How paths are watched of which nothing else is said.
+    settings: Settings,
     /// Where the file is.
     origin: Option<PathBuf>,
     /// Named on the command line.
@@ -106,6 +111,20 @@ impl ConfigError {
     }
 }
 
+type Reader = fn(&Path) -> Result<String, String>;
+
+/// The text of the file, if there is one.
+fn read_by(read: Reader, line: &CommandLine) -> Result<String, ConfigError> {
+    let Some(file) = &line.file else {
+        return Ok(String::new());
+    };
+    read(file).map_err(|why| ConfigError {
+        file: file.clone(),
+        problems: Vec::new(),
+        unreadable: Some(why),
+    })
+}
+
 impl Configuration {
     /// Reads the file, if there is one, and adds what the command line says.
     ///
@@ -123,20 +142,31 @@ impl Configuration {
         Configuration::load_by(text::read_apart, line)
     }
 
-    fn load_by(
-        read: fn(&Path) -> Result<String, String>,
+    /// The same once more; `None` if the file has the text that it had before.
+    ///
+    /// # Errors
+    /// As [`Configuration::load`].
+    pub(crate) fn load_again(
         line: &CommandLine,
-    ) -> Result<Configuration, ConfigError> {
-        let Some(file) = &line.file else {
-            return Ok(Configuration::new(File::default(), line));
-        };
-        let wrong = |problems, unreadable| ConfigError {
-            file: file.clone(),
+        before: &str,
+    ) -> Result<Option<Configuration>, ConfigError> {
+        let text = read_by(text::read_apart, line)?;
+        if text == before {
+            return Ok(None);
+        }
+        Configuration::of_text(&text, line).map(Some)
+    }
+
+    fn load_by(read: Reader, line: &CommandLine) -> Result<Configuration, ConfigError> {
+        Configuration::of_text(&read_by(read, line)?, line)
+    }
+
+    fn of_text(text: &str, line: &CommandLine) -> Result<Configuration, ConfigError> {
+        Configuration::parse(text, line).map_err(|problems| ConfigError {
+            file: line.file.clone().unwrap_or_default(),
             problems,
-            unreadable,
-        };
-        let text = read(file).map_err(|why| wrong(Vec::new(), Some(why)))?;
-        Configuration::parse(&text, line).map_err(|problems| wrong(problems, None))
+            unreadable: None,
+        })
     }
 
     /// What a file with this text says, and the command line above all.
@@ -144,11 +174,8 @@ impl Configuration {
     /// # Errors
     /// All that is wrong with the text.
     pub(crate) fn parse(text: &str, line: &CommandLine) -> Result<Configuration, Vec<Problem>> {
-        Ok(Configuration::new(File::parse(text)?, line))
-    }
-
-    fn new(mut file: File, line: &CommandLine) -> Configuration {
-        Configuration {
+        let mut file = File::parse(text)?;
+        let mut configuration = Configuration {
             workers: Sourced::first(line.workers, file.workers.take(), 1),
             backend: Sourced::first(line.backend, file.backend.take(), Choice::Auto),
             socket: Sourced::first(line.socket.clone(), file.socket.take(), SOCKET.into()),
@@ -157,10 +184,19 @@ impl Configuration {
             http: Sourced::first(line.http.map(Some), file.http.take(), None),
             state: Sourced::first(line.state.clone().map(Some), file.state.take(), None),
             file,
+            text: text.into(),
+            settings: Settings::default(),
             origin: line.file.clone(),
             named: line.paths.clone(),
             command_line: line.watch.clone(),
-        }
+        };
+        configuration.settings = configuration.usual().settings();
+        Ok(configuration)
+    }
+
+    /// The file as it was read; empty if there is none.
+    pub(crate) fn text(&self) -> Arc<str> {
+        Arc::clone(&self.text)
     }
 
     /// For the engine.
@@ -168,7 +204,7 @@ impl Configuration {
         Config {
             backend: self.backend.value,
             workers: self.workers.value,
-            settings: self.usual().settings(),
+            settings: self.settings,
         }
     }
 
@@ -207,26 +243,31 @@ impl Configuration {
         self.file.multipath.filter(|multipath| multipath.fail_paths)
     }
 
-    /// How paths are watched of which nothing else is said.
-    fn usual(&self) -> Layer {
-        let mut layer = self.file.defaults.clone();
-        layer.add(&self.command_line);
-        layer
-    }
-
     /// What is to be watched by name, in the order in which it was named, and where.
     pub(crate) fn named(&self) -> Vec<(&Path, Source)> {
+        let mut known = HashSet::new();
+        let all = self.mentioned();
+        all.filter(|(name, _)| known.insert(*name)).collect()
+    }
+
+    /// The same names, in no order.
+    pub(crate) fn names(&self) -> HashSet<&Path> {
+        self.mentioned().map(|(name, _)| name).collect()
+    }
+
+    fn mentioned(&self) -> impl Iterator<Item = (&Path, Source)> {
         let on_line = self.named.iter().map(|path| (&**path, Source::CommandLine));
         let listed = self.file.paths.iter().map(|p| (&*p.value, p.source));
         let sections = self.file.sections.iter();
         let sections = sections.filter_map(|s| Some((s.named()?, Source::Line(s.line))));
-        let mut known = HashSet::new();
-        let all = on_line.chain(listed).chain(sections);
-        all.filter(|(name, _)| known.insert(*name)).collect()
+        on_line.chain(listed).chain(sections)
     }
 
     /// The group of a path, if one is said.
     pub(crate) fn group_of(&self, name: &Path) -> Option<&str> {
+        if self.file.sections.is_empty() {
+            return None;
+        }
         let sections = self.file.of_path(name);
         let groups = sections.filter_map(|section| Some(section.group.as_ref()?.value.as_str()));
         groups.last()
@@ -235,6 +276,13 @@ impl Configuration {
     /// Whether anything is said of groups, so that a path's has to be known.
     pub(crate) fn speaks_of_groups(&self) -> bool {
         !self.file.groups.is_empty()
+    }
+
+    /// What is said of paths of which nothing else is.
+    fn usual(&self) -> Layer {
+        let mut layer = self.file.defaults.clone();
+        layer.add(&self.command_line);
+        layer
     }
 
     /// What is said of a path; `group` is what is said, or what the kernel says.
@@ -252,6 +300,9 @@ impl Configuration {
 
     /// How a path is watched.
     pub(crate) fn settings_of(&self, name: &Path, group: Option<&str>) -> Settings {
+        if self.file.sections.is_empty() && self.file.groups.is_empty() {
+            return self.settings;
+        }
         self.layer_of(name, group).settings()
     }
 

@@ -94,8 +94,8 @@ pub(crate) enum Order {
     Do(Action, PathsDocument, oneshot::Sender<Vec<AnswerDocument>>),
     /// Read the configuration again.
     Reload(Option<oneshot::Sender<Reloaded>>),
-    /// It was read.
-    Loaded(Box<Result<Configuration, ConfigError>>),
+    /// It was read: there is another one, or it has not changed.
+    Loaded(Box<Result<Option<Configuration>, ConfigError>>),
     /// Block devices came, went or changed.
     Changed(Changes),
     /// A path was opened, or could not be.

@@ -1,6 +1,5 @@
 //! Reading the configuration again, and doing what is different.
 
-use std::collections::HashSet;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -51,8 +50,9 @@ impl Keeper {
         }
         self.reload.now.push(asker);
         let (line, roster) = (self.reload.line.clone(), self.roster.clone());
+        let before = self.configuration.text();
         let started = crate::daemon::spawn("reload", move || {
-            let loaded = Configuration::load_apart(&line);
+            let loaded = Configuration::load_again(&line, &before);
             roster.tell(Order::Loaded(Box::new(loaded)));
         });
         if let Err(why) = started {
@@ -63,9 +63,15 @@ impl Keeper {
     }
 
     /// The file was read: does what it says, or nothing if anything is wrong with it.
-    pub(super) fn end_reload(&mut self, loaded: Result<Configuration, ConfigError>) {
+    pub(super) fn end_reload(&mut self, loaded: Result<Option<Configuration>, ConfigError>) {
         let reloaded = match loaded {
-            Ok(configuration) => Ok(self.become_as(configuration)),
+            Ok(new) => {
+                let remarks = new.map_or(Vec::new(), |new| self.follow(new));
+                Ok(ReloadDocument {
+                    remarks,
+                    ..self.become_as_said()
+                })
+            }
             Err(error) => {
                 tracing::error!("not reloaded, all goes on as before: {}", error.line());
                 Err(error.lines())
@@ -92,17 +98,19 @@ impl Keeper {
         }
     }
 
-    /// Does what is different. The list may be long and nothing on it different: nothing is looked up
-    /// in it for each path.
-    fn become_as(&mut self, new: Configuration) -> ReloadDocument {
-        let mut done = ReloadDocument {
-            remarks: new.needs_start(&self.configuration),
-            ..ReloadDocument::default()
-        };
+    /// Another configuration holds from now on. Returns what of it does not.
+    fn follow(&mut self, new: Configuration) -> Vec<String> {
+        let remarks = new.needs_start(&self.configuration);
         self.configuration = new;
         self.journal.actions.follow(&self.configuration);
-        let named = self.configuration.named().into_iter();
-        let mut named: HashSet<&Path> = named.map(|(name, _)| name).collect();
+        remarks
+    }
+
+    /// Does what is different from what the configuration says; commands may have changed the list since it
+    /// was read last. The list may be long and nothing on it different: nothing is looked up in it for each path.
+    fn become_as_said(&mut self) -> ReloadDocument {
+        let mut done = ReloadDocument::default();
+        let mut named = self.configuration.names();
         let known = self.entries.len();
         let mut gone = Vec::new();
         let mut changed = Vec::new();
