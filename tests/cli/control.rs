@@ -175,6 +175,29 @@ fn a_reload_does_what_is_different_and_nothing_else() {
 }
 
 #[test]
+fn a_reload_of_what_has_not_changed_undoes_what_commands_did_to_it() {
+    let (kept, removed, added) = (
+        plain_file(1 << 16),
+        plain_file(1 << 16),
+        plain_file(1 << 16),
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("p.toml");
+    let both = [text(kept.path()), text(removed.path())];
+    let daemon = configured(&file, &format!("paths = {both:?}\n"));
+    daemon.wait_state(removed.path(), "up");
+    done(&daemon, &["remove", text(removed.path())]);
+    done(&daemon, &["add", text(added.path())]);
+    assert_eq!(
+        stdout(&daemon.run(&["reload"])),
+        "1 paths added, 0 removed, 0 changed, 2 as before\n"
+    );
+    for path in [&kept, &removed, &added] {
+        daemon.wait_state(path.path(), "up");
+    }
+}
+
+#[test]
 fn without_a_file_there_is_nothing_to_reload() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[&file], &[]);
