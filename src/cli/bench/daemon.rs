@@ -25,8 +25,9 @@ const MEMORY: &str = "/dev/shm";
 /// From check to check, and how long one may take.
 const INTERVAL: &str = "2s";
 const INTERVAL_SPAN: Duration = Duration::from_secs(2);
-/// How long the daemon is watched while nothing happens, and how long by strace.
-const WINDOW: Duration = Duration::from_secs(10);
+/// How often and how long the daemon is watched while nothing happens, and how long by strace.
+const WINDOWS: usize = 3;
+const WINDOW: Duration = Duration::from_secs(8);
 const STEP: Duration = Duration::from_millis(500);
 const STRACED_S: u64 = 6;
 /// The path falls silent so often, each time in another phase of its interval.
@@ -42,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct DaemonFigures {
     pub(crate) paths: usize,
     pub(crate) interval: &'static str,
-    /// Of one CPU, all threads.
+    /// Of one CPU, all threads; the median of some windows, as that of the yardstick.
     pub(crate) cpu_percent: f64,
     /// What the yardstick takes to read from as many devices as often, as many at a time as the daemon does;
     /// `None`: there is none here.
@@ -65,6 +66,12 @@ pub(crate) struct DaemonFigures {
     /// The same while a read is stuck.
     pub(crate) reload_stuck_ms: Option<Spread>,
     pub(crate) reload_reason: Option<String>,
+}
+
+/// What it did in a while in which nothing happened.
+struct Rest {
+    cpu_percent: f64,
+    wakeups_per_s: f64,
 }
 
 struct Daemon {
@@ -91,11 +98,8 @@ pub(crate) fn measure(program: &Path, stop: &AtomicBool) -> Result<DaemonFigures
     let (checks_before, begin) = (daemon.checks()?, Instant::now());
     // What follows from being asked is not rest.
     thread::sleep(STEP);
-    let (before, rest) = (daemon.usage(), Instant::now());
-    while rest.elapsed() < WINDOW && !stop.load(Relaxed) {
-        thread::sleep(STEP);
-    }
-    let (after, took) = (daemon.usage(), rest.elapsed().as_secs_f64());
+    let rests: Vec<Rest> = (0..WINDOWS).map(|_| daemon.rest(stop)).collect();
+    let memory_kib = daemon.usage().memory_kib;
     let checks = daemon.checks()? - checks_before;
     let checks_per_s = checks as f64 / begin.elapsed().as_secs_f64();
     let syscalls = daemon.syscalls_per_s();
@@ -105,26 +109,34 @@ pub(crate) fn measure(program: &Path, stop: &AtomicBool) -> Result<DaemonFigures
     let reloads = daemon.reloads(&rig, silent);
     drop(daemon);
     let lean = |at_a_time| {
-        let percent = rest::yardstick(disks.paths(), at_a_time, INTERVAL_SPAN, WINDOW, stop);
-        percent.ok().map(round)
+        let window = |_| rest::yardstick(disks.paths(), at_a_time, INTERVAL_SPAN, WINDOW, stop);
+        let percents = (0..WINDOWS).map(window).collect::<Result<Vec<f64>, _>>();
+        median(&percents.ok()?)
+    };
+    let of_rests = |figure: fn(&Rest) -> f64| {
+        median(&rests.iter().map(figure).collect::<Vec<f64>>()).unwrap_or_default()
     };
     Ok(DaemonFigures {
         paths: paths.len(),
         interval: INTERVAL,
-        cpu_percent: round((after.cpu_ns - before.cpu_ns) as f64 / 1e7 / took),
+        cpu_percent: of_rests(|rest| rest.cpu_percent),
         lean_cpu_percent: lean(rest::AT_A_TIME),
         lean_at_once_cpu_percent: lean(PATHS),
-        wakeups_per_s: round((after.wakeups - before.wakeups) as f64 / took),
+        wakeups_per_s: of_rests(|rest| rest.wakeups_per_s),
         checks_per_s: round(checks_per_s),
         syscalls_per_check: syscalls.as_ref().ok().map(|calls| per_check(*calls)),
         syscalls_reason: syscalls.err(),
-        memory_kib: after.memory_kib,
+        memory_kib,
         detection_ms: detection.as_ref().ok().copied(),
         detection_reason: detection.err(),
         reload_ms: reloads.as_ref().ok().and_then(|both| both[0]),
         reload_stuck_ms: reloads.as_ref().ok().and_then(|both| both[1]),
         reload_reason: reloads.err(),
     })
+}
+
+fn median(figures: &[f64]) -> Option<f64> {
+    Some(Spread::of(figures)?.median)
 }
 
 /// Four decimals.
@@ -220,6 +232,19 @@ impl Daemon {
             usage.wakeups += field(&read("status"), "voluntary_ctxt_switches:");
         }
         usage
+    }
+
+    /// Watches it for a while.
+    fn rest(&self, stop: &AtomicBool) -> Rest {
+        let (before, begin) = (self.usage(), Instant::now());
+        while begin.elapsed() < WINDOW && !stop.load(Relaxed) {
+            thread::sleep(STEP);
+        }
+        let (after, took) = (self.usage(), begin.elapsed().as_secs_f64());
+        Rest {
+            cpu_percent: (after.cpu_ns - before.cpu_ns) as f64 / 1e7 / took,
+            wakeups_per_s: (after.wakeups - before.wakeups) as f64 / took,
+        }
     }
 
     fn syscalls_per_s(&self) -> Result<f64, String> {
