@@ -61,8 +61,8 @@ pub struct UringConfig {
     /// files than these keep their descriptors.
     pub files: u32,
     /// Whether reads with nowait are linked to their deadlines, so that the kernel says which came
-    /// first. Otherwise these are watched here, as those of all other reads are: that takes a quarter
-    /// less CPU time, and what ends while the worker is late counts as in time.
+    /// first. Otherwise these are watched here, as those of all other reads are: that takes little more
+    /// than half of the CPU time, and what ends while the worker is late counts as in time.
     pub linked_timeouts: bool,
 }
 

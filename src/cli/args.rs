@@ -31,7 +31,7 @@ pub(crate) enum Backend {
     /// io_uring
     #[value(name = "io_uring", alias = "io-uring")]
     IoUring,
-    /// io_uring without linked timeouts: a quarter less CPU time, deadlines kept less exactly
+    /// io_uring without linked timeouts: a third less CPU time or more, deadlines kept less exactly
     #[value(name = "io_uring-unlinked")]
     Unlinked,
     /// Linux native AIO
