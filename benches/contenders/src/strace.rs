@@ -31,13 +31,25 @@ pub(crate) fn syscalls_per_check(
 ) -> Result<f64, String> {
     if name == FIO {
         let count = |reads: u64| trace(&fio::some(devices, paths, reads), &[]);
-        let (few, many) = (count(FEW_READS)?, count(MANY_READS)?);
-        return Ok((many as f64 - few as f64) / (MANY_READS - FEW_READS) as f64);
+        return apart(
+            count(FEW_READS)?,
+            count(MANY_READS)?,
+            MANY_READS - FEW_READS,
+        );
     }
     let count = |sweeps| trace(&plan.child_command(name), &input(devices, paths, sweeps)?);
-    let (few, many) = (count(FEW)?, count(MANY)?);
-    let checks = (MANY - FEW) as f64 * paths as f64;
-    Ok((many as f64 - few as f64) / checks)
+    apart(count(FEW)?, count(MANY)?, (MANY - FEW) * paths as u64)
+}
+
+/// System calls of two runs that differ by so many checks, for one of these. On a busy machine threads wait for
+/// each other now more and now less often, and over few paths that may be all that is seen.
+fn apart(few: u64, many: u64, checks: u64) -> Result<f64, String> {
+    if many <= few {
+        return Err(format!(
+            "strace counted {few} system calls in a short run and {many} in a long one; take more paths"
+        ));
+    }
+    Ok((many - few) as f64 / checks as f64)
 }
 
 /// What a contender's process is asked.
@@ -104,6 +116,13 @@ fn total(summary: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_two_runs_have_in_common_is_not_counted() {
+        assert_eq!(apart(100, 148, 48), Ok(1.0));
+        assert!(apart(148, 148, 48).is_err_and(|why| why.contains("148")));
+        assert!(apart(150, 148, 48).is_err());
+    }
 
     #[test]
     fn the_total_is_read() {
