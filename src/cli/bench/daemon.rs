@@ -106,7 +106,7 @@ pub(crate) fn measure(program: &Path, stop: &AtomicBool) -> Result<DaemonFigures
     let per_check = |calls: f64| round(calls / checks_per_s);
     let detection = daemon.detections(&rig, silent, stop);
     // After that, since whoever follows events hears first what was before.
-    let reloads = daemon.reloads(&rig, silent);
+    let reloads = daemon.reloads(&rig, silent, stop);
     drop(daemon);
     let lean = |at_a_time| {
         let window = |_| rest::yardstick(disks.paths(), at_a_time, INTERVAL_SPAN, WINDOW, stop);
@@ -177,20 +177,28 @@ impl Daemon {
             socket,
             _folder: folder,
         };
+        let all_up = |all: &[Value]| {
+            all.len() == paths.len() && all.iter().all(|path| path["state"] == "up")
+        };
+        if daemon.becomes(all_up, stop) {
+            return Ok(daemon);
+        }
+        Err("the daemon does not get all paths up".to_owned())
+    }
+
+    /// Waits until its paths are so; `false` if they never are.
+    fn becomes(&self, is_wanted: impl Fn(&[Value]) -> bool, stop: &AtomicBool) -> bool {
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end && !stop.load(Relaxed) {
-            let up = daemon.status().is_ok_and(|status| {
-                let all = status["paths"].as_array();
-                all.is_some_and(|all| {
-                    all.len() == paths.len() && all.iter().all(|path| path["state"] == "up")
-                })
-            });
-            if up {
-                return Ok(daemon);
+            let status = self.status();
+            if status
+                .is_ok_and(|status| status["paths"].as_array().is_some_and(|all| is_wanted(all)))
+            {
+                return true;
             }
             thread::sleep(Duration::from_millis(100));
         }
-        Err("the daemon does not get all paths up".to_owned())
+        false
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -264,29 +272,22 @@ impl Daemon {
     }
 
     /// How long it takes to read the configuration again, without and with a stuck read.
-    fn reloads(&self, rig: &Rig, silent: &Path) -> Result<[Option<Spread>; 2], String> {
+    fn reloads(
+        &self,
+        rig: &Rig,
+        silent: &Path,
+        stop: &AtomicBool,
+    ) -> Result<[Option<Spread>; 2], String> {
         let failed = |error: std::io::Error| format!("the silent device: {error}");
         let idle = self.reload_ms()?;
         rig.set(0, Behaviour::Hang).map_err(failed)?;
-        self.wait_stuck(silent)?;
+        let is_stuck = |path: &Value| is_about(path, silent) && path["stuck_ms"].is_u64();
+        if !self.becomes(|all| all.iter().any(is_stuck), stop) {
+            return Err("no read at the silent path is stuck".to_owned());
+        }
         let stuck = self.reload_ms();
         rig.recover(0).map_err(failed)?;
         Ok([Spread::of(&idle), Spread::of(&stuck?)])
-    }
-
-    fn wait_stuck(&self, path: &Path) -> Result<(), String> {
-        let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
-            let status = self.status()?;
-            let mut all = status["paths"].as_array().into_iter().flatten();
-            if all.any(|one| {
-                one["path"].as_str().map(Path::new) == Some(path) && one["stuck_ms"].is_u64()
-            }) {
-                return Ok(());
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
-        Err("no read at the silent path is stuck".to_owned())
     }
 
     fn reload_ms(&self) -> Result<Vec<f64>, String> {
@@ -364,6 +365,11 @@ fn events(follow: &mut Child) -> Receiver<(Instant, Value)> {
     events
 }
 
+/// Whether the document, of an event or of a path, names this path.
+fn is_about(document: &Value, path: &Path) -> bool {
+    document["path"].as_str().map(Path::new) == Some(path)
+}
+
 /// When the path changed to a state that is wanted.
 fn wait(
     events: &Receiver<(Instant, Value)>,
@@ -376,8 +382,7 @@ fn wait(
         let (at, event) = events
             .recv_timeout(left)
             .map_err(|_| "its events don't say so".to_owned())?;
-        let is_path = event["path"].as_str().map(Path::new) == Some(path);
-        if is_path && event["from"] != event["to"] && is_wanted(&event) {
+        if is_about(&event, path) && event["from"] != event["to"] && is_wanted(&event) {
             return Ok(at);
         }
     }

@@ -174,6 +174,10 @@ impl File {
 
     /// What is said of this path, the particular last.
     pub(super) fn of_path(&self, name: &Path) -> impl Iterator<Item = &PathSection> {
+        if self.sections.is_empty() {
+            // As mostly, and asked of each path at every reload.
+            return Vec::new().into_iter();
+        }
         let name = name.to_string_lossy();
         let about = |section: &&PathSection| section.who.is(&name);
         let mut found: Vec<&PathSection> = self.sections.iter().filter(about).collect();

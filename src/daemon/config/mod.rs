@@ -64,8 +64,8 @@ pub(crate) struct Configuration {
     file: File,
     /// The file as it was read.
     text: Arc<str>,
-    /// How paths are watched of which nothing else is said.
-    settings: Settings,
+    /// What is said of paths of which nothing else is.
+    usual: Layer,
     /// Where the file is.
     origin: Option<PathBuf>,
     /// Named on the command line.
@@ -175,7 +175,9 @@ impl Configuration {
     /// All that is wrong with the text.
     pub(crate) fn parse(text: &str, line: &CommandLine) -> Result<Configuration, Vec<Problem>> {
         let mut file = File::parse(text)?;
-        let mut configuration = Configuration {
+        let mut usual = file.defaults.clone();
+        usual.add(&line.watch);
+        Ok(Configuration {
             workers: Sourced::first(line.workers, file.workers.take(), 1),
             backend: Sourced::first(line.backend, file.backend.take(), Choice::Auto),
             socket: Sourced::first(line.socket.clone(), file.socket.take(), SOCKET.into()),
@@ -185,13 +187,11 @@ impl Configuration {
             state: Sourced::first(line.state.clone().map(Some), file.state.take(), None),
             file,
             text: text.into(),
-            settings: Settings::default(),
+            usual,
             origin: line.file.clone(),
             named: line.paths.clone(),
             command_line: line.watch.clone(),
-        };
-        configuration.settings = configuration.usual().settings();
-        Ok(configuration)
+        })
     }
 
     /// The file as it was read; empty if there is none.
@@ -204,7 +204,7 @@ impl Configuration {
         Config {
             backend: self.backend.value,
             workers: self.workers.value,
-            settings: self.settings,
+            settings: self.usual.settings(),
         }
     }
 
@@ -265,9 +265,6 @@ impl Configuration {
 
     /// The group of a path, if one is said.
     pub(crate) fn group_of(&self, name: &Path) -> Option<&str> {
-        if self.file.sections.is_empty() {
-            return None;
-        }
         let sections = self.file.of_path(name);
         let groups = sections.filter_map(|section| Some(section.group.as_ref()?.value.as_str()));
         groups.last()
@@ -276,13 +273,6 @@ impl Configuration {
     /// Whether anything is said of groups, so that a path's has to be known.
     pub(crate) fn speaks_of_groups(&self) -> bool {
         !self.file.groups.is_empty()
-    }
-
-    /// What is said of paths of which nothing else is.
-    fn usual(&self) -> Layer {
-        let mut layer = self.file.defaults.clone();
-        layer.add(&self.command_line);
-        layer
     }
 
     /// What is said of a path; `group` is what is said, or what the kernel says.
@@ -300,8 +290,8 @@ impl Configuration {
 
     /// How a path is watched.
     pub(crate) fn settings_of(&self, name: &Path, group: Option<&str>) -> Settings {
-        if self.file.sections.is_empty() && self.file.groups.is_empty() {
-            return self.settings;
+        if self.file.sections.is_empty() && !self.speaks_of_groups() {
+            return self.usual.settings();
         }
         self.layer_of(name, group).settings()
     }

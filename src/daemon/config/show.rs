@@ -94,7 +94,7 @@ impl Configuration {
                 .push_str("# state is in the StateDirectory of systemd, if there is one\n"),
         }
         page.title("[defaults]");
-        page.layer(&self.usual());
+        page.layer(&self.usual);
         if let Some(discovery) = &self.file.discovery {
             page.title("[discovery]");
             for (key, value) in discovery.show() {

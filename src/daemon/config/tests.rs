@@ -159,7 +159,7 @@ fn the_example_in_the_package_says_what_is_the_default() {
     let all = parsed(&uncommented, &CommandLine::default());
     assert_eq!(all.engine().settings, Settings::default());
     assert!(!all.named().is_empty());
-    for (key, _, source) in all.usual().show() {
+    for (key, _, source) in all.usual.show() {
         assert!(
             matches!(source, Source::Line(_)),
             "{key} is not in the example"
