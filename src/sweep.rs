@@ -96,7 +96,8 @@ impl Sweep {
         Ok(sweep)
     }
 
-    /// Checks all paths, and returns when each has its verdict: after the timeout at the latest.
+    /// Checks all paths, and returns when each has its verdict: after the timeout at the latest. Once the
+    /// backend broke, each verdict is [`Verdict::Unknown`](crate::Verdict::Unknown): make another sweep.
     pub fn run(&mut self) -> Swept {
         let mut swept = Swept::default();
         for keys in self.keys.chunks(BEGUN_PER_TURN) {

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use pathpulse::{BackendKind, Choice, Config, Monitor, PathId, Settings, State};
+use pathpulse::{
+    BackendKind, Choice, Config, Monitor, PathId, Settings, State, Sweep, VerdictKind,
+};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter_all_threads};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,7 +33,7 @@ fn checks(monitor: &Monitor, id: PathId) -> u64 {
 /// Waits until all paths have been good this often more.
 fn wait_for_good(monitor: &Monitor, ids: &[PathId], more: u64) {
     let good = |id| {
-        let kind = pathpulse::VerdictKind::Good;
+        let kind = VerdictKind::Good;
         monitor.path(id).expect("watched").checks.of(kind)
     };
     let before: Vec<u64> = ids.iter().map(|id| good(*id)).collect();
@@ -76,6 +78,11 @@ fn checks_go_on_through_what_is_left() {
         .map(|id| monitor.path(*id).expect("watched").since)
         .collect();
 
+    let timeout = Duration::from_secs(5);
+    let mut sweep = Sweep::new(&paths, timeout, Choice::Auto).expect("opens");
+    assert_eq!(sweep.run().checked, FILES);
+    let good: Vec<u64> = sweep.status().map(|path| path.checks.total()).collect();
+
     forbid_io_uring();
     let waiting = Instant::now();
     while monitor.backend().kind == BackendKind::IoUring {
@@ -97,6 +104,16 @@ fn checks_go_on_through_what_is_left() {
     }
     while let Some(event) = events.next_within(Duration::ZERO) {
         assert_eq!(event.to, State::Up, "{event:?}");
+    }
+
+    // A sweep has no thread that could open its paths anew: it says so, and keeps nobody waiting.
+    for sweeps in 1..=2 {
+        assert_eq!(sweep.run().checked, FILES);
+        for (path, good) in sweep.status().zip(&good) {
+            assert_eq!(path.checks.of(VerdictKind::Unknown), sweeps, "{path:?}");
+            assert_eq!(path.checks.total(), good + sweeps, "{path:?}");
+            assert_eq!(path.state, State::Up);
+        }
     }
 
     // A backend that was named is not replaced by another one.
