@@ -63,7 +63,9 @@ fn cost(report: &Report, canvas: &Canvas<'_>) -> Drawn {
         .collect();
     let most = points.iter().map(|point| point.1).fold(2.0, f64::max);
     let (low, high) = bounds(points.iter().map(|point| point.2));
-    let mut chart = ChartBuilder::on(canvas)
+    // The lines leave no corner free for their names.
+    let (canvas, names) = canvas.split_horizontally(SIZE.0 - 180);
+    let mut chart = ChartBuilder::on(&canvas)
         .caption(
             "CPU time of a check, all threads of the process",
             ("sans-serif", 18),
@@ -72,8 +74,7 @@ fn cost(report: &Report, canvas: &Canvas<'_>) -> Drawn {
         .margin_right(28)
         .x_label_area_size(40)
         .y_label_area_size(64)
-        // There is room above for the names.
-        .build_cartesian_2d((1.0..most).log_scale(), (low..high * 30.0).log_scale())?;
+        .build_cartesian_2d((1.0..most).log_scale(), (low..high).log_scale())?;
     chart
         .configure_mesh()
         .x_desc("paths")
@@ -81,25 +82,18 @@ fn cost(report: &Report, canvas: &Canvas<'_>) -> Drawn {
         .x_label_formatter(&|paths| format!("{paths:.0}"))
         .y_label_formatter(&|ns| format!("{ns:.0}"))
         .draw()?;
-    for (row, colour) in report.contenders.iter().zip(COLOURS.iter().cycle()) {
+    let rows = report.contenders.iter().zip(COLOURS.iter().cycle());
+    for ((row, colour), y) in rows.zip((64..).step_by(20)) {
         let of_row = points.iter().filter(|point| point.0 == row.name);
         let line: Vec<(f64, f64)> = of_row.map(|point| (point.1, point.2)).collect();
         let marks = line.iter().map(|at| Circle::new(*at, 3, colour.filled()));
         chart.draw_series(marks)?;
-        chart
-            .draw_series(LineSeries::new(
-                line.iter().copied(),
-                colour.stroke_width(2),
-            ))?
-            .label(row.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
+        let line = LineSeries::new(line.iter().copied(), colour.stroke_width(2));
+        chart.draw_series(line)?;
+        names.draw(&PathElement::new([(0, y), (16, y)], colour.stroke_width(2)))?;
+        let name = Text::new(row.name, (24, y - 5), ("sans-serif", 12));
+        names.draw(&name)?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.3))
-        .draw()?;
     Ok(())
 }
 
@@ -149,7 +143,8 @@ impl Bars {
             .groups
             .iter()
             .flat_map(|group| group.1.iter().flatten());
-        let (low, high) = bounds(figures.copied());
+        // A bar that ends at the axis itself would not be seen.
+        let (low, high) = bounds(figures.flat_map(|figure| [figure * 0.8, *figure]));
         let names: Vec<&str> = self.groups.iter().map(|group| group.0).collect();
         let count = names.len() as f64;
         let mut chart = ChartBuilder::on(canvas)
@@ -229,9 +224,8 @@ fn bounds(figures: impl Iterator<Item = f64>) -> (f64, f64) {
     if low > high {
         return (1.0, 10.0);
     }
-    // A bar that ends at the power itself would not be seen.
     (
-        10_f64.powf((low.log10() - 0.1).floor()),
+        10_f64.powf(low.log10().floor()),
         10_f64.powf(high.log10().ceil()),
     )
 }
