@@ -49,14 +49,24 @@ impl Prometheus {
         let log = lines(child.stderr.take().expect("piped"));
         let line = next_with(&log, "msg=\"Listening on\"");
         let address = line.rsplit("address=").next().expect("an address");
-        next_with(&log, "ready to receive web requests");
         // Nobody reads its log any more; it must not be held up by that.
         std::thread::spawn(move || log.iter().for_each(drop));
-        Some(Prometheus {
+        let prometheus = Prometheus {
             child,
             web: Web::Tcp(address.trim().to_owned()),
             _folder: folder,
-        })
+        };
+        prometheus.wait_ready();
+        Some(prometheus)
+    }
+
+    /// It may be so before or after it says that it listens.
+    fn wait_ready(&self) {
+        let begin = Instant::now();
+        while self.web.get("/-/ready").status != 200 {
+            assert!(begin.elapsed() < PATIENCE, "it does not get ready");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn api(&self, resource: &str) -> Value {

@@ -56,7 +56,7 @@ fn grows(aio: &'static Contender) {
     }
     assert_eq!(lab.flush(), []);
     for disk in 0..DISKS {
-        lab.wait_held(disk, 2000 / DISKS);
+        lab.wait_held(disk, (disk..2000).step_by(DISKS).len());
         lab.set(disk, Behaviour::Answer);
     }
     attach_up_to(&mut lab, 3000, DISKS);
