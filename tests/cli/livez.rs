@@ -201,7 +201,7 @@ fn a_hung_disk_slows_no_endpoint_down() {
     for web in &webs {
         for target in &targets {
             let expected = if target.ends_with("400ms") { 503 } else { 200 };
-            assert_fast(target, || took(expected, &web.get(target)));
+            assert_fast(target, || took(target, expected, &web.get(target)));
         }
     }
     assert_fast("following", || {
@@ -220,14 +220,14 @@ fn a_hung_disk_slows_no_endpoint_down() {
         let mut next = commands.iter().cycle();
         assert_fast(&commands.join(" and "), || {
             let target = format!("/v1/{}", next.next().expect("it goes round"));
-            took(200, &webs[1].order("POST", &target, &order))
+            took(&target, 200, &webs[1].order("POST", &target, &order))
         });
     }
 }
 
 /// How long an answer of this status took.
-fn took(status: u16, answer: &Answer) -> Duration {
-    assert_eq!(answer.status, status, "{answer:?}");
+fn took(target: &str, status: u16, answer: &Answer) -> Duration {
+    assert_eq!(answer.status, status, "{target}: {answer:?}");
     answer.took
 }
 
