@@ -1,13 +1,40 @@
 //! The section `[discovery]`: which disks are watched without being named.
 
+use std::path::Path;
+
 use toml::de::DeValue;
 
 use super::pattern::Pattern;
 use super::reader::{Section, integer, text, yes_or_no};
 use super::values::bytes;
 
-/// What is no path to storage: made of other devices, or of memory.
-const SKIP: [&str; 5] = ["loop*", "zram*", "ram*", "dm-*", "md*"];
+/// The kernel's names of disks that are skipped unless the file says otherwise, each kind for one reason.
+/// `packaging/pathpulse.toml` has the same list for people.
+const SKIP: [&str; 17] = [
+    // Not storage, or made of storage that is watched below them.
+    "loop*",
+    "zloop*",
+    "zram*",
+    "ram*",
+    "dm-*",
+    "md*",
+    "bcache*",
+    // A device that somebody has open can't be taken away: not unmapped (rbd, rnbd, nbd, ublk), not made
+    // a secondary (drbd), not destroyed (zd, the volumes of ZFS).
+    "rbd*",
+    "rnbd*",
+    "nbd*",
+    "ublkb*",
+    "drbd*",
+    "zd*",
+    // The boot partitions of an eMMC and its replay-protected memory: a read makes the card switch to
+    // them and back, and the memory refuses it.
+    "mmcblk*boot*",
+    "mmcblk*rpmb",
+    // Raw flash: a block is read with its erase block, and a NAND's bad blocks are errors by design.
+    "mtdblock*",
+    "ubiblock*",
+];
 
 /// What a disk is to be called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +64,9 @@ pub(crate) struct Discovery {
     /// Never those with one of these names.
     pub(crate) exclude: Vec<Pattern>,
     /// Never those that the kernel calls so.
-    pub(crate) skip: Vec<Pattern>,
+    skip: Vec<Pattern>,
+    /// What is skipped is what is skipped by default.
+    skips_usual: bool,
     pub(crate) names: Names,
     /// All legs of dm-multipath maps, whatever is included.
     pub(crate) multipath_legs: bool,
@@ -45,15 +74,32 @@ pub(crate) struct Discovery {
     pub(crate) minimum_size: u64,
 }
 
-impl Discovery {
-    /// What a section says.
-    pub(super) fn read(mut section: Section<'_, '_>) -> Discovery {
+impl Default for Discovery {
+    /// What an empty section says.
+    fn default() -> Discovery {
         let usual = |patterns: &[&str]| {
             patterns
                 .iter()
                 .filter_map(|p| Pattern::new(p).ok())
                 .collect()
         };
+        Discovery {
+            line: 0,
+            include: usual(&["/dev/**"]),
+            exclude: Vec::new(),
+            skip: usual(&SKIP),
+            skips_usual: true,
+            names: Names::default(),
+            multipath_legs: true,
+            minimum_size: 0,
+        }
+    }
+}
+
+impl Discovery {
+    /// What a section says.
+    pub(super) fn read(mut section: Section<'_, '_>) -> Discovery {
+        let usual = Discovery::default();
         let mut patterns = |key| {
             let list = section.list(key, Pattern::new)?;
             Some(list.into_iter().map(|pattern| pattern.value).collect())
@@ -70,15 +116,33 @@ impl Discovery {
         let size = section.take("minimum_size", size);
         let discovery = Discovery {
             line: section.line(),
-            include: include.unwrap_or_else(|| usual(&["/dev/**"])),
-            exclude: exclude.unwrap_or_default(),
-            skip: skip.unwrap_or_else(|| usual(&SKIP)),
-            names: names.map(|names| names.value).unwrap_or_default(),
-            multipath_legs: legs.is_none_or(|legs| legs.value),
-            minimum_size: size.map_or(0, |size| size.value),
+            include: include.unwrap_or(usual.include),
+            exclude: exclude.unwrap_or(usual.exclude),
+            skips_usual: skip.is_none(),
+            skip: skip.unwrap_or(usual.skip),
+            names: names.map_or(usual.names, |names| names.value),
+            multipath_legs: legs.map_or(usual.multipath_legs, |legs| legs.value),
+            minimum_size: size.map_or(usual.minimum_size, |size| size.value),
         };
         section.finish();
         discovery
+    }
+
+    /// Whether the disk that the kernel calls so is skipped. What is skipped by default is not if it is
+    /// a leg of a map, which holds it anyway, or if `include` names its kind from the start: `/dev/drbd*`
+    /// does, `/dev/*` does not.
+    pub(crate) fn skips(&self, kernel: &Path, is_leg: bool) -> bool {
+        let node = Path::new("/dev").join(kernel);
+        let is_asked_for = |skip: &Pattern| {
+            let kind = format!("/dev/{}", skip.beginning());
+            let mut include = self.include.iter();
+            include.any(|name| name.beginning().starts_with(&kind) && name.matches(&node))
+        };
+        let mut skip = self.skip.iter().filter(|skip| skip.matches(kernel));
+        match self.skips_usual {
+            true => !is_leg && skip.any(|skip| !is_asked_for(skip)),
+            false => skip.next().is_some(),
+        }
     }
 
     /// Its keys and their values, as the file has them.

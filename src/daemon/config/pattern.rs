@@ -34,6 +34,12 @@ impl Pattern {
         &self.text
     }
 
+    /// What all names begin with that match.
+    pub(crate) fn beginning(&self) -> &str {
+        let end = self.text.find(['*', '?', '[', '{', '\\']);
+        &self.text[..end.unwrap_or(self.text.len())]
+    }
+
     pub(crate) fn matches(&self, name: impl AsRef<Path>) -> bool {
         self.matcher.is_match(name)
     }
@@ -50,5 +56,19 @@ mod tests {
         assert!(matches("/dev/**", "/dev/disk/by-id/x") && matches("3600?", "3600a"));
         assert!(matches("/dev/{sda,sdb}", "/dev/sdb") && !matches("/dev/sd[ab]", "/dev/sdc"));
         assert!(Pattern::new("/dev/[").is_err());
+    }
+
+    #[test]
+    fn a_pattern_begins_with_what_it_spells_out() {
+        let beginning = |text: &str| {
+            Pattern::new(text)
+                .expect("a pattern")
+                .beginning()
+                .to_owned()
+        };
+        assert_eq!(beginning("/dev/sd*"), "/dev/sd");
+        assert_eq!(beginning("/dev/sda"), "/dev/sda");
+        assert_eq!(beginning("{/dev/sda,/dev/sdb}"), "");
+        assert_eq!(beginning(r"/dev/a\*b"), "/dev/a");
     }
 }

@@ -159,6 +159,9 @@ fn the_example_in_the_package_says_what_is_the_default() {
     let all = parsed(&uncommented, &CommandLine::default());
     assert_eq!(all.engine().settings, Settings::default());
     assert!(!all.named().is_empty());
+    let skip = |discovery: &Discovery| discovery.show().map(|(key, value)| (key, value))[2].clone();
+    let said = all.discovery().map(skip);
+    assert_eq!(said, Some(skip(&Discovery::default())));
     for (key, _, source) in all.usual.show() {
         assert!(
             matches!(source, Source::Line(_)),

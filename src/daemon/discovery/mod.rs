@@ -13,6 +13,19 @@ pub(crate) use uses::Users;
 
 use super::config::{Discovery, Names};
 
+/// The kernel's names, below `/dev`, of the disks that discovery watches unless the configuration says
+/// otherwise, in order; for commands that are told no path.
+#[allow(dead_code, reason = "`check` and `doctor` are to use it")]
+pub(crate) fn usual_disks() -> Vec<PathBuf> {
+    usual_of(&disks())
+}
+
+fn usual_of(disks: &[Disk]) -> Vec<PathBuf> {
+    let rules = Discovery::default();
+    let usual = disks.iter().filter(|disk| is_wanted(&rules, disk));
+    usual.map(Disk::node).collect()
+}
+
 /// The disks of this host.
 pub(crate) fn disks() -> Vec<Disk> {
     disks_in(Path::new("/sys/block"), Path::new("/dev"))
@@ -46,8 +59,7 @@ pub(crate) fn is_wanted(rules: &Discovery, disk: &Disk) -> bool {
         let mut names = disk.names();
         names.any(|name| patterns.iter().any(|pattern| pattern.matches(&name)))
     };
-    let skipped = rules.skip.iter().any(|skip| skip.matches(&disk.kernel));
-    !skipped
+    !rules.skips(Path::new(&disk.kernel), disk.is_leg)
         && disk.bytes >= rules.minimum_size
         && !any(&rules.exclude)
         && (any(&rules.include) || (rules.multipath_legs && disk.is_leg))
@@ -99,10 +111,55 @@ mod tests {
 
     #[test]
     fn what_is_no_path_to_storage_is_skipped_unless_it_is_asked_for() {
-        let all = ["sda", "nvme0n1", "loop0", "zram0", "ram0", "dm-0", "md0"].map(disk);
-        let usual = found(&rules(""), &all);
-        assert_eq!(usual, ["/dev/nvme0n1", "/dev/sda"]);
-        assert_eq!(found(&rules("skip = []"), &all).len(), 7);
+        let all = [
+            "sda",
+            "nvme0n1",
+            "vda",
+            "mmcblk0",
+            "dasda",
+            "pmem0", // storage
+            "loop0",
+            "zloop0",
+            "zram0",
+            "ram0",
+            "dm-0",
+            "md0",
+            "md127",
+            "bcache0", // made of it
+            "rbd0",
+            "rnbd0",
+            "nbd0",
+            "ublkb0",
+            "drbd1000",
+            "zd16", // held by an open
+            "mmcblk0boot0",
+            "mmcblk0boot1",
+            "mmcblk0rpmb",
+            "mtdblock3",
+            "ubiblock0_1",
+        ];
+        let all = all.map(disk);
+        let usual = ["dasda", "mmcblk0", "nvme0n1", "pmem0", "sda", "vda"];
+        let usual = usual.map(|name| format!("/dev/{name}"));
+        assert_eq!(found(&rules(""), &all), usual);
+        assert_eq!(found(&rules("skip = []"), &all).len(), all.len());
+        let commands = usual_of(&all).len();
+        assert_eq!(commands, usual.len(), "as commands without names");
+    }
+
+    #[test]
+    fn what_is_skipped_by_default_is_not_if_its_kind_is_included_or_it_is_a_leg() {
+        let mut leg = disk("rbd1");
+        leg.is_leg = true;
+        let all = [disk("drbd0"), disk("drbd1"), disk("rbd0"), leg, disk("sda")];
+        let said = |text: &str| found(&rules(text), &all);
+        let asked = said("include = ['/dev/sd*', '/dev/drbd0']");
+        assert_eq!(asked, ["/dev/drbd0", "/dev/rbd1", "/dev/sda"]);
+        assert_eq!(said("include = ['/dev/*']"), ["/dev/rbd1", "/dev/sda"]);
+        assert_eq!(said("include = ['/dev/d*']"), ["/dev/rbd1"]);
+        // What somebody wrote down is skipped.
+        let skipped = said("include = ['/dev/drbd*']\nskip = ['drbd*', 'rbd*']");
+        assert_eq!(skipped, [""; 0]);
     }
 
     #[test]
