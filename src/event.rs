@@ -8,7 +8,7 @@ use std::sync::atomic::{
     AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime};
 
 use crate::health::{Cause, State};
@@ -29,6 +29,28 @@ pub struct Event {
     pub cause: Cause,
     /// The particulars, in words.
     pub detail: String,
+}
+
+/// What [`EventStream::next_within`] brings. The answers are three, so that a loop that waits for
+/// events can tell when there will be no more of them.
+#[derive(Clone, Debug)]
+pub enum Next {
+    /// An event.
+    Event(Event),
+    /// There was none within the limit; there may be one later.
+    Timeout,
+    /// The monitor has ended, and all events were taken: there will never be another one.
+    Ended,
+}
+
+impl Next {
+    /// The event, if it is one.
+    pub fn event(self) -> Option<Event> {
+        match self {
+            Next::Event(event) => Some(event),
+            Next::Timeout | Next::Ended => None,
+        }
+    }
 }
 
 /// The worker's end of a stream.
@@ -86,9 +108,8 @@ impl Backlog {
         self.done.store(self.taken.load(Relaxed), Release);
     }
 
-    fn take(&self, event: Option<Event>) -> Option<Event> {
-        self.taken.fetch_add(u64::from(event.is_some()), Relaxed);
-        event
+    fn count_taken(&self) {
+        self.taken.fetch_add(1, Relaxed);
     }
 }
 
@@ -114,13 +135,23 @@ impl EventStream {
     /// Waits for the next event; `None` when the monitor is gone and all events were taken.
     pub fn next(&self) -> Option<Event> {
         self.backlog.ask();
-        self.backlog.take(self.receiver.recv().ok())
+        let event = self.receiver.recv().ok()?;
+        self.backlog.count_taken();
+        Some(event)
     }
 
     /// Waits for the next event for so long at the most.
-    pub fn next_within(&self, limit: Duration) -> Option<Event> {
+    pub fn next_within(&self, limit: Duration) -> Next {
         self.backlog.ask();
-        self.backlog.take(self.receiver.recv_timeout(limit).ok())
+        let received = self.receiver.recv_timeout(limit);
+        match received {
+            Ok(event) => {
+                self.backlog.count_taken();
+                Next::Event(event)
+            }
+            Err(RecvTimeoutError::Timeout) => Next::Timeout,
+            Err(RecvTimeoutError::Disconnected) => Next::Ended,
+        }
     }
 
     /// How far its reader is behind.
@@ -163,9 +194,23 @@ mod tests {
         assert_eq!((backlog.told(), backlog.done()), (2, 0));
         assert!(stream.next().is_some() && stream.next().is_some());
         assert_eq!(backlog.done(), 1, "it may still be busy with the second");
-        assert!(stream.next_within(Duration::ZERO).is_none());
+        assert!(matches!(stream.next_within(Duration::ZERO), Next::Timeout));
         assert_eq!(backlog.done(), 2);
         drop(stream);
         assert!(!subscriber.tell(&event()));
+    }
+
+    #[test]
+    fn a_loop_over_events_can_tell_a_pause_from_the_end() {
+        let (subscriber, stream) = EventStream::new(2);
+        assert!(matches!(stream.next_within(Duration::ZERO), Next::Timeout));
+        assert!(subscriber.tell(&event()));
+        drop(subscriber);
+        // What was told before the end comes before it.
+        assert!(stream.next_within(Duration::ZERO).event().is_some());
+        for _ in 0..2 {
+            assert!(matches!(stream.next_within(Duration::MAX), Next::Ended));
+        }
+        assert!(stream.next().is_none());
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use pathpulse::{Config, Monitor, State};
+//! use pathpulse::{Config, Monitor, Next, State};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let monitor = Monitor::start(Config::default())?;
@@ -14,8 +14,10 @@
 //! let disk = monitor.add("/dev/sda")?;
 //!
 //! // Wait for what happens...
-//! if let Some(event) = events.next_within(Duration::from_secs(5)) {
-//!     println!("{}: {} -> {}", event.path.name().display(), event.from, event.to);
+//! match events.next_within(Duration::from_secs(5)) {
+//!     Next::Event(event) => println!("{}: {} -> {}", event.path.name().display(), event.from, event.to),
+//!     Next::Timeout => println!("nothing happened"),
+//!     Next::Ended => println!("the monitor was shut down"),
 //! }
 //! // ...or look at any time; this takes no lock that a worker could hold.
 //! let status = monitor.path(disk).expect("it is watched");
@@ -42,7 +44,7 @@
 //! # }
 //! ```
 //!
-//! Nothing here is global: monitors don't know of each other. Log lines are emitted through
+//! Nothing here is global but the number of the next [`PathId`]: monitors don't know of each other. Log lines are emitted through
 //! `tracing`, once per change of the engine itself (a backend that breaks), never per check; what
 //! happens to paths is told by [`EventStream`]s.
 //!
@@ -82,7 +84,7 @@ mod worker;
 
 pub use config::{BackendInfo, Config, ShutdownReport, StartError};
 pub use device::{DeviceId, OpenError, OpenProblem};
-pub use event::{Backlog, Event, EventStream};
+pub use event::{Backlog, Event, EventStream, Next};
 pub use facts::PathFacts;
 pub use fault::Fault;
 pub use group::GroupStatus;

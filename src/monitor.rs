@@ -1,9 +1,10 @@
 //! The handle by which a program watches paths: [`Monitor`].
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::channel;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use pathpulse_kernel_compat::{Errno, Mono};
@@ -23,17 +24,35 @@ use crate::worker::{WorkerHandle, start_worker};
 
 /// How long a worker may take to make room for the word that its monitor is dropped.
 const DROP_LIMIT: Duration = Duration::from_millis(100);
+/// How long a worker waits for its reads when its monitor was dropped: a healthy device answers within
+/// that, and nothing of the monitor is left then. What it leaves is leaked: the kernel may write to it.
+const DROP_GRACE: Duration = Duration::from_millis(100);
 
 /// Watches paths. All methods may be called from any thread; none waits for a device, but
 /// [`Monitor::add`] as its text says.
 ///
-/// Dropping it stops its workers without waiting; [`Monitor::shutdown`] says what was left.
+/// Dropping it stops its workers without waiting for them: each ends once its reads have, or after 100 ms.
+/// [`Monitor::shutdown`] waits, and says what was left.
 pub struct Monitor {
     workers: Vec<WorkerHandle>,
     config: Config,
     registry: Arc<RwLock<Registry>>,
-    next_id: AtomicU64,
+    /// Paths so far; the worker of the next one goes by it.
+    entered: AtomicUsize,
+    ending: Mutex<Ending>,
     started: Instant,
+}
+
+/// How far a shutdown is: who was told to stop, and what came of it.
+#[derive(Default)]
+struct Ending {
+    /// A worker is told once only.
+    told: Vec<bool>,
+    /// Where those answer who were told.
+    replies: Option<(Sender<usize>, Receiver<usize>)>,
+    /// Those that have answered, or are gone.
+    answered: usize,
+    held_reads: usize,
 }
 
 impl Monitor {
@@ -56,7 +75,8 @@ impl Monitor {
             workers,
             config,
             registry,
-            next_id: AtomicU64::new(0),
+            entered: AtomicUsize::new(0),
+            ending: Mutex::default(),
             started: Instant::now(),
         })
     }
@@ -71,7 +91,7 @@ impl Monitor {
     pub fn add(&self, spec: impl Into<PathSpec>) -> Result<PathId, OpenError> {
         let spec = spec.into();
         Device::open(&spec.path)
-            .and_then(|device| self.watch(self.new_ids(1), &spec, device, None))
+            .and_then(|device| self.watch(PathId::first_of_new(1), &spec, device, None))
             .map_err(|problem| OpenError {
                 path: spec.path.clone(),
                 problem,
@@ -116,7 +136,7 @@ impl Monitor {
         once: Option<&dyn Fn() -> Once>,
         mut each: impl FnMut(usize, Result<PathId, OpenError>),
     ) {
-        let first = self.new_ids(specs.len() as u64);
+        let first = PathId::first_of_new(specs.len() as u64);
         let mut left: Vec<usize> = (0..specs.len()).collect();
         let error = |index: usize, problem| OpenError {
             path: specs[index].path.clone(),
@@ -162,11 +182,6 @@ impl Monitor {
         while replies.recv_timeout(left()).is_ok() {}
     }
 
-    /// The first of so many ids that nobody has.
-    fn new_ids(&self, count: u64) -> PathId {
-        PathId::from_number(self.next_id.fetch_add(count, Relaxed))
-    }
-
     fn watch(
         &self,
         id: PathId,
@@ -182,7 +197,7 @@ impl Monitor {
         let info = PathInfo::new(spec.path.clone(), device.id, group.as_deref());
         let cell = Arc::new(StatusCell::new(Arc::new(info)));
         let settings = spec.settings.unwrap_or(self.config.settings);
-        let any_worker = id.number() as usize % self.workers.len();
+        let any_worker = self.entered.fetch_add(1, Relaxed) % self.workers.len();
         let (worker, group) =
             self.registry_mut()
                 .enter(id, &cell, device.storage.clone(), any_worker)?;
@@ -312,32 +327,53 @@ impl Monitor {
 
     /// Stops checking, cancels what can be cancelled, and returns within `limit`, whatever the
     /// devices do. Afterwards nothing can be added.
+    ///
+    /// Called again it gives the same report; workers that had not answered by then may have done so
+    /// since. Of two calls at a time one waits for the other, within its own limit.
     pub fn shutdown(&self, limit: Duration) -> ShutdownReport {
         self.registry_mut().close();
-        let deadline = Mono::now() + limit;
-        let end = Instant::now() + limit;
-        let mut report = ShutdownReport::default();
-        let (reply, replies) = channel();
-        let mut waiting = 0;
-        for worker in &self.workers {
-            let stop = Command::Stop(deadline, reply.clone());
-            let told = worker.tell_until(stop, end);
-            waiting += usize::from(told);
-            report.silent_workers += usize::from(!told);
-        }
-        drop(reply);
-        while waiting > 0 {
-            let left = end.saturating_duration_since(Instant::now()) + Duration::from_millis(20);
-            match replies.recv_timeout(left) {
-                Ok(held) => report.held_reads += held,
-                Err(_) => {
-                    report.silent_workers += waiting;
-                    break;
+        let (deadline, end) = (Mono::now() + limit, Instant::now() + limit);
+        let mut ending = loop {
+            match self.ending.try_lock() {
+                Ok(ending) => break ending,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                // Whoever stops them has not heard of any.
+                Err(TryLockError::WouldBlock) => {
+                    return ShutdownReport {
+                        held_reads: 0,
+                        silent_workers: self.workers.len(),
+                    };
                 }
             }
+        };
+        ending.told.resize(self.workers.len(), false);
+        let Ending {
+            told,
+            replies,
+            answered,
+            held_reads,
+        } = &mut *ending;
+        let (reply, replies) = replies.get_or_insert_with(channel);
+        for (worker, told) in self.workers.iter().zip(&mut *told) {
+            *told = *told || worker.tell_until(Command::Stop(deadline, reply.clone()), end);
+        }
+        let mut waiting = told.iter().filter(|told| **told).count() - *answered;
+        while waiting > 0 {
+            let left = end.saturating_duration_since(Instant::now()) + Duration::from_millis(20);
+            let Ok(held) = replies.recv_timeout(left) else {
+                break;
+            };
+            *held_reads += held;
+            *answered += 1;
             waiting -= 1;
         }
-        report
+        ShutdownReport {
+            held_reads: *held_reads,
+            silent_workers: self.workers.len() - *answered,
+        }
     }
 
     fn registry(&self) -> RwLockReadGuard<'_, Registry> {
@@ -365,7 +401,8 @@ impl Drop for Monitor {
     fn drop(&mut self) {
         let end = Instant::now() + DROP_LIMIT;
         for worker in &self.workers {
-            worker.tell_until(Command::Stop(Mono::now(), channel().0), end);
+            let stop = Command::Stop(Mono::now() + DROP_GRACE, channel().0);
+            worker.tell_until(stop, end);
         }
     }
 }

@@ -1,16 +1,24 @@
 //! What a path is, apart from how it is.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::device::DeviceId;
 
-/// Names a path of one monitor; never another one, even after it was removed.
+/// Names a path of one monitor; never another one, even after it was removed, and none of another monitor
+/// of this process: there it is not watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathId(u64);
 
 impl PathId {
     pub(crate) fn from_number(number: u64) -> PathId {
         PathId(number)
+    }
+
+    /// The first of `count` ids in a row that nobody in this process has, whatever monitor asks.
+    pub(crate) fn first_of_new(count: u64) -> PathId {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        PathId(NEXT.fetch_add(count, Relaxed))
     }
 
     pub(crate) fn number(self) -> u64 {

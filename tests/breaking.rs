@@ -8,7 +8,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use pathpulse::{
-    BackendKind, Choice, Config, Monitor, PathId, Settings, State, Sweep, VerdictKind,
+    BackendKind, Choice, Config, Monitor, Next, PathId, Settings, State, Sweep, VerdictKind,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter_all_threads};
 
@@ -102,7 +102,7 @@ fn checks_go_on_through_what_is_left() {
         );
         assert!(checks(&monitor, *id) > 0);
     }
-    while let Some(event) = events.next_within(Duration::ZERO) {
+    while let Next::Event(event) = events.next_within(Duration::ZERO) {
         assert_eq!(event.to, State::Up, "{event:?}");
     }
 

@@ -107,7 +107,7 @@ fn wait_for(
     let mut seen = HashMap::new();
     while disks.iter().any(|disk| !seen.contains_key(&paths[*disk])) {
         let left = end.saturating_duration_since(Instant::now());
-        let event = events.next_within(left);
+        let event = events.next_within(left).event();
         let event = event.unwrap_or_else(|| panic!("not all came to {states:?}: {seen:?}"));
         if states.contains(&event.to) {
             seen.insert(event.path.name().to_owned(), event);

@@ -32,7 +32,7 @@ fn next_to(events: &EventStream, state: State) -> Event {
     let end = Instant::now() + PATIENCE;
     loop {
         let event = events.next_within(end.saturating_duration_since(Instant::now()));
-        let event = event.expect("an event in time");
+        let event = event.event().expect("an event in time");
         if event.to == state && event.from != state {
             return event;
         }

@@ -7,7 +7,7 @@ use std::io::{IsTerminal, stdout};
 use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment};
-use pathpulse::{Event, EventStream, Monitor};
+use pathpulse::{Event, EventStream, Monitor, Next};
 
 use super::demo_disks::{Disk, Troupe};
 use super::output;
@@ -46,7 +46,7 @@ impl Screen {
         troupe: &Troupe,
         at: Duration,
     ) {
-        while let Some(event) = events.next_within(Duration::ZERO) {
+        while let Next::Event(event) = events.next_within(Duration::ZERO) {
             if self.events.len() == EVENTS {
                 self.events.pop_front();
             }

@@ -63,7 +63,7 @@ impl Watch {
         let added = monitor.add_all(paths, PATIENCE);
         let ids = added.into_iter().map(|id| id.expect("opens")).collect();
         for _ in paths {
-            let event = stream.next_within(PATIENCE).expect("a first check");
+            let event = stream.next_within(PATIENCE).event().expect("a first check");
             assert_eq!(event.to, State::Up, "{event:?}");
         }
         let ready = Arc::clone(ready);
@@ -72,7 +72,7 @@ impl Watch {
             let end = Instant::now() + MINUTE;
             let mut events = Vec::new();
             while let Some(left) = end.checked_duration_since(Instant::now()) {
-                let event = stream.next_within(left);
+                let event = stream.next_within(left).event();
                 events.extend(event.map(|event| (Instant::now(), event)));
             }
             assert_eq!(stream.take_lost(), 0);
