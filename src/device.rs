@@ -12,6 +12,7 @@ use rustix::fs::{
     AtFlags, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, ioctl_blksszget, major, minor, statx,
 };
 
+use crate::name::display_name;
 use crate::settings::{Place, Region};
 use crate::storage::{map_of, storage_of};
 use crate::sysfs::{Evidence, NoEvidence, Sysfs};
@@ -168,7 +169,7 @@ impl fmt::Display for OpenProblem {
             OpenProblem::Twice { first } => write!(
                 f,
                 "named twice: it is the same device as {}",
-                first.display()
+                display_name(first)
             ),
             OpenProblem::Blocked => f.write_str("open did not return in time"),
             OpenProblem::Closed => f.write_str("the monitor was shut down"),
@@ -178,7 +179,7 @@ impl fmt::Display for OpenProblem {
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.problem)
+        write!(f, "{}: {}", display_name(&self.path), self.problem)
     }
 }
 

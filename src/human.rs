@@ -1,29 +1,30 @@
 //! Numbers and names as people read them, the same in tables, on screens and on the status page.
 
 use jiff::Timestamp;
+use pathpulse::is_unprintable;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// What stands for the part of a name that was left out.
 const GAP: &str = "…";
 
-/// Text without characters that drive a terminal or turn the direction of writing: names of paths
-/// may hold any.
+/// Text on one line, without characters that drive a terminal or turn the direction of writing. Names
+/// of paths have none ([`pathpulse::display_name`]); what else is said may.
 pub(crate) fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_unsafe(c) {
-            safe.extend(c.escape_default());
-        } else {
-            safe.push(c);
+        match c {
+            '\n' => safe.push_str(r"\n"),
+            '\r' => safe.push_str(r"\r"),
+            '\t' => safe.push_str(r"\t"),
+            c if is_unprintable(c) => {
+                for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                    safe += &format!(r"\x{byte:02x}");
+                }
+            }
+            c => safe.push(c),
         }
     }
     safe
-}
-
-fn is_unsafe(c: char) -> bool {
-    let turns =
-        matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns
 }
 
 /// A printable name in at most so many columns (but never fewer than three). What is too long
@@ -143,8 +144,8 @@ mod tests {
     #[test]
     fn names_cannot_drive_the_terminal() {
         assert_eq!(printable("/dev/sda"), "/dev/sda");
-        assert_eq!(printable("/tmp/ä\n\x1b[31m"), "/tmp/ä\\n\\u{1b}[31m");
-        assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
+        assert_eq!(printable("/tmp/ä\n\x1b[31m"), "/tmp/ä\\n\\x1b[31m");
+        assert_eq!(printable("a\u{202e}b"), "a\\xe2\\x80\\xaeb");
     }
 
     #[test]

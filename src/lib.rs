@@ -64,6 +64,7 @@ mod group;
 mod health;
 mod latency;
 mod monitor;
+mod name;
 mod once;
 mod opener;
 mod path;
@@ -91,6 +92,7 @@ pub use group::GroupStatus;
 pub use health::{Cause, Rules, State};
 pub use latency::LatencyHistogram;
 pub use monitor::{Departed, Monitor};
+pub use name::{DisplayName, display_name, is_unprintable, parse_name};
 pub use once::{CheckReport, Checked, check_once};
 pub use path::{PathId, PathInfo};
 pub use pathpulse_kernel_compat::{

@@ -8,6 +8,7 @@
 mod cli;
 mod daemon;
 mod human;
+mod lookup;
 
 fn main() {
     let status = cli::main();

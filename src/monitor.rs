@@ -11,7 +11,7 @@ use pathpulse_kernel_compat::{Errno, Mono};
 
 use crate::command::{Command, NewPath, Once};
 use crate::config::{BackendInfo, Config, ShutdownReport, StartError};
-use crate::device::{Device, OpenError, OpenProblem};
+use crate::device::{Device, DeviceId, OpenError, OpenProblem};
 use crate::event::EventStream;
 use crate::group::GroupStatus;
 use crate::opener::open_all;
@@ -293,6 +293,11 @@ impl Monitor {
             .cells()
             .find(|(_, cell)| cell.info().name() == name);
         found.map(|(id, _)| id)
+    }
+
+    /// The path that leads to this device, if one is watched.
+    pub fn find_device(&self, device: DeviceId) -> Option<PathId> {
+        self.registry().leads_to(device)
     }
 
     /// A stream of what happens from now on, with room for `capacity` events.

@@ -124,6 +124,11 @@ impl Registry {
         true
     }
 
+    /// The path that leads to this device.
+    pub(crate) fn leads_to(&self, device: DeviceId) -> Option<PathId> {
+        self.devices.get(&device).copied()
+    }
+
     /// The worker that has this path.
     pub(crate) fn worker_of(&self, id: PathId) -> Option<usize> {
         self.paths.get(&id).map(|entry| entry.worker)

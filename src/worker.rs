@@ -22,6 +22,7 @@ use crate::check::{Check, Nowait, Step};
 use crate::command::{Command, NewPath};
 use crate::event::{Event, Subscriber};
 use crate::health::{Cause, State};
+use crate::name::display_name;
 use crate::path::PathId;
 use crate::progress::Progress;
 use crate::schedule::{Pace, Schedule};
@@ -200,7 +201,7 @@ impl Worker {
             Ok(target) => path.target = Some(target),
             Err(error) => {
                 let info = path.cell.info();
-                tracing::error!(path = %info.name().display(), %error, "not watched");
+                tracing::error!(path = %display_name(info.name()), %error, "not watched");
                 if let Some(once) = new.once {
                     let why = Why::Refused(error.errno);
                     let verdict = Verdict::Unknown { why };

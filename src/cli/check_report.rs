@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::path::Path;
 
 use comfy_table::Cell;
-use pathpulse::{CheckReport, Checked, OpenError, OpenProblem, State, Verdict, VerdictKind};
+use pathpulse::{
+    CheckReport, Checked, OpenError, OpenProblem, State, Verdict, VerdictKind, display_name,
+};
 use serde::Serialize;
 
 use super::{USAGE, output};
@@ -47,7 +49,7 @@ impl PathReport {
             }
         };
         PathReport {
-            path: report.path.to_string_lossy().into_owned(),
+            path: display_name(&report.path).to_string(),
             device: report.device.map(|device| device.to_string()),
             verdict: verdict.name(),
             state: report.state.name(),
@@ -60,7 +62,7 @@ impl PathReport {
     /// Of a path that nothing could check.
     pub(super) fn unchecked(path: &Path, message: &str) -> PathReport {
         PathReport {
-            path: path.to_string_lossy().into_owned(),
+            path: display_name(path).to_string(),
             device: None,
             verdict: VerdictKind::Unknown.name(),
             state: State::Pending.name(),

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pathpulse::{display_name, parse_name};
+
 use super::args::Socket;
 use super::client::Client;
-use super::status::{select, stands_for};
+use super::names::find_one;
 use super::{FAILED, Failure, output};
-use crate::daemon::{AnswerDocument, PathsDocument, ReloadDocument, StatusDocument};
+use crate::daemon::{AnswerDocument, Name, PathsDocument, ReloadDocument, StatusDocument};
 
 /// The daemon answers within ten seconds, whatever devices and files do.
 const LIMIT: Duration = Duration::from_secs(12);
@@ -37,7 +39,8 @@ pub(crate) struct AddArgs {
 #[command(after_help = "Exit status: 0 done, 1 not for all, 3 wrong usage.\n\n\
     Example:\n  pathpulse pause /dev/sdc && pathpulse resume /dev/sdc")]
 pub(crate) struct Args {
-    /// As they are called in `pathpulse status`, or by another name of the device
+    /// As they are called in `pathpulse status`, or by another name of the device; a name that is watched is
+    /// that path, wherever it leads by now
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -61,7 +64,7 @@ pub(crate) struct ReloadArgs {
 pub(crate) fn add(args: AddArgs) -> Result<i32, Failure> {
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let order = PathsDocument {
-        paths: args.paths.into_iter().map(absolute).collect(),
+        paths: args.paths.into_iter().map(absolute).map(Name).collect(),
         group: args.group,
     };
     let mut client = Client::connect(&args.socket.file)?;
@@ -72,24 +75,25 @@ pub(crate) fn add(args: AddArgs) -> Result<i32, Failure> {
 /// Tells the daemon to do this to some of its paths.
 pub(crate) fn act(command: &str, args: &Args) -> Result<i32, Failure> {
     let mut client = Client::connect(&args.socket.file)?;
-    let mut status: StatusDocument = client.get("/v1/status")?;
-    let missing = select(&mut status.paths, &args.paths);
-    let known = args
-        .paths
-        .iter()
-        .filter(|name| !missing.contains(&name.as_path()));
-    let known = known.filter_map(|name| {
-        let its = status.paths.iter().find(|path| stands_for(name, path));
-        its.map(|path| PathBuf::from(&path.path))
-    });
-    let order = PathsDocument {
-        paths: known.collect(),
+    let status: StatusDocument = client.get("/v1/status")?;
+    let mut order = PathsDocument {
+        paths: Vec::new(),
         group: None,
     };
-    for path in &missing {
-        complain(path, "not watched; `pathpulse status` shows what is");
+    let mut worst = 0;
+    for name in &args.paths {
+        let found = find_one(&status.paths, name).and_then(|path| {
+            let parsed = parse_name(&path.path);
+            parsed.ok_or_else(|| format!("the daemon calls it {}, which is no name", path.path))
+        });
+        match found {
+            Ok(path) => order.paths.push(Name(path)),
+            Err(why) => {
+                complain(name, &why);
+                worst = FAILED;
+            }
+        }
     }
-    let mut worst = if missing.is_empty() { 0 } else { FAILED };
     if !order.paths.is_empty() {
         let answers: Vec<AnswerDocument> = client.post(&format!("/v1/{command}"), &order, LIMIT)?;
         worst = worst.max(report(&answers));
@@ -114,7 +118,7 @@ pub(crate) fn reload(args: &ReloadArgs) -> Result<i32, Failure> {
 fn report(answers: &[AnswerDocument]) -> i32 {
     for answer in answers {
         if let Some(message) = &answer.message {
-            complain(&answer.path, message);
+            complain(&answer.path.0, message);
         }
     }
     let all = answers.iter().all(|answer| answer.done);
@@ -122,5 +126,5 @@ fn report(answers: &[AnswerDocument]) -> i32 {
 }
 
 fn complain(path: &Path, what: &str) {
-    output::complain(&format!("{}: {what}", path.display()));
+    output::complain(&format!("{}: {what}", display_name(path)));
 }

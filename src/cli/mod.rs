@@ -17,6 +17,7 @@ mod demo_screen;
 mod doctor;
 mod events;
 mod man;
+mod names;
 mod output;
 mod run;
 mod status;
@@ -109,6 +110,11 @@ enum Command {
     ReadConfig {
         file: PathBuf,
     },
+    /// The process that looks a name up; not for people
+    #[command(hide = true)]
+    LookUp {
+        name: PathBuf,
+    },
     /// The other processes of simulated disks; not for people
     #[command(hide = true)]
     RigServer {
@@ -145,6 +151,10 @@ pub(crate) fn main() -> i32 {
         Command::BenchContender { name } => bench::contend(&name),
         Command::KeepEvents { file } => {
             crate::daemon::keep_events(file);
+            Ok(0)
+        }
+        Command::LookUp { name } => {
+            output::print(&crate::lookup::answer(&name));
             Ok(0)
         }
         Command::ReadConfig { file } => {

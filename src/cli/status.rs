@@ -1,11 +1,13 @@
 //! `pathpulse status`: how the daemon's paths are.
 
-use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use pathpulse::display_name;
 
 use super::args::{Format, Socket};
 use super::client::Client;
+use super::names::find;
 use super::{FAILED, Failure, output, status_table};
 use crate::daemon::{PathDocument, StatusDocument};
 
@@ -32,11 +34,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
     let mut status: StatusDocument = Client::connect(&args.socket.file)?.get("/v1/status")?;
     let missing = select(&mut status.paths, &args.paths);
-    for path in &missing {
-        output::complain(&format!(
-            "{}: not watched; `pathpulse status` shows what is",
-            path.display()
-        ));
+    for (path, why) in &missing {
+        output::complain(&format!("{}: {why}", display_name(path)));
     }
     match args.format {
         Format::Json => output::print_json(&status),
@@ -48,45 +47,22 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
     Ok(if missing.is_empty() { 0 } else { FAILED })
 }
 
-/// Leaves the paths that were named, and returns the names that none has.
-pub(crate) fn select<'a>(paths: &mut Vec<PathDocument>, names: &'a [PathBuf]) -> Vec<&'a Path> {
+/// Leaves the paths that were named, and returns the names that none has, each with what is wrong.
+fn select<'a>(paths: &mut Vec<PathDocument>, names: &'a [PathBuf]) -> Vec<(&'a Path, String)> {
     if names.is_empty() {
         return Vec::new();
     }
-    let wanted: Vec<_> = names
-        .iter()
-        .map(|name| (name.to_string_lossy(), device_of(name)))
-        .collect();
-    let fits = |path: &PathDocument, (name, device): &(_, Option<String>)| {
-        path.path == *name || device.is_some() && *device == path.device
-    };
-    let missing = names
-        .iter()
-        .zip(&wanted)
-        .filter(|(_, want)| !paths.iter().any(|path| fits(path, want)))
-        .map(|(name, _)| name.as_path())
-        .collect();
-    paths.retain(|path| wanted.iter().any(|want| fits(path, want)));
+    let mut missing = Vec::new();
+    let mut wanted = BTreeSet::new();
+    for name in names {
+        match find(paths, name) {
+            Ok(places) => wanted.extend(places),
+            Err(why) => missing.push((name.as_path(), why)),
+        }
+    }
+    let mut place = 0..;
+    paths.retain(|_| place.next().is_some_and(|place| wanted.contains(&place)));
     missing
-}
-
-/// Whether the daemon's path is what this name stands for.
-pub(crate) fn stands_for(name: &Path, path: &PathDocument) -> bool {
-    let device = device_of(name);
-    path.path == name.to_string_lossy() || (device.is_some() && device == path.device)
-}
-
-/// The device that a name leads to: the daemon may know it by another name.
-fn device_of(name: &Path) -> Option<String> {
-    let meta = fs::metadata(name).ok()?;
-    let device = meta.rdev();
-    meta.file_type().is_block_device().then(|| {
-        format!(
-            "{}:{}",
-            rustix::fs::major(device),
-            rustix::fs::minor(device)
-        )
-    })
 }
 
 fn headline(status: &StatusDocument) -> String {

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -24,6 +23,7 @@ use super::history::{History, LostDocument, Told};
 use super::livez;
 use super::metrics::{self, Metrics};
 use super::metrics_daemon::{Source, Tally};
+use super::names::{self, Listed};
 use super::openapi;
 use super::page;
 use super::roster::Roster;
@@ -122,21 +122,21 @@ async fn paths(State(control): State<Control>) -> Json<Vec<PathDocument>> {
     Json(document::paths(&control.monitor, &control.roster.waiting()))
 }
 
-/// One path, by its name: as it is, or with slashes as `%2F`; the first one may be left out.
+/// One path, by its name as it is in documents, or its bytes: with slashes as they are or as `%2F`; the first
+/// one may be left out.
 async fn path(
     State(control): State<Control>,
     Path(name): Path<String>,
 ) -> Result<Json<PathDocument>, (StatusCode, &'static str)> {
-    let name = PathBuf::from(format!("/{}", name.trim_start_matches('/')));
-    let found = control
-        .monitor
-        .find(&name)
-        .and_then(|id| control.monitor.path(id));
+    let name = format!("/{}", name.trim_start_matches('/'));
     let waiting = control.roster.waiting();
-    let waits = || waiting.iter().find(|path| path.name == name);
-    let document = match found {
-        Some(status) => Some(PathDocument::new(&status)),
-        None => waits().map(PathDocument::waiting),
+    let document = match names::listed(&control.monitor, &waiting, &name) {
+        Some(Listed::Watched(id)) => control
+            .monitor
+            .path(id)
+            .map(|path| PathDocument::new(&path)),
+        Some(Listed::Waiting(path)) => Some(PathDocument::waiting(path)),
+        None => None,
     };
     document
         .map(Json)

@@ -1,9 +1,11 @@
-//! What the daemon says, as JSON documents. Names of fields are a promise: they stay.
+//! What the daemon says, as JSON documents. Names of fields are a promise: they stay. Names of paths are
+//! text as [`display_name`] makes it; `parse_name` brings their bytes back.
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use pathpulse::{Counts, Event, Monitor, PathStatus, State, VerdictKind};
+use pathpulse::{Counts, Event, Monitor, PathStatus, State, VerdictKind, display_name, parse_name};
 use serde::{Deserialize, Serialize};
 
 use super::roster::WaitingPath;
@@ -102,7 +104,7 @@ pub(crate) fn paths(monitor: &Monitor, waiting: &[WaitingPath]) -> Vec<PathDocum
 impl PathDocument {
     pub(crate) fn new(path: &PathStatus) -> PathDocument {
         PathDocument {
-            path: path.path.name().to_string_lossy().into_owned(),
+            path: display_name(path.path.name()).to_string(),
             device: Some(path.path.device().to_string()),
             group: path.path.group().map(str::to_owned),
             state: path.state.name().to_owned(),
@@ -129,7 +131,7 @@ impl PathDocument {
     /// A path that is not open.
     pub(crate) fn waiting(path: &WaitingPath) -> PathDocument {
         PathDocument {
-            path: path.name.to_string_lossy().into_owned(),
+            path: display_name(&path.name).to_string(),
             device: None,
             group: path.group.clone(),
             state: State::Pending.name().to_owned(),
@@ -163,11 +165,17 @@ impl ChecksDocument {
 }
 
 impl EventDocument {
+    /// The name of the path, byte for byte.
+    pub(crate) fn name(&self) -> PathBuf {
+        // An old file of events may have a name that was not escaped.
+        parse_name(&self.path).unwrap_or_else(|| PathBuf::from(&self.path))
+    }
+
     /// A path is watched no longer.
     pub(crate) fn removed(last: &PathStatus, cause: &str, detail: &str) -> EventDocument {
         EventDocument {
             time: format!("{:.6}", timestamp(SystemTime::now())),
-            path: last.path.name().to_string_lossy().into_owned(),
+            path: display_name(last.path.name()).to_string(),
             device: last.path.device().to_string(),
             from: last.state.name().to_owned(),
             to: "removed".to_owned(),
@@ -180,7 +188,7 @@ impl EventDocument {
     pub(crate) fn new(event: &Event) -> EventDocument {
         EventDocument {
             time: format!("{:.6}", timestamp(event.time)),
-            path: event.path.name().to_string_lossy().into_owned(),
+            path: display_name(event.path.name()).to_string(),
             device: event.path.device().to_string(),
             from: event.from.name().to_owned(),
             to: event.to.name().to_owned(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse::{Backlog, Event, EventStream, State};
+use pathpulse::{Backlog, Event, EventStream, State, display_name};
 
 use super::actions::Actions;
 use super::document::EventDocument;
@@ -79,13 +79,13 @@ fn log(event: &Event) {
     macro_rules! line {
         ($level:ident, $change:expr) => {
             tracing::$level!(
-                event.path = %event.path.name().display(),
+                event.path = %display_name(event.path.name()),
                 event.device = %event.path.device(),
                 event.from = event.from.name(),
                 event.to = event.to.name(),
                 event.cause = event.cause.name(),
                 "{} {} ({}){}{}",
-                event.path.name().display(),
+                display_name(event.path.name()),
                 $change,
                 event.cause.name(),
                 if event.detail.is_empty() { "" } else { ": " },

@@ -8,18 +8,29 @@
 //! for a check at once (the engine never has two at a time), and waits for its verdict, without
 //! holding up anyone else. What a path has owed for longer counts from then.
 //!
+//! The name may be another one of a watched path, or that of a file or a folder: then it is about the paths
+//! to the devices that it lies on. A path that waits to be opened gets 503, with the reason.
+//!
 //! No evidence is no stall. A path that a person paused, or one that can't be checked for reasons of
 //! our own, gets 200 and the reason: whoever asks may end a database because of a 503.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State as Extract};
 use axum::http::StatusCode;
-use pathpulse::{Counts, Monitor, PathId, PathStatus, State, VerdictKind};
+use futures_util::future::join_all;
+use pathpulse::{Counts, Monitor, PathId, PathStatus, State, VerdictKind, display_name};
 use serde::Deserialize;
+use tokio::task::spawn_blocking;
+
+use super::control::Control;
+use super::names::{self, Listed};
+use crate::human::printable;
+use crate::lookup::{self, Unknown};
 
 /// A worker that is late by more does not get on. Its turns take milliseconds.
 const OVERDUE_MAX: Duration = Duration::from_secs(2);
@@ -32,7 +43,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mi
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LivezQuery {
-    path: PathBuf,
+    path: String,
     max_stall: Option<String>,
 }
 
@@ -135,7 +146,7 @@ pub(crate) async fn health(Extract(monitor): Extract<Arc<Monitor>>) -> Answer {
 
 /// `GET /livez`.
 pub(crate) async fn answer(
-    Extract(monitor): Extract<Arc<Monitor>>,
+    Extract(control): Extract<Control>,
     query: Result<Query<LivezQuery>, QueryRejection>,
 ) -> Answer {
     let bad = |what: String| (StatusCode::BAD_REQUEST, format!("{what}\n"));
@@ -147,22 +158,109 @@ pub(crate) async fn answer(
         }
     };
     let max_stall = match &query.max_stall {
-        None => monitor.config().settings.timeout,
+        None => control.monitor.config().settings.timeout,
         Some(text) => match limit(text) {
             Ok(limit) => limit,
             Err(why) => return bad(format!("max_stall: {why}")),
         },
     };
-    let name = query.path.display();
-    let word = match monitor.find(&query.path) {
-        Some(id) => ask(&monitor, id, max_stall).await,
-        None => None,
+    let name = printable(&query.path);
+    let waiting = control.roster.waiting();
+    let (paths, waits) = match names::listed(&control.monitor, &waiting, &query.path) {
+        Some(Listed::Watched(id)) => (vec![id], None),
+        other => {
+            let waits = other.map(|path| match path {
+                Listed::Waiting(path) => path.message.clone(),
+                Listed::Watched(_) => String::new(),
+            });
+            match paths_under(&control.monitor, &query.path, max_stall).await {
+                Ok(paths) => (paths, waits),
+                Err(what) => return (StatusCode::SERVICE_UNAVAILABLE, format!("{name} {what}\n")),
+            }
+        }
     };
-    match word {
-        Some(Word::Alive(what)) => (StatusCode::OK, format!("{name} {what}\n")),
-        Some(Word::Stalls(what)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{name} {what}\n")),
-        Some(Word::Wait(_)) | None => (StatusCode::NOT_FOUND, format!("{name} is not watched\n")),
+    let stands = paths.len() == 1 && control.monitor.find(Path::new(&query.path)).is_some();
+    match (
+        ask_all(&control.monitor, &paths, max_stall, stands).await,
+        waits,
+    ) {
+        (Some(Word::Alive(what)), _) => (StatusCode::OK, format!("{name} {what}\n")),
+        (Some(Word::Stalls(what)), _) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{name} {what}\n"))
+        }
+        (Some(Word::Wait(_)) | None, Some(why)) => {
+            let said = format!("{name} is not open: {}\n", printable(&why));
+            (StatusCode::SERVICE_UNAVAILABLE, said)
+        }
+        (Some(Word::Wait(_)) | None, None) => {
+            (StatusCode::NOT_FOUND, format!("{name} is not watched\n"))
+        }
     }
+}
+
+/// The watched paths that a name leads to which none of them has: the one that is the same device, or those
+/// of the devices that it lies on.
+///
+/// # Errors
+/// That the name could not be looked up in time: its own file system does not answer.
+async fn paths_under(
+    monitor: &Arc<Monitor>,
+    text: &str,
+    max_stall: Duration,
+) -> Result<Vec<PathId>, String> {
+    for name in names::meant(text).filter(|name| name.is_absolute()) {
+        let looked = spawn_blocking(move || lookup::look_apart(&name, max_stall)).await;
+        match looked {
+            Ok(Ok(found)) => {
+                let known = |device| monitor.find_device(device);
+                return Ok(found.nearest(&known));
+            }
+            Ok(Err(Unknown::Said(_))) => {}
+            Ok(Err(Unknown::Silent)) => {
+                let ms = max_stall.as_millis();
+                return Err(format!(
+                    "stalls: its name could not be looked up within {ms} ms"
+                ));
+            }
+            Ok(Err(Unknown::Busy)) | Err(_) => {
+                let what =
+                    "could not be looked up: too many names hang; ask by the name that is watched";
+                return Err(what.to_owned());
+            }
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Asks all of these. Of the paths to the same storage one has to answer, of others each. `None` when none is
+/// watched. What is said names the path, unless that was what was asked for.
+async fn ask_all(
+    monitor: &Monitor,
+    paths: &[PathId],
+    max_stall: Duration,
+    stands: bool,
+) -> Option<Word> {
+    let words = join_all(paths.iter().map(async |id| {
+        let info = monitor.info(*id)?;
+        let name = display_name(info.name());
+        let word = match ask(monitor, *id, max_stall).await? {
+            word if stands => word,
+            Word::Alive(what) => Word::Alive(format!("is {name}, which {what}")),
+            Word::Stalls(what) => Word::Stalls(format!("is {name}, which {what}")),
+            word @ Word::Wait(_) => word,
+        };
+        let group = info.group().map_or_else(|| name.to_string(), str::to_owned);
+        Some((group, word))
+    }));
+    let mut storages = BTreeMap::new();
+    for (group, word) in words.await.into_iter().flatten() {
+        let is_better = |known: &Word| matches!((known, &word), (Word::Stalls(_), Word::Alive(_)));
+        if storages.get(&group).is_none_or(is_better) {
+            storages.insert(group, word);
+        }
+    }
+    let stalls = |word: &Word| !matches!(word, Word::Stalls(_));
+    storages.into_values().min_by_key(stalls)
 }
 
 fn limit(text: &str) -> Result<Duration, String> {

@@ -18,6 +18,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::prelude::*;
 
+use crate::human::printable;
+
 use super::journald::{self, Journald, Records};
 
 /// Lines that wait to be written.
@@ -91,9 +93,10 @@ impl Log {
 /// Fields after the message, but for those that tell the parts of an event: its message has them all.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
     match field.name() {
-        "message" => write!(writer, "{value:?}"),
+        // One record is one line, whatever text is in it.
+        "message" => writer.write_str(&printable(&format!("{value:?}"))),
         name if name.starts_with("event.") => Ok(()),
-        name => write!(writer, " {name}={value:?}"),
+        name => write!(writer, " {name}={}", printable(&format!("{value:?}"))),
     }
 }
 

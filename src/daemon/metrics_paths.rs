@@ -1,10 +1,9 @@
 //! The metrics of paths: what grows with their number.
 
 use std::fmt;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use pathpulse::{GroupStatus, Monitor, PathStatus, State, VerdictKind};
+use pathpulse::{GroupStatus, Monitor, PathStatus, State, VerdictKind, display_name};
 
 use super::metrics::{Histogram, Sheet};
 use super::roster::WaitingPath;
@@ -21,7 +20,7 @@ pub(crate) fn write(
     let all: Vec<Named> = monitor
         .status()
         .into_iter()
-        .map(|(_, path)| (label(path.path.name()), path))
+        .map(|(_, path)| (display_name(path.path.name()).to_string(), path))
         .collect();
     sums(sheet, &all)?;
     states(sheet, &all)?;
@@ -48,7 +47,10 @@ fn sums(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
 fn waits(sheet: &mut Sheet<'_>, waiting: &[WaitingPath]) -> fmt::Result {
     let help = "Paths on the list that are not open, and so not watched";
     sheet.gauge("paths_waiting", help, waiting.len() as u64)?;
-    let names: Vec<String> = waiting.iter().map(|path| label(&path.name)).collect();
+    let names: Vec<String> = waiting
+        .iter()
+        .map(|path| display_name(&path.name).to_string())
+        .collect();
     let rows = waiting.iter().zip(&names).map(|(path, name)| {
         let group = path.group.as_deref().unwrap_or("");
         let labels = [("path", name.as_str()), ("group", group)];
@@ -161,16 +163,4 @@ fn groups(sheet: &mut Sheet<'_>, groups: &[GroupStatus]) -> fmt::Result {
 
 fn of(name: &str) -> [(&str, &str); 1] {
     [("path", name)]
-}
-
-/// The name of a path as text. Names that are none are escaped, so that no two become the same.
-fn label(name: &Path) -> String {
-    match name.to_str() {
-        Some(text) => text.to_owned(),
-        None => name
-            .as_os_str()
-            .as_encoded_bytes()
-            .escape_ascii()
-            .to_string(),
-    }
 }

@@ -22,6 +22,7 @@ mod load;
 mod looks;
 mod lost;
 mod metrics;
+mod names;
 mod openapi;
 mod page;
 mod prometheus;

@@ -1,15 +1,16 @@
 //! Where news come from: threads that ask the daemon, and ask again when it was away.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pathpulse::parse_name;
 use ratatui::crossterm::event::Event as Input;
 
 use crate::cli::Failure;
 use crate::cli::client::Client;
-use crate::daemon::{AnswerDocument, EventDocument, PathsDocument, StatusDocument};
+use crate::daemon::{AnswerDocument, EventDocument, Name, PathsDocument, StatusDocument};
 
 /// From one question how all is to the next.
 const PACE: Duration = Duration::from_secs(1);
@@ -155,8 +156,10 @@ fn obey(
 
 /// Returns what the daemon has to say of it.
 fn carry_out(socket: &Path, order: &Command) -> Result<Option<String>, Failure> {
+    let name = parse_name(&order.path)
+        .ok_or_else(|| Failure::new(format!("{}: is no name", order.path)))?;
     let body = PathsDocument {
-        paths: vec![PathBuf::from(&order.path)],
+        paths: vec![Name(name)],
         group: None,
     };
     let mut client = Client::connect(socket)?;

@@ -2,6 +2,7 @@
 //! one after the other.
 
 use std::collections::{HashSet, VecDeque};
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -91,10 +92,11 @@ impl Hooks {
     /// Has the programs run that this event is for.
     pub(super) fn tell(&self, event: &EventDocument) {
         let mut queue = self.0.lock();
+        let name = event.name();
         let wanted: Vec<Arc<Hook>> = queue
             .hooks
             .iter()
-            .filter(|hook| hook.is_for(&event.path, &event.from, &event.to))
+            .filter(|hook| hook.is_for(&name, &event.from, &event.to))
             .cloned()
             .collect();
         if wanted.is_empty() {
@@ -188,16 +190,23 @@ fn run(job: &Job) {
 }
 
 /// What a program is told, beside the words of its command line.
-fn environment(event: &EventDocument) -> [(&'static str, &str); 8] {
+///
+/// The path's name is there byte for byte, and once more as text on one line, as everywhere else.
+fn environment(event: &EventDocument) -> [(&'static str, OsString); 9] {
+    let text = |text: &str| OsString::from(text);
     [
-        ("PATHPULSE_TIME", &event.time),
-        ("PATHPULSE_PATH", &event.path),
-        ("PATHPULSE_DEVICE", &event.device),
-        ("PATHPULSE_FROM", &event.from),
-        ("PATHPULSE_TO", &event.to),
-        ("PATHPULSE_CAUSE", &event.cause),
-        ("PATHPULSE_ERRNO", event.errno.as_deref().unwrap_or("")),
-        ("PATHPULSE_DETAIL", &event.detail),
+        ("PATHPULSE_TIME", text(&event.time)),
+        ("PATHPULSE_PATH", event.name().into()),
+        ("PATHPULSE_PATH_TEXT", text(&event.path)),
+        ("PATHPULSE_DEVICE", text(&event.device)),
+        ("PATHPULSE_FROM", text(&event.from)),
+        ("PATHPULSE_TO", text(&event.to)),
+        ("PATHPULSE_CAUSE", text(&event.cause)),
+        (
+            "PATHPULSE_ERRNO",
+            text(event.errno.as_deref().unwrap_or("")),
+        ),
+        ("PATHPULSE_DETAIL", text(&event.detail)),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! The sections `[[hook]]` and `[multipath]`: what is done when something happens.
 
+use std::path::Path;
 use std::time::Duration;
 
 use pathpulse::State;
@@ -56,7 +57,7 @@ impl Hook {
     }
 
     /// Whether it is run for a path that goes from one state to another.
-    pub(crate) fn is_for(&self, path: &str, from: &str, to: &str) -> bool {
+    pub(crate) fn is_for(&self, path: &Path, from: &str, to: &str) -> bool {
         let wanted = self.on.is_empty() || self.on.iter().any(|state| state == to);
         let paths = self.matches.is_empty() || self.matches.iter().any(|p| p.matches(path));
         from != to && wanted && paths

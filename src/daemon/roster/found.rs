@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use pathpulse::{Cause, DeviceId, Fault, PathStatus, State};
+use pathpulse::{Cause, DeviceId, Fault, PathStatus, State, display_name};
 
 use super::keeper::{Entry, Keeper, Origin, Stage};
 use super::{Order, Roster};
@@ -102,7 +102,7 @@ impl Keeper {
                 // The same name may lead to another disk.
                 Some(entry) => entry.origin = Origin::Found(kernel),
                 None => {
-                    tracing::info!("{}: found", name.display());
+                    tracing::info!("{}: found", display_name(&name));
                     self.enter(&[name], &Origin::Found(kernel), None);
                 }
             }

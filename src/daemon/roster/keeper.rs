@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use pathpulse::{Monitor, OpenError, OpenProblem, PathId, PathSpec};
+use pathpulse::{Monitor, OpenError, OpenProblem, PathId, PathSpec, display_name};
 use tokio::sync::oneshot;
 
 use super::farewell::Leaving;
@@ -17,6 +17,7 @@ use super::waiting::Waiting;
 use super::{Action, AnswerDocument, Order, PathsDocument, Roster, WaitingPath};
 use crate::daemon::config::{CommandLine, Configuration};
 use crate::daemon::journal::Journal;
+use crate::daemon::names::Name;
 use crate::daemon::stop::{Notice, Stopper};
 
 /// A thread that opens paths is not given up for a day: it comes back with those that did open.
@@ -187,7 +188,7 @@ impl Keeper {
             Order::Do(Action::Add, paths, reply) => self.add(paths, reply),
             Order::Do(action, paths, reply) => {
                 let all = paths.paths.into_iter();
-                let answers = all.map(|name| {
+                let answers = all.map(|Name(name)| {
                     let refused = self.act(action, &name);
                     AnswerDocument::new(name, refused)
                 });
@@ -237,7 +238,7 @@ impl Keeper {
             deadline: Instant::now() + ANSWER_LIMIT,
             reply,
         };
-        for name in paths.paths {
+        for Name(name) in paths.paths {
             let refused = if !name.is_absolute() {
                 Err("is not absolute: names begin with a slash".to_owned())
             } else if self.entries.contains_key(&name) {
@@ -294,7 +295,7 @@ impl Keeper {
                 }
             }
         }
-        tracing::info!("{} is watched no longer ({cause})", name.display());
+        tracing::info!("{} is watched no longer ({cause})", display_name(name));
     }
 
     /// Has a thread open those that are due.
@@ -312,7 +313,7 @@ impl Keeper {
             } else if waiting.takes_long(now) {
                 tracing::warn!(
                     "not watched yet: {}: open has not returned for 10 s",
-                    name.display()
+                    display_name(name)
                 );
             }
         }
@@ -353,7 +354,7 @@ impl Keeper {
         let refused = match answer {
             Ok(id) => {
                 if waiting.problem.is_some() || entry.lost.is_some() {
-                    tracing::info!("{}: is there now, and watched", name.display());
+                    tracing::info!("{}: is there now, and watched", display_name(name));
                 }
                 entry.stage = Stage::Watched(id);
                 entry.suit(name, &self.configuration, &self.monitor);
@@ -366,7 +367,7 @@ impl Keeper {
                     && matches!(problem, OpenProblem::Twice { .. });
                 let is_said = is_other_name || entry.lost.is_some();
                 if waiting.failed(problem, Instant::now()) && !is_said {
-                    tracing::error!("not watched yet: {}: {said}", name.display());
+                    tracing::error!("not watched yet: {}: {said}", display_name(name));
                 }
                 Err(format!("not watched yet: {said}"))
             }
@@ -388,11 +389,11 @@ impl Keeper {
         for asker in self.askers.extract_if(.., done) {
             let mut answers = asker.answers;
             answers.extend(asker.left.into_iter().map(|path| AnswerDocument {
-                path,
+                path: Name(path),
                 done: true,
                 message: Some("not watched yet: open has not returned".to_owned()),
             }));
-            answers.sort_by(|a, b| a.path.cmp(&b.path));
+            answers.sort_by(|a, b| a.path.0.cmp(&b.path.0));
             let _ = asker.reply.send(answers);
         }
     }

@@ -13,6 +13,8 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use pathpulse::display_name;
+
 use super::keeper::{Entry, Keeper, Origin, Stage};
 use super::waiting::Waiting;
 use crate::daemon::config::Discovery;
@@ -106,7 +108,7 @@ impl Keeper {
             since: now,
         };
         let why = lost.message();
-        tracing::warn!("{}: {why}; it is waited for", name.display());
+        tracing::warn!("{}: {why}; it is waited for", display_name(name));
         entry.stage = Stage::Waiting(Waiting::new(now));
         entry.lost = Some(lost);
         self.part(id, "device_gone", &why);
@@ -135,7 +137,11 @@ impl Keeper {
         });
         let place = places.min().map(|(_, name)| name.clone());
         if let Some(place) = place {
-            tracing::info!("{} takes the place of {}", name.display(), place.display());
+            tracing::info!(
+                "{} takes the place of {}",
+                display_name(name),
+                display_name(&place)
+            );
             self.leave(&place, "replaced");
         }
     }

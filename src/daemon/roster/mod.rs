@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 
 use super::config::{ConfigError, Configuration};
 use super::discovery::uevent::Changes;
+use super::names::Name;
 pub(crate) use keeper::Keeper;
 
 /// What is to be done to paths.
@@ -44,7 +45,7 @@ pub(crate) enum Action {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PathsDocument {
-    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) paths: Vec<Name>,
     /// Only for `add`: the group they belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) group: Option<String>,
@@ -53,7 +54,7 @@ pub(crate) struct PathsDocument {
 /// What became of a command, path by path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AnswerDocument {
-    pub(crate) path: PathBuf,
+    pub(crate) path: Name,
     /// It is as was asked.
     pub(crate) done: bool,
     /// Why not, or what else there is to say.
@@ -63,7 +64,7 @@ pub(crate) struct AnswerDocument {
 impl AnswerDocument {
     fn new(path: PathBuf, refused: Result<(), String>) -> AnswerDocument {
         AnswerDocument {
-            path,
+            path: Name(path),
             done: refused.is_ok(),
             message: refused.err(),
         }

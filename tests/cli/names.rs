@@ -1,0 +1,346 @@
+//! Names that are no text, that hang, that are links, that lead elsewhere by now.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use pathpulse_faultdisk::{Behaviour, Spec, report_skip, require};
+use serde_json::Value;
+
+use super::common::{Daemon, PATIENCE, assert_complaint, plain_file, rig, stderr, stdout};
+use super::web::Web;
+
+/// A name is looked up for a second, and commands take no time to speak of besides.
+const LOOK_UP: Duration = Duration::from_secs(10);
+
+/// A folder whose file system answers nothing, not even what is in it: a FUSE server that never reads.
+pub(crate) struct HungMount {
+    server: Child,
+    folder: tempfile::TempDir,
+}
+
+impl HungMount {
+    pub(crate) fn start() -> HungMount {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = r#"exec 9<>/dev/fuse
+            mount -i -t fuse -o fd=9,rootmode=40000,user_id=0,group_id=0 hung "$0" && exec sleep 600"#;
+        let server = Command::new("sh")
+            .args(["-c", script])
+            .arg(folder.path())
+            .spawn();
+        let server = server.expect("starts");
+        let begin = Instant::now();
+        let name = folder.path().to_str().expect("text").to_owned();
+        while !fs::read_to_string("/proc/self/mountinfo")
+            .expect("readable")
+            .contains(&name)
+        {
+            assert!(begin.elapsed() < PATIENCE, "not mounted");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        HungMount { server, folder }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Drop for HungMount {
+    fn drop(&mut self) {
+        // With the server goes the connection: whoever waits there hears of it.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        umount(self.folder.path());
+    }
+}
+
+fn umount(folder: &Path) {
+    let _ = Command::new("umount")
+        .arg("-l")
+        .arg(folder)
+        .stderr(Stdio::null())
+        .status();
+}
+
+/// A command to the daemon with a name that may be no text.
+fn command(daemon: &Daemon, word: &str, name: &Path) -> Output {
+    daemon.command(&[word]).arg(name).output().expect("runs")
+}
+
+fn documents(daemon: &Daemon) -> Vec<Value> {
+    daemon.status()["paths"].as_array().expect("a list").clone()
+}
+
+fn names(daemon: &Daemon) -> Vec<String> {
+    let all = documents(daemon);
+    let names = all
+        .iter()
+        .map(|path| path["path"].as_str().expect("text").to_owned());
+    names.collect()
+}
+
+/// Files whose names differ in what is no text only, and how they are shown.
+fn odd_files(folder: &Path) -> Vec<(PathBuf, String)> {
+    let shown = folder.to_str().expect("text");
+    [
+        (&b"a\xff"[..], r"a\xff"),
+        (b"a\xfe", r"a\xfe"),
+        (b"new\nline \x1b[31mred", r"new\nline \x1b[31mred"),
+        (br"back\x20slash", r"back\\x20slash"),
+    ]
+    .map(|(name, text)| {
+        let path = folder.join(OsStr::from_bytes(name));
+        fs::write(&path, vec![0xA5_u8; 1 << 16]).expect("written");
+        fs::File::open(&path)
+            .and_then(|file| file.sync_all())
+            .expect("synced");
+        (path, format!("{shown}/{text}"))
+    })
+    .into()
+}
+
+#[test]
+fn names_that_are_no_text_are_told_apart_and_obeyed() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let files = odd_files(folder.path());
+    let said = folder.path().join("said");
+    let hook = folder.path().join("hook");
+    fs::write(
+        &hook,
+        "#!/bin/sh\nprintf '%s\\0%s\\0' \"$PATHPULSE_PATH\" \"$PATHPULSE_PATH_TEXT\" >> \"$1\"\n",
+    )
+    .expect("written");
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).expect("set");
+    let config = folder.path().join("p.toml");
+    let text = format!("[[hook]]\nrun = [{hook:?}, {said:?}]\non = ['removed']\n");
+    fs::write(&config, text).expect("written");
+    let paths: Vec<&Path> = files.iter().map(|(path, _)| path.as_path()).collect();
+    let daemon = Daemon::spawn(&paths, &["--config", config.to_str().expect("text")]);
+    let mut logged = Vec::new();
+    while logged.len() < files.len() {
+        logged.push(daemon.wait_log("pending -> up"));
+    }
+    for (_, text) in &files {
+        assert!(
+            logged
+                .iter()
+                .any(|line| line.contains(&format!("{text} pending"))),
+            "{logged:?}"
+        );
+    }
+    assert!(
+        logged.iter().all(|line| !line.contains('\x1b')),
+        "{logged:?}"
+    );
+    let mut shown: Vec<String> = files.iter().map(|(_, text)| text.clone()).collect();
+    let mut all = names(&daemon);
+    all.sort();
+    shown.sort();
+    assert_eq!(all, shown);
+
+    let web = Web::socket(&daemon);
+    let metrics = web.get("/metrics").body;
+    for (path, text) in &files {
+        let query: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let answer = web.get(&format!("/livez?path={query}"));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.body.starts_with(text), "{answer:?}");
+        assert_eq!(web.get(&format!("/v1/paths/{query}")).status, 200, "{text}");
+        // In a label backslashes are doubled once more.
+        assert!(
+            metrics.contains(&format!("path=\"{}\"", text.replace('\\', r"\\"))),
+            "{text}"
+        );
+        // One by its bytes, and one as it is shown.
+        let pause = command(&daemon, "pause", path);
+        assert!(pause.status.success(), "{}", stderr(&pause));
+        let one = command(&daemon, "status", Path::new(text));
+        assert!(stdout(&one).contains("paused"), "{}", stdout(&one));
+        let remove = command(&daemon, "remove", Path::new(text));
+        assert!(remove.status.success(), "{}", stderr(&remove));
+    }
+    assert!(names(&daemon).is_empty());
+    let expected: usize = files
+        .iter()
+        .map(|(path, text)| path.as_os_str().len() + text.len() + 2)
+        .sum();
+    let begin = Instant::now();
+    let mut told = Vec::new();
+    while told.len() < expected {
+        assert!(begin.elapsed() < PATIENCE, "{told:?}");
+        told = fs::read(&said).unwrap_or_default();
+    }
+    for (path, text) in &files {
+        let pair = [path.as_os_str().as_bytes(), text.as_bytes(), b""].join(&0);
+        assert!(told.windows(pair.len()).any(|part| part == pair), "{text}");
+    }
+    // What is added by its bytes is that file; `check` shows it alike.
+    for (path, text) in &files {
+        let add = command(&daemon, "add", path);
+        assert!(add.status.success(), "{}", stderr(&add));
+        let check = super::common::run([
+            OsString::from("check"),
+            "--format".into(),
+            "json".into(),
+            path.into(),
+        ]);
+        let check: Value = serde_json::from_slice(&check.stdout).expect("a document");
+        assert_eq!(check["paths"][0]["path"], text.as_str());
+    }
+    assert_eq!(names(&daemon).len(), files.len());
+}
+
+#[test]
+fn a_name_that_is_watched_is_that_path_and_none_other_wherever_it_leads() {
+    let files = [plain_file(1 << 16), plain_file(1 << 16)];
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let link = folder.path().join("link");
+    symlink(files[0].path(), &link).expect("a link");
+    let daemon = Daemon::start(&[link.as_path(), files[1].path()], &["--interval", "1h"]);
+    daemon.wait_state(&link, "up");
+    daemon.wait_state(files[1].path(), "up");
+    fs::remove_file(&link).expect("removed");
+    symlink(files[1].path(), &link).expect("a link");
+    let pause = command(&daemon, "pause", &link);
+    assert!(pause.status.success(), "{}", stderr(&pause));
+    daemon.wait_state(&link, "paused");
+    daemon.wait_state(files[1].path(), "up");
+    // Another name is the path to the same device, if there is one.
+    let other = folder.path().join("other");
+    symlink(files[1].path(), &other).expect("a link");
+    let status = command(&daemon, "status", &other);
+    assert!(stdout(&status).starts_with("1 of 1"), "{}", stdout(&status));
+    let remove = command(&daemon, "remove", &link);
+    assert!(remove.status.success(), "{}", stderr(&remove));
+    assert_eq!(names(&daemon), [files[1].path().to_str().expect("text")]);
+    let remove = command(&daemon, "remove", &other);
+    assert!(remove.status.success(), "{}", stderr(&remove));
+    assert!(names(&daemon).is_empty());
+    let again = command(&daemon, "remove", &other);
+    assert_complaint(&again, &["other", "not watched"]);
+}
+
+#[test]
+fn a_name_on_a_file_system_that_hangs_holds_no_command_up() {
+    require!();
+    let file = plain_file(1 << 16);
+    let hung = HungMount::start();
+    let name = hung.path().join("canary");
+    let daemon = Daemon::spawn(&[file.path(), &name], &[]);
+    daemon.wait_log("pending -> up");
+    daemon.wait_state(file.path(), "up");
+    let begin = Instant::now();
+    // It is on the list, and nobody looks where it leads.
+    for word in ["status", "check-now"] {
+        let said = command(&daemon, word, &name);
+        assert!(said.status.success(), "{word}: {}", stderr(&said));
+    }
+    let pause = command(&daemon, "pause", &name);
+    assert_complaint(&pause, &["canary", "not watched yet"]);
+    let remove = command(&daemon, "remove", &name);
+    assert!(remove.status.success(), "{}", stderr(&remove));
+    assert_eq!(names(&daemon).len(), 1);
+    // It is not, and that is said in time.
+    for word in ["status", "remove", "pause", "check-now"] {
+        let said = command(&daemon, word, &name);
+        assert_eq!(said.status.code(), Some(1), "{word}");
+        assert_complaint(&said, &["canary", "not watched", "does not answer"]);
+    }
+    assert!(begin.elapsed() < LOOK_UP, "{:?}", begin.elapsed());
+    let web = Web::socket(&daemon);
+    let livez = web.livez(&name, "300ms");
+    assert_eq!(livez.status, 503, "{livez:?}");
+    assert!(livez.body.contains("could not be looked up"), "{livez:?}");
+    assert!(livez.took < LOOK_UP, "{livez:?}");
+    // All others are answered meanwhile.
+    assert_eq!(web.livez(file.path(), "300ms").status, 200);
+}
+
+#[test]
+fn a_probe_hears_of_the_path_that_is_meant_and_of_one_that_waits() {
+    require!();
+    let disks = rig(&Spec::loops(1));
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let (link, missing) = (folder.path().join("link"), folder.path().join("missing"));
+    symlink(disks.disk(0).path(), &link).expect("a link");
+    let daemon = Daemon::spawn(&[disks.disk(0).path(), &missing], &[]);
+    daemon.wait_log("pending -> up");
+    daemon.wait_state(disks.disk(0).path(), "up");
+    let web = Web::socket(&daemon);
+    let waiting = web.livez(&missing, "1s");
+    assert_eq!(waiting.status, 503, "{waiting:?}");
+    assert!(
+        waiting.body.contains("is not open: open: ENOENT"),
+        "{waiting:?}"
+    );
+    let other = web.livez(&link, "1s");
+    assert_eq!(other.status, 200, "{other:?}");
+    let disk = disks.disk(0).path().to_str().expect("text");
+    assert!(
+        other
+            .body
+            .contains(&format!("link is {disk}, which answers")),
+        "{other:?}"
+    );
+    assert_eq!(web.livez(&folder.path().join("nothing"), "1s").status, 404);
+    disks.set(0, Behaviour::Hang).expect("set");
+    let other = web.livez(&link, "300ms");
+    assert_eq!(other.status, 503, "{other:?}");
+    disks.recover(0).expect("recovers");
+}
+
+/// A file system on a disk, mounted until this is dropped.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn on(disk: &Path) -> Option<Mounted> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = r#"mkfs.ext4 -q -F "$0" >/dev/null 2>&1 && mount "$0" "$1""#;
+        let made = Command::new("sh")
+            .args(["-c", script])
+            .arg(disk)
+            .arg(folder.path())
+            .status();
+        made.is_ok_and(|made| made.success())
+            .then_some(Mounted(folder))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        umount(self.0.path());
+    }
+}
+
+#[test]
+fn a_probe_of_a_folder_is_about_the_disk_below_it() {
+    require!();
+    let disks = rig(&Spec::loops(1));
+    let disk = disks.disk(0).path();
+    let Some(mounted) = Mounted::on(disk) else {
+        return report_skip("needs mkfs.ext4 and the file system");
+    };
+    let data = mounted.0.path().join("data");
+    fs::create_dir(&data).expect("a folder");
+    rustix::fs::sync();
+    let daemon = Daemon::start(&[disk], &[]);
+    daemon.wait_state(disk, "up");
+    let web = Web::socket(&daemon);
+    for name in [mounted.0.path(), &data] {
+        let answer = web.livez(name, "1s");
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    disks.set(0, Behaviour::Hang).expect("set");
+    let answer = web.livez(&data, "300ms");
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(
+        answer.body.contains(disk.to_str().expect("text")),
+        "{answer:?}"
+    );
+    disks.recover(0).expect("recovers");
+}
