@@ -62,9 +62,10 @@ impl Environment {
                 open_files: getrlimit(Resource::Nofile).into(),
             },
             io_uring_disabled: number_in("/proc/sys/kernel/io_uring_disabled"),
-            seccomp: fs::read_to_string("/proc/self/status")
+            // It has the program's name, which need be no text.
+            seccomp: fs::read("/proc/self/status")
                 .ok()
-                .and_then(|status| seccomp_in(&status)),
+                .and_then(|status| seccomp_in(&String::from_utf8_lossy(&status))),
         }
     }
 }

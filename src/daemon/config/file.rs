@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use pathpulse::Choice;
@@ -43,9 +44,10 @@ pub(super) enum Who {
 }
 
 impl Who {
-    fn is(&self, name: &str) -> bool {
+    /// Names of paths are compared as bytes: they need be no text.
+    fn is(&self, name: impl AsRef<Path>) -> bool {
         match self {
-            Who::Name(known) => known == name,
+            Who::Name(known) => known.as_bytes() == name.as_ref().as_os_str().as_bytes(),
             Who::Match(pattern) => pattern.matches(name),
         }
     }
@@ -178,8 +180,7 @@ impl File {
             // As mostly, and asked of each path at every reload.
             return Vec::new().into_iter();
         }
-        let name = name.to_string_lossy();
-        let about = |section: &&PathSection| section.who.is(&name);
+        let about = |section: &&PathSection| section.who.is(name);
         let mut found: Vec<&PathSection> = self.sections.iter().filter(about).collect();
         found.sort_by_key(|section| section.named().is_some());
         found.into_iter()

@@ -33,21 +33,27 @@ pub(crate) fn block_devices() -> Vec<PathBuf> {
 /// The disks below a folder such as `/sys/block`, and the links to them below one such as `/dev`.
 pub(crate) fn disks_in(sysfs: &Path, dev: &Path) -> Vec<Disk> {
     let entries = fs::read_dir(sysfs).into_iter().flatten().flatten();
-    let mut by_id = links(&dev.join("disk/by-id"));
-    let mut by_path = links(&dev.join("disk/by-path"));
+    let by_id = links(&dev.join("disk/by-id"));
+    let by_path = links(&dev.join("disk/by-path"));
     let mut disks: Vec<Disk> = entries
         .filter(|entry| is_worth_a_check(&entry.path()))
         .map(|entry| {
             // A name with a slash, such as cciss/c0d0, has an exclamation mark for it in sysfs.
             let kernel = entry.file_name().to_string_lossy().replace('!', "/");
+            let mut parts = Parts::of(&entry.path(), dev);
+            let linked = |name: &str| [&by_id, &by_path].map(|links| links.get(name).cloned());
+            parts.add_links(
+                |name| linked(name).into_iter().flatten().flatten().collect(),
+                dev,
+            );
             Disk {
                 bytes: number(&entry.path(), "size")
                     .unwrap_or(0)
                     .saturating_mul(512),
                 is_leg: is_leg(&entry.path()),
-                by_id: by_id.remove(&kernel).unwrap_or_default(),
-                by_path: by_path.remove(&kernel).unwrap_or_default(),
-                parts: Parts::of(&entry.path()),
+                by_id: by_id.get(&kernel).cloned().unwrap_or_default(),
+                by_path: by_path.get(&kernel).cloned().unwrap_or_default(),
+                parts,
                 kernel,
             }
         })
@@ -85,8 +91,8 @@ fn is_leg(disk: &Path) -> bool {
     let holders = fs::read_dir(disk.join("holders"));
     let mut holders = holders.into_iter().flatten().flatten();
     holders.any(|holder| {
-        let uuid = fs::read_to_string(holder.path().join("dm/uuid"));
-        uuid.is_ok_and(|uuid| uuid.starts_with("mpath-"))
+        let uuid = fs::read(holder.path().join("dm/uuid"));
+        uuid.is_ok_and(|uuid| uuid.starts_with(b"mpath-"))
     })
 }
 

@@ -2,6 +2,7 @@
 //! wants; and the kernel's word that some came or went.
 
 mod disks;
+mod mounts;
 pub(crate) mod uevent;
 mod uses;
 
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(crate) use disks::{Disk, block_devices, disks_in};
-pub(crate) use uses::Users;
+pub(crate) use uses::{User, Users};
 
 use super::config::{Discovery, Names};
 

@@ -54,9 +54,8 @@ pub(crate) fn parse(message: &[u8]) -> Option<Uevent> {
     let (mut action, mut name, mut major, mut minor) = (None, None, None, None);
     let mut is_block = false;
     for part in parts {
-        let Ok(text) = std::str::from_utf8(part) else {
-            continue;
-        };
+        // A name is for people, and may be anything.
+        let text = String::from_utf8_lossy(part);
         match text.split_once('=') {
             Some(("ACTION", value)) => action = Some(value.to_owned()),
             Some(("DEVNAME", value)) => name = Some(value.to_owned()),
@@ -173,7 +172,7 @@ mod tests {
             let _ = parse(&LOOP[..length]);
         }
         let mut binary = LOOP.to_vec();
-        binary.extend(b"X=\xff\xff\0");
+        binary.extend(b"X=\xff\xff\0DEVNAME=caf\xe9\0");
         assert!(parse(&binary).is_some());
     }
 }

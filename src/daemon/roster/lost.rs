@@ -3,7 +3,7 @@
 //!
 //! | the path leaves the list when | since then |
 //! |---|---|
-//! | nothing uses the disk any more | it was taken away in order after all |
+//! | nothing uses the disk any more, as far as the kernel tells | it was taken away in order after all |
 //! | another path is found in its group | the storage came back by another name |
 //! | a day has passed | whoever was to see it has |
 //! | the rules want no such disk, or `remove` says so | nobody wants it |
@@ -18,7 +18,7 @@ use pathpulse::display_name;
 use super::keeper::{Entry, Keeper, Origin, Stage};
 use super::waiting::Waiting;
 use crate::daemon::config::Discovery;
-use crate::daemon::discovery::{Disk, Users, is_wanted};
+use crate::daemon::discovery::{Disk, User, Users, is_wanted};
 
 /// How long a disk is waited for.
 const LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -30,7 +30,7 @@ pub(super) struct Lost {
     /// The group that the path was in.
     pub(super) group: Option<String>,
     /// What uses it still.
-    user: String,
+    user: User,
     since: Instant,
 }
 
@@ -44,7 +44,14 @@ impl Lost {
 
     /// Why the path is not watched.
     pub(super) fn message(&self) -> String {
-        format!("its disk is gone, and {} still uses it", self.user)
+        match &self.user {
+            User::Known(user) => format!("its disk is gone, and {user} still uses it"),
+            User::Doubt(why) => {
+                format!(
+                    "its disk is gone, and it can't be told whether something still uses it: {why}"
+                )
+            }
+        }
     }
 }
 
@@ -162,6 +169,8 @@ mod tests {
             fs::create_dir_all(sysfs.join(folder)).expect("folders");
         }
         fs::write(sysfs.join("sda/size"), "8\n").expect("a file");
+        fs::create_dir(host.path().join("self")).expect("a folder");
+        fs::write(host.path().join("self/mountinfo"), "").expect("a file");
         let disks = disks_in(&sysfs, host.path());
         fs::remove_dir_all(sysfs.join("sda")).expect("removed");
         let users = || Users::read(&sysfs, host.path());

@@ -1,0 +1,288 @@
+//! The ids of storage, as multipath has them from udev, made of what the kernel shows in sysfs.
+//!
+//! | the kernel says | multipath's id |
+//! |---|---|
+//! | `naa.600a` | `3600a`: the type of the designator as a digit (SPC-4, 7.8.6.3), then its digits |
+//! | `eui.0025` | `20025` |
+//! | `t10.VENDOR  PRODUCT   SERIAL` | `1VENDOR_PRODUCT_SERIAL` |
+//! | `iqn.2001-04.org:disk` | `8iqn.2001-04.org:disk` |
+//! | a designator of no standard | `0VENDOR_MODEL_ID` |
+//! | no designator, but a serial | `SVENDOR_MODEL_SERIAL` |
+//! | of NVMe: `eui.`, `uuid.`, `nvme.` | the same |
+//!
+//! Blanks and what else may not be in the name of a link become underscores, as scsi_id(8) with
+//! `--replace-whitespace` and udev(7) say it of `ID_SERIAL`; the prefixes are those that udev's links
+//! show, as in `/dev/disk/by-id/scsi-1ATA_...`.
+//!
+//! Cheap disks and bridges fill these fields with zeros, with blanks or with the same digit throughout.
+//! That is no id. Nor is one that is made of a serial, on USB: two bridges of a kind often have the same.
+
+/// What a SCSI disk says of its make.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub(super) vendor: String,
+    pub(super) model: String,
+    /// Whether the disk is behind a USB bridge.
+    pub(super) is_usb: bool,
+}
+
+/// The widths of vendor and model in what a disk says of itself (SPC-4, 6.6.2), in bytes.
+const VENDOR_BYTES: usize = 8;
+const MODEL_BYTES: usize = 16;
+/// The width of an ATA disk's model in its T10 designator; 20 bytes of serial follow (SAT-4, 10.4.2.4).
+const ATA_MODEL_BYTES: usize = 40;
+/// Serials that count up like this were never set.
+const COUNTING: &str = "0123456789abcdef";
+
+/// Of the name of an NVMe namespace (`wwid_show` of drivers/nvme/host/sysfs.c).
+pub(super) fn of_nvme(wwid: &str) -> Option<String> {
+    let says_nothing = match wwid.split_once('.') {
+        Some(("eui" | "uuid", digits)) => is_filler(digits),
+        // nvme.VENDOR-SERIAL-MODEL-NAMESPACE, serial and model as hexadecimal digits of their bytes.
+        Some(("nvme", parts)) => {
+            let serial = parts.split('-').nth(1).unwrap_or_default();
+            bytes_of(serial).is_none_or(|bytes| is_filler(&String::from_utf8_lossy(&bytes)))
+        }
+        _ => wwid.trim_matches(['0', ' ']).is_empty(),
+    };
+    (!says_nothing).then(|| wwid.to_owned())
+}
+
+/// Of the name of a SCSI disk (`scsi_vpd_lun_id` of drivers/scsi/scsi_lib.c).
+pub(super) fn of_scsi(wwid: &str, model: &Model) -> Option<String> {
+    match wwid.split_once('.') {
+        Some(("naa", digits)) => {
+            // The first digit is the kind of name, so it is set even where nothing else is.
+            let own = digits.get(1..).unwrap_or_default();
+            let is_null = is_filler(digits) || own.trim_matches('0').is_empty();
+            let is_null = is_null || own.trim_matches(['f', 'F']).is_empty();
+            (!is_null).then(|| format!("3{}", digits.to_ascii_lowercase()))
+        }
+        Some(("eui", digits)) => {
+            (!is_filler(digits)).then(|| format!("2{}", digits.to_ascii_lowercase()))
+        }
+        Some(("t10", text)) => of_vendor(text, model),
+        Some(("iqn", _)) => Some(linkable(&format!("8{wwid}"))),
+        _ => (!is_filler(wwid)).then(|| wwid.to_owned()),
+    }
+}
+
+/// Of a T10 designator: a vendor, then what that vendor likes; of ATA disks model and serial.
+fn of_vendor(text: &str, model: &Model) -> Option<String> {
+    let (vendor, rest) = text.split_at_checked(VENDOR_BYTES)?;
+    let serial = match vendor.trim() {
+        "ATA" => rest.get(ATA_MODEL_BYTES..).unwrap_or_default(),
+        // The model alone is the same on all disks of a kind.
+        _ => rest.trim().strip_prefix(&model.model).unwrap_or(rest),
+    };
+    (!model.is_usb && !is_filler(serial)).then(|| linkable(&format!("1{text}")))
+}
+
+/// Of the page of designators (SPC-4, 7.8.6): the first one of no standard that is about the disk.
+pub(super) fn of_designators(page: &[u8], model: &Model) -> Option<String> {
+    const ASCII: u8 = 2;
+    let mut rest = page.get(4..)?;
+    while let Some((head, after)) = rest.split_at_checked(4) {
+        let (id, next) = after.split_at_checked(usize::from(head[3]))?;
+        let (is_text, about, kind) = (head[0] & 0xf == ASCII, head[1] >> 4 & 3, head[1] & 0xf);
+        if about == 0 && kind == 0 {
+            let id = match is_text {
+                true => text_of(id),
+                false => id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            };
+            return made_of('0', &id, model);
+        }
+        rest = next;
+    }
+    None
+}
+
+/// Of the page with the disk's serial (SPC-4, 7.8.14).
+pub(super) fn of_serial(page: &[u8], model: &Model) -> Option<String> {
+    let (head, rest) = page.split_at_checked(4)?;
+    let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
+    made_of('S', &text_of(rest.get(..length)?), model)
+}
+
+fn made_of(kind: char, id: &str, model: &Model) -> Option<String> {
+    if model.is_usb || is_filler(id) {
+        return None;
+    }
+    let (vendor, model) = (&model.vendor, &model.model);
+    let text = format!("{kind}{vendor:VENDOR_BYTES$}{model:MODEL_BYTES$}{id}");
+    Some(linkable(&text))
+}
+
+/// The bytes up to a zero, as text.
+fn text_of(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0);
+    String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned()
+}
+
+/// Without what may not be in the name of a link: each run of blanks is one underscore, at the end none.
+fn linkable(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let is_kept = |c: char| c.is_ascii_alphanumeric() || "#+-.:=@_".contains(c);
+    let kept = |c: char| match c.is_ascii() && !is_kept(c) {
+        true => '_',
+        false => c,
+    };
+    words.join("_").chars().map(kept).collect()
+}
+
+/// Whether this is what stands where nobody wrote anything: blanks, or the same sign throughout.
+fn is_filler(text: &str) -> bool {
+    let signs = || {
+        let signs = text
+            .chars()
+            .filter(|c| !c.is_whitespace() && !"-_.\0".contains(*c));
+        signs.map(|c| c.to_ascii_lowercase())
+    };
+    let mut rest = signs();
+    let Some(first) = rest.next() else {
+        return true;
+    };
+    let count = signs().count();
+    let is_one = rest.all(|c| c == first);
+    let counts = || {
+        let text: String = signs().collect();
+        count >= 8 && COUNTING.contains(&text)
+    };
+    (is_one && (count > 1 || first == '0')) || counts()
+}
+
+/// The bytes that these hexadecimal digits are; `None` if they are none.
+fn bytes_of(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    pairs.map(byte).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scsi(wwid: &str) -> Option<String> {
+        of_scsi(wwid, &Model::default())
+    }
+
+    fn made(vendor: &str, model: &str) -> Model {
+        Model {
+            vendor: vendor.to_owned(),
+            model: model.to_owned(),
+            is_usb: false,
+        }
+    }
+
+    /// As disks and udev's links to them show it.
+    #[test]
+    fn scsi_disks_are_named_as_scsi_id_names_them() {
+        for (wwid, id) in [
+            (
+                "naa.600508b400105e210000900000490000",
+                "3600508b400105e210000900000490000",
+            ),
+            ("naa.5000c500A0B1C2D3", "35000c500a0b1c2d3"),
+            ("eui.0025385b71b0a1c2", "20025385b71b0a1c2"),
+            (
+                "t10.ATA     WDC WD10EZEX-00BN5A0                         WD-WCC3F1234567",
+                "1ATA_WDC_WD10EZEX-00BN5A0_WD-WCC3F1234567",
+            ),
+            (
+                "t10.ATA     QEMU HARDDISK                           QM00001             ",
+                "1ATA_QEMU_HARDDISK_QM00001",
+            ),
+            (
+                "t10.LIO-ORG disk1:5a0d4c5e-0c8a-4a0b-9d5e-3c1f7f3d2a11",
+                "1LIO-ORG_disk1:5a0d4c5e-0c8a-4a0b-9d5e-3c1f7f3d2a11",
+            ),
+            ("t10.IET     00010001", "1IET_00010001"),
+            ("t10.ACME    A/B (C)", "1ACME_A_B__C_"),
+            ("iqn.2001-04.org:disk,1", "8iqn.2001-04.org:disk_1"),
+        ] {
+            assert_eq!(scsi(wwid).as_deref(), Some(id), "{wwid}");
+        }
+    }
+
+    #[test]
+    fn nvme_names_are_taken_as_they_are() {
+        for wwid in [
+            "eui.0025385b71b0a1c2",
+            "uuid.7a7b3f7e-5a0d-4c5e-8c8a-4a0b9d5e3c1f",
+            "nvme.8086-50484b53373335323030474c343830474e-494e54454c-00000001",
+            "x",
+        ] {
+            assert_eq!(of_nvme(wwid).as_deref(), Some(wwid));
+        }
+    }
+
+    #[test]
+    fn ids_that_say_nothing_are_none() {
+        for wwid in [
+            "naa.0000000000000000",
+            "naa.00000000000000000000000000000000",
+            "naa.5000000000000000",
+            "naa.ffffffffffffffff",
+            "naa.5fffffffffffffff",
+            "naa.1111111111111111",
+            "naa.",
+            "eui.0000000000000000",
+            "eui.FFFFFFFFFFFFFFFF",
+            "t10.ATA     WDC WD10EZEX-00BN5A0                    ",
+            "t10.ATA     SSD                                     00000000000000000000",
+            "t10.ATA     SSD                                     0123456789ABCDEF",
+            "t10.ACME",
+            "t10.ACME    ",
+            "t10.ACME    0000",
+            "0000",
+            "",
+        ] {
+            assert_eq!(scsi(wwid), None, "{wwid}");
+        }
+        let acme = made("ACME", "DISK 9000");
+        assert_eq!(of_scsi("t10.ACME    DISK 9000       ", &acme), None);
+        assert_eq!(of_scsi("t10.ACME    DISK 9000       0000", &acme), None);
+        let good = of_scsi("t10.ACME    DISK 9000       7F", &acme);
+        assert_eq!(good.as_deref(), Some("1ACME_DISK_9000_7F"));
+        for wwid in [
+            "eui.0000000000000000",
+            "eui.00000000000000000000000000000000",
+            "eui.ffffffffffffffff",
+            "uuid.00000000-0000-0000-0000-000000000000",
+            "nvme.0000--4d4f44454c-00000001",
+            "nvme.1234-2020202020-4d4f44454c-00000001",
+            "nvme.1234-30303030-4d4f44454c-00000001",
+            "nvme.0000-0000000000000000-00-00000001",
+            "nvme.1234",
+            "0000",
+        ] {
+            assert_eq!(of_nvme(wwid), None, "{wwid}");
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_gives_no_name_is_named_by_its_pages() {
+        let qemu = made("QEMU", "QEMU HARDDISK");
+        let mut page = vec![0, 0x83, 0, 0];
+        page.extend(*b"\x61\x93\x00\x08\x50\x01\x02\x03\x04\x05\x06\x07"); // of the port
+        page.extend(*b"\x02\x00\x00\x0bdrive-scsi0");
+        let id = of_designators(&page, &qemu);
+        assert_eq!(id.as_deref(), Some("0QEMU_QEMU_HARDDISK_drive-scsi0"));
+        let id = of_designators(b"\0\x83\0\x08\x01\x00\x00\x04\x9a\x34\x56\x78", &qemu);
+        assert_eq!(id.as_deref(), Some("0QEMU_QEMU_HARDDISK_9a345678"));
+        let id = of_serial(b"\0\x80\0\x07QM00001", &made("ATA", "QEMU HARDDISK"));
+        assert_eq!(id.as_deref(), Some("SATA_QEMU_HARDDISK_QM00001"));
+        let blank: [&[u8]; 4] = [
+            b"\0\x80\0\x04    ",
+            b"\0\x80\0\x040000",
+            b"\0\x80\0\x09x",
+            b"",
+        ];
+        for page in blank {
+            assert_eq!(of_serial(page, &qemu), None, "{page:?}");
+        }
+        for length in 0..page.len() {
+            let _ = of_designators(&page[..length], &qemu);
+        }
+    }
+}
