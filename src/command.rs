@@ -18,8 +18,8 @@ use crate::verdict::Verdict;
 pub(crate) enum Command {
     /// Watch this path.
     Add(Box<NewPath>),
-    /// A path was opened anew, or could not be.
-    Reopened(PathId, Option<Box<Device>>),
+    /// The name of a path was looked up again.
+    Reopened(PathId, Reopened),
     /// Watch it no longer.
     Remove(PathId),
     /// Watch it in this way.
@@ -34,6 +34,18 @@ pub(crate) enum Command {
     Subscribe(Subscriber),
     /// End until then, and say how many reads the kernel still has.
     Stop(Mono, Sender<usize>),
+}
+
+/// What the name of a path was found to lead to.
+pub(crate) enum Reopened {
+    /// Another object than before, to be read from now on.
+    Device(Box<Device>),
+    /// What is read already.
+    Same,
+    /// Nothing that opens.
+    Nothing,
+    /// Something that is not to be read: what there is to say of it, if that is news.
+    Elsewhere(Option<String>),
 }
 
 /// A path on its way to a worker.

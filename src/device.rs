@@ -12,6 +12,7 @@ use rustix::fs::{
     AtFlags, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, ioctl_blksszget, major, minor, statx,
 };
 
+use crate::identity::Identity;
 use crate::name::display_name;
 use crate::settings::{Place, Region};
 use crate::storage::{map_of, storage_of};
@@ -187,7 +188,7 @@ impl std::error::Error for OpenError {}
 
 /// An open path: how to read it, and what the kernel says about it.
 pub(crate) struct Device {
-    pub(crate) id: DeviceId,
+    pub(crate) identity: Identity,
     pub(crate) file: OwnedFd,
     pub(crate) geometry: Geometry,
     pub(crate) evidence: Box<dyn Evidence + Send>,
@@ -286,7 +287,8 @@ impl Device {
         let meta = file.metadata().map_err(problem)?;
         let is_block = meta.file_type().is_block_device();
         let geometry = geometry(&file, is_block)?;
-        let id = DeviceId::of(&meta);
+        let identity = Identity::of_file(&file).map_err(OpenProblem::Open)?;
+        let id = identity.device;
         let sysfs = match id {
             DeviceId::Block { major, minor } => Sysfs::of(major, minor),
             DeviceId::File { .. } => None,
@@ -304,7 +306,7 @@ impl Device {
             None => Box::new(NoEvidence),
         };
         Ok(Device {
-            id,
+            identity,
             file: file.into(),
             geometry,
             evidence,
@@ -396,7 +398,8 @@ mod tests {
             device.geometry.blocks * u64::from(device.geometry.block),
             16_384
         );
-        assert_eq!(device.id, Device::open(&link).expect("opens").id);
+        let linked = Device::open(&link).expect("opens");
+        assert_eq!(device.identity, linked.identity);
         std::fs::write(&one, b"short").expect("a file");
         let problem = problem(&one);
         assert!(

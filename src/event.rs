@@ -23,7 +23,7 @@ pub struct Event {
     pub path: Arc<PathInfo>,
     /// The state before.
     pub from: State,
-    /// The state now; the same as before for [`Cause::LateAnswer`].
+    /// The state now; the same as before for [`Cause::LateAnswer`] and [`Cause::LeadsElsewhere`].
     pub to: State,
     /// Why.
     pub cause: Cause,

@@ -5,6 +5,7 @@
 
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD};
@@ -45,9 +46,16 @@ impl PathFacts {
     pub fn of(paths: &[PathBuf], limit: Duration) -> Vec<Option<PathFacts>> {
         let mut facts = vec![None; paths.len()];
         let end = Instant::now() + limit;
-        open_all(paths.to_vec(), end, learn, |index, learned| {
-            facts[index] = learned.flatten();
-        });
+        let learn = |_: usize, path: &Path| learn(path);
+        open_all(
+            paths.to_vec(),
+            Some(end),
+            &Arc::default(),
+            learn,
+            |index, learned| {
+                facts[index] = learned.flatten();
+            },
+        );
         facts
     }
 }

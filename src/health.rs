@@ -28,6 +28,7 @@
 //! | `standby` | `Standby` | the verdict |
 //! | `not_checked`, `command` | `Pending`, `Paused` | nothing was asked yet; a person said so |
 //! | `late_answer` | none: an event only | a stuck read ended after all |
+//! | `leads_elsewhere` | none: an event only | its name leads to something that is not watched by it |
 //!
 //! While a read is stuck the path is not read again. Each check that is due then is `TimedOut` too,
 //! until the path is `Down`; from there on nothing new can be said before the kernel gives the stuck
@@ -120,6 +121,8 @@ pub enum Cause {
     Command,
     /// A read that was stuck ended after all. Causes an event, never a state.
     LateAnswer,
+    /// Its name leads to something else by now that is not watched by it. Causes an event, never a state.
+    LeadsElsewhere,
 }
 
 impl Cause {
@@ -135,6 +138,7 @@ impl Cause {
             Cause::LastUsable => "last_usable",
             Cause::Command => "command",
             Cause::LateAnswer => "late_answer",
+            Cause::LeadsElsewhere => "leads_elsewhere",
         }
     }
 

@@ -62,6 +62,7 @@ mod facts;
 mod fault;
 mod group;
 mod health;
+mod identity;
 mod latency;
 mod monitor;
 mod name;

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,16 +16,18 @@ use crate::config::{BackendInfo, Config, ShutdownReport, StartError};
 use crate::device::{Device, DeviceId, OpenError, OpenProblem};
 use crate::event::EventStream;
 use crate::group::GroupStatus;
-use crate::opener::open_all;
+use crate::opener::{Opens, open_all};
 use crate::path::{PathId, PathInfo};
 use crate::progress::WorkerStatus;
 use crate::registry::Registry;
 use crate::settings::{PathSpec, Settings};
 use crate::status::{PathStatus, StatusCell};
-use crate::worker::{WorkerHandle, start_worker};
+use crate::worker::{NameWatch, WorkerHandle, start_worker};
 
 /// How long a worker may take to make room for the word that its monitor is dropped.
 const DROP_LIMIT: Duration = Duration::from_millis(100);
+/// How long workers may take for what they were told, when descriptors are waited for.
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a worker waits for its reads when its monitor was dropped: a healthy device answers within
 /// that, and nothing of the monitor is left then. What it leaves is leaked: the kernel may write to it.
 const DROP_GRACE: Duration = Duration::from_millis(100);
@@ -37,6 +41,10 @@ pub struct Monitor {
     workers: Vec<WorkerHandle>,
     config: Config,
     registry: Arc<RwLock<Registry>>,
+    /// One for all workers: names are the same to each.
+    opens: Arc<Opens>,
+    /// Once there are paths that are watched for longer than one check.
+    names: OnceLock<NameWatch>,
     /// Paths so far; the worker of the next one goes by it.
     entered: AtomicUsize,
     ending: Mutex<Ending>,
@@ -67,14 +75,16 @@ impl Monitor {
             ..config
         };
         let registry = Arc::new(RwLock::new(Registry::new(config.workers)));
-        let mut workers = Vec::new();
+        let (mut workers, opens) = (Vec::new(), Arc::default());
         for _ in 0..config.workers {
-            workers.push(start_worker(&config, &registry)?);
+            workers.push(start_worker(&config, &registry, &opens)?);
         }
         Ok(Monitor {
             workers,
             config,
             registry,
+            opens,
+            names: OnceLock::new(),
             entered: AtomicUsize::new(0),
             ending: Mutex::default(),
             started: Instant::now(),
@@ -108,21 +118,22 @@ impl Monitor {
         let deadline = Instant::now() + limit;
         let specs: Vec<PathSpec> = specs.into_iter().map(Into::into).collect();
         let mut answers: Vec<_> = specs.iter().map(|_| None).collect();
-        self.open_and_watch(&specs, deadline, None, |index, answer| {
+        self.open_and_watch(&specs, Some(deadline), None, |index, answer| {
             answers[index] = Some(answer);
         });
         answers.into_iter().flatten().collect()
     }
 
     /// As [`Monitor::add_all`], but hands on each answer as soon as it is there, with the place of its path
-    /// in the list: those that do not open in time delay no other.
+    /// in the list: those that do not open in time delay no other. [`Duration::MAX`] is no limit: it returns
+    /// when all have opened, or failed to.
     pub fn add_each(
         &self,
         specs: &[PathSpec],
         limit: Duration,
         each: impl FnMut(usize, Result<PathId, OpenError>),
     ) {
-        self.open_and_watch(specs, Instant::now() + limit, None, each);
+        self.open_and_watch(specs, Instant::now().checked_add(limit), None, each);
     }
 
     /// Opens paths on threads of their own, watches them, and tells `each` their answers.
@@ -132,7 +143,7 @@ impl Monitor {
     pub(crate) fn open_and_watch(
         &self,
         specs: &[PathSpec],
-        deadline: Instant,
+        deadline: Option<Instant>,
         once: Option<&dyn Fn() -> Once>,
         mut each: impl FnMut(usize, Result<PathId, OpenError>),
     ) {
@@ -145,25 +156,36 @@ impl Monitor {
         loop {
             let mut without: Vec<usize> = Vec::new();
             let names = left.iter().map(|index| specs[*index].path.clone());
-            open_all(names.collect(), deadline, Device::open, |place, opened| {
-                let index = left[place];
-                let id = PathId::from_number(first.number() + index as u64);
-                let answer = opened
-                    .unwrap_or(Err(OpenProblem::Blocked))
-                    .and_then(|device| self.watch(id, &specs[index], device, once));
-                match answer {
-                    Err(OpenProblem::Open(Errno::EMFILE | Errno::ENFILE)) => without.push(index),
-                    answer => each(index, answer.map_err(|problem| error(index, problem))),
-                }
-            });
-            if without.len() == left.len() || Instant::now() >= deadline {
+            let open = |_: usize, name: &Path| Device::open(name);
+            open_all(
+                names.collect(),
+                deadline,
+                &self.opens,
+                open,
+                |place, opened| {
+                    let index = left[place];
+                    let id = PathId::from_number(first.number() + index as u64);
+                    let answer = opened
+                        .unwrap_or(Err(OpenProblem::Blocked))
+                        .and_then(|device| self.watch(id, &specs[index], device, once));
+                    match answer {
+                        Err(OpenProblem::Open(Errno::EMFILE | Errno::ENFILE)) => {
+                            without.push(index);
+                        }
+                        answer => each(index, answer.map_err(|problem| error(index, problem))),
+                    }
+                },
+            );
+            let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if without.len() == left.len() || over {
                 for index in without {
                     each(index, Err(error(index, OpenProblem::Open(Errno::EMFILE))));
                 }
                 return;
             }
             left = without;
-            self.settle_until(deadline);
+            let soon = Instant::now() + SETTLE_LIMIT;
+            self.settle_until(deadline.map_or(soon, |deadline| deadline.min(soon)));
         }
     }
 
@@ -194,13 +216,19 @@ impl Monitor {
             Some(_) => None,
             None => spec.group.clone().or_else(|| device.storage.clone()),
         };
-        let info = PathInfo::new(spec.path.clone(), device.id, group.as_deref());
+        let info = PathInfo::new(spec.path.clone(), device.identity.device, group.as_deref());
         let cell = Arc::new(StatusCell::new(Arc::new(info)));
         let settings = spec.settings.unwrap_or(self.config.settings);
         let any_worker = self.entered.fetch_add(1, Relaxed) % self.workers.len();
-        let (worker, group) =
-            self.registry_mut()
-                .enter(id, &cell, device.storage.clone(), any_worker)?;
+        let (worker, group) = self.registry_mut().enter(
+            id,
+            &cell,
+            (device.storage.clone(), device.identity),
+            any_worker,
+        )?;
+        if once.is_none() {
+            self.names.get_or_init(|| self.watch_names());
+        }
         let new = NewPath {
             id,
             device,
@@ -214,6 +242,18 @@ impl Monitor {
         } else {
             Err(OpenProblem::Closed)
         }
+    }
+
+    fn watch_names(&self) -> NameWatch {
+        let workers = self.workers.iter().map(|worker| worker.outside.clone());
+        let registry = Arc::clone(&self.registry);
+        let all = move || {
+            registry
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .names()
+        };
+        NameWatch::start(self.config.settings.interval, workers.collect(), all)
     }
 
     /// Watches a path no longer; `false` if it was not watched. A read that is stuck stays with the
@@ -293,6 +333,11 @@ impl Monitor {
             .cells()
             .find(|(_, cell)| cell.info().name() == name);
         found.map(|(id, _)| id)
+    }
+
+    /// The paths whose names lead elsewhere by now than to what is watched: see [`PathInfo::elsewhere`].
+    pub fn astray(&self) -> Vec<PathId> {
+        self.registry().astray().collect()
     }
 
     /// The path that leads to this device, if one is watched.

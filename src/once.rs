@@ -59,7 +59,7 @@ pub fn check_once(paths: &[PathBuf], config: &Config) -> Result<Checked, StartEr
     };
     let mut answers: Vec<Option<Result<PathId, OpenError>>> = vec![None; paths.len()];
     let specs: Vec<PathSpec> = paths.iter().map(PathSpec::from).collect();
-    monitor.open_and_watch(&specs, end, Some(&once), |index, answer| {
+    monitor.open_and_watch(&specs, Some(end), Some(&once), |index, answer| {
         answers[index] = Some(answer);
     });
     drop(sender);

@@ -32,6 +32,7 @@ pub struct PathInfo {
     name: Box<Path>,
     device: DeviceId,
     group: Option<Box<str>>,
+    elsewhere: Option<Box<str>>,
 }
 
 impl PathInfo {
@@ -40,6 +41,15 @@ impl PathInfo {
             name: name.into(),
             device,
             group: group.map(Box::from),
+            elsewhere: None,
+        }
+    }
+
+    /// The same, but that its name leads elsewhere by now, or no longer does.
+    pub(crate) fn leading(&self, elsewhere: Option<String>) -> PathInfo {
+        PathInfo {
+            elsewhere: elsewhere.map(Into::into),
+            ..self.clone()
         }
     }
 
@@ -51,6 +61,12 @@ impl PathInfo {
     /// What it leads to.
     pub fn device(&self) -> DeviceId {
         self.device
+    }
+
+    /// Where its name leads by now, in words, if that is not what is watched: to other storage, or to a
+    /// device that another path leads to. It is watched when the path was removed and added again.
+    pub fn elsewhere(&self) -> Option<&str> {
+        self.elsewhere.as_deref()
     }
 
     /// What it has in common with its siblings: the paths to the same storage.

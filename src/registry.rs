@@ -1,10 +1,13 @@
 //! Who watches what: the paths of a monitor, their groups, and which worker has them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::device::{Device, DeviceId, OpenProblem};
 use crate::group::{GroupCell, GroupStatus};
+use crate::identity::{Identity, Likeness};
+use crate::name::display_name;
 use crate::path::{PathId, PathInfo};
 use crate::status::StatusCell;
 
@@ -13,6 +16,8 @@ struct Entry {
     worker: usize,
     /// What its device led to when it was added.
     storage: Option<String>,
+    /// What is read.
+    identity: Identity,
 }
 
 /// All paths of a group are with the same worker, which judges them together.
@@ -22,10 +27,23 @@ struct Group {
     members: usize,
 }
 
+/// What became of a path whose name was opened anew.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Leads {
+    /// It is to be read through that.
+    Here,
+    /// It is not: why, if that is news.
+    Elsewhere(Option<String>),
+    /// It is watched no longer.
+    Nowhere,
+}
+
 /// The paths of a monitor.
 pub(crate) struct Registry {
     paths: BTreeMap<PathId, Entry>,
     devices: HashMap<DeviceId, PathId>,
+    /// Those whose names lead elsewhere.
+    astray: BTreeSet<PathId>,
     groups: BTreeMap<String, Group>,
     /// For each worker, what it counts for its paths that are in no group.
     alone: Vec<Arc<GroupCell>>,
@@ -38,6 +56,7 @@ impl Registry {
         Registry {
             paths: BTreeMap::new(),
             devices: HashMap::new(),
+            astray: BTreeSet::new(),
             groups: BTreeMap::new(),
             alone: (0..workers).map(|_| Arc::default()).collect(),
             closed: false,
@@ -55,7 +74,7 @@ impl Registry {
         &mut self,
         id: PathId,
         cell: &Arc<StatusCell>,
-        storage: Option<String>,
+        (storage, identity): (Option<String>, Identity),
         any_worker: usize,
     ) -> Result<(usize, Arc<GroupCell>), OpenProblem> {
         if self.closed {
@@ -84,6 +103,7 @@ impl Registry {
             cell,
             worker,
             storage,
+            identity,
         };
         self.paths.insert(id, entry);
         Ok((worker, Arc::clone(group)))
@@ -94,6 +114,7 @@ impl Registry {
         let entry = self.paths.remove(&id)?;
         let info = entry.cell.info();
         self.devices.remove(&info.device());
+        self.astray.remove(&id);
         if let Some(name) = info.group()
             && let Some(group) = self.groups.get_mut(name)
         {
@@ -107,21 +128,90 @@ impl Registry {
 
     /// The name of a path was opened anew: whether it is to be read through that from now on. It is, unless
     /// it is other storage than before, or a device that another path leads to.
-    pub(crate) fn now_leads_to(&mut self, id: PathId, device: &Device) -> bool {
-        let Some(entry) = self.paths.get(&id) else {
-            return false;
+    pub(crate) fn now_leads_to(&mut self, id: PathId, device: &Device) -> Leads {
+        let Some(entry) = self.paths.get_mut(&id) else {
+            return Leads::Nowhere;
         };
         let before = entry.cell.info();
-        let other_storage = entry.storage != device.storage;
-        let taken = self.devices.get(&device.id).is_some_and(|by| *by != id);
-        if other_storage || taken {
-            return false;
+        let now = device.identity.device;
+        let other = self.devices.get(&now).filter(|by| **by != id).copied();
+        if let Some(other) = other {
+            let name = self.paths.get(&other).map(|entry| entry.cell.info());
+            let name = name.map_or_else(String::new, |info| display_name(info.name()).to_string());
+            return self.leads_elsewhere(
+                id,
+                &format!("leads to {now} now, which is watched as {name}"),
+            );
         }
+        let is_same = entry.identity.compare(&device.identity) == Likeness::Same;
+        if entry.storage != device.storage && !is_same {
+            let wwid = |storage: &Option<String>| match storage {
+                Some(wwid) => format!("WWID {wwid}"),
+                None => "no WWID".to_owned(),
+            };
+            let (now, was) = (wwid(&device.storage), wwid(&entry.storage));
+            return self.leads_elsewhere(
+                id,
+                &format!("leads to other storage now ({now}, was {was})"),
+            );
+        }
+        entry.identity = device.identity;
+        if before.device() != now || before.elsewhere().is_some() {
+            let info = PathInfo::new(before.name().to_owned(), now, before.group());
+            entry.cell.set_info(Arc::new(info));
+        }
+        self.astray.remove(&id);
         self.devices.remove(&before.device());
-        self.devices.insert(device.id, id);
-        let info = PathInfo::new(before.name().to_owned(), device.id, before.group());
-        entry.cell.set_info(Arc::new(info));
-        true
+        self.devices.insert(now, id);
+        Leads::Here
+    }
+
+    fn leads_elsewhere(&mut self, id: PathId, where_to: &str) -> Leads {
+        let Some(entry) = self.paths.get(&id) else {
+            return Leads::Nowhere;
+        };
+        let said = format!("{where_to}; to watch that, remove and add it, or reload");
+        let info = entry.cell.info();
+        if info.elsewhere() == Some(&said) {
+            return Leads::Elsewhere(None);
+        }
+        entry
+            .cell
+            .set_info(Arc::new(info.leading(Some(said.clone()))));
+        self.astray.insert(id);
+        Leads::Elsewhere(Some(said))
+    }
+
+    /// The name of a path still leads to what is watched.
+    pub(crate) fn leads_home(&mut self, id: PathId) {
+        if self.astray.remove(&id)
+            && let Some(entry) = self.paths.get(&id)
+        {
+            entry
+                .cell
+                .set_info(Arc::new(entry.cell.info().leading(None)));
+        }
+    }
+
+    pub(crate) fn is_astray(&self, id: PathId) -> bool {
+        self.astray.contains(&id)
+    }
+
+    /// All paths with their workers and their names.
+    pub(crate) fn names(&self) -> Vec<(PathId, usize, PathBuf)> {
+        let all = self.paths.iter();
+        let names = all.map(|(id, entry)| (*id, entry.worker, entry.cell.info().name().to_owned()));
+        names.collect()
+    }
+
+    /// The paths whose names lead elsewhere.
+    pub(crate) fn astray(&self) -> impl Iterator<Item = PathId> {
+        self.astray.iter().copied()
+    }
+
+    /// What was opened of a path.
+    pub(crate) fn identity(&self, id: PathId) -> Option<Identity> {
+        self.paths.get(&id).map(|entry| entry.identity)
     }
 
     /// The path that leads to this device.
@@ -161,5 +251,101 @@ impl Registry {
             ..alone
         }));
         groups
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Geometry;
+    use crate::sysfs::NoEvidence;
+
+    fn device(minor: u32, generation: u64, storage: Option<&str>) -> Device {
+        Device {
+            identity: Identity::new(DeviceId::Block { major: 8, minor }, Some(generation)),
+            file: std::fs::File::open("/dev/null").expect("a file").into(),
+            geometry: Geometry::new(512, 8),
+            evidence: Box::new(NoEvidence),
+            storage: storage.map(str::to_owned),
+            stacked: false,
+        }
+    }
+
+    fn with(paths: &[(PathId, &str, &Device)]) -> Registry {
+        let mut registry = Registry::new(1);
+        for (id, name, device) in paths {
+            let info = PathInfo::new(name.into(), device.identity.device, None);
+            let cell = Arc::new(StatusCell::new(Arc::new(info)));
+            let what = (device.storage.clone(), device.identity);
+            registry.enter(*id, &cell, what, 0).expect("it enters");
+        }
+        registry
+    }
+
+    #[test]
+    fn another_device_of_the_same_storage_is_taken_and_other_storage_is_told_of() {
+        let id = PathId::first_of_new(1);
+        let mut registry = with(&[(id, "/dev/slot", &device(0, 1, Some("3600a")))]);
+        let info = |registry: &Registry| registry.cell(id).expect("there").info();
+        // The same number given to another disk counts as much as another number.
+        for (minor, generation) in [(0, 2), (16, 3)] {
+            let other = device(minor, generation, Some("3600b"));
+            let Leads::Elsewhere(Some(said)) = registry.now_leads_to(id, &other) else {
+                panic!("other storage is not taken");
+            };
+            if minor == 0 {
+                assert!(
+                    said.contains("other storage now (WWID 3600b, was WWID 3600a)"),
+                    "{said}"
+                );
+                assert_eq!(
+                    registry.now_leads_to(id, &other),
+                    Leads::Elsewhere(None),
+                    "told once"
+                );
+                assert_eq!(info(&registry).elsewhere(), Some(&*said));
+                registry.leads_home(id);
+            }
+        }
+        assert_eq!(registry.astray().collect::<Vec<_>>(), [id]);
+        assert_eq!(
+            registry.now_leads_to(id, &device(32, 4, Some("3600a"))),
+            Leads::Here
+        );
+        assert_eq!(
+            (info(&registry).elsewhere(), registry.astray().count()),
+            (None, 0)
+        );
+        assert_eq!(
+            registry.leads_to(DeviceId::Block {
+                major: 8,
+                minor: 32
+            }),
+            Some(id)
+        );
+        assert_eq!(
+            registry.leads_to(DeviceId::Block { major: 8, minor: 0 }),
+            None
+        );
+        // Of the very same disk more may be known by now.
+        assert_eq!(registry.now_leads_to(id, &device(32, 4, None)), Leads::Here);
+    }
+
+    #[test]
+    fn what_another_path_watches_is_not_taken_from_it() {
+        let (one, other) = (PathId::first_of_new(1), PathId::first_of_new(1));
+        let devices = [device(0, 1, None), device(16, 2, None)];
+        let mut registry = with(&[(one, "/one", &devices[0]), (other, "/other", &devices[1])]);
+        let Leads::Elsewhere(Some(said)) = registry.now_leads_to(one, &devices[1]) else {
+            panic!("it is taken");
+        };
+        assert!(
+            said.contains("leads to 8:16 now, which is watched as /other"),
+            "{said}"
+        );
+        registry.leave(other);
+        assert_eq!(registry.now_leads_to(one, &devices[1]), Leads::Here);
+        registry.leave(one);
+        assert_eq!(registry.now_leads_to(one, &devices[1]), Leads::Nowhere);
     }
 }

@@ -230,6 +230,7 @@ fn pack(state: State, cause: Cause) -> u64 {
         Cause::LateAnswer => VERDICTS + 4,
         Cause::Slow => VERDICTS + 5,
         Cause::LastUsable => VERDICTS + 6,
+        Cause::LeadsElsewhere => VERDICTS + 7,
     };
     let errno = cause
         .errno()
@@ -253,6 +254,7 @@ fn unpack(word: u64) -> (State, Cause) {
             4 => Cause::LateAnswer,
             5 => Cause::Slow,
             6 => Cause::LastUsable,
+            7 => Cause::LeadsElsewhere,
             _ => Cause::NotChecked,
         },
     };
@@ -281,6 +283,7 @@ mod tests {
             Cause::LateAnswer,
             Cause::Slow,
             Cause::LastUsable,
+            Cause::LeadsElsewhere,
             Cause::Verdict(VerdictKind::Failed, Some(Errno::EREMOTEIO)),
         ];
         for state in State::ALL {

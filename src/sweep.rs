@@ -69,7 +69,7 @@ impl Sweep {
                     problem,
                 })
             })?;
-            let info = PathInfo::new(path.clone(), device.id, None);
+            let info = PathInfo::new(path.clone(), device.identity.device, None);
             let cell = Arc::new(StatusCell::new(Arc::new(info)));
             cells.push(Arc::clone(&cell));
             let new = NewPath {

@@ -83,6 +83,8 @@ pub(crate) struct Watched {
     pub(crate) stacked: bool,
     /// A thread is opening it anew.
     pub(crate) reopening: bool,
+    /// Its last verdict said that its device is gone: the same name may stand for another one.
+    pub(crate) is_gone: bool,
     /// It was, and has had no verdict since: one that says again that the device is gone must wait.
     pub(crate) reopened: bool,
     pub(crate) once: Option<Box<Once>>,
@@ -123,6 +125,7 @@ impl Watched {
             nowait: Nowait::default(),
             stacked: false,
             reopening: false,
+            is_gone: false,
             reopened: false,
             once: None,
         }
@@ -130,7 +133,7 @@ impl Watched {
 
     /// Takes over what was learned when the device was opened, and returns its file.
     pub(crate) fn take_device(&mut self, device: Device) -> OwnedFd {
-        self.is_file = matches!(device.id, DeviceId::File { .. });
+        self.is_file = matches!(device.identity.device, DeviceId::File { .. });
         self.geometry = device.geometry.reading(self.settings.region);
         self.evidence = device.evidence;
         self.stacked = device.stacked;

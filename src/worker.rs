@@ -33,6 +33,7 @@ use crate::verdict::{Verdict, Why};
 use crate::watched::{Stuck, Watched};
 use groups::Groups;
 pub(crate) use handle::{WorkerHandle, start_worker};
+pub(crate) use names::NameWatch;
 pub(crate) use outside::{Carrier, Outside};
 
 /// A flood of commands must not keep completions waiting.
@@ -176,7 +177,7 @@ impl Worker {
     pub(crate) fn obey(&mut self, command: Command) {
         match command {
             Command::Add(new) => drop(self.add(*new)),
-            Command::Reopened(id, device) => self.reopened(id, device),
+            Command::Reopened(id, found) => self.reopened(id, found),
             Command::Remove(id) => self.remove(id),
             Command::Change(id, settings) => self.change(id, *settings),
             Command::Pause(id, paused) => self.pause(id, paused),
@@ -355,6 +356,7 @@ mod checks;
 mod fallback;
 mod groups;
 mod handle;
+mod names;
 mod outside;
 #[cfg(test)]
 mod simulation;

@@ -7,8 +7,9 @@ use pathpulse_faultdisk::{Behaviour, Rig, Spec, require};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What each leaks that does not wait for its read is 32 KiB.
-const MONITORS: usize = 128;
-const KIB_MAX: u64 = 1024;
+const MONITORS: usize = 512;
+/// What is kept by chance is the stacks of a few threads more, of 2 MiB each.
+const KIB_MAX: u64 = MONITORS as u64 * 32 / 2;
 
 /// The memory that this process has for data, in KiB (proc(5), `VmData`).
 fn data_kib() -> u64 {

@@ -1,9 +1,14 @@
 //! Devices that are gone, or say so, and what becomes of their paths.
 
 use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use pathpulse::{Choice, Config, Event, EventStream, Monitor, Rules, Settings, State};
+use pathpulse::{
+    Cause, Choice, Config, Event, EventStream, Monitor, Next, PathId, PathInfo, Rules, Settings,
+    State,
+};
 use pathpulse_faultdisk::{Behaviour, Rig, Spec, require};
 
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -86,4 +91,133 @@ fn a_name_is_followed_to_another_device() {
     assert_eq!(monitor.find(&name), Some(path), "the same path");
     // What it leads to now is watched; what it led to is free to be watched again.
     assert!(monitor.add(rig.disk(1).path()).is_err());
+}
+
+/// A folder that is another one's second place, until this is dropped.
+struct Bound(tempfile::TempDir);
+
+impl Bound {
+    fn to(folder: &Path) -> Bound {
+        let bound = Bound(tempfile::tempdir().expect("a folder"));
+        bound.mount(folder);
+        bound
+    }
+
+    fn mount(&self, folder: &Path) {
+        let mut command = Command::new("mount");
+        command.arg("--bind").arg(folder).arg(self.0.path());
+        assert!(command.status().expect("runs").success());
+    }
+
+    fn umount(&self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        self.umount();
+    }
+}
+
+#[test]
+fn a_file_on_a_file_system_that_is_mounted_again_is_found_again() {
+    require!();
+    let rig = Rig::start(&Spec::files(1)).expect("a rig");
+    let bound = Bound::to(rig.disk(0).file().parent().expect("a folder"));
+    let file = rig.disk(0).file().file_name().expect("a name");
+    let name = bound.0.path().join(file);
+    let monitor = monitor();
+    let events = monitor.events(1000);
+    let path = monitor.add(&name).expect("watched");
+    next_to(&events, State::Up);
+    let server =
+        rustix::process::Pid::from_raw(rig.pids().server.cast_signed()).expect("a process");
+    rustix::process::kill_process(server, rustix::process::Signal::KILL).expect("killed");
+    next_to(&events, State::Down);
+    let again = Rig::start(&Spec::files(1)).expect("a rig");
+    bound.umount();
+    bound.mount(again.disk(0).file().parent().expect("a folder"));
+    next_to(&events, State::Up);
+    assert_eq!(monitor.find(&name), Some(path), "the same path");
+    drop(monitor);
+}
+
+/// Waits until that is so of a path.
+fn wait_info(monitor: &Monitor, path: PathId, is_so: impl Fn(&PathInfo) -> bool) {
+    let begin = Instant::now();
+    loop {
+        let info = monitor.info(path).expect("watched");
+        if is_so(&info) {
+            return;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{info:?}");
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+#[test]
+fn a_name_that_leads_to_another_device_is_followed_while_the_path_works() {
+    require!();
+    let rig = Rig::start(&Spec::loops(2)).expect("a rig");
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = folder.path().join("disk");
+    symlink(rig.disk(0).path(), &name).expect("a link");
+    let monitor = monitor();
+    let path = monitor.add(&name).expect("watched");
+    let before = monitor.info(path).expect("watched").device();
+    std::fs::remove_file(&name).expect("removed");
+    symlink(rig.disk(1).path(), &name).expect("a link");
+    wait_info(&monitor, path, |info| info.device() != before);
+    // It reads what it says it does.
+    rig.set(1, Behaviour::Hang).expect("hangs");
+    rig.wait_held(1, 1, PATIENCE).expect("held");
+    rig.recover(1).expect("recovers");
+}
+
+#[test]
+fn a_name_that_leads_to_what_another_path_watches_is_told_of_once() {
+    require!();
+    let rig = Rig::start(&Spec::loops(2)).expect("a rig");
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = folder.path().join("disk");
+    symlink(rig.disk(0).path(), &name).expect("a link");
+    let monitor = monitor();
+    let events = monitor.events(1000);
+    let path = monitor.add(&name).expect("watched");
+    monitor.add(rig.disk(1).path()).expect("watched");
+    let before = monitor.info(path).expect("watched");
+    let point_to = |disk: usize| {
+        std::fs::remove_file(&name).expect("removed");
+        symlink(rig.disk(disk).path(), &name).expect("a link");
+    };
+    point_to(1);
+    wait_info(&monitor, path, |info| info.elsewhere().is_some());
+    let info = monitor.info(path).expect("watched");
+    let said = info.elsewhere().expect("it is said");
+    let other = rig.disk(1).path().to_str().expect("text");
+    assert!(said.contains(&format!("watched as {other}")), "{said}");
+    assert_eq!(
+        (info.device(), monitor.astray()),
+        (before.device(), vec![path])
+    );
+    // Every look finds the same, and so says every check of a path that is down.
+    rig.set(0, Behaviour::Fail(libc::EIO)).expect("fails");
+    let mut told = 0;
+    let mut down_since = None;
+    while down_since.is_none_or(|since: Instant| since.elapsed() < 20 * INTERVAL) {
+        match events.next_within(INTERVAL) {
+            Next::Event(event) if event.cause == Cause::LeadsElsewhere => {
+                assert_eq!((event.from, event.detail.as_str()), (event.to, said));
+                told += 1;
+            }
+            Next::Event(event) if event.to == State::Down => down_since = Some(Instant::now()),
+            Next::Event(_) | Next::Timeout => {}
+            Next::Ended => panic!("it is still there"),
+        }
+    }
+    assert_eq!(told, 1);
+    point_to(0);
+    wait_info(&monitor, path, |info| info.elsewhere().is_none());
+    assert!(monitor.astray().is_empty());
 }

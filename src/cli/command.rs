@@ -49,8 +49,8 @@ pub(crate) struct Args {
 
 /// Has the daemon read its configuration file again
 ///
-/// Only what is different is done: all other paths keep state, history and pace. If anything is
-/// wrong with the file, nothing is done.
+/// Only what is different is done: all other paths keep state, history and pace. A path whose name leads
+/// to other storage by now is watched there. If anything is wrong with the file, nothing is done.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: 0 done, 1 nothing was done, 3 wrong usage.\n\n\

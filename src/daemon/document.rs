@@ -32,7 +32,7 @@ pub(crate) struct PathDocument {
     pub(crate) state: String,
     pub(crate) cause: String,
     pub(crate) errno: Option<String>,
-    /// What there is to say besides: why a path is not open.
+    /// What there is to say besides: why a path is not open, or where its name leads by now.
     pub(crate) message: Option<String>,
     pub(crate) since: String,
     pub(crate) latency_us: Option<LatencyDocument>,
@@ -110,7 +110,7 @@ impl PathDocument {
             state: path.state.name().to_owned(),
             cause: path.cause.name().to_owned(),
             errno: path.cause.errno().map(|errno| errno.to_string()),
-            message: None,
+            message: path.path.elsewhere().map(str::to_owned),
             since: whole_seconds(path.since),
             latency_us: path.latency_us.map(|latency| LatencyDocument {
                 last: latency.last,

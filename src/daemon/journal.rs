@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse::{Backlog, Event, EventStream, State, display_name};
+use pathpulse::{Backlog, Cause, Event, EventStream, State, display_name};
 
 use super::actions::Actions;
 use super::document::EventDocument;
@@ -94,7 +94,9 @@ fn log(event: &Event) {
         };
     }
     let Event { from, to, .. } = event;
-    if from == to {
+    if event.cause == Cause::LeadsElsewhere {
+        line!(warn, format_args!("is still {to}"));
+    } else if from == to {
         line!(info, format_args!("is still {to}"));
     } else if matches!(to, State::Down | State::Marginal) {
         line!(warn, format_args!("{from} -> {to}"));

@@ -53,6 +53,10 @@ impl Worker {
             path.due = self.schedule.insert(next, key);
         }
         if !path.is_free(now) {
+            // Its name may lead to something by now that is not stuck.
+            if path.health.state() == State::Down && path.check.is_none() && !path.reopening {
+                self.gone.push(key);
+            }
             return false;
         }
         let timeout = match &path.once {
@@ -265,7 +269,9 @@ impl Worker {
             return;
         }
         let reopened = std::mem::take(&mut path.reopened);
-        if verdict.says_gone() && !path.reopening && !reopened {
+        let is_down = verdict.is_bad() && path.health.state() == State::Down;
+        if (is_down || verdict.says_gone()) && !path.reopening && !reopened {
+            path.is_gone = verdict.says_gone();
             self.gone.push(key);
         }
         let soon = path.pace.soon(now);
@@ -319,7 +325,13 @@ impl Worker {
     }
 
     /// Tells everyone who wants to know.
-    fn tell(&mut self, key: Key, (from, to): (State, State), cause: Cause, detail: String) {
+    pub(super) fn tell(
+        &mut self,
+        key: Key,
+        (from, to): (State, State),
+        cause: Cause,
+        detail: String,
+    ) {
         let Some(path) = self.paths.get(key) else {
             return;
         };

@@ -10,6 +10,7 @@ use pathpulse_kernel_compat::{Errno, KernelError, open_backend};
 use super::{Carrier, Outside, Worker};
 use crate::command::Command;
 use crate::config::{BackendInfo, Config, StartError};
+use crate::opener::Opens;
 use crate::progress::{Progress, WorkerStatus};
 use crate::registry::Registry;
 
@@ -22,6 +23,7 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running worker, as seen from outside.
 pub(crate) struct WorkerHandle {
+    pub(crate) outside: Outside,
     commands: SyncSender<Command>,
     carrier: Arc<RwLock<Carrier>>,
     progress: Arc<Progress>,
@@ -86,9 +88,10 @@ impl WorkerHandle {
 pub(crate) fn start_worker(
     config: &Config,
     registry: &Arc<RwLock<Registry>>,
+    opens: &Arc<Opens>,
 ) -> Result<WorkerHandle, StartError> {
     let (choice, settings) = (config.backend, config.settings);
-    let registry = Arc::clone(registry);
+    let (registry, opens) = (Arc::clone(registry), Arc::clone(opens));
     let (commands, inbox) = sync_channel(COMMANDS);
     let (ready, opened) = channel();
     let own_queue = commands.clone();
@@ -99,19 +102,19 @@ pub(crate) fn start_worker(
             Ok(opened) => opened,
             Err(tried) => return drop(ready.send(Err(StartError::NoBackend(tried)))),
         };
-        let carrier = Arc::new(RwLock::new(Carrier {
-            info: BackendInfo::of(&opened),
-            waker: opened.backend.waker(),
-        }));
         let outside = Outside {
             choice,
-            carrier: Arc::clone(&carrier),
+            carrier: Arc::new(RwLock::new(Carrier {
+                info: BackendInfo::of(&opened),
+                waker: opened.backend.waker(),
+            })),
             commands: own_queue,
             registry,
+            opens,
         };
         // Says so when the thread ends, by a panic too.
         let _end = End(Arc::clone(&theirs));
-        if ready.send(Ok(carrier)).is_ok() {
+        if ready.send(Ok(outside.clone())).is_ok() {
             Worker::new(opened.backend, settings, inbox, Some(outside)).run(theirs);
         }
     };
@@ -119,12 +122,13 @@ pub(crate) fn start_worker(
         .name("pathpulse-worker".to_owned())
         .spawn(work)
         .map_err(|error| StartError::NoThread(KernelError::of("clone")(error)))?;
-    let carrier = opened
+    let outside = opened
         .recv_timeout(START_LIMIT)
         .map_err(|_| no_thread())??;
     Ok(WorkerHandle {
+        carrier: Arc::clone(&outside.carrier),
+        outside,
         commands,
-        carrier,
         progress,
     })
 }

@@ -1,24 +1,30 @@
-//! What a worker has others do for it: opening files, which may take as long as a device likes.
+//! What a worker has others do for it: looking names up again and opening files, which may take as long as
+//! a device likes.
 //!
-//! The files of all paths are opened anew when a backend broke that had them; the file of one path,
-//! when its device says that it is gone: its name may stand for a new device by now. Both is done on
-//! threads that nobody waits for, and comes back as a command.
+//! | whose name | when |
+//! |---|---|
+//! | of all paths | the backend broke that had their files: they are opened in any case |
+//! | of a path that is down | at each check that finds it so, at its pace |
+//! | of a path whose device says that it is gone | the same, and it is opened in any case |
+//! | of any path | once a minute (`worker/names.rs`) |
+//!
+//! What a name leads to is taken if it is another object than the one that is read; unless it is other
+//! storage, or watched by another path: that is said instead. All is done on threads that nobody waits for,
+//! one at a time for each name, and comes back as a command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::sync::{PoisonError, RwLock};
-use std::time::Instant;
 
 use pathpulse_kernel_compat::{Choice, Waker};
 
 use super::*;
+use crate::command::Reopened;
 use crate::config::BackendInfo;
 use crate::device::Device;
-use crate::opener::open_all;
-use crate::registry::Registry;
-
-/// How long a path may take to be opened anew.
-const REOPEN_LIMIT: Duration = Duration::from_secs(60);
+use crate::identity::{Identity, Likeness};
+use crate::opener::{Opens, open_all};
+use crate::registry::{Leads, Registry};
 
 /// The backend of a worker as others see it: what it is, and how to wake who waits in it.
 pub(crate) struct Carrier {
@@ -35,28 +41,80 @@ pub(crate) struct Outside {
     pub(crate) commands: SyncSender<Command>,
     /// Only for the threads that open: the worker waits for no lock.
     pub(crate) registry: Arc<RwLock<Registry>>,
+    pub(crate) opens: Arc<Opens>,
 }
 
 impl Outside {
-    /// Opens a path, or not, and says so to the worker.
-    fn hand_over(&self, id: PathId, opened: Option<Device>) {
-        let device = opened.filter(|device| {
+    /// Looks where a name leads, and opens that if it is not what is read already. On threads that
+    /// nobody waits for.
+    pub(crate) fn look(&self, lookup: &Lookup, name: &Path) -> Reopened {
+        let registry = || self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        let known = registry().identity(lookup.id);
+        if let (false, Some(known), Ok(now)) = (lookup.anyway, known, Identity::of_name(name)) {
+            match now.compare(&known) {
+                // A read that is stuck would only be joined by another one there.
+                Likeness::Alike if lookup.keeps => return Reopened::Same,
+                Likeness::Same => return Reopened::Same,
+                Likeness::Alike | Likeness::Other => {}
+            }
+        }
+        match Device::open(name) {
+            Ok(device) => Reopened::Device(Box::new(device)),
+            Err(_) => Reopened::Nothing,
+        }
+    }
+
+    /// A name leads to what is read. That is nothing to write down, as a rule.
+    pub(super) fn leads_home(&self, id: PathId) {
+        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        let is_astray = registry.is_astray(id);
+        drop(registry);
+        if is_astray {
             let mut registry = self
                 .registry
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
-            registry.now_leads_to(id, device)
-        });
-        let _ = self
-            .commands
-            .send(Command::Reopened(id, device.map(Box::new)));
+            registry.leads_home(id);
+        }
+    }
+
+    /// Takes note of what was found, and tells the worker.
+    pub(crate) fn hand_over(&self, id: PathId, found: Reopened) {
+        let registry = || {
+            self.registry
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        let found = match found {
+            Reopened::Device(device) => match registry().now_leads_to(id, &device) {
+                Leads::Here => Reopened::Device(device),
+                Leads::Elsewhere(news) => Reopened::Elsewhere(news),
+                Leads::Nowhere => return,
+            },
+            Reopened::Same => {
+                self.leads_home(id);
+                Reopened::Same
+            }
+            other => other,
+        };
+        let _ = self.commands.send(Command::Reopened(id, found));
         let carrier = self.carrier.read().unwrap_or_else(PoisonError::into_inner);
         carrier.waker.wake();
     }
 }
 
+/// How a name is looked up again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lookup {
+    pub(crate) id: PathId,
+    /// It is opened in any case: its device says that it is gone, or there is no file of it any more.
+    pub(crate) anyway: bool,
+    /// What may be the same object is: a read of it is stuck, or it works.
+    pub(crate) keeps: bool,
+}
+
 impl Worker {
-    /// Has those paths opened anew whose devices are gone.
+    /// Has those names looked up again whose paths do not work.
     pub(super) fn reopen_gone(&mut self) {
         if self.gone.is_empty() {
             return;
@@ -65,38 +123,44 @@ impl Worker {
         self.open_anew(&gone);
     }
 
-    /// Has paths opened by threads, which send the files here.
+    /// Has names looked up by threads, which send here what they lead to. Each at most once at a time, however
+    /// long that takes.
     pub(super) fn open_anew(&mut self, keys: &[Key]) {
         let Some(outside) = self.outside.clone() else {
             return;
         };
-        let (mut ids, mut names): (Vec<PathId>, Vec<PathBuf>) = Default::default();
+        let (mut lookups, mut names): (Vec<Lookup>, Vec<PathBuf>) = Default::default();
         for key in keys {
             if let Some(path) = self.paths.get_mut(*key)
                 && !std::mem::replace(&mut path.reopening, true)
             {
-                ids.push(path.id);
+                lookups.push(Lookup {
+                    id: path.id,
+                    anyway: path.target.is_none() || path.is_gone,
+                    keeps: path.stuck.is_some(),
+                });
                 names.push(path.cell.info().name().to_owned());
             }
         }
-        let tried = ids.clone();
+        let tried = lookups.clone();
         let work = move || {
-            let end = Instant::now() + REOPEN_LIMIT;
-            open_all(names, end, Device::open, |place, opened| {
-                outside.hand_over(ids[place], opened.and_then(Result::ok));
+            let (theirs, ours) = (outside.clone(), lookups.clone());
+            let look = move |place: usize, name: &Path| theirs.look(&ours[place], name);
+            open_all(names, None, &outside.opens, look, |place, found| {
+                outside.hand_over(lookups[place].id, found.unwrap_or(Reopened::Nothing));
             });
         };
         let thread = std::thread::Builder::new().name("pathpulse-reopen".to_owned());
         if let Err(error) = thread.spawn(work) {
-            tracing::error!(%error, "no thread to open paths anew");
-            for id in tried {
-                self.reopened(id, None);
+            tracing::error!(%error, "no thread to look names up again");
+            for lookup in tried {
+                self.reopened(lookup.id, Reopened::Nothing);
             }
         }
     }
 
-    /// Reads a path through this file from now on, if it could be opened.
-    pub(super) fn reopened(&mut self, id: PathId, device: Option<Box<Device>>) {
+    /// Reads a path through this file from now on, if there is another one.
+    pub(super) fn reopened(&mut self, id: PathId, found: Reopened) {
         let Some(&key) = self.keys.get(&id) else {
             return;
         };
@@ -104,12 +168,22 @@ impl Worker {
             return;
         };
         path.reopening = false;
-        let Some(device) = device else {
-            if path.target.is_none() {
-                tracing::error!(device = %path.cell.info().device(), "could not be opened anew; it keeps its state");
+        let device = match found {
+            Reopened::Device(device) => device,
+            Reopened::Elsewhere(Some(news)) => {
+                let state = path.shown;
+                return self.tell(key, (state, state), Cause::LeadsElsewhere, news);
             }
-            return;
+            // It had a file when it was looked up, and has none by now.
+            Reopened::Same if path.target.is_none() => return self.gone.push(key),
+            Reopened::Nothing if path.target.is_none() => {
+                let info = path.cell.info();
+                tracing::error!(device = %info.device(), "could not be opened anew; it keeps its state");
+                return;
+            }
+            Reopened::Same | Reopened::Nothing | Reopened::Elsewhere(None) => return,
         };
+        path.is_gone = false;
         // A read that is stuck belongs to the old file; nobody waits for it any more.
         path.stuck = None;
         path.standstill = None;

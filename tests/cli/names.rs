@@ -344,3 +344,46 @@ fn a_probe_of_a_folder_is_about_the_disk_below_it() {
     );
     disks.recover(0).expect("recovers");
 }
+
+/// The threads of a daemon that open files, those included that collect what they opened.
+fn opening_threads(daemon: &Daemon) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).expect("it runs");
+    let names = tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    names
+        .filter(|name| name.starts_with("pathpulse-open"))
+        .count()
+}
+
+#[test]
+fn an_open_that_hangs_costs_its_thread_once_however_often_it_is_asked_for() {
+    require!();
+    let file = plain_file(1 << 16);
+    let hung = HungMount::start();
+    let name = hung.path().join("canary");
+    let daemon = Daemon::spawn(&[file.path(), &name], &[]);
+    daemon.wait_log("pending -> up");
+    let begin = Instant::now();
+    while opening_threads(&daemon) == 0 {
+        assert!(begin.elapsed() < PATIENCE, "nothing is opened");
+    }
+    // The one that hangs, the other that was there to begin with, and who waits for them.
+    for _ in 0..4 {
+        for word in ["remove", "add", "check-now"] {
+            let said = command(&daemon, word, &name);
+            assert!(said.status.success(), "{word}: {}", stderr(&said));
+        }
+        assert!(
+            opening_threads(&daemon) <= 3,
+            "{}",
+            opening_threads(&daemon)
+        );
+    }
+    // When it has returned, the name is opened for those who asked last.
+    drop(hung);
+    fs::create_dir_all(name.parent().expect("a folder")).expect("made");
+    daemon.wait_log("open: ENO");
+    assert_eq!(names(&daemon).len(), 2);
+    let _ = fs::remove_dir(name.parent().expect("a folder"));
+}

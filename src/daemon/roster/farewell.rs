@@ -39,7 +39,7 @@ impl Keeper {
             self.say_farewell();
         }
         if let Some(Stage::Waiting(waiting)) = self.entries.get_mut(name).map(|e| &mut e.stage) {
-            waiting.hurry(Instant::now());
+            waiting.let_go(Instant::now());
         }
     }
 

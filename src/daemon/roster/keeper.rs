@@ -20,8 +20,8 @@ use crate::daemon::journal::Journal;
 use crate::daemon::names::Name;
 use crate::daemon::stop::{Notice, Stopper};
 
-/// A thread that opens paths is not given up for a day: it comes back with those that did open.
-const OPEN_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// A thread that opens paths is not given up: there would only be another one.
+const OPEN_LIMIT: Duration = Duration::MAX;
 /// How long those who add paths wait for them to open.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How long the start waits for paths to open.
@@ -218,7 +218,7 @@ impl Keeper {
             }
             let mut waiting = Waiting::new(now);
             if self.strays.keys().any(|(stray, _)| stray == name) {
-                waiting.delay(now);
+                waiting.hold();
             }
             let new = Entry {
                 origin: origin.clone(),
@@ -290,7 +290,7 @@ impl Keeper {
         match entry.stage {
             Stage::Watched(id) => self.part(id, cause, "is watched no longer"),
             Stage::Waiting(mut waiting) => {
-                if waiting.forgo(Instant::now()) {
+                if waiting.forgo() {
                     self.strays.insert((name.to_owned(), entry.ticket), cause);
                 }
             }

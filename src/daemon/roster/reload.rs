@@ -1,10 +1,11 @@
 //! Reading the configuration again, and doing what is different.
 
+use std::collections::HashSet;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use pathpulse::Monitor;
+use pathpulse::{Monitor, PathId};
 use tokio::sync::oneshot;
 
 use super::keeper::{Entry, Keeper, Origin, Stage};
@@ -115,15 +116,19 @@ impl Keeper {
         let mut gone = Vec::new();
         let mut changed = Vec::new();
         let mut regrouped = Vec::new();
+        // To reload is to say: watch what these names lead to.
+        let astray: HashSet<PathId> = self.monitor.astray().into_iter().collect();
         for (name, entry) in &mut self.entries {
             let is_named = named.remove(&**name);
             if entry.origin == Origin::Named && !is_named {
                 gone.push(name.clone());
                 continue;
             }
+            let is_astray = matches!(entry.stage, Stage::Watched(id) if astray.contains(&id));
             match adapt(entry, name, is_named, &self.configuration, &self.monitor) {
-                Adapted::Same => continue,
-                Adapted::Changed => {}
+                Adapted::Same if !is_astray => continue,
+                Adapted::Same | Adapted::Changed if is_astray => regrouped.push(name.clone()),
+                Adapted::Same | Adapted::Changed => {}
                 Adapted::Regrouped => regrouped.push(name.clone()),
                 Adapted::Unwanted(ticket) => {
                     self.strays.insert((name.clone(), ticket), "reload");
@@ -137,7 +142,7 @@ impl Keeper {
             self.leave(name, "reload");
         }
         for name in regrouped {
-            // To the engine a path of another group is another path.
+            // To the engine a path of another group, or to other storage, is another path.
             let origin = self.entries.get(&name).map(|entry| entry.origin.clone());
             self.leave(&name, "reload");
             self.enter(&[name], &origin.unwrap_or(Origin::Named), None);
@@ -192,7 +197,7 @@ fn adapt(
         Stage::Watched(_) => Adapted::Regrouped,
         Stage::Waiting(waiting) => {
             entry.spec = configuration.spec(name);
-            match waiting.forgo(Instant::now()) {
+            match waiting.forgo() {
                 true => Adapted::Unwanted(mem::take(&mut entry.ticket)),
                 false => Adapted::Changed,
             }

@@ -21,6 +21,8 @@ pub(super) struct Waiting {
     pub(super) problem: Option<OpenProblem>,
     /// A thread opens it, since then.
     opening: Option<Instant>,
+    /// An earlier open, which was for nothing, has not returned.
+    held: bool,
     /// It was said that this takes long.
     said: bool,
     pause: Duration,
@@ -35,6 +37,7 @@ impl Waiting {
             begun: now,
             problem: None,
             opening: None,
+            held: false,
             said: false,
             pause: PAUSE_MIN,
             retry: now,
@@ -43,13 +46,13 @@ impl Waiting {
 
     /// Whether it is to be opened now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.opening.is_none() && self.retry <= now
+        self.opening.is_none() && !self.held && self.retry <= now
     }
 
     /// When something is to be done for it; `None` while only its open can bring news.
     pub(super) fn due(&self) -> Option<Instant> {
         match self.opening {
-            None => Some(self.retry),
+            None => (!self.held).then_some(self.retry),
             Some(since) => (!self.said).then(|| since + OPEN_LIMIT),
         }
     }
@@ -61,18 +64,24 @@ impl Waiting {
     }
 
     /// An open that is under way, if there is one, is for nothing; says whether one is. The next begins when that
-    /// has ended, or takes long: two at a time would find each other's device in use.
-    pub(super) fn forgo(&mut self, now: Instant) -> bool {
+    /// has ended, however long it takes: each would cost a thread, and hang as this one does.
+    pub(super) fn forgo(&mut self) -> bool {
         let is_opening = self.opening.take().is_some();
         if is_opening {
-            self.delay(now);
+            self.hold();
         }
         is_opening
     }
 
-    /// It is not to be opened before it is hurried, unless that takes long.
-    pub(super) fn delay(&mut self, now: Instant) {
-        self.retry = now + OPEN_LIMIT;
+    /// It is not to be opened before it is let go.
+    pub(super) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// An open that was for nothing has ended.
+    pub(super) fn let_go(&mut self, now: Instant) {
+        self.held = false;
+        self.hurry(now);
     }
 
     /// Says once that its open takes long.
@@ -129,10 +138,13 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut waiting = Waiting::new(start);
         assert!(waiting.is_due(start));
-        assert!(!waiting.forgo(start));
+        assert!(!waiting.forgo());
         waiting.begin(start);
-        assert!(waiting.forgo(start) && waiting.due() == Some(at(10)));
+        // The next one begins when that has ended, whatever else happens, and not before.
+        assert!(waiting.forgo() && waiting.due().is_none() && !waiting.forgo());
         waiting.hurry(start);
+        assert!(!waiting.is_due(at(100_000)) && waiting.due().is_none());
+        waiting.let_go(start);
         waiting.begin(start);
         assert!(!waiting.is_due(at(100)) && waiting.due() == Some(at(10)));
         assert!(!waiting.takes_long(at(9)) && waiting.takes_long(at(10)));

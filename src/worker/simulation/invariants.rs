@@ -95,7 +95,7 @@ impl World {
                 Cause::Verdict(..) => event.to == State::Down,
                 Cause::ErrorRate | Cause::Flapping | Cause::Slow => event.to == State::Marginal,
                 Cause::Command => matches!(event.to, State::Paused | State::Pending),
-                Cause::LateAnswer => true,
+                Cause::LateAnswer | Cause::LeadsElsewhere => true,
             };
             assert!(fits, "seed {}: {event:?}", self.seed);
         }

@@ -10,9 +10,11 @@ use pathpulse_kernel_compat::{Audit, Scripted};
 
 use super::disk::{BLOCK, Disk, DiskEvidence, Way};
 use super::*;
+use crate::command::Reopened;
 use crate::device::{Device, DeviceId, Geometry};
 use crate::group::GroupCell;
 use crate::health::Rules;
+use crate::identity::Identity;
 use crate::path::PathInfo;
 use crate::settings::{Place, Region};
 use crate::status::StatusCell;
@@ -58,10 +60,13 @@ pub(super) fn any_settings(rng: &mut Rng) -> Settings {
 
 fn device(number: u64, disk: &Arc<Disk>) -> Device {
     Device {
-        id: DeviceId::Block {
-            major: 0,
-            minor: number as u32,
-        },
+        identity: Identity::new(
+            DeviceId::Block {
+                major: 0,
+                minor: number as u32,
+            },
+            None,
+        ),
         file: std::fs::File::open("/dev/null").expect("a file").into(),
         geometry: Geometry::new(BLOCK, 1000),
         evidence: Box::new(DiskEvidence(Arc::clone(disk))),
@@ -108,7 +113,11 @@ impl World {
         let id = PathId::from_number(self.next);
         let disk = Disk::new(way);
         let device = device(self.next, &disk);
-        let info = PathInfo::new(format!("disk{}", self.next).into(), device.id, group);
+        let info = PathInfo::new(
+            format!("disk{}", self.next).into(),
+            device.identity.device,
+            group,
+        );
         let cell = Arc::new(StatusCell::new(Arc::new(info)));
         let group = match group {
             None => Arc::default(),
@@ -195,7 +204,7 @@ impl World {
     fn reopen(&mut self, id: PathId) {
         let device = device(id.number(), &self.cells[&id].1);
         self.worker
-            .obey(Command::Reopened(id, Some(Box::new(device))));
+            .obey(Command::Reopened(id, Reopened::Device(Box::new(device))));
     }
 
     /// A new configuration: some paths go, some come, some are watched in another way, and the rest

@@ -1,0 +1,132 @@
+//! Whether a name still leads to the very object that was opened, without opening it.
+//!
+//! Numbers are used again: of a block device that comes after another one, of a file system that is mounted
+//! again. The kernel counts both: disks by `diskseq` (sysfs, Linux 5.15; of a loop device with each file that it
+//! is given), mounts by their unique number (statx(2), `STATX_MNT_ID_UNIQUE`, Linux 6.8).
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use pathpulse_kernel_compat::Errno;
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, makedev, statx};
+
+use crate::device::DeviceId;
+
+/// `STATX_MNT_ID_UNIQUE` of include/uapi/linux/stat.h.
+const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
+/// What a name leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) device: DeviceId,
+    /// Which of those that had its number one after the other; `None` where the kernel does not count.
+    generation: Option<u64>,
+}
+
+/// How what a name leads to compares with what was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Likeness {
+    Same,
+    /// The same number, and nobody knows whether it is the same object.
+    Alike,
+    Other,
+}
+
+impl Identity {
+    /// Looks a name up, which takes as long as its file system likes.
+    pub(crate) fn of_name(name: &Path) -> Result<Identity, Errno> {
+        Identity::of(CWD, name, AtFlags::empty())
+    }
+
+    /// Of what was opened.
+    pub(crate) fn of_file(file: &File) -> Result<Identity, Errno> {
+        Identity::of(file, Path::new(""), AtFlags::EMPTY_PATH)
+    }
+
+    fn of(at: impl AsFd, name: &Path, flags: AtFlags) -> Result<Identity, Errno> {
+        let wanted = StatxFlags::TYPE | StatxFlags::INO | MNT_ID_UNIQUE;
+        let stat = statx(at, name, flags, wanted)
+            .map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
+        let (major, minor) = (stat.stx_rdev_major, stat.stx_rdev_minor);
+        if FileType::from_raw_mode(stat.stx_mode.into()) == FileType::BlockDevice {
+            let folder = format!("/sys/dev/block/{major}:{minor}");
+            return Ok(Identity {
+                device: DeviceId::Block { major, minor },
+                generation: diskseq(Path::new(&folder)),
+            });
+        }
+        let knows_mount = stat.stx_mask & MNT_ID_UNIQUE.bits() != 0;
+        Ok(Identity {
+            device: DeviceId::File {
+                filesystem: makedev(stat.stx_dev_major, stat.stx_dev_minor),
+                inode: stat.stx_ino,
+            },
+            generation: knows_mount.then_some(stat.stx_mnt_id),
+        })
+    }
+
+    /// Of a device of tests.
+    #[cfg(test)]
+    pub(crate) fn new(device: DeviceId, generation: Option<u64>) -> Identity {
+        Identity { device, generation }
+    }
+
+    pub(crate) fn compare(&self, other: &Identity) -> Likeness {
+        match (self.generation, other.generation) {
+            _ if self.device != other.device => Likeness::Other,
+            (Some(ours), Some(theirs)) if ours == theirs => Likeness::Same,
+            (Some(_), Some(_)) => Likeness::Other,
+            _ => Likeness::Alike,
+        }
+    }
+}
+
+/// The count of a disk, given its folder in sysfs or that of a partition of it.
+fn diskseq(folder: &Path) -> Option<u64> {
+    let read = |file: &str| fs::read_to_string(folder.join(file)).ok();
+    // The folder of a partition is in that of its disk.
+    let text = read("diskseq").or_else(|| {
+        let is_partition = folder.join("partition").exists();
+        is_partition.then(|| read("../diskseq"))?
+    });
+    text?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_the_same_number_is_the_same_only_if_the_kernel_says_so() {
+        let device = |minor| DeviceId::Block { major: 8, minor };
+        let one = |generation| Identity::new(device(0), generation);
+        assert_eq!(one(Some(1)).compare(&one(Some(1))), Likeness::Same);
+        assert_eq!(one(Some(1)).compare(&one(Some(2))), Likeness::Other);
+        assert_eq!(one(Some(1)).compare(&one(None)), Likeness::Alike);
+        assert_eq!(one(None).compare(&one(None)), Likeness::Alike);
+        let other = Identity::new(device(16), None);
+        assert_eq!(one(None).compare(&other), Likeness::Other);
+    }
+
+    #[test]
+    fn a_name_and_what_is_opened_by_it_are_the_same() {
+        let file = tempfile::NamedTempFile::new_in(".").expect("a file");
+        let named = Identity::of_name(file.path()).expect("it is there");
+        assert_eq!(Identity::of_file(file.as_file()), Ok(named));
+        let other = tempfile::NamedTempFile::new_in(".").expect("a file");
+        let other = Identity::of_file(other.as_file()).expect("open");
+        assert_eq!(named.compare(&other), Likeness::Other);
+    }
+
+    #[test]
+    fn disks_are_counted_and_partitions_with_them() {
+        let root = tempfile::tempdir().expect("a folder");
+        let (disk, part) = (root.path().join("sda"), root.path().join("sda/sda1"));
+        fs::create_dir_all(&part).expect("folders");
+        fs::write(disk.join("diskseq"), "42\n").expect("a file");
+        assert_eq!((diskseq(&disk), diskseq(&part)), (Some(42), None));
+        fs::write(part.join("partition"), "1\n").expect("a file");
+        assert_eq!(diskseq(&part), Some(42));
+    }
+}
