@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use pathpulse_faultdisk::{Behaviour, Spec, report_skip, require};
 use serde_json::Value;
 
-use super::common::{Daemon, PATIENCE, assert_complaint, plain_file, rig, stderr, stdout};
+use super::common::{Daemon, PATIENCE, assert_complaint, plain_file, rig, run, stderr, stdout};
 use super::web::Web;
 
 /// A name is looked up for a second, and commands take no time to speak of besides.
@@ -183,7 +183,7 @@ fn names_that_are_no_text_are_told_apart_and_obeyed() {
     for (path, text) in &files {
         let add = command(&daemon, "add", path);
         assert!(add.status.success(), "{}", stderr(&add));
-        let check = super::common::run([
+        let check = run([
             OsString::from("check"),
             "--format".into(),
             "json".into(),
@@ -259,6 +259,16 @@ fn a_name_on_a_file_system_that_hangs_holds_no_command_up() {
     assert!(livez.took < LOOK_UP, "{livez:?}");
     // All others are answered meanwhile.
     assert_eq!(web.livez(file.path(), "300ms").status, 200);
+    // To check it once takes no longer than its timeout says, and is no word about any device.
+    let begin = Instant::now();
+    let args = ["check", "--timeout", "300ms"].map(OsString::from);
+    let check = run(args.into_iter().chain([name.into_os_string()]));
+    assert!(begin.elapsed() < LOOK_UP, "{:?}", begin.elapsed());
+    assert!(
+        stdout(&check).contains("open did not return in time"),
+        "{}",
+        stdout(&check)
+    );
 }
 
 #[test]
