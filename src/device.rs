@@ -7,11 +7,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use pathpulse_kernel_compat::{Errno, MAX_READ_LEN};
+use pathpulse_kernel_compat::{Errno, MAX_READ_LEN, Submission};
 use rustix::fs::{
     AtFlags, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, ioctl_blksszget, major, minor, statx,
 };
 
+use crate::driver::submission_of;
 use crate::identity::Identity;
 use crate::name::display_name;
 use crate::settings::{Place, Region};
@@ -196,6 +197,8 @@ pub(crate) struct Device {
     pub(crate) storage: Option<String>,
     /// It lies on other devices: a map of device-mapper or md.
     pub(crate) stacked: bool,
+    /// Whether its driver may block who submits: then a thread of its own reads it.
+    pub(crate) submission: Submission,
 }
 
 /// What of a device is read: whole logical blocks, the unit of `O_DIRECT`.
@@ -297,6 +300,7 @@ impl Device {
         // A map is no path to the storage: its legs are.
         let leg = disk.as_ref().filter(|disk| map_of(disk).is_none());
         let storage = leg.and_then(|disk| storage_of(disk));
+        let submission = disk.as_deref().map_or(Submission::Prompt, submission_of);
         let stacked = disk.is_some_and(|disk| {
             let kinds = ["dm", "md"].map(|kind| disk.join(kind));
             kinds.iter().any(|folder| folder.exists())
@@ -312,6 +316,7 @@ impl Device {
             evidence,
             storage,
             stacked,
+            submission,
         })
     }
 }

@@ -137,6 +137,14 @@ pub(crate) fn since(time: &str) -> Option<u64> {
     Some(u64::try_from(seconds).unwrap_or(0))
 }
 
+/// Which thread hands a path's reads to its driver: that of all paths, or one of its own.
+pub(crate) fn submission(isolated: bool) -> &'static str {
+    match isolated {
+        true => "thread",
+        false => "shared",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,6 +57,7 @@ mod check;
 mod command;
 mod config;
 mod device;
+mod driver;
 mod event;
 mod facts;
 mod fault;

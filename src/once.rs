@@ -31,6 +31,9 @@ pub struct CheckReport {
     pub state: State,
     /// Whether it takes reads with `RWF_NOWAIT`; `None` if no read has shown.
     pub nowait: Option<bool>,
+    /// Whether a thread of its own reads it ([`PathStatus::isolated`](crate::PathStatus::isolated));
+    /// `None` if it could not be opened.
+    pub isolated: Option<bool>,
 }
 
 /// The reports of [`check_once`], in the order of the paths.
@@ -139,7 +142,8 @@ fn report(
                 device: status.as_ref().map(|status| status.path.device()),
                 verdict: Ok(verdict),
                 state,
-                nowait: status.and_then(|status| status.nowait),
+                nowait: status.as_ref().and_then(|status| status.nowait),
+                isolated: status.map(|status| status.isolated),
             }
         }
         Err(error) => CheckReport {
@@ -152,6 +156,7 @@ fn report(
             },
             verdict: Err(error),
             nowait: None,
+            isolated: None,
         },
     }
 }

@@ -268,6 +268,7 @@ mod tests {
             evidence: Box::new(NoEvidence),
             storage: storage.map(str::to_owned),
             stacked: false,
+            submission: pathpulse_kernel_compat::Submission::Prompt,
         }
     }
 

@@ -5,7 +5,7 @@
 //! reads again. Counters and latencies stand for themselves.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, fence};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -31,6 +31,9 @@ pub struct PathStatus {
     pub latency_us: Option<Latency>,
     /// Whether it is read with `RWF_NOWAIT`; `None` if no read has shown yet.
     pub nowait: Option<bool>,
+    /// Whether a thread of its own reads it, since its driver may put the thread that submits a read
+    /// to sleep. Such a thread keeps the process from ending while the driver holds it.
+    pub isolated: bool,
     /// How long a read has been stuck in the kernel, beyond its deadline.
     pub stuck: Option<Duration>,
     /// How long the check has been going on that is going on.
@@ -66,6 +69,7 @@ impl Counts {
 pub(crate) struct StatusCell {
     sequence: AtomicU32,
     nowait: AtomicU8,
+    isolated: AtomicBool,
     word: AtomicU64,
     counts: [AtomicU32; VerdictKind::ALL.len()],
     transitions: AtomicU32,
@@ -90,6 +94,7 @@ impl StatusCell {
             word: AtomicU64::new(pack(State::Pending, Cause::NotChecked)),
             since_ns: AtomicU64::new(unix_ns(SystemTime::now())),
             nowait: AtomicU8::new(u8::MAX),
+            isolated: AtomicBool::new(false),
             owed_since_ns: AtomicU64::new(0),
             begun_ns: AtomicU64::new(0),
             stuck_since_ns: AtomicU64::new(0),
@@ -159,6 +164,10 @@ impl StatusCell {
         self.nowait.store(u8::from(nowait), Relaxed);
     }
 
+    pub(crate) fn set_isolated(&self, isolated: bool) {
+        self.isolated.store(isolated, Relaxed);
+    }
+
     pub(crate) fn set_stuck(&self, since: Option<Mono>) {
         let ns = since.map_or(0, Mono::as_nanos);
         self.stuck_since_ns.store(ns, Relaxed);
@@ -179,6 +188,7 @@ impl StatusCell {
                 1 => Some(true),
                 _ => None,
             },
+            isolated: self.isolated.load(Relaxed),
             stuck: age(&self.stuck_since_ns),
             in_flight: age(&self.begun_ns),
             unanswered: age(&self.owed_since_ns),

@@ -80,7 +80,7 @@ impl Sweep {
                 group: Arc::clone(&group),
                 once: None,
             };
-            keys.extend(worker.add(new));
+            keys.push(worker.add(new));
             if number % OPENED_PER_LOOK == OPENED_PER_LOOK - 1 {
                 // What has ended gives its buffer to the next.
                 worker.look();

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pathpulse_kernel_compat::{Key, Mono, OpId, Stage, TargetId};
+use pathpulse_kernel_compat::{Key, Mono, OpId, Stage, Submission, TargetId};
 
 use crate::check::{Check, Nowait, Standstill};
 use crate::command::Once;
@@ -137,6 +137,8 @@ impl Watched {
         self.geometry = device.geometry.reading(self.settings.region);
         self.evidence = device.evidence;
         self.stacked = device.stacked;
+        let isolated = device.submission == Submission::MayBlock;
+        self.cell.set_isolated(isolated);
         device.file
     }
 

@@ -22,7 +22,6 @@ use crate::check::{Check, Nowait, Step};
 use crate::command::{Command, NewPath};
 use crate::event::{Event, Subscriber};
 use crate::health::{Cause, State};
-use crate::name::display_name;
 use crate::path::PathId;
 use crate::progress::Progress;
 use crate::schedule::{Pace, Schedule};
@@ -176,7 +175,9 @@ impl Worker {
 
     pub(crate) fn obey(&mut self, command: Command) {
         match command {
-            Command::Add(new) => drop(self.add(*new)),
+            Command::Add(new) => {
+                self.add(*new);
+            }
             Command::Reopened(id, found) => self.reopened(id, found),
             Command::Remove(id) => self.remove(id),
             Command::Change(id, settings) => self.change(id, *settings),
@@ -192,25 +193,15 @@ impl Worker {
         }
     }
 
-    /// Watches a path; `None` when the backend can't take its file.
-    pub(crate) fn add(&mut self, new: NewPath) -> Option<Key> {
+    /// Watches a path.
+    pub(crate) fn add(&mut self, new: NewPath) -> Key {
         let settings = self.share(new.settings);
         self.schedule.suit(settings.interval);
         let pace = Pace::new(settings.interval, self.added);
         let mut path = Watched::new(new.id, new.cell, (settings, pace), new.group);
-        match self.backend.attach(path.take_device(new.device)) {
-            Ok(target) => path.target = Some(target),
-            Err(error) => {
-                let info = path.cell.info();
-                tracing::error!(path = %display_name(info.name()), %error, "not watched");
-                if let Some(once) = new.once {
-                    let why = Why::Refused(error.errno);
-                    let verdict = Verdict::Unknown { why };
-                    let _ = once.report.send((new.id, verdict, State::Pending));
-                }
-                return None;
-            }
-        }
+        let submission = new.device.submission;
+        let file = path.take_device(new.device);
+        path.target = Some(self.backend.attach(file, submission));
         self.added = self.added.wrapping_add(1);
         path.once = new.once;
         let group = path.latencies.name().map(str::to_owned);
@@ -222,7 +213,7 @@ impl Worker {
         // All may complete at once; a check is to find room for that.
         self.completions.reserve(self.keys.len());
         self.begin(key, self.backend.now());
-        Some(key)
+        key
     }
 
     fn remove(&mut self, id: PathId) {

@@ -21,21 +21,27 @@
 //! 6. **Blocked submissions harm nobody else.** A read without [`Op::nowait`] may block a thread for
 //!    as long as its device is silent. With a thread for each ([`Backend::expect_blocking`]) no read
 //!    waits for another's device; with fewer, such reads end in [`Outcome::NotStarted`] or are
-//!    refused, and never expire on account of another device.
+//!    refused, and never expire on account of another device. The same holds for every read of a
+//!    target that may block its submitter ([`Submission::MayBlock`]) in [`Isolating`].
+//!
+//! [`Isolating`]: crate::Isolating
 //!
 //! # What the kernel forces
 //! The same outcome means the same on every backend. These differences are the kernel's:
 //!
-//! | | io_uring | aio | sync |
-//! |---|---|---|---|
-//! | a process with a stuck read can end | yes | no | no |
-//! | a read at a device occupies a thread, in D state | no | no | yes |
-//! | a read blocked in submission occupies a thread, in D state | yes | yes | yes |
-//! | the process can end while a submission is blocked | no | no | no |
-//! | [`Stage`] of a stuck read without nowait | exact | exact | always `Submission` |
-//! | can be cancelled | what waits for a kernel thread | what waits for a thread | likewise |
-//! | keeps a descriptor per target | beyond its file table | yes | yes |
-//! | bound of the reads in flight | memory | fs.aio-max-nr | threads |
+//! "isolated" is a read of a target that may block its submitter, whatever the backend.
+//!
+//! | | io_uring | aio | sync | isolated |
+//! |---|---|---|---|---|
+//! | a process with a stuck read can end | yes | no | no | no |
+//! | a read at a device occupies a thread, in D state | no | no | yes | yes |
+//! | a read blocked in submission occupies a thread, in D state | yes | yes | yes | yes |
+//! | the process can end while a submission is blocked | no | no | no | no |
+//! | [`Stage`] of a stuck read with nowait | exact | exact | exact | always `Submission` |
+//! | [`Stage`] of a stuck read without nowait | exact | exact | always `Submission` | always `Submission` |
+//! | can be cancelled | what waits for a kernel thread | what waits for a thread | likewise | likewise |
+//! | keeps a descriptor per target | beyond its file table | yes | yes | yes |
+//! | bound of the reads in flight | memory | fs.aio-max-nr | threads | threads |
 //!
 //! "Can't end" means: not by SIGKILL either, before the device answers or the driver gives up.
 
@@ -74,6 +80,18 @@ impl fmt::Display for BackendKind {
             BackendKind::Scripted => "scripted",
         })
     }
+}
+
+/// What handing a read to a file's driver may do to the thread that submits it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Submission {
+    /// The driver queues the read and returns.
+    #[default]
+    Prompt,
+    /// The driver may sleep for as long as its device is silent, also under `RWF_NOWAIT`, which
+    /// covers the request's tag only: a driver flagged `BLK_MQ_F_BLOCKING` (include/linux/blk-mq.h)
+    /// may sleep in its `queue_rq`, on the stack of whoever submits.
+    MayBlock,
 }
 
 /// A file that was handed to a backend to be read. Never valid again after `detach`.
@@ -206,10 +224,8 @@ pub trait Backend {
     fn now(&self) -> Mono;
 
     /// Takes over an open file; a backend that can keep it without its descriptor closes that.
-    ///
-    /// # Errors
-    /// When the kernel or its limits refuse one more file; the file is closed then.
-    fn attach(&mut self, file: OwnedFd) -> Result<TargetId, KernelError>;
+    /// [`Isolating`](crate::Isolating) heeds `submission`; a bare backend submits all reads alike.
+    fn attach(&mut self, file: OwnedFd, submission: Submission) -> TargetId;
 
     /// Gives a target up. Reads in flight on it go on and end as they would.
     fn detach(&mut self, target: TargetId);

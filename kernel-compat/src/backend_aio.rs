@@ -16,7 +16,7 @@ use crate::aio_contexts::{Contexts, destroy_when_drained};
 use crate::aio_sys::{BATCH, Context, Event, Iocb, Pread};
 use crate::backend::{
     self, Backend, BackendKind, Completion, Op, OpId, Outcome, Reject, Rejected, Shutdown, Stage,
-    Stats, TargetId,
+    Stats, Submission, TargetId,
 };
 use crate::desk::{Accepted, Desk};
 use crate::doorbell::Doorbell;
@@ -393,8 +393,8 @@ impl Backend for Aio {
         Mono::now()
     }
 
-    fn attach(&mut self, file: OwnedFd) -> Result<TargetId, KernelError> {
-        Ok(self.desk.attach(file))
+    fn attach(&mut self, file: OwnedFd, _submission: Submission) -> TargetId {
+        self.desk.attach(file)
     }
 
     fn detach(&mut self, target: TargetId) {

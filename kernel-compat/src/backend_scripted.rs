@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::backend::{
     self, Backend, BackendKind, Completion, MAX_READ_LEN, Op, OpId, Outcome, Reject, Rejected,
-    Shutdown, Stage, Stats, TargetId,
+    Shutdown, Stage, Stats, Submission, TargetId,
 };
 use crate::buffer::BufferPool;
 use crate::inflight::{Flight, InFlight};
@@ -260,8 +260,8 @@ impl<F: FnMut(&Op, Mono) -> Answer> Backend for Scripted<F> {
         self.now
     }
 
-    fn attach(&mut self, _file: OwnedFd) -> Result<TargetId, KernelError> {
-        Ok(self.attach_nothing())
+    fn attach(&mut self, _file: OwnedFd, _submission: Submission) -> TargetId {
+        self.attach_nothing()
     }
 
     fn detach(&mut self, target: TargetId) {

@@ -5,22 +5,15 @@
 //! is said of their devices. The threads wait in D state: like a stuck read of libaio they keep the
 //! process from ending.
 
-use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
-use std::ptr::NonNull;
-use std::sync::Arc;
-
-use rustix::io::ReadWriteFlags;
 
 use crate::backend::{
-    self, Backend, BackendKind, Completion, Op, OpId, Outcome, Reject, Rejected, Shutdown, Stage,
-    Stats, TargetId,
+    self, Backend, BackendKind, Completion, Op, OpId, Rejected, Shutdown, Stage, Stats, Submission,
+    TargetId,
 };
-use crate::desk::{Accepted, Desk};
 use crate::doorbell::{Doorbell, Rung};
-use crate::link::KernelResult;
-use crate::threads::{Call, Threads, Whereabouts};
-use crate::{Errno, KernelError, Key, Mono, Waker, probe};
+use crate::thread_reads::ThreadReads;
+use crate::{KernelError, Mono, Waker, probe};
 
 /// How to open a [`Preadv`].
 #[derive(Clone, Copy, Debug)]
@@ -39,42 +32,8 @@ impl Default for PreadvConfig {
 
 /// The backend over synchronous reads.
 pub struct Preadv {
-    desk: Desk<Stage>,
-    threads: Threads<Pread>,
-    results: Vec<(Key, KernelResult)>,
+    reads: ThreadReads,
     bell: Doorbell,
-}
-
-/// One read by a thread.
-struct Pread {
-    file: Arc<OwnedFd>,
-    address: NonNull<u8>,
-    op: Op,
-}
-
-// SAFETY: the buffer at `address` is owned by the table of flights until this read's result is
-// taken, and touched by nobody else; if the backend is dropped before, the buffer pool leaks it.
-unsafe impl Send for Pread {}
-
-impl Call for Pread {
-    fn run(self) -> Option<KernelResult> {
-        // SAFETY: see `Send`; buffers are initialised, and at least `len` bytes long.
-        let buffer =
-            unsafe { std::slice::from_raw_parts_mut(self.address.as_ptr(), self.op.len as usize) };
-        let offset = self.op.offset;
-        let read = if self.op.nowait {
-            let buffers = &mut [IoSliceMut::new(buffer)];
-            rustix::io::preadv2(&self.file, buffers, offset, ReadWriteFlags::NOWAIT)
-        } else {
-            rustix::io::pread(&self.file, buffer, offset)
-        };
-        Some(match read.map_err(Errno::from) {
-            Ok(bytes) => Ok(u32::try_from(bytes).unwrap_or(u32::MAX)),
-            // No preadv2 (before Linux 4.6, or filtered): then no file takes nowait.
-            Err(Errno::ENOSYS) if self.op.nowait => Err(Errno::EOPNOTSUPP),
-            Err(errno) => Err(errno),
-        })
-    }
 }
 
 impl Preadv {
@@ -85,55 +44,12 @@ impl Preadv {
     pub fn open(config: PreadvConfig) -> Result<Preadv, KernelError> {
         let bell = Doorbell::new()?;
         let mut preadv = Preadv {
-            desk: Desk::new(),
-            threads: Threads::new(config.threads.max(1) as usize, bell.done().clone()),
-            results: Vec::new(),
+            reads: ThreadReads::new(config.threads.max(1) as usize, bell.done().clone()),
             bell,
         };
-        preadv.threads.probe()?;
+        preadv.reads.probe()?;
         probe::self_test(&mut preadv, "preadv2")?;
         Ok(preadv)
-    }
-
-    fn try_submit(&mut self, op: Op) -> Result<OpId, Reject> {
-        self.desk.check(&op)?;
-        if self.threads.are_exhausted() {
-            return Err(Reject::Full);
-        }
-        // With nowait the call has nothing to wait for but the device. Without, it may as well be
-        // waiting to get the read there.
-        let stage = match op.nowait {
-            true => Stage::Device,
-            false => Stage::Submission,
-        };
-        let Accepted { id, file, address } = self.desk.accept(op, stage)?;
-        self.threads.read(id.0, Pread { file, address, op });
-        Ok(id)
-    }
-
-    fn take_results(&mut self) {
-        let mut results = std::mem::take(&mut self.results);
-        self.threads.results(&mut results);
-        for (key, result) in results.drain(..) {
-            if self.desk.ended(OpId(key), result).is_none() {
-                self.desk.stats.strays += 1;
-            }
-        }
-        self.results = results;
-    }
-
-    fn expire(&mut self) {
-        let now = Mono::now();
-        while let Some(id) = self.desk.overdue(now) {
-            match (self.threads.give_up(id.0), self.desk.place(id)) {
-                (Whereabouts::TakenBack, _) => {
-                    self.desk.withdrawn(id, Outcome::NotStarted);
-                }
-                (Whereabouts::Running, Some(&mut stage)) => self.desk.expired(id, stage),
-                // Its result came since the last look: it is not late, we are.
-                _ => self.take_results(),
-            }
-        }
     }
 
     fn try_wait(
@@ -143,16 +59,13 @@ impl Preadv {
     ) -> Result<(), KernelError> {
         let mut rung = Rung::default();
         loop {
-            let again = self.threads.dispatch();
-            self.take_results();
-            self.expire();
-            let told = self.desk.hand_over(completions);
+            let next = self.reads.advance();
+            let told = self.reads.hand_over(completions);
             if told || rung.woken || until.is_some_and(|until| Mono::now() >= until) {
                 return Ok(());
             }
-            let limits = [until, self.desk.next_deadline(), again];
-            self.desk.stats.syscalls += 1;
-            rung = self.bell.wait(limits.into_iter().flatten().min())?;
+            self.reads.count_syscall();
+            rung = self.bell.wait(until.into_iter().chain(next).min())?;
         }
     }
 }
@@ -166,24 +79,27 @@ impl Backend for Preadv {
         Mono::now()
     }
 
-    fn attach(&mut self, file: OwnedFd) -> Result<TargetId, KernelError> {
-        Ok(self.desk.attach(file))
+    fn attach(&mut self, file: OwnedFd, _submission: Submission) -> TargetId {
+        self.reads.attach(file)
     }
 
     fn detach(&mut self, target: TargetId) {
-        if let Some(file) = self.desk.targets.remove(target.0) {
-            self.threads.chore(Box::new(move || drop(file)));
-        }
+        self.reads.detach(target);
     }
 
     fn submit(&mut self, op: Op) -> Result<OpId, Rejected> {
-        self.try_submit(op).map_err(|why| Rejected { op, why })
+        // With nowait the call has nothing to wait for but the device. Without, it may as well be
+        // waiting to get the read there.
+        let stage = match op.nowait {
+            true => Stage::Device,
+            false => Stage::Submission,
+        };
+        let accepted = self.reads.submit(op, stage);
+        accepted.map_err(|why| Rejected { op, why })
     }
 
     fn cancel(&mut self, id: OpId) {
-        if self.threads.take_back(id.0) {
-            self.desk.withdrawn(id, Outcome::Cancelled);
-        }
+        self.reads.cancel(id);
     }
 
     fn wait(
@@ -192,7 +108,9 @@ impl Backend for Preadv {
         completions: &mut Vec<Completion>,
     ) -> Result<(), KernelError> {
         let result = self.try_wait(until, completions);
-        self.desk.closed |= result.is_err();
+        if result.is_err() {
+            self.reads.close();
+        }
         result
     }
 
@@ -204,20 +122,13 @@ impl Backend for Preadv {
     fn expect_blocking(&mut self, _targets: usize) {}
 
     fn stats(&self) -> Stats {
-        self.desk.stats
+        self.reads.stats()
     }
 
     fn shutdown(&mut self, deadline: Mono) -> Shutdown {
-        let ids: Vec<OpId> = self.desk.places().map(|(id, _)| id).collect();
+        let ids = self.reads.reads();
         backend::drain(self, &ids, deadline);
-        self.desk.closed = true;
-        self.desk.left()
-    }
-}
-
-impl Drop for Preadv {
-    fn drop(&mut self) {
-        let targets = std::mem::take(&mut self.desk.targets);
-        self.threads.chore(Box::new(move || drop(targets)));
+        self.reads.close();
+        Shutdown::holding(self.stats().in_flight)
     }
 }

@@ -12,7 +12,7 @@ use io_uring::{cqueue, opcode, squeue};
 
 use crate::backend::{
     self, Backend, BackendKind, Completion, MAX_READ_LEN, Op, OpId, Reject, Rejected, Shutdown,
-    Stats, TargetId,
+    Stats, Submission, TargetId,
 };
 use crate::buffer::BufferPool;
 use crate::deadlines::Deadlines;
@@ -391,7 +391,7 @@ impl Backend for Uring {
         Mono::now()
     }
 
-    fn attach(&mut self, file: OwnedFd) -> Result<TargetId, KernelError> {
+    fn attach(&mut self, file: OwnedFd, _submission: Submission) -> TargetId {
         let raw = file.as_raw_fd();
         let key = self.targets.insert(Target {
             unregistered: Some(file),
@@ -407,7 +407,7 @@ impl Backend for Uring {
         if registered && let Some(target) = self.targets.get_mut(key) {
             target.unregistered = None;
         }
-        Ok(TargetId(key))
+        TargetId(key)
     }
 
     fn detach(&mut self, target: TargetId) {

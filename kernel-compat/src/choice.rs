@@ -8,8 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::{
-    Aio, AioConfig, Backend, BackendKind, KernelError, Preadv, PreadvConfig, RingFeatures, Uring,
-    UringConfig,
+    Aio, AioConfig, Backend, BackendKind, Isolating, KernelError, Preadv, PreadvConfig,
+    RingFeatures, Uring, UringConfig,
 };
 
 /// The backend that the user wants.
@@ -120,13 +120,16 @@ fn open_kind(kind: BackendKind, linked_timeouts: bool, paths: u32) -> Result<Kin
                 ..UringConfig::default()
             })?;
             let features = uring.features();
-            (Box::new(uring), Some(features))
+            (Box::new(Isolating::new(uring)), Some(features))
         }
         BackendKind::Aio => {
             let config = AioConfig { paths };
-            (Box::new(Aio::open(config)?), None)
+            (Box::new(Isolating::new(Aio::open(config)?)), None)
         }
-        BackendKind::Sync => (Box::new(Preadv::open(PreadvConfig::default())?), None),
+        BackendKind::Sync => {
+            let preadv = Preadv::open(PreadvConfig::default())?;
+            (Box::new(Isolating::new(preadv)), None)
+        }
         BackendKind::Scripted => {
             return Err(KernelError::new("open", crate::Errno::EOPNOTSUPP)
                 .hint("the scripted backend is made by simulations only"));

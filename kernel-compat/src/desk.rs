@@ -181,6 +181,11 @@ impl<X> Desk<X> {
         any
     }
 
+    /// Whether something is to be told.
+    pub(crate) fn has_untold(&self) -> bool {
+        !self.untold.is_empty()
+    }
+
     /// What a shutdown leaves.
     pub(crate) fn left(&self) -> Shutdown {
         Shutdown::holding(self.stats.in_flight)

@@ -26,19 +26,21 @@ mod entry;
 mod error;
 mod gather;
 mod inflight;
+mod isolating;
 mod life;
 mod limits;
 mod link;
 mod probe;
 mod ring;
 mod table;
+mod thread_reads;
 mod threads;
 mod time;
 mod wake;
 
 pub use backend::{
     Backend, BackendKind, Completion, MAX_READ_LEN, Op, OpId, Outcome, Reject, Rejected, Shutdown,
-    Stage, Stats, TargetId,
+    Stage, Stats, Submission, TargetId,
 };
 pub use backend_aio::{Aio, AioConfig};
 pub use backend_scripted::{Answer, Audit, Scripted};
@@ -47,6 +49,7 @@ pub use backend_uring::Uring;
 pub use choice::{Choice, Opened, Unavailable, open_backend};
 pub use dm::{dm_message, dm_status};
 pub use error::{Errno, KernelError};
+pub use isolating::Isolating;
 pub use limits::{exit_now, raise_open_files_limit};
 pub use probe::probe_uring;
 pub use ring::{RingFeatures, UringConfig};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use io_uring::{Probe, opcode};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::backend::{Backend, Op, Outcome, TargetId};
+use crate::backend::{Backend, Op, Outcome, Submission, TargetId};
 use crate::ring::{Ring, RingFeatures};
 use crate::{Errno, KernelError, Mono, Uring, UringConfig};
 
@@ -51,7 +51,7 @@ pub(crate) fn self_test(backend: &mut impl Backend, call: &'static str) -> Resul
         .map_err(|errno| KernelError::new("memfd_create", errno.into()))?;
     rustix::fs::ftruncate(&file, 512)
         .map_err(|errno| KernelError::new("ftruncate", errno.into()))?;
-    let target = backend.attach(file)?;
+    let target = backend.attach(file, Submission::Prompt);
     // Files in memory don't take nowait on every kernel; what counts is that the kernel says so.
     let plain = self_read(backend, target, false)?;
     let nowait = self_read(backend, target, true)?;

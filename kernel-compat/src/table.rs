@@ -9,6 +9,9 @@ use slab::Slab;
 /// kernel holds no stale keys, since a flight leaves the table only at its last completion.
 const GENERATION_MASK: u32 = u32::MAX >> 2;
 
+/// Places are below this.
+const MARK: u32 = 1 << 31;
+
 /// Names an entry of one [`Table`]; never names another entry, even after this one is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
@@ -28,6 +31,25 @@ impl Key {
         Key {
             index: bits as u32,
             generation: generation((bits >> 32) as u32),
+        }
+    }
+
+    /// The same key with a mark that no table gives out: for who joins the keys of two tables.
+    pub(crate) const fn marked(self) -> Key {
+        Key {
+            index: self.index | MARK,
+            ..self
+        }
+    }
+
+    /// The key that was marked; `None` if this one is not.
+    pub(crate) const fn unmarked(self) -> Option<Key> {
+        match self.index & MARK {
+            0 => None,
+            _ => Some(Key {
+                index: self.index & !MARK,
+                ..self
+            }),
         }
     }
 
@@ -62,12 +84,17 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Table<T> {
-    /// Puts an entry in; the table holds at most 2^32.
+    /// Puts an entry in; the table holds at most 2^31.
+    ///
+    /// # Panics
+    /// When it is full.
     pub fn insert(&mut self, entry: T) -> Key {
         let generation = generation(self.last_generation.wrapping_add(1));
         self.last_generation = generation.get();
+        let index = self.entries.insert((generation, entry));
+        assert!(index < MARK as usize, "the table is full");
         Key {
-            index: self.entries.insert((generation, entry)) as u32,
+            index: index as u32,
             generation,
         }
     }
@@ -137,5 +164,15 @@ mod tests {
         let key = table.insert(1);
         assert!(key.to_bits() < 1 << 62);
         assert_eq!(Key::from_bits(key.to_bits() | 0b11 << 62), key);
+    }
+
+    #[test]
+    fn a_marked_key_names_no_entry_until_the_mark_is_gone() {
+        let mut table = Table::default();
+        let key = table.insert('a');
+        assert_eq!(key.unmarked(), None);
+        assert_eq!(table.get(key.marked()), None);
+        assert_eq!(key.marked().unmarked(), Some(key));
+        assert!(key.marked().to_bits() < 1 << 62);
     }
 }

@@ -149,6 +149,11 @@ impl<C: Call> Threads<C> {
         self.shared.lock().abandoned.len() >= self.max
     }
 
+    /// Threads that are blocked with reads which were given up.
+    pub(crate) fn abandoned(&self) -> usize {
+        self.shared.lock().abandoned.len()
+    }
+
     /// Queues a read for the next `dispatch`.
     pub(crate) fn read(&self, key: Key, call: C) {
         self.shared.push(Task::Read(key, call));
@@ -331,7 +336,7 @@ impl<C: Call> Shared<C> {
         state.abandoned.remove(&key);
         if let Some(result) = result {
             if state.results.is_empty() {
-                self.done.wake();
+                self.done.ring();
             }
             state.results.push((key, result));
         }

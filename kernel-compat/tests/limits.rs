@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pathpulse_kernel_compat::{
     Aio, AioConfig, Backend, BackendKind, Choice, Errno, Mono, Op, Opened, Outcome, Reject,
-    TargetId, open_backend,
+    Submission, TargetId, open_backend,
 };
 use rustix::process::{Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread::set_thread_res_uid;
@@ -22,7 +22,7 @@ fn my_turn() -> MutexGuard<'static, ()> {
 fn assert_works(opened: &mut Opened) {
     let backend = opened.backend.as_mut();
     let file = fs::File::open("/proc/self/exe").expect("this program");
-    let target = backend.attach(file.into()).expect("attach");
+    let target = backend.attach(file.into(), Submission::Prompt);
     let op = Op {
         target,
         offset: 0,
@@ -150,7 +150,7 @@ fn without_slots_for_more_paths_the_rest_is_refused_until_there_are_some() {
             .into()
     };
     let targets: Vec<TargetId> = (0..PATHS)
-        .map(|_| aio.attach(file()).expect("attach"))
+        .map(|_| aio.attach(file(), Submission::Prompt))
         .collect();
     let all_slots = Slots::take_all();
     let taken = submit_up_to(&mut aio, &targets);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::roster::WaitingPath;
 use super::visitor::ClientsDocument;
+use crate::human;
 
 /// `GET /v1/status`: the daemon and all of its paths.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,6 +38,8 @@ pub(crate) struct PathDocument {
     pub(crate) since: String,
     pub(crate) latency_us: Option<LatencyDocument>,
     pub(crate) nowait: Option<bool>,
+    /// `shared` or `thread`; `null` for a path that is not open.
+    pub(crate) submission: Option<String>,
     pub(crate) stuck_ms: Option<u64>,
     pub(crate) checks: ChecksDocument,
 }
@@ -119,6 +122,7 @@ impl PathDocument {
                 max: latency.max,
             }),
             nowait: path.nowait,
+            submission: Some(human::submission(path.isolated).to_owned()),
             stuck_ms: path
                 .stuck
                 .map(|stuck| u64::try_from(stuck.as_millis()).unwrap_or(u64::MAX)),
@@ -141,6 +145,7 @@ impl PathDocument {
             since: whole_seconds(path.since),
             latency_us: None,
             nowait: None,
+            submission: None,
             stuck_ms: None,
             checks: ChecksDocument::new(&Counts::default()),
         }

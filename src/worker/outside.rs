@@ -195,10 +195,9 @@ impl Worker {
         if let Some(old) = old {
             self.backend.detach(old);
         }
-        match self.backend.attach(path.take_device(*device)) {
-            Ok(target) => path.target = Some(target),
-            Err(error) => tracing::error!(%error, "a path can't be read any more"),
-        }
+        let submission = device.submission;
+        let file = path.take_device(*device);
+        path.target = Some(self.backend.attach(file, submission));
         self.learn_nowait(key, Nowait::Untried);
         let Some(path) = self.paths.get_mut(key) else {
             return;

@@ -52,6 +52,7 @@ fn the_status_document_is_as_promised() {
         "since",
         "latency_us",
         "nowait",
+        "submission",
         "stuck_ms",
         "checks",
     ];

@@ -29,7 +29,7 @@ const FIELDS: [&str; 11] = [
     "paths",
     "hints",
 ];
-const PATH_FIELDS: [&str; 15] = [
+const PATH_FIELDS: [&str; 16] = [
     "path",
     "device",
     "verdict",
@@ -39,6 +39,7 @@ const PATH_FIELDS: [&str; 15] = [
     "message",
     "readable",
     "nowait",
+    "submission",
     "size_bytes",
     "block_bytes",
     "device_state",
@@ -172,6 +173,7 @@ fn assert_path(document: &Value, index: usize, verdict: &str, readable: bool, no
     assert_eq!(path["verdict"], verdict, "{path}");
     assert_eq!(path["readable"], readable, "{path}");
     assert_eq!(path["nowait"], nowait, "{path}");
+    assert_eq!(path["submission"], "shared", "{path}");
     if !readable {
         let message = path["message"].as_str().expect("text");
         assert_hint(document, path["path"].as_str().expect("text"), &[message]);

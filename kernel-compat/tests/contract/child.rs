@@ -144,7 +144,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     for (token, path) in (0..).zip(&args[2..]) {
         let file = open(path.as_ref()).expect("open a disk");
         let op = Op {
-            target: backend.attach(file.into()).expect("attach"),
+            target: backend.attach(file.into(), contender.submission),
             offset: 0,
             len: BLOCK,
             deadline: Mono::now() + PATIENCE * 100,

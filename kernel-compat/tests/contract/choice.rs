@@ -7,7 +7,7 @@ use libc::{
     SYS_io_uring_setup, c_long,
 };
 use libtest_mimic::Trial;
-use pathpulse_kernel_compat::{BackendKind, Choice, Errno, open_backend};
+use pathpulse_kernel_compat::{BackendKind, Choice, Errno, Submission, open_backend};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 use crate::contenders::{Contender, FREE, Law, Open};
@@ -108,6 +108,7 @@ static CHOSEN: Contender = Contender {
         Ok(opened) => Ok(opened.backend),
         Err(tried) => Err(tried[0].error.clone()),
     }),
+    submission: Submission::Prompt,
     law: Law {
         killable: false,
         ..FREE

@@ -1,13 +1,16 @@
 //! The backends under test, and what the kernel forces on each of them.
 
 use pathpulse_kernel_compat::{
-    Aio, AioConfig, Backend, KernelError, Preadv, PreadvConfig, Stage, Uring, UringConfig,
+    Aio, AioConfig, Backend, Isolating, KernelError, Preadv, PreadvConfig, Stage, Submission,
+    Uring, UringConfig,
 };
 
 /// A backend under test.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
     pub(crate) open: Open,
+    /// What its disks are taken to do to who submits.
+    pub(crate) submission: Submission,
     pub(crate) law: Law,
 }
 
@@ -46,6 +49,8 @@ pub(crate) struct Law {
     pub(crate) killable: bool,
     /// A read with nowait at a hanging device keeps a thread in D state.
     pub(crate) blocks_threads: bool,
+    /// Where a read with nowait is said to be while its device hangs.
+    pub(crate) stage_with_nowait: Stage,
     /// Where a read without nowait is said to be while its device hangs.
     pub(crate) stage_without_nowait: Stage,
 }
@@ -54,7 +59,16 @@ pub(crate) struct Law {
 pub(crate) const FREE: Law = Law {
     killable: true,
     blocks_threads: false,
+    stage_with_nowait: Stage::Device,
     stage_without_nowait: Stage::Device,
+};
+
+/// Each read has a thread, which its driver may hold.
+const ISOLATED: Law = Law {
+    killable: false,
+    blocks_threads: true,
+    stage_with_nowait: Stage::Submission,
+    stage_without_nowait: Stage::Submission,
 };
 
 fn uring(tuning: &Tuning) -> UringConfig {
@@ -69,6 +83,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
     Contender {
         name: "uring",
         open: Open::Real(|tuning| Ok(Box::new(Uring::open(uring(tuning))?))),
+        submission: Submission::Prompt,
         law: FREE,
     },
     Contender {
@@ -80,6 +95,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
             };
             Ok(Box::new(Uring::open(config)?))
         }),
+        submission: Submission::Prompt,
         law: FREE,
     },
     Contender {
@@ -90,6 +106,7 @@ pub(crate) const CONTENDERS: &[Contender] = &[
             };
             Ok(Box::new(Aio::open(config)?))
         }),
+        submission: Submission::Prompt,
         law: Law {
             killable: false,
             ..FREE
@@ -103,15 +120,39 @@ pub(crate) const CONTENDERS: &[Contender] = &[
             };
             Ok(Box::new(Preadv::open(config)?))
         }),
+        submission: Submission::Prompt,
         law: Law {
             killable: false,
             blocks_threads: true,
             stage_without_nowait: Stage::Submission,
+            ..FREE
         },
+    },
+    Contender {
+        name: "isolated-uring",
+        open: Open::Real(|tuning| {
+            let uring = Uring::open(uring(tuning))?;
+            Ok(Box::new(Isolating::with_threads(uring, tuning.threads)))
+        }),
+        submission: Submission::MayBlock,
+        law: ISOLATED,
+    },
+    Contender {
+        name: "isolated-aio",
+        open: Open::Real(|tuning| {
+            let config = AioConfig {
+                paths: tuning.queue,
+            };
+            let aio = Aio::open(config)?;
+            Ok(Box::new(Isolating::with_threads(aio, tuning.threads)))
+        }),
+        submission: Submission::MayBlock,
+        law: ISOLATED,
     },
     Contender {
         name: "scripted",
         open: Open::Scripted,
+        submission: Submission::Prompt,
         law: FREE,
     },
 ];

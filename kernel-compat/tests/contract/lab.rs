@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pathpulse_faultdisk::{Behaviour, Load, Release};
-use pathpulse_kernel_compat::{Backend, Completion, Mono, Op, OpId, Outcome, Shutdown, TargetId};
+use pathpulse_kernel_compat::{
+    Backend, Completion, Mono, Op, OpId, Outcome, Shutdown, Submission, TargetId,
+};
 
 use crate::contenders::{Contender, Open, Tuning};
 use crate::ledger::Ledger;
@@ -69,8 +71,13 @@ impl Lab {
 
     /// Attaches a disk once more.
     pub(crate) fn attach(&mut self, disk: usize) -> TargetId {
+        self.attach_as(disk, self.contender.submission)
+    }
+
+    /// The same, as a disk that does this to who submits.
+    pub(crate) fn attach_as(&mut self, disk: usize, submission: Submission) -> TargetId {
         let file = self.world.open(disk);
-        let target = self.backend().attach(file).expect("attach");
+        let target = self.backend().attach(file, submission);
         self.world.attached(disk, target);
         target
     }

@@ -3,12 +3,14 @@
 //! `scenarios` holds the script, one function per scenario, which knows no backend; `contenders` lists the
 //! backends, one entry each, with what the kernel forces on them; `lab` joins the two: an open backend and disks that
 //! behave as told, real ones or, for the scripted backend, made up. What only one interface of the kernel has
-//! (`uring_facts`, `aio_facts`) is tested beside, and `choice` has what is left where the better ones are forbidden.
+//! (`uring_facts`, `aio_facts`) is tested beside, `choice` has what is left where the better ones are forbidden, and
+//! `isolated` disks that may block their submitter beside others.
 
 mod aio_facts;
 mod child;
 mod choice;
 mod contenders;
+mod isolated;
 mod lab;
 mod ledger;
 mod scenarios;
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
     trials.extend(uring_facts::trials());
     trials.extend(aio_facts::trials());
     trials.extend(choice::trials());
+    trials.extend(isolated::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use pathpulse_faultdisk::{Behaviour, Load, Release};
 use pathpulse_kernel_compat::{
     Answer, Backend, BackendKind, Completion, Errno, KernelError, Mono, Op, OpId, Rejected,
-    Scripted, Shutdown, Stage, Stats, TargetId, Waker,
+    Scripted, Shutdown, Stage, Stats, Submission, TargetId, Waker,
 };
 
 use crate::world::{Kind, World};
@@ -184,8 +184,8 @@ impl Backend for Shared {
         self.backend.now()
     }
 
-    fn attach(&mut self, file: OwnedFd) -> Result<TargetId, KernelError> {
-        self.backend.attach(file)
+    fn attach(&mut self, file: OwnedFd, submission: Submission) -> TargetId {
+        self.backend.attach(file, submission)
     }
 
     fn detach(&mut self, target: TargetId) {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::Report;
 use super::environment::Environment;
 use super::paths::PathReport;
+use crate::human;
 
 /// A queue shorter than this was cut down for want of locked memory.
 const SQ_ENTRIES_WANTED: u32 = 1024;
@@ -109,6 +110,9 @@ fn of_path(path: &PathReport) -> Vec<Hint> {
     } else if path.nowait == Some(false) {
         add("does not take RWF_NOWAIT: it is read by a kernel thread, which blocks when the device does".to_owned());
     }
+    if path.submission == Some(human::submission(true)) {
+        add("its driver may put whoever submits a read to sleep: a thread of its own reads it, which keeps the process from ending while the driver holds it".to_owned());
+    }
     if path.iostats == Some(false) {
         add("keeps no statistics, so that a busy device can't be told from a saturated one; switch them on with echo 1 > queue/iostats in its folder below /sys/block".to_owned());
     }
@@ -182,6 +186,13 @@ mod tests {
                 ..path()
             },
             "RWF_NOWAIT",
+        );
+        says(
+            PathReport {
+                submission: Some("thread"),
+                ..path()
+            },
+            "a thread of its own reads it",
         );
         says(
             PathReport {

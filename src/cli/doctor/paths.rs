@@ -8,6 +8,7 @@ use pathpulse::{CheckReport, Config, PathFacts, Settings, State, check_once};
 use serde::Serialize;
 
 use crate::cli::check_report;
+use crate::human;
 
 /// A path: what `check` says of it, and what the kernel knows.
 #[derive(Debug, Serialize)]
@@ -17,6 +18,7 @@ pub(super) struct PathReport {
     /// It answered, or answers others.
     pub(super) readable: bool,
     pub(super) nowait: Option<bool>,
+    pub(super) submission: Option<&'static str>,
     pub(super) size_bytes: Option<u64>,
     pub(super) block_bytes: Option<u32>,
     pub(super) device_state: Option<String>,
@@ -68,6 +70,7 @@ impl PathReport {
         let mut path = PathReport::with(check_report::PathReport::new(report), facts);
         path.readable = report.state == State::Up;
         path.nowait = report.nowait;
+        path.submission = report.isolated.map(human::submission);
         path
     }
 
@@ -80,6 +83,7 @@ impl PathReport {
             checked,
             readable: false,
             nowait: None,
+            submission: None,
             size_bytes: None,
             block_bytes: None,
             device_state: None,

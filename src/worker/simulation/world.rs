@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::mpsc::sync_channel;
 
 use fastrand::Rng;
-use pathpulse_kernel_compat::{Audit, Scripted};
+use pathpulse_kernel_compat::{Audit, Scripted, Submission};
 
 use super::disk::{BLOCK, Disk, DiskEvidence, Way};
 use super::*;
@@ -72,6 +72,7 @@ fn device(number: u64, disk: &Arc<Disk>) -> Device {
         evidence: Box::new(DiskEvidence(Arc::clone(disk))),
         storage: None,
         stacked: false,
+        submission: Submission::Prompt,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pathpulse_faultdisk::{Behaviour, Release};
-use pathpulse_kernel_compat::{MAX_READ_LEN, Op, OpId, Outcome, Reject, Rejected, Shutdown, Stage};
+use pathpulse_kernel_compat::{MAX_READ_LEN, Op, OpId, Outcome, Reject, Rejected, Shutdown};
 
 use crate::contenders::Contender;
 use crate::lab::{BLOCK, LONGER, Lab, SHORT};
@@ -51,7 +51,10 @@ pub(super) fn cancelled_at_the_device(contender: &'static Contender) {
     }
     let first = lab.completions(1)[0];
     assert_eq!(first.id, expiring);
-    assert_eq!(first.outcome, Outcome::Expired(Stage::Device));
+    assert_eq!(
+        first.outcome,
+        Outcome::Expired(contender.law.stage_with_nowait)
+    );
     lab.backend().cancel(expiring);
     lab.release(1, Release::Data);
     let second = lab.completions(1)[0];

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pathpulse_faultdisk::{Behaviour, Load, Release};
-use pathpulse_kernel_compat::{Op, Outcome, Shutdown, Stage};
+use pathpulse_kernel_compat::{Op, Outcome, Shutdown};
 
 use crate::child::Reader;
 use crate::contenders::Contender;
@@ -39,7 +39,10 @@ pub(super) fn shutdown_with_stuck_reads(contender: &'static Contender) {
         lab.hold(disk, 1);
     }
     for completion in lab.completions(4) {
-        assert_eq!(completion.outcome, Outcome::Expired(Stage::Device));
+        assert_eq!(
+            completion.outcome,
+            Outcome::Expired(contender.law.stage_with_nowait)
+        );
     }
     let op = lab.op(8);
     lab.submit(op);

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use pathpulse_faultdisk::{Behaviour, Load, Release};
-use pathpulse_kernel_compat::{Backend, Errno, Op, Outcome, Reject, Stage, TargetId};
+use pathpulse_kernel_compat::{Errno, Op, Outcome, Reject, TargetId};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::contenders::{Contender, Tuning};
@@ -25,7 +25,10 @@ pub(super) fn detached_in_flight(contender: &'static Contender) {
     lab.assert_answers(1);
     let expired = lab.completions(1)[0];
     assert_eq!(expired.id, id);
-    assert_eq!(expired.outcome, Outcome::Expired(Stage::Device));
+    assert_eq!(
+        expired.outcome,
+        Outcome::Expired(contender.law.stage_with_nowait)
+    );
     assert_eq!(
         lab.try_submit(op).map_err(|refused| refused.why),
         Err(Reject::Invalid)
@@ -168,8 +171,8 @@ pub(super) fn a_thousand_reads_at_once(contender: &'static Contender) {
 /// A file is closed when its target is given up, and when the backend is dropped.
 pub(super) fn closed_with_the_backend(contender: &'static Contender) {
     let mut lab = Lab::new(contender, &[]);
-    let (kept, _) = attach_pipe(lab.backend());
-    let (given_up, target) = attach_pipe(lab.backend());
+    let (kept, _) = attach_pipe(&mut lab);
+    let (given_up, target) = attach_pipe(&mut lab);
     assert!(!is_closed(&kept, Duration::ZERO) && !is_closed(&given_up, Duration::ZERO));
     lab.backend().detach(target);
     assert!(is_closed(&given_up, PATIENCE), "kept after its target");
@@ -179,9 +182,10 @@ pub(super) fn closed_with_the_backend(contender: &'static Contender) {
 }
 
 /// Attaches the writing end of a pipe; the reading end tells when that is closed.
-fn attach_pipe(backend: &mut dyn Backend) -> (OwnedFd, TargetId) {
+fn attach_pipe(lab: &mut Lab) -> (OwnedFd, TargetId) {
+    let submission = lab.contender.submission;
     let (reader, writer) = pipe().expect("a pipe");
-    let target = backend.attach(writer.into()).expect("attach");
+    let target = lab.backend().attach(writer.into(), submission);
     (reader.into(), target)
 }
 

@@ -19,7 +19,10 @@ pub(super) fn hanging(contender: &'static Contender) {
         lab.assert_answers(2);
     }
     for completion in lab.completions(2) {
-        assert_eq!(completion.outcome, Outcome::Expired(Stage::Device));
+        assert_eq!(
+            completion.outcome,
+            Outcome::Expired(contender.law.stage_with_nowait)
+        );
     }
     let stats = lab.backend().stats();
     assert_eq!((stats.in_flight, stats.stuck), (2, 2));
@@ -45,7 +48,7 @@ fn released_late(contender: &'static Contender, how: Release, result: Result<u32
     lab.set(0, Behaviour::Hang);
     let op = lab.op(0);
     let (id, outcome) = lab.stick(op);
-    assert_eq!(outcome, Outcome::Expired(Stage::Device));
+    assert_eq!(outcome, Outcome::Expired(contender.law.stage_with_nowait));
     lab.assert_answers(1);
     lab.set(0, Behaviour::Answer);
     lab.release(0, how);
