@@ -6,21 +6,22 @@
 //! - `EAGAIN` under `RWF_NOWAIT` says that the read would have had to wait before the device saw
 //!   it: usually because other I/O holds all of the device's tags. One says nothing (on a busy and
 //!   healthy device most reads get it), so the read is tried again with growing pauses until the
-//!   deadline. If none gets in, the device's own counters tell a busy device ([`Verdict::Busy`])
-//!   from one that makes no progress ([`Verdict::Saturated`]).
-//! - A page of the block in the page cache that is not yet written back gives `EAGAIN` as well, on
-//!   an idle device too. So every second try reads at another place, and if nothing is in flight
-//!   at the device, not getting in proves nothing ([`Why::WouldBlock`]).
+//!   deadline, every second time at another place: a page of the block in the page cache that is not
+//!   yet written back gives `EAGAIN` as well. If none gets in, the counters of the device, or of those
+//!   below it, tell what that means (`evidence.rs`).
 //! - A file in a file system gives `EAGAIN` for reasons of the file system's own (a block whose place
 //!   is not in memory, pages not yet written back), and there are no counters to tell: it is read
 //!   without `RWF_NOWAIT` then.
 //! - `EOPNOTSUPP` under `RWF_NOWAIT` says that the file can't tell: the read is made without it. That is
 //!   believed of a file whose reads were never answered otherwise; after that it is the device's own answer.
+//! - `EIO`, `ENODATA` and `EILSEQ` may be the fault of one block: another place is read before they are
+//!   held against the path. If that is answered, the way to the device works.
 
 use std::time::Duration;
 
 use pathpulse_kernel_compat::{Errno, Mono, Outcome, Reject, Stage};
 
+use crate::evidence::{Evidence, History, Silence, when_kept_out};
 use crate::verdict::{Verdict, Why};
 
 /// The first pause of the `EAGAIN` ladder; each is twice the one before.
@@ -28,15 +29,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// The longest pause: 40 tries and more within the default timeout. On a healthy device with all
 /// tags taken, seven of ten tries were seen to fail, so that all of 40 fail once in a million.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
-
-/// Completed I/O of a device as its statistics in sysfs have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Counters {
-    /// Reads, writes, discards and flushes completed since boot.
-    pub(crate) completed: u64,
-    /// Requests that the device holds now.
-    pub(crate) in_flight: u64,
-}
 
 /// What the worker has to do for a check next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +44,6 @@ pub(crate) enum Step {
     Pause(Mono),
     /// The check is over.
     End(Verdict),
-}
-
-/// What a device that lets no read in was seen to complete while it held requests, and since when it is
-/// no more. The next check goes by it, too: a device that dies while a check finds it busy has had its
-/// time when the timeout has passed since its last completion, not only when the next check has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Standstill {
-    completed: u64,
-    since: Mono,
 }
 
 /// What is known of a file and `RWF_NOWAIT`.
@@ -88,18 +71,10 @@ pub(crate) struct Check {
     /// From here on this check reads without `RWF_NOWAIT`.
     plain: bool,
     refused: Option<Why>,
-    /// Once a read would have had to wait. In a box, as few checks need it and all are moved about.
-    kept_out: Option<Box<KeptOut>>,
-}
-
-/// What a check knows of a device that lets no read in.
-#[derive(Clone, Copy, Debug, Default)]
-struct KeptOut {
-    /// What the device had completed when this check last looked.
-    completed: Option<u64>,
-    /// The device completed something while this check looked on.
-    moved: bool,
-    standstill: Option<Standstill>,
+    /// A read would have had to wait.
+    kept_out: bool,
+    /// What the device was seen to do. In a box, as few checks need it and all are moved about.
+    history: Option<Box<History>>,
 }
 
 impl Check {
@@ -115,7 +90,8 @@ impl Check {
             in_filesystem: false,
             plain: false,
             refused: None,
-            kept_out: None,
+            kept_out: false,
+            history: None,
         }
     }
 
@@ -125,16 +101,32 @@ impl Check {
         self
     }
 
-    /// What the next check is to remember, should it be kept out, too.
-    pub(crate) fn standstill(&self) -> Option<Standstill> {
-        self.kept_out.as_ref()?.standstill
+    /// The same check, which goes by what earlier ones saw the device do.
+    pub(crate) fn remembering(mut self, history: Option<Box<History>>) -> Check {
+        self.history = history;
+        if let Some(history) = &mut self.history {
+            history.begin_check();
+        }
+        self
+    }
+
+    /// What the next check is to remember.
+    pub(crate) fn into_history(self) -> Option<Box<History>> {
+        self.history.filter(|history| history.is_telling())
     }
 
     /// What the device did not do before that moment is not held against it.
     pub(crate) fn forgive(&mut self, until: Mono) {
-        let kept_out = self.kept_out.as_mut();
-        if let Some(still) = kept_out.and_then(|kept_out| kept_out.standstill.as_mut()) {
-            still.since = still.since.max(until);
+        if let Some(history) = &mut self.history {
+            history.forgive(until);
+        }
+    }
+
+    /// Looks at what the device does, before the first read: where one of several devices below may be
+    /// the one that answers, a read that is not answered is judged by what happens from here on.
+    pub(crate) fn look_first(&mut self, now: Mono, evidence: &dyn Evidence) {
+        if evidence.is_redundant() {
+            self.look(now, evidence);
         }
     }
 
@@ -155,7 +147,8 @@ impl Check {
 
     /// The next read, to be submitted now.
     pub(crate) fn read(&mut self, now: Mono) -> Step {
-        let place = if self.tries % 2 == 1 { self.tries } else { 0 };
+        let elsewhere = self.tries % 2 == 1 || self.block_error().is_some();
+        let place = if elsewhere { self.tries.max(1) } else { 0 };
         self.submitted = now;
         self.tries += 1;
         Step::Read {
@@ -165,40 +158,44 @@ impl Check {
     }
 
     /// The pause is over.
-    pub(crate) fn again(&mut self, now: Mono, counters: impl FnOnce() -> Option<Counters>) -> Step {
+    pub(crate) fn again(&mut self, now: Mono, evidence: &dyn Evidence) -> Step {
         if now < self.end_of_patience() {
             return self.read(now);
         }
         if let Some(why) = self.refused {
             return unknown(why);
         }
-        let counters = counters();
-        let mut moved = false;
-        if let Some(kept_out) = &mut self.kept_out {
-            kept_out.look(counters, self.begun, now);
-            moved = kept_out.moved;
-        }
+        self.look(now, evidence);
         if now < self.end_of_patience() {
             return self.read(now);
         }
-        match counters {
-            _ if moved && now >= self.deadline => Step::End(Verdict::Busy),
-            Some(last) if last.in_flight == 0 => unknown(Why::WouldBlock),
-            // It holds requests and ends none, or keeps no statistics: dozens of reads in a row that
-            // found no tag free are evidence enough then.
-            _ => Step::End(Verdict::Saturated),
-        }
+        let seen = self.history.take().unwrap_or_default();
+        let verdict = when_kept_out(&seen, || evidence.may_be_dirty());
+        self.history = Some(seen);
+        Step::End(verdict)
     }
 
     /// When there is something to say even if no read gets in: at the deadline, or when the device has
     /// completed nothing for the whole timeout.
     pub(crate) fn end_of_patience(&self) -> Mono {
-        match self.standstill() {
-            Some(still) if self.refused.is_none() => {
-                let timeout = self.deadline.since(self.begun);
-                self.deadline.min(still.since + timeout)
+        let still = self.history.as_ref().and_then(|seen| seen.still_since());
+        match still {
+            Some(since) if self.kept_out && self.refused.is_none() => {
+                self.deadline.min(since + self.timeout())
             }
             _ => self.deadline,
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        self.deadline.since(self.begun)
+    }
+
+    fn look(&mut self, now: Mono, evidence: &dyn Evidence) {
+        let (begun, timeout) = (self.begun, self.timeout());
+        if let Some(activity) = evidence.activity() {
+            let history = self.history.get_or_insert_default();
+            history.look(&activity, begun, now, timeout);
         }
     }
 
@@ -213,15 +210,8 @@ impl Check {
         self.pause(now)
     }
 
-    /// The read ended. `counters` reads the device's statistics, if the check needs them; `before` is how
-    /// the last check left the device, if it was kept out.
-    pub(crate) fn ended(
-        &mut self,
-        outcome: Outcome,
-        at: Mono,
-        before: Option<Standstill>,
-        counters: impl FnOnce() -> Option<Counters>,
-    ) -> Step {
+    /// The read ended.
+    pub(crate) fn ended(&mut self, outcome: Outcome, at: Mono, evidence: &dyn Evidence) -> Step {
         let unsupported = outcome == Outcome::Failed(Errno::EOPNOTSUPP);
         let answered = matches!(outcome, Outcome::Read(_) | Outcome::Failed(_));
         if self.nowait == Nowait::Untried && answered && !unsupported {
@@ -232,39 +222,33 @@ impl Check {
                 latency: at.since(self.submitted),
             }),
             Outcome::Read(got) => Step::End(Verdict::ShortRead { got }),
-            Outcome::Failed(errno) => self.failed(errno, at, before, counters),
+            Outcome::Failed(errno) => self.failed(errno, at, evidence),
             Outcome::NotStarted => unknown(Why::NotStarted),
             Outcome::Cancelled => unknown(Why::Cancelled),
-            Outcome::Expired(stage) => Step::End(self.expired(stage, at, counters)),
+            Outcome::Expired(stage) => Step::End(self.expired(stage, at, evidence)),
             // A late answer belongs to no check.
             Outcome::Late(_) => unknown(Why::Cancelled),
         }
     }
 
-    /// The read got in and did not answer in time. If it had to wait before, it had less than the
-    /// whole time: then a device that goes on completing what it was given before is busy.
-    fn expired(
-        &mut self,
-        stage: Stage,
-        at: Mono,
-        counters: impl FnOnce() -> Option<Counters>,
-    ) -> Verdict {
-        if let Some(kept_out) = &mut self.kept_out {
-            kept_out.look(counters(), self.begun, at);
-            if kept_out.moved {
-                return Verdict::Busy;
-            }
+    /// The read got in and did not answer in time.
+    fn expired(&mut self, stage: Stage, at: Mono, evidence: &dyn Evidence) -> Verdict {
+        if let Some(errno) = self.block_error() {
+            // The other place is not answered: then the first answer stands.
+            return Verdict::Failed { errno };
         }
-        Verdict::TimedOut { stage }
+        let timeout = self.timeout();
+        let (history, begun) = (self.history.get_or_insert_default(), self.begun);
+        unanswered(
+            stage,
+            self.kept_out,
+            history,
+            evidence,
+            (begun, at, timeout),
+        )
     }
 
-    fn failed(
-        &mut self,
-        errno: Errno,
-        at: Mono,
-        before: Option<Standstill>,
-        counters: impl FnOnce() -> Option<Counters>,
-    ) -> Step {
+    fn failed(&mut self, errno: Errno, at: Mono, evidence: &dyn Evidence) -> Step {
         match errno {
             Errno::EAGAIN if self.in_filesystem && !self.plain => {
                 self.plain = true;
@@ -273,27 +257,43 @@ impl Check {
             }
             Errno::EAGAIN => {
                 self.refused = None;
-                let kept_out = self.kept_out.get_or_insert_with(|| {
-                    Box::new(KeptOut {
-                        standstill: before,
-                        ..KeptOut::default()
-                    })
-                });
-                kept_out.look(counters(), self.begun, at);
+                self.kept_out = true;
+                self.look(at, evidence);
                 self.pause(at)
             }
             Errno::EOPNOTSUPP if self.nowait == Nowait::Untried => {
                 self.nowait = Nowait::Missing;
+                self.tries = 0;
                 self.read(at)
             }
-            Errno::EINTR => self.pause(at),
+            Errno::EINTR => {
+                self.refused = Some(Why::Refused(errno));
+                self.pause(at)
+            }
             Errno::ENOMEM => unknown(Why::NoMemory),
             // The kernel found fault with the request before any device saw it.
             Errno::EINVAL | Errno::EBADF | Errno::EFAULT | Errno::ECANCELED => {
                 unknown(Why::Refused(errno))
             }
+            Errno::EIO | Errno::ENODATA | Errno::EILSEQ => self.block_failed(errno, at),
             _ => Step::End(Verdict::Failed { errno }),
         }
+    }
+
+    /// A block can't be read: another one is tried, once, if there is time.
+    fn block_failed(&mut self, errno: Errno, at: Mono) -> Step {
+        if let Some(errno) = self.block_error() {
+            return Step::End(Verdict::Failed { errno });
+        }
+        if at >= self.deadline {
+            return Step::End(Verdict::Failed { errno });
+        }
+        self.history.get_or_insert_default().block_error = Some(errno);
+        self.read(at)
+    }
+
+    fn block_error(&self) -> Option<Errno> {
+        self.history.as_ref()?.block_error
     }
 
     fn pause(&self, now: Mono) -> Step {
@@ -308,25 +308,27 @@ impl Check {
     }
 }
 
-impl KeptOut {
-    /// Takes note of what the device completes, in a check that began at `begun`.
-    fn look(&mut self, counters: Option<Counters>, begun: Mono, now: Mono) {
-        let Some(counters) = counters else {
-            return;
-        };
-        let completed = counters.completed;
-        self.moved |= self.completed.is_some_and(|before| before != completed);
-        let since = match self.standstill {
-            Some(still) if still.completed == completed => still.since,
-            _ if self.completed.is_some() => now,
-            // What it did before this check nobody knows: the whole time of this check is its chance.
-            _ => begun,
-        };
-        self.completed = Some(completed);
-        // A device that holds nothing has nothing to complete.
-        let holds = counters.in_flight > 0;
-        self.standstill = holds.then_some(Standstill { completed, since });
+/// The verdict on a read that the device has not answered by `at`; looks at what else it does, where that
+/// could matter. `begun` is when the check began.
+pub(crate) fn unanswered(
+    stage: Stage,
+    was_kept_out: bool,
+    history: &mut History,
+    evidence: &dyn Evidence,
+    (begun, at, timeout): (Mono, Mono, Duration),
+) -> Verdict {
+    let silence = Silence {
+        stage,
+        was_kept_out,
+        is_redundant: evidence.is_redundant(),
+        is_throttled: evidence.is_throttled(),
+    };
+    if silence.is_arguable()
+        && let Some(activity) = evidence.activity()
+    {
+        history.look(&activity, begun, at, timeout);
     }
+    silence.verdict(history)
 }
 
 fn unknown(why: Why) -> Step {

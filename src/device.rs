@@ -15,9 +15,10 @@ use rustix::fs::{
 use crate::driver::submission_of;
 use crate::identity::Identity;
 use crate::name::display_name;
+use crate::evidence::{Evidence, NoEvidence};
 use crate::settings::{Place, Region};
 use crate::storage::{map_of, storage_of};
-use crate::sysfs::{Evidence, NoEvidence, Sysfs};
+use crate::sysfs::Sysfs;
 
 /// What makes two names the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -301,10 +302,7 @@ impl Device {
         let leg = disk.as_ref().filter(|disk| map_of(disk).is_none());
         let storage = leg.and_then(|disk| storage_of(disk));
         let submission = disk.as_deref().map_or(Submission::Prompt, submission_of);
-        let stacked = disk.is_some_and(|disk| {
-            let kinds = ["dm", "md"].map(|kind| disk.join(kind));
-            kinds.iter().any(|folder| folder.exists())
-        });
+        let stacked = sysfs.as_ref().is_some_and(Sysfs::is_stacked);
         let evidence: Box<dyn Evidence + Send> = match sysfs {
             Some(sysfs) => Box::new(sysfs),
             None => Box::new(NoEvidence),

@@ -9,8 +9,12 @@
 //! | `Down` | it does not work | `fall` bad in a row from any state but `Paused` | as above |
 //! | `Paused` | it is not checked | a person said so | a person said so |
 //!
-//! Good verdicts are `Good` and `Busy` (the device completes what others ask of it). `Unknown` is
-//! about ourselves: it changes nothing and interrupts no row. All others but `Standby` are bad.
+//! `Good` is a good verdict, and so is a reservation conflict (`EBADE`): the target answered over this
+//! path, and refuses this host by the will of whoever reserved the storage. `Busy` (the device completes
+//! what others ask of it, and let no read of ours in) keeps up what is up: it changes nothing and
+//! interrupts no row, since a device that fails all it is given completes requests, too. So it brings
+//! no path up, and none down. `Unknown` is about ourselves: it changes nothing either. All others
+//! but `Standby` are bad.
 //!
 //! The blemishes, in the order in which they are looked for: it *flaps* (went down more than `flaps` times
 //! within `flap_window`), it *fails* (more than `marginal_errors_per_mille` of its last hundred verdicts
@@ -20,10 +24,10 @@
 //!
 //! | cause | of the states | says |
 //! |---|---|---|
-//! | `good`, `busy` | `Up` | the verdict |
+//! | `good`, `busy`, `reservation_conflict` | `Up` | the verdict |
 //! | `error_rate`, `flapping`, `slow` | `Marginal` | the blemish |
 //! | `last_usable` | `Up` | it has a blemish, and no sibling is up |
-//! | `device_gone`, `medium_error`, `transport_error`, `reservation_conflict`, `failed` | `Down` | the class of the errno (`fault.rs`) |
+//! | `device_gone`, `medium_error`, `transport_error`, `failed` | `Down` | the class of the errno (`fault.rs`) |
 //! | `timed_out`, `saturated`, `short_read`, `offline` | `Down` | the verdict |
 //! | `standby` | `Standby` | the verdict |
 //! | `not_checked`, `command` | `Pending`, `Paused` | nothing was asked yet; a person said so |
@@ -211,6 +215,8 @@ pub(crate) struct Transition {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Weight {
     Good,
+    /// Keeps up what is up, and changes nothing else.
+    Keeps,
     Bad,
     Standby,
     Nothing,
@@ -218,13 +224,16 @@ enum Weight {
 
 fn weigh(verdict: &Verdict) -> Weight {
     match verdict {
-        Verdict::Good { .. } | Verdict::Busy => Weight::Good,
+        Verdict::Good { .. } => Weight::Good,
+        // The target answered: it serves another host, by the will of whoever reserved it.
+        Verdict::Failed { errno } if *errno == Errno::EBADE => Weight::Good,
+        Verdict::Busy => Weight::Keeps,
         Verdict::Standby => Weight::Standby,
         Verdict::Unknown { .. } => Weight::Nothing,
         Verdict::Failed { .. }
         | Verdict::ShortRead { .. }
         | Verdict::TimedOut { .. }
-        | Verdict::Saturated
+        | Verdict::Saturated(_)
         | Verdict::Offline => Weight::Bad,
     }
 }
@@ -298,6 +307,12 @@ impl Health {
         }
         match weigh(verdict) {
             Weight::Nothing => None,
+            Weight::Keeps => {
+                if self.state == State::Up {
+                    self.cause = verdict.into();
+                }
+                None
+            }
             Weight::Standby => {
                 self.good_in_a_row = 0;
                 self.bad_in_a_row = 0;
@@ -402,7 +417,7 @@ impl Health {
         let from = std::mem::replace(&mut self.state, to);
         self.cause = cause;
         if from == to {
-            // `Up` stays `Up` by `Good` and by `Busy`: only which one it is is new.
+            // `Up` stays `Up` for another reason.
             return None;
         }
         self.since = now;

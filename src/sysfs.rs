@@ -8,41 +8,9 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::check::Counters;
-
-/// What the kernel says about the way to a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LinkState {
-    /// Nothing against a read.
-    Running,
-    /// I/O would be refused: the device is offline, dead, or on its way out.
-    Offline,
-    /// The target serves no reads on this path, by design.
-    Standby,
-}
-
-/// Where a worker learns what the kernel says about a path. Real paths have sysfs; simulations
-/// make it up.
-pub(crate) trait Evidence {
-    /// The state of the way to the device, now.
-    fn link(&self) -> LinkState;
-
-    /// The device's completion counters, now; `None` if it keeps none.
-    fn counters(&self) -> Option<Counters>;
-}
-
-/// No evidence at all: for files that are not block devices.
-pub(crate) struct NoEvidence;
-
-impl Evidence for NoEvidence {
-    fn link(&self) -> LinkState {
-        LinkState::Running
-    }
-
-    fn counters(&self) -> Option<Counters> {
-        None
-    }
-}
+use crate::evidence::{
+    Activity, Evidence, LinkState, activity_of, is_redundant, is_stacked, limits_reads, numbers_of,
+};
 
 /// The sysfs folder of one block device, by its number, which belongs to the device as long as it is
 /// open. Paths are put together when they are asked for, since there may be very many of these.
@@ -57,7 +25,11 @@ pub(crate) struct Sysfs {
     /// The file that holds what the target says; most devices have none.
     access: Option<Access>,
     pub(crate) keeps_statistics: bool,
+    is_redundant: bool,
 }
+
+/// The unit of `size` (Documentation/ABI/stable/sysfs-block).
+const SECTOR_BYTES: u64 = 512;
 
 /// Who has a word for the ways to a target, and where.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +68,7 @@ impl Sysfs {
             has_state: false,
             access: None,
             keeps_statistics: true,
+            is_redundant: false,
         };
         let own = found.own();
         if !own.exists() {
@@ -106,6 +79,7 @@ impl Sysfs {
         let has = |name: &str| disk.join(name).exists();
         found.keeps_statistics = word(&disk.join("queue/iostats")).as_deref() != Some("0");
         found.has_state = has("device/state");
+        found.is_redundant = is_redundant(&disk);
         let mut accesses = [Access::Scsi, Access::Nvme].into_iter();
         found.access = accesses.find(|access| has(access.file()));
         Some(found)
@@ -125,6 +99,11 @@ impl Sysfs {
             folder.push("..");
         }
         folder
+    }
+
+    /// It lies on other devices: a map of device-mapper, md or bcache.
+    pub(crate) fn is_stacked(&self) -> bool {
+        is_stacked(&self.disk())
     }
 
     /// The state of the way to the device, in the words of its driver.
@@ -154,11 +133,26 @@ impl Evidence for Sysfs {
         LinkState::Running
     }
 
-    fn counters(&self) -> Option<Counters> {
-        if !self.keeps_statistics {
-            return None;
+    fn activity(&self) -> Option<Activity> {
+        Some(activity_of(&self.disk()))
+    }
+
+    fn is_redundant(&self) -> bool {
+        self.is_redundant
+    }
+
+    fn is_throttled(&self) -> bool {
+        limits_reads(|| numbers_of(&self.disk()))
+    }
+
+    fn may_be_dirty(&self) -> bool {
+        let sectors = word(&self.own().join("size")).and_then(|size| size.parse::<u64>().ok());
+        let dirty = fs::read_to_string("/proc/meminfo").ok();
+        let dirty = dirty.map(|text| dirty_bytes(&text));
+        match (sectors, dirty) {
+            (Some(sectors), Some(dirty)) => dirty.saturating_mul(2) >= sectors * SECTOR_BYTES,
+            _ => true,
         }
-        parse_counters(&word(&self.disk().join("stat"))?)
     }
 }
 
@@ -194,21 +188,12 @@ fn is_standby(state: &str) -> bool {
     )
 }
 
-/// The fields of `stat` (Documentation/block/stat.rst): completed reads, writes, discards and
-/// flushes are the fields 1, 5, 12 and 16, requests in flight are field 9, counted from 1.
-fn parse_counters(stat: &str) -> Option<Counters> {
-    let fields: Vec<u64> = stat
-        .split_ascii_whitespace()
-        .map_while(|field| field.parse().ok())
-        .collect();
-    let completed = [0, 4, 11, 15]
-        .iter()
-        .filter_map(|&field| fields.get(field))
-        .sum();
-    Some(Counters {
-        completed,
-        in_flight: *fields.get(8)?,
-    })
+/// Bytes in page caches that are not on their devices yet (proc_meminfo(5)).
+fn dirty_bytes(meminfo: &str) -> u64 {
+    let lines = meminfo.lines().filter_map(|line| line.split_once(':'));
+    let dirty = lines.filter(|(name, _)| matches!(*name, "Dirty" | "Writeback"));
+    let kib = dirty.filter_map(|(_, value)| value.split_whitespace().next()?.parse::<u64>().ok());
+    kib.sum::<u64>() * 1024
 }
 
 #[cfg(test)]
@@ -263,25 +248,21 @@ mod tests {
     }
 
     #[test]
-    fn counters_are_read_unless_the_device_keeps_none() {
-        let stat = "  10 0 80 3 20 0 160 5 7 12 8 1 0 8 0 4 2\n";
-        let root = tree(&[("stat", stat), ("queue/iostats", "1\n")]);
-        let counters = Sysfs::below(root.path(), 8, 0).expect("found").counters();
-        let expected = Counters {
-            completed: 10 + 20 + 1 + 4,
-            in_flight: 7,
-        };
-        assert_eq!(counters, Some(expected));
-        let root = tree(&[("stat", stat), ("queue/iostats", "0\n")]);
+    fn only_devices_that_are_there_have_a_folder() {
+        let root = tree(&[
+            ("stat", "1 0 0 0 0 0 0 0 1 0 0\n"),
+            ("queue/iostats", "0\n"),
+        ]);
         let sysfs = Sysfs::below(root.path(), 8, 0).expect("found");
-        assert_eq!(sysfs.counters(), None);
+        assert!(!sysfs.keeps_statistics);
+        assert_eq!(sysfs.activity(), Some(Activity::of_disk(None)));
         assert!(Sysfs::below(root.path(), 8, 1).is_none());
     }
 
     #[test]
-    fn old_kernels_have_fewer_fields() {
-        let counters = parse_counters("10 0 80 3 20 0 160 5 7 12 8").expect("parsed");
-        assert_eq!(counters.completed, 30);
-        assert_eq!(parse_counters("10 0"), None);
+    fn what_is_dirty_is_all_that_is_not_written_yet() {
+        let text = "MemFree: 10 kB\nDirty:    3 kB\nWriteback:  1 kB\nWritebackTmp: 9 kB\n";
+        assert_eq!(dirty_bytes(text), 4096);
+        assert_eq!(dirty_bytes(""), 0);
     }
 }

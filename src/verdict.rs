@@ -33,7 +33,7 @@ pub enum Verdict {
         stage: Stage,
     },
     /// The read never got in, and the device completes nothing.
-    Saturated,
+    Saturated(Backpressure),
     /// sysfs says that the device is offline or dead; no read was made.
     Offline,
     /// sysfs says that the target serves no reads on this path by design (ALUA, ANA); no read was
@@ -44,6 +44,15 @@ pub enum Verdict {
         /// What failed.
         why: Why,
     },
+}
+
+/// What keeps reads out of a device that completes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backpressure {
+    /// All its tags are taken, or the kernel hands it nothing, and no request ends.
+    NoProgress,
+    /// It, or a device below it, is suspended by device-mapper (dmsetup(8), a table that is loaded).
+    Suspended,
 }
 
 /// What failed on our own side.
@@ -57,6 +66,8 @@ pub enum Why {
     NotStarted,
     /// Every read would have had to wait although the device was idle; dirty pages do that.
     WouldBlock,
+    /// A limit of this process's cgroup holds the read above the device (`io.max`).
+    Throttled,
     /// The check was given up, because the path was removed or everything stops.
     Cancelled,
     /// This program did not run while the check should have ended: suspended, stopped or starved.
@@ -76,7 +87,7 @@ impl Verdict {
             Verdict::Failed { .. } => VerdictKind::Failed,
             Verdict::ShortRead { .. } => VerdictKind::ShortRead,
             Verdict::TimedOut { .. } => VerdictKind::TimedOut,
-            Verdict::Saturated => VerdictKind::Saturated,
+            Verdict::Saturated(_) => VerdictKind::Saturated,
             Verdict::Offline => VerdictKind::Offline,
             Verdict::Standby => VerdictKind::Standby,
             Verdict::Unknown { .. } => VerdictKind::Unknown,
@@ -98,10 +109,14 @@ impl Verdict {
             Verdict::Good { .. } | Verdict::Busy | Verdict::Standby | Verdict::Unknown { .. } => {
                 false
             }
+            // Another host reserved the storage; the path works.
+            Verdict::Failed {
+                errno: Errno::EBADE,
+            } => false,
             Verdict::Failed { .. }
             | Verdict::ShortRead { .. }
             | Verdict::TimedOut { .. }
-            | Verdict::Saturated
+            | Verdict::Saturated(_)
             | Verdict::Offline => true,
         }
     }
@@ -189,7 +204,12 @@ impl std::fmt::Display for Verdict {
             Verdict::TimedOut {
                 stage: Stage::Submission,
             } => f.write_str("the kernel could not hand the read to the device"),
-            Verdict::Saturated => f.write_str("all tags taken, and nothing completes"),
+            Verdict::Saturated(Backpressure::NoProgress) => {
+                f.write_str("all tags taken, and nothing completes")
+            }
+            Verdict::Saturated(Backpressure::Suspended) => {
+                f.write_str("suspended by device-mapper: no read gets in")
+            }
             Verdict::Offline => f.write_str("offline, says the kernel"),
             Verdict::Standby => f.write_str("standby, says the target"),
             Verdict::Unknown { why } => write!(f, "not known: {why}"),
@@ -204,6 +224,9 @@ impl std::fmt::Display for Why {
             Why::NoMemory => f.write_str("no memory for the read"),
             Why::NotStarted => f.write_str("all kernel threads for blocking reads are taken"),
             Why::WouldBlock => f.write_str("the read would wait although the device is idle"),
+            Why::Throttled => {
+                f.write_str("an I/O limit of this process's cgroup (io.max) holds the read back")
+            }
             Why::Cancelled => f.write_str("given up"),
             Why::Stalled => f.write_str("this program did not run for a while"),
             Why::Refused(errno) => {

@@ -6,21 +6,25 @@ use std::time::Duration;
 
 use pathpulse_kernel_compat::{Key, Mono, OpId, Stage, Submission, TargetId};
 
-use crate::check::{Check, Nowait, Standstill};
+use crate::check::{Check, Nowait, unanswered};
 use crate::command::Once;
 use crate::device::{Device, DeviceId, Geometry};
+use crate::evidence::{Evidence, History, LinkState, NoEvidence};
 use crate::group::GroupCell;
 use crate::health::{Cause, Health, State};
 use crate::path::PathId;
 use crate::schedule::Pace;
 use crate::settings::Settings;
 use crate::status::StatusCell;
-use crate::sysfs::{Evidence, LinkState, NoEvidence};
+
 use crate::verdict::{Verdict, Why};
 
 /// Of a path that answers, sysfs is asked before one read in so many: what it could say would show in
 /// the read, too, and after a bad one it is asked.
 const READS_PER_LOOK: u32 = 8;
+/// A path in standby is read all the same once in so many checks, and whenever its last read was
+/// answered: what sysfs says is a cache that only the answers to commands refresh (scsi_dh_alua).
+const STANDBY_PER_READ: u32 = 16;
 /// A file that refused `RWF_NOWAIT` at its first read is tried with it again after so many: it may have
 /// been the device's own answer.
 const READS_PER_TRIAL: u32 = 64;
@@ -75,8 +79,8 @@ pub(crate) struct Watched {
     pub(crate) read: Option<OpId>,
     /// The read that is stuck. At most one: while it is there, none is added.
     pub(crate) stuck: Option<Box<Stuck>>,
-    /// How the last check left a device that let no read in.
-    pub(crate) standstill: Option<Box<Standstill>>,
+    /// What the device was seen to do by the last check that had to look.
+    pub(crate) history: Option<Box<History>>,
     /// Whether reads are made with RWF_NOWAIT: yes, until the file says that it can't.
     pub(crate) nowait: Nowait,
     /// It lies on others, and what it can may change with them.
@@ -121,7 +125,7 @@ impl Watched {
             resumes: Mono::ZERO,
             read: None,
             stuck: None,
-            standstill: None,
+            history: None,
             nowait: Nowait::default(),
             stacked: false,
             reopening: false,
@@ -170,6 +174,23 @@ impl Watched {
         }
     }
 
+    /// The verdict of a check that makes no read, because one is stuck: that one is this check's, too.
+    pub(crate) fn while_stuck(&mut self, now: Mono) -> Verdict {
+        let Some(Stuck {
+            stage, submitted, ..
+        }) = self.stuck.as_deref().copied()
+        else {
+            return Verdict::Unknown {
+                why: Why::Cancelled,
+            };
+        };
+        let mut history = self.history.take().unwrap_or_default();
+        let times = (submitted, now, self.settings.timeout);
+        let verdict = unanswered(stage, false, &mut history, &*self.evidence, times);
+        self.history = history.is_telling().then_some(history);
+        verdict
+    }
+
     /// Whether a check may begin. Not while one is going on, nor when paused. Of a path with a stuck
     /// read there is nothing new to say when it is down, or before the read had its whole time: one
     /// that got in late, after others had kept it out, may still be answered.
@@ -194,7 +215,12 @@ impl Watched {
         if self.answered && !self.turn.is_multiple_of(READS_PER_LOOK) {
             return LinkState::Running;
         }
-        self.evidence.link()
+        match self.evidence.link() {
+            LinkState::Standby if self.answered || self.turn.is_multiple_of(STANDBY_PER_READ) => {
+                LinkState::Running
+            }
+            link => link,
+        }
     }
 
     /// A verdict for which sysfs has the reason by now is that reason: the target may have gone to

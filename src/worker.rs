@@ -21,13 +21,13 @@ use pathpulse_kernel_compat::{
 use crate::check::{Check, Nowait, Step};
 use crate::command::{Command, NewPath};
 use crate::event::{Event, Subscriber};
+use crate::evidence::{Evidence, LinkState};
 use crate::health::{Cause, State};
 use crate::path::PathId;
 use crate::progress::Progress;
 use crate::schedule::{Pace, Schedule};
 use crate::settings::Settings;
-use crate::stall::Stall;
-use crate::sysfs::LinkState;
+use crate::stall::{LATE_REMARKABLE, Stall};
 use crate::verdict::{Verdict, Why};
 use crate::watched::{Stuck, Watched};
 use groups::Groups;
@@ -66,6 +66,10 @@ pub(crate) struct Worker {
     /// Paths whose device is gone, to be opened anew by their names.
     gone: Vec<Key>,
     stall: Stall,
+    /// When the last wait began.
+    waits_since: Mono,
+    /// The end of the last gap that the log was told of.
+    told_gap: Mono,
     progress: Arc<Progress>,
     /// Why the backend no longer works.
     broken: Option<KernelError>,
@@ -101,6 +105,8 @@ impl Worker {
             outside,
             gone: Vec::new(),
             stall: Stall::default(),
+            waits_since: Mono::ZERO,
+            told_gap: Mono::ZERO,
             progress: Arc::default(),
             broken: None,
             completions: Vec::new(),
@@ -164,6 +170,7 @@ impl Worker {
         let mut completions = std::mem::take(&mut self.completions);
         #[cfg(test)]
         self.probe.shuffle(&mut completions);
+        self.note_late_deadlines(&completions);
         for completion in completions.drain(..) {
             self.apply(completion);
         }
@@ -222,6 +229,7 @@ impl Worker {
         };
         self.part(key);
         self.keys.remove(&id);
+        self.end_check(key);
         let Some(path) = self.paths.remove(key) else {
             return;
         };
@@ -229,13 +237,11 @@ impl Worker {
         if let Some(read) = path.read {
             self.backend.cancel(read);
         }
-        if path.nowait == Nowait::Missing {
-            self.blocking -= 1;
-        }
-        self.running -= usize::from(path.check.is_some());
         if let Some(target) = path.target {
             self.backend.detach(target);
         }
+        self.count_blocking(path.nowait == Nowait::Missing, false);
+        debug_assert_eq!(self.keys.len(), self.paths.len(), "a path without its key");
     }
 
     /// Watches a path in another way, which touches neither its state nor a check that is going on.
@@ -311,7 +317,37 @@ impl Worker {
         }
         let now = self.backend.now();
         self.progress.wakes_at(Some(now));
-        self.stall.waited(from, until, now);
+        self.waits_since = from;
+        let late = self.stall.waited(from, until, now);
+        self.tell_gap(late);
+    }
+
+    /// The kernel wakes this thread at the deadline of a read: if it comes long after, nobody ran.
+    fn note_late_deadlines(&mut self, completions: &[Completion]) {
+        for completion in completions {
+            if !matches!(completion.outcome, Outcome::Expired(_)) {
+                continue;
+            }
+            let path = self.paths.get(Key::from_bits(completion.token));
+            let check = path.and_then(|path| path.check.as_ref());
+            if let Some(deadline) = check.map(Check::deadline) {
+                let missed = self.stall.missed(self.waits_since, deadline, completion.at);
+                self.tell_gap(missed);
+            }
+        }
+    }
+
+    /// Tells the log of a gap, once.
+    fn tell_gap(&mut self, late: Option<Duration>) {
+        let Some(late) = late.filter(|late| *late > LATE_REMARKABLE) else {
+            return;
+        };
+        if std::mem::replace(&mut self.told_gap, self.stall.end()) != self.stall.end() {
+            tracing::warn!(
+                late_ms = late.as_millis(),
+                "did not run for a while (suspended, stopped or starved); checks that were to end meanwhile say nothing"
+            );
+        }
     }
 
     /// With a broken backend: whatever is asked of it is refused, and verdicts are Unknown.

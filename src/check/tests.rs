@@ -1,6 +1,8 @@
 //! Goes through checks step by step.
 
 use super::*;
+use crate::evidence::{Activity, Counters, LinkState};
+use crate::verdict::Backpressure;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -20,6 +22,19 @@ fn check() -> Check {
     check
 }
 
+/// What a disk is seen to do at a moment.
+struct Seen(Option<Counters>);
+
+impl Evidence for Seen {
+    fn link(&self) -> LinkState {
+        LinkState::Running
+    }
+
+    fn activity(&self) -> Option<Activity> {
+        self.0.map(|counters| Activity::of_disk(Some(counters)))
+    }
+}
+
 fn counters(completed: u64, in_flight: u64) -> Option<Counters> {
     Some(Counters {
         completed,
@@ -30,15 +45,15 @@ fn counters(completed: u64, in_flight: u64) -> Option<Counters> {
 /// Lets every try end in `EAGAIN` until the verdict.
 fn never_in(first: Option<Counters>, last: Option<Counters>) -> (Verdict, u32) {
     let mut check = check();
-    let mut step = check.ended(Outcome::Failed(Errno::EAGAIN), at(0), None, || first);
+    let mut step = check.ended(Outcome::Failed(Errno::EAGAIN), at(0), &Seen(first));
     for tries in 1..1000 {
         let Step::Pause(until) = step else {
             panic!("{step:?}")
         };
-        match check.again(until, || last) {
+        match check.again(until, &Seen(last)) {
             Step::Read { .. } => {
                 let again = Outcome::Failed(Errno::EAGAIN);
-                step = check.ended(again, until, None, || first);
+                step = check.ended(again, until, &Seen(first));
             }
             Step::End(verdict) => {
                 assert_eq!(until, at(2000), "judged at the deadline");
@@ -53,12 +68,12 @@ fn never_in(first: Option<Counters>, last: Option<Counters>) -> (Verdict, u32) {
 #[test]
 fn an_answer_is_good_and_its_latency_is_that_of_its_own_read() {
     let mut check = check();
-    let step = check.ended(Outcome::Failed(Errno::EAGAIN), at(1), None, || None);
+    let step = check.ended(Outcome::Failed(Errno::EAGAIN), at(1), &Seen(None));
     assert_eq!(step, Step::Pause(at(2)));
-    assert!(matches!(check.again(at(2), || None), Step::Read { .. }));
+    assert!(matches!(check.again(at(2), &Seen(None)), Step::Read { .. }));
     let latency = Duration::from_millis(3);
     assert_eq!(
-        check.ended(Outcome::Read(512), at(5), None, || None),
+        check.ended(Outcome::Read(512), at(5), &Seen(None)),
         Step::End(Verdict::Good { latency })
     );
 }
@@ -71,9 +86,12 @@ fn counters_tell_busy_from_saturated_and_from_idle() {
     );
     assert_eq!(
         never_in(counters(5, 128), counters(5, 128)).0,
-        Verdict::Saturated
+        Verdict::Saturated(Backpressure::NoProgress)
     );
-    assert_eq!(never_in(None, None).0, Verdict::Saturated);
+    assert_eq!(
+        never_in(None, None).0,
+        Verdict::Saturated(Backpressure::NoProgress)
+    );
     let why = Why::WouldBlock;
     let (verdict, tries) = never_in(counters(5, 0), counters(5, 0));
     assert_eq!(verdict, Verdict::Unknown { why });
@@ -86,12 +104,10 @@ fn a_read_that_got_in_late_does_not_condemn_a_busy_device() {
     for (now, verdict) in [(6, Verdict::Busy), (5, Verdict::TimedOut { stage })] {
         let mut check = check();
         let again = Outcome::Failed(Errno::EAGAIN);
-        check.ended(again, at(0), None, || counters(5, 128));
-        check.again(at(1900), || None);
+        check.ended(again, at(0), &Seen(counters(5, 128)));
+        check.again(at(1900), &Seen(None));
         assert_eq!(check.submitted(), at(1900));
-        let step = check.ended(Outcome::Expired(stage), at(2000), None, || {
-            counters(now, 128)
-        });
+        let step = check.ended(Outcome::Expired(stage), at(2000), &Seen(counters(now, 128)));
         assert_eq!(step, Step::End(verdict));
     }
 }
@@ -99,20 +115,20 @@ fn a_read_that_got_in_late_does_not_condemn_a_busy_device() {
 /// Goes through a check of which every try ends in `EAGAIN`, with these counters at each moment.
 fn kept_out(
     begun: u64,
-    standstill: Option<Standstill>,
+    history: Option<Box<History>>,
     counters: impl Fn(Mono) -> Option<Counters>,
-) -> (Mono, Verdict, Option<Standstill>) {
-    let mut check = Check::new(at(begun), TIMEOUT, 512, Nowait::Untried);
+) -> (Mono, Verdict, Option<Box<History>>) {
+    let mut check = Check::new(at(begun), TIMEOUT, 512, Nowait::Untried).remembering(history);
     check.read(at(begun));
     let again = Outcome::Failed(Errno::EAGAIN);
-    let mut step = check.ended(again, at(begun), standstill, || counters(at(begun)));
+    let mut step = check.ended(again, at(begun), &Seen(counters(at(begun))));
     loop {
         let Step::Pause(until) = step else {
             panic!("{step:?}")
         };
-        step = match check.again(until, || counters(until)) {
-            Step::End(verdict) => return (until, verdict, check.standstill()),
-            _ => check.ended(again, until, standstill, || counters(until)),
+        step = match check.again(until, &Seen(counters(until))) {
+            Step::End(verdict) => return (until, verdict, check.into_history()),
+            _ => check.ended(again, until, &Seen(counters(until))),
         };
     }
 }
@@ -120,13 +136,16 @@ fn kept_out(
 #[test]
 fn a_device_that_dies_while_it_is_busy_has_one_timeout_and_not_two() {
     let dies = |now: Mono| counters(now.min(at(300)).as_nanos(), 128);
-    let (end, verdict, standstill) = kept_out(0, None, dies);
+    let (end, verdict, history) = kept_out(0, None, dies);
     assert_eq!((end, verdict), (at(2000), Verdict::Busy));
-    let (end, verdict, _) = kept_out(2100, standstill, dies);
-    assert_eq!(verdict, Verdict::Saturated);
+    let (end, verdict, _) = kept_out(2100, history.clone(), dies);
+    assert_eq!(verdict, Verdict::Saturated(Backpressure::NoProgress));
     assert!((at(2300)..at(2400)).contains(&end), "{end}");
-    let (end, verdict, _) = kept_out(4000, standstill, dies);
-    assert_eq!((end, verdict), (at(4001), Verdict::Saturated));
+    let (end, verdict, _) = kept_out(4000, history, dies);
+    assert_eq!(
+        (end, verdict),
+        (at(4001), Verdict::Saturated(Backpressure::NoProgress))
+    );
 }
 
 #[test]
@@ -138,9 +157,9 @@ fn a_device_that_was_idle_in_between_has_its_whole_time_again() {
         now if now < at(61_500) => counters(at(1_000).as_nanos(), 128),
         now => counters(now.as_nanos(), 128),
     };
-    let (_, verdict, standstill) = kept_out(0, None, bursts);
-    assert_eq!((verdict, standstill), (Verdict::Busy, None));
-    let (end, verdict, _) = kept_out(60_000, standstill, bursts);
+    let (_, verdict, history) = kept_out(0, None, bursts);
+    assert_eq!((verdict, &history), (Verdict::Busy, &None));
+    let (end, verdict, _) = kept_out(60_000, history, bursts);
     assert_eq!((end, verdict), (at(62_000), Verdict::Busy));
 }
 
@@ -149,7 +168,7 @@ fn retries_alternate_between_the_place_and_others() {
     let mut check = check();
     let mut places = vec![];
     for ms in 1..7 {
-        match check.again(at(ms), || None) {
+        match check.again(at(ms), &Seen(None)) {
             Step::Read { place, .. } => places.push(place),
             step => panic!("{step:?}"),
         }
@@ -161,16 +180,17 @@ fn retries_alternate_between_the_place_and_others() {
 fn a_file_without_nowait_is_read_without_it() {
     let mut check = check();
     assert_eq!(
-        check.ended(Outcome::Failed(Errno::EOPNOTSUPP), at(1), None, || None),
+        check.ended(Outcome::Failed(Errno::EOPNOTSUPP), at(1), &Seen(None)),
         Step::Read {
             nowait: false,
-            place: 1
-        }
+            place: 0
+        },
+        "the place that was asked for"
     );
     assert_eq!(check.nowait(), Nowait::Missing);
     let errno = Errno::EOPNOTSUPP;
     assert_eq!(
-        check.ended(Outcome::Failed(errno), at(2), None, || None),
+        check.ended(Outcome::Failed(errno), at(2), &Seen(None)),
         Step::End(Verdict::Failed { errno })
     );
 }
@@ -180,9 +200,9 @@ fn a_device_that_says_so_after_it_answered_is_believed_for_itself() {
     let errno = Errno::EOPNOTSUPP;
     for before in [Outcome::Read(512), Outcome::Failed(Errno::EAGAIN)] {
         let mut check = check();
-        check.ended(before, at(1), None, || None);
+        check.ended(before, at(1), &Seen(None));
         assert_eq!(check.nowait(), Nowait::Works);
-        let step = check.ended(Outcome::Failed(errno), at(2), None, || None);
+        let step = check.ended(Outcome::Failed(errno), at(2), &Seen(None));
         assert_eq!(step, Step::End(Verdict::Failed { errno }));
         assert_eq!(check.nowait(), Nowait::Works);
     }
@@ -197,13 +217,13 @@ fn a_file_in_a_file_system_that_would_wait_is_read_without_nowait() {
         place: 0,
     };
     let again = Outcome::Failed(Errno::EAGAIN);
-    assert_eq!(check.ended(again, at(1), None, || None), plain);
+    assert_eq!(check.ended(again, at(1), &Seen(None)), plain);
     assert_eq!(
         check.nowait(),
         Nowait::Works,
         "the next check may be lucky again"
     );
-    let step = check.ended(Outcome::Read(512), at(3), None, || None);
+    let step = check.ended(Outcome::Read(512), at(3), &Seen(None));
     let latency = Duration::from_millis(2);
     assert_eq!(step, Step::End(Verdict::Good { latency }));
 }
@@ -216,7 +236,7 @@ fn refusals_are_tried_again_and_never_blame_the_device() {
     ] {
         let mut check = check();
         assert_eq!(check.refused(reject, at(0)), Step::Pause(at(1)));
-        let step = check.again(at(2000), || counters(1, 1));
+        let step = check.again(at(2000), &Seen(counters(1, 1)));
         assert_eq!(step, Step::End(Verdict::Unknown { why }));
     }
     let step = check().refused(Reject::Broken, at(0));
@@ -228,8 +248,10 @@ fn every_outcome_leads_on() {
     let ends = [
         (Outcome::Read(511), Verdict::ShortRead { got: 511 }),
         (
-            Outcome::Failed(Errno::EIO),
-            Verdict::Failed { errno: Errno::EIO },
+            Outcome::Failed(Errno::ENOLINK),
+            Verdict::Failed {
+                errno: Errno::ENOLINK,
+            },
         ),
         (
             Outcome::Expired(Stage::Device),
@@ -262,9 +284,54 @@ fn every_outcome_leads_on() {
     ];
     for (outcome, verdict) in ends {
         assert_eq!(
-            check().ended(outcome, at(1), None, || None),
+            check().ended(outcome, at(1), &Seen(None)),
             Step::End(verdict),
             "{outcome:?}"
         );
+    }
+}
+
+#[test]
+fn a_bad_block_is_held_against_the_path_only_if_another_is_bad_too() {
+    let (good, second) = (Outcome::Read(512), Duration::from_millis(3));
+    for errno in [Errno::EIO, Errno::ENODATA, Errno::EILSEQ] {
+        let failed = Step::End(Verdict::Failed { errno });
+        let bad = Outcome::Failed(errno);
+        let stage = Stage::Device;
+        let gone = Outcome::Failed(Errno::ENODEV);
+        for (then, verdict) in [
+            (good, Step::End(Verdict::Good { latency: second })),
+            (bad, failed),
+            (Outcome::Failed(Errno::EILSEQ), failed),
+            (Outcome::Expired(stage), failed),
+            (
+                gone,
+                Step::End(Verdict::Failed {
+                    errno: Errno::ENODEV,
+                }),
+            ),
+        ] {
+            let mut check = check();
+            match check.ended(bad, at(7), &Seen(None)) {
+                Step::Read { place, .. } => assert_ne!(place, 0),
+                step => panic!("{step:?}"),
+            }
+            assert_eq!(check.ended(then, at(10), &Seen(None)), verdict, "{then:?}");
+        }
+        let late = check().ended(bad, at(2000), &Seen(None));
+        assert_eq!(late, failed, "no time is left for another");
+    }
+}
+
+#[test]
+fn the_other_place_is_kept_to_when_its_read_would_have_to_wait() {
+    let mut check = check();
+    check.ended(Outcome::Failed(Errno::EIO), at(1), &Seen(None));
+    check.ended(Outcome::Failed(Errno::EAGAIN), at(1), &Seen(None));
+    for ms in 10..20 {
+        match check.again(at(ms), &Seen(None)) {
+            Step::Read { place, .. } => assert_ne!(place, 0, "not the bad block again"),
+            step => panic!("{step:?}"),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Enumerates the module's tables, and tells some stories.
 
 use super::*;
-use crate::verdict::Why;
+use crate::verdict::{Backpressure, Why};
 use pathpulse_kernel_compat::Stage;
 
 const GOOD: Verdict = Verdict::Good {
@@ -19,7 +19,7 @@ const ALL: [Verdict; 9] = [
     Verdict::TimedOut {
         stage: Stage::Device,
     },
-    Verdict::Saturated,
+    Verdict::Saturated(Backpressure::NoProgress),
     Verdict::Offline,
     Verdict::Standby,
     UNKNOWN,
@@ -55,7 +55,7 @@ fn expected(steps: &[Step], rules: &Rules) -> State {
         };
         let run = |weight| run_at_the_end(&steps[..=now], weight);
         match weigh(verdict) {
-            Weight::Nothing => {}
+            Weight::Nothing | Weight::Keeps => {}
             Weight::Standby => state = State::Standby,
             Weight::Bad => {
                 blemish = Some(now);
@@ -88,7 +88,7 @@ fn telling(steps: &[Step]) -> impl DoubleEndedIterator<Item = Weight> {
         Step::Verdict(verdict) => Some(weigh(verdict)),
         Step::Compared { .. } => None,
     });
-    verdicts.filter(|weight| *weight != Weight::Nothing)
+    verdicts.filter(|weight| !matches!(weight, Weight::Nothing | Weight::Keeps))
 }
 
 fn run_at_the_end(steps: &[Step], weight: Weight) -> u32 {
@@ -194,6 +194,43 @@ fn unknown_never_changes_anything() {
         assert_eq!(health.apply(&UNKNOWN, at(2), &rules), None);
         assert_eq!(format!("{health:?}"), before);
     }
+}
+
+#[test]
+fn busy_keeps_up_what_is_up_and_brings_nothing_up() {
+    let rules = Rules::default();
+    let busy = Verdict::Busy;
+    let mut health = Health::default();
+    assert_eq!(health.apply(&busy, at(1), &rules), None);
+    assert_eq!(health.state(), State::Pending);
+    health.apply(&GOOD, at(2), &rules);
+    assert_eq!(health.apply(&busy, at(3), &rules), None);
+    assert_eq!((health.state(), health.cause().name()), (State::Up, "busy"));
+    health.apply(&FAILED, at(4), &rules);
+    for second in 5..50 {
+        assert_eq!(health.apply(&busy, at(second), &rules), None);
+        assert_eq!(health.state(), State::Down);
+    }
+    // It neither counts towards `rise` nor interrupts a row.
+    health.apply(&GOOD, at(50), &rules);
+    health.apply(&busy, at(51), &rules);
+    let back = health.apply(&GOOD, at(52), &rules);
+    assert_eq!(back.expect("two good ones").to, State::Up);
+}
+
+#[test]
+fn a_reservation_of_another_host_proves_that_the_path_works() {
+    let rules = Rules::default();
+    let reserved = Verdict::Failed {
+        errno: Errno::EBADE,
+    };
+    let mut health = Health::default();
+    let up = health.apply(&reserved, at(1), &rules).expect("a change");
+    assert_eq!(
+        (up.to, up.cause.name()),
+        (State::Up, "reservation_conflict")
+    );
+    assert!(!reserved.is_bad());
 }
 
 #[test]

@@ -30,13 +30,13 @@ impl Worker {
                 _ => continue,
             }
             let stall = self.stall;
-            self.go_on(key, now, |check, path| {
+            self.go_on(key, now, |check, evidence, timeout| {
                 check.forgive(stall.end());
                 let end = check.end_of_patience();
-                if now >= end && stall.covers(end, path.settings.timeout) {
+                if now >= end && stall.covers(end, timeout) {
                     return Step::End(STALLED);
                 }
-                check.again(now, || path.evidence.counters())
+                check.again(now, evidence)
             });
         }
     }
@@ -65,16 +65,20 @@ impl Worker {
         };
         path.begin_turn();
         path.cell.owe_since(now);
-        let verdict = match (path.link(), &path.stuck) {
+        let verdict = match (path.link(), path.stuck.is_some()) {
             (LinkState::Offline, _) => Verdict::Offline,
             (LinkState::Standby, _) => Verdict::Standby,
             // The stuck read is this check's, too: a second one would only be stuck behind it.
-            (LinkState::Running, Some(stuck)) => Verdict::TimedOut { stage: stuck.stage },
-            (LinkState::Running, None) => {
-                let check = Check::new(now, timeout, path.geometry.len, path.presumed_nowait());
-                path.check = Some(check.in_filesystem(path.is_file));
-                self.running += 1;
-                self.go_on(key, now, |check, _| check.read(now));
+            (LinkState::Running, true) => path.while_stuck(now),
+            (LinkState::Running, false) => {
+                let check = Check::new(now, timeout, path.geometry.len, path.presumed_nowait())
+                    .in_filesystem(path.is_file)
+                    .remembering(path.history.take());
+                self.start_check(key, check);
+                self.go_on(key, now, |check, evidence, _| {
+                    check.look_first(now, evidence);
+                    check.read(now)
+                });
                 return true;
             }
         };
@@ -115,14 +119,11 @@ impl Worker {
             path.cell.set_stuck(Some(completion.at));
         }
         let stall_end = self.stall.end();
-        self.go_on(key, completion.at, |check, path| {
+        self.go_on(key, completion.at, |check, evidence, _| {
             if stalled {
                 return Step::End(STALLED);
             }
-            let before = path.standstill.as_deref().copied();
-            let step = check.ended(completion.outcome, completion.at, before, || {
-                path.evidence.counters()
-            });
+            let step = check.ended(completion.outcome, completion.at, evidence);
             check.forgive(stall_end);
             step
         });
@@ -150,57 +151,67 @@ impl Worker {
         &mut self,
         key: Key,
         now: Mono,
-        next: impl FnOnce(&mut Check, &Watched) -> Step,
+        next: impl FnOnce(&mut Check, &dyn Evidence, Duration) -> Step,
     ) {
         let Some(path) = self.paths.get_mut(key) else {
             return;
         };
-        let Some(mut check) = path.check.take() else {
+        let Some(check) = path.check.as_mut() else {
             return;
         };
-        let step = match next(&mut check, path) {
-            Step::Read { nowait, place } => {
-                let Some(target) = path.target else {
-                    self.running -= 1;
-                    return self.conclude(key, Verdict::Unknown { why: Why::Broken }, now);
-                };
-                let op = Op {
-                    target,
-                    offset: path.offset(place),
-                    len: path.geometry.len,
-                    deadline: check.deadline(),
-                    nowait,
-                    token: key.to_bits(),
-                };
-                match self.backend.submit(op) {
-                    Ok(id) => {
-                        path.read = Some(id);
-                        path.check = Some(check);
-                        return;
-                    }
-                    Err(rejected) => check.refused(rejected.why, now),
+        let mut step = next(check, &*path.evidence, path.settings.timeout);
+        let deadline = check.deadline();
+        if let Step::Read { nowait, place } = step {
+            let Some(target) = path.target else {
+                return self.conclude(key, Verdict::Unknown { why: Why::Broken }, now);
+            };
+            let op = Op {
+                target,
+                offset: path.offset(place),
+                len: path.geometry.len,
+                deadline,
+                nowait,
+                token: key.to_bits(),
+            };
+            step = match (self.backend.submit(op), path.check.as_mut()) {
+                (Ok(id), _) => {
+                    path.read = Some(id);
+                    return;
                 }
-            }
-            step => step,
-        };
-        self.learn_nowait(key, check.nowait());
+                (Err(rejected), Some(check)) => check.refused(rejected.why, now),
+                (Err(_), None) => return,
+            };
+        }
+        if let Some(nowait) = path.check.as_ref().map(Check::nowait) {
+            self.learn_nowait(key, nowait);
+        }
         match step {
             Step::Pause(until) => {
                 self.retries.push(Reverse((until, key)));
                 if let Some(path) = self.paths.get_mut(key) {
-                    path.check = Some(check);
                     path.resumes = until;
                 }
             }
-            Step::End(verdict) => {
-                self.running -= 1;
-                if let Some(path) = self.paths.get_mut(key) {
-                    path.standstill = check.standstill().map(Box::new);
-                }
-                self.conclude(key, verdict, now);
-            }
+            Step::End(verdict) => self.conclude(key, verdict, now),
             Step::Read { .. } => unreachable!("a refused read is not tried again at once"),
         }
+    }
+
+    /// A path has a check now. With [`Worker::end_check`] the only place that counts them.
+    fn start_check(&mut self, key: Key, check: Check) {
+        if let Some(path) = self.paths.get_mut(key) {
+            debug_assert!(path.check.is_none() && path.stuck.is_none() && path.read.is_none());
+            self.running += 1;
+            path.check = Some(check);
+        }
+    }
+
+    /// A path has no check any more.
+    pub(super) fn end_check(&mut self, key: Key) -> Option<Check> {
+        let check = self.paths.get_mut(key)?.check.take()?;
+        assert!(self.running > 0, "a check that was not counted");
+        self.running -= 1;
+        Some(check)
     }
 
     pub(super) fn learn_nowait(&mut self, key: Key, nowait: Nowait) {
@@ -213,20 +224,35 @@ impl Worker {
             Nowait::Works if path.stacked => Nowait::Untried,
             other => other,
         };
-        let was_blocking = before == Nowait::Missing;
-        let is_blocking = path.nowait == Nowait::Missing;
-        if was_blocking != is_blocking {
-            self.blocking = self.blocking + usize::from(is_blocking) - usize::from(was_blocking);
-            self.backend.expect_blocking(self.blocking);
+        if before != path.nowait {
+            let is_blocking = path.nowait == Nowait::Missing;
+            self.count_blocking(before == Nowait::Missing, is_blocking);
         }
+    }
+
+    /// A path that was, or was not, read without `RWF_NOWAIT` now is, or is not: the only place that
+    /// counts those that are.
+    pub(super) fn count_blocking(&mut self, was: bool, is: bool) {
+        if was == is {
+            return;
+        }
+        assert!(
+            self.blocking >= usize::from(was),
+            "one that was not counted"
+        );
+        self.blocking = self.blocking + usize::from(is) - usize::from(was);
+        self.backend.expect_blocking(self.blocking);
     }
 
     /// A check has ended in its verdict.
     pub(super) fn conclude(&mut self, key: Key, verdict: Verdict, now: Mono) {
+        let ended = self.end_check(key);
         let Some(path) = self.paths.get_mut(key) else {
             return;
         };
-        path.check = None;
+        if let Some(check) = ended {
+            path.history = check.into_history();
+        }
         path.resumes = Mono::ZERO;
         path.read = None;
         let verdict = path.in_the_light_of_sysfs(verdict);

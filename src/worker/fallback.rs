@@ -59,7 +59,6 @@ impl Worker {
             path.stuck = None;
             path.cell.set_stuck(None);
             if path.check.is_some() {
-                self.running -= 1;
                 self.conclude(key, Verdict::Unknown { why: Why::Broken }, now);
             }
         }

@@ -186,7 +186,6 @@ impl Worker {
         path.is_gone = false;
         // A read that is stuck belongs to the old file; nobody waits for it any more.
         path.stuck = None;
-        path.standstill = None;
         path.cell.set_stuck(None);
         let (old, read) = (path.target.take(), path.read.take());
         if let Some(read) = read {
@@ -204,11 +203,11 @@ impl Worker {
         };
         let now = self.backend.now();
         if path.check.is_some() {
-            self.running -= 1;
             let why = Why::Cancelled;
             self.conclude(key, Verdict::Unknown { why }, now);
         }
         if let Some(path) = self.paths.get_mut(key) {
+            path.history = None;
             path.reopened = true;
         }
         self.begin(key, now);

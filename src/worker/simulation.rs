@@ -103,7 +103,8 @@ fn every_way_leads_to_its_verdict_in_time() {
         (Way::Short, VerdictKind::ShortRead, State::Down),
         (Way::Hangs, VerdictKind::TimedOut, State::Down),
         (Way::Late, VerdictKind::TimedOut, State::Down),
-        (Way::Full(true), VerdictKind::Busy, State::Up),
+        // Busy brings nothing up, and takes nothing down.
+        (Way::Full(true), VerdictKind::Busy, State::Pending),
         (Way::Full(false), VerdictKind::Saturated, State::Down),
         (
             Way::Refused(Reject::Full),

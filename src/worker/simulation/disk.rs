@@ -7,8 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use pathpulse_kernel_compat::{Answer, Errno, Reject, Stage};
 
-use crate::check::Counters;
-use crate::sysfs::{Evidence, LinkState};
+use crate::evidence::{Activity, Counters, Evidence, LinkState};
 
 pub(super) const BLOCK: u32 = 512;
 
@@ -31,11 +30,13 @@ pub(super) enum Way {
     Starved,
     Offline,
     Standby,
+    /// Answers, while sysfs still says that the target is in standby.
+    StaleStandby,
 }
 
 impl Way {
     pub(super) fn any(rng: &mut Rng) -> Way {
-        match rng.u32(0..18) {
+        match rng.u32(0..19) {
             0..4 => Way::Answers,
             4 => Way::Slow,
             5 => Way::Fails(Errno::EIO),
@@ -53,6 +54,7 @@ impl Way {
             14 => Way::Offline,
             15 => Way::Standby,
             16 => Way::Fails(Errno::ENODEV),
+            17 => Way::StaleStandby,
             _ => Way::Sluggish,
         }
     }
@@ -68,7 +70,7 @@ impl Way {
         // As much as was asked for, whatever that is.
         let good = Ok(u32::MAX);
         match self {
-            Way::Answers => Answer::After(quick, good, stage),
+            Way::Answers | Way::StaleStandby => Answer::After(quick, good, stage),
             Way::Offline => Answer::After(quick, Err(Errno::ENODEV), stage),
             Way::Standby => Answer::After(quick, Err(Errno::EIO), stage),
             Way::Sluggish => Answer::After(Duration::from_millis(rng.u64(50..80)), good, stage),
@@ -118,18 +120,18 @@ impl Evidence for DiskEvidence {
     fn link(&self) -> LinkState {
         match self.0.way() {
             Way::Offline => LinkState::Offline,
-            Way::Standby => LinkState::Standby,
+            Way::Standby | Way::StaleStandby => LinkState::Standby,
             _ => LinkState::Running,
         }
     }
 
-    fn counters(&self) -> Option<Counters> {
+    fn activity(&self) -> Option<Activity> {
         if let Way::Full(true) = self.0.way() {
             self.0.completed.fetch_add(1, Relaxed);
         }
-        Some(Counters {
+        Some(Activity::of_disk(Some(Counters {
             completed: self.0.completed.load(Relaxed),
             in_flight: 128,
-        })
+        })))
     }
 }

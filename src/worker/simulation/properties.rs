@@ -251,3 +251,56 @@ fn a_device_that_says_eopnotsupp_is_not_read_without_nowait_for_ever() {
     assert_eq!(world.watched(disk).nowait, Nowait::Works);
     assert_eq!(world.worker.blocking, 0);
 }
+
+#[test]
+fn a_machine_that_is_paused_with_a_read_in_flight_takes_nothing_down() {
+    // The next check is long after the deadline, so that only the deadline in flight shows the gap.
+    let settings = Settings {
+        interval: Duration::from_secs(5),
+        ..Settings::default()
+    };
+    for seed in 0..100 {
+        let mut world = World::new(seed);
+        let id = world.add(Way::Slow, None, settings);
+        world.run(Duration::from_secs(60), false);
+        for _ in 0..20 {
+            world.worker.obey(Command::CheckNow(id));
+            world
+                .jump
+                .set(Duration::from_millis(world.rng.u64(2_300..9_000)));
+            world.worker.turn();
+            world.run(Duration::from_secs(6), false);
+            assert_eq!(world.watched(id).shown, State::Up, "seed {seed}");
+        }
+        let verdicts = &world.worker.probe.verdicts;
+        assert!(
+            verdicts.iter().all(|(_, _, verdict, _)| !verdict.is_bad()),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn a_standby_path_whose_state_in_sysfs_is_stale_is_up_once_it_is_read() {
+    let mut world = World::new(11);
+    let leg = world.add(Way::StaleStandby, None, Settings::default());
+    world.run(Duration::from_secs(2 * 18), false);
+    assert_eq!(world.watched(leg).shown, State::Up);
+    let states: Vec<State> = world
+        .worker
+        .probe
+        .events
+        .iter()
+        .map(|(_, e)| e.to)
+        .collect();
+    assert_eq!(
+        states,
+        [State::Standby, State::Up],
+        "and stays, while it answers"
+    );
+    world.cells[&leg].1.set(Way::Standby);
+    world.run(Duration::from_secs(2 * 40), false);
+    assert_eq!(world.watched(leg).shown, State::Standby);
+    let states = world.worker.probe.events.iter().map(|(_, event)| event.to);
+    assert!(states.into_iter().all(|state| state != State::Down));
+}
