@@ -13,9 +13,9 @@ use rustix::fs::{
 };
 
 use crate::driver::submission_of;
+use crate::evidence::{Evidence, NoEvidence};
 use crate::identity::Identity;
 use crate::name::display_name;
-use crate::evidence::{Evidence, NoEvidence};
 use crate::settings::{Place, Region};
 use crate::storage::{map_of, storage_of};
 use crate::sysfs::Sysfs;
