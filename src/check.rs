@@ -233,10 +233,6 @@ impl Check {
 
     /// The read got in and did not answer in time.
     fn expired(&mut self, stage: Stage, at: Mono, evidence: &dyn Evidence) -> Verdict {
-        if let Some(errno) = self.block_error() {
-            // The other place is not answered: then the first answer stands.
-            return Verdict::Failed { errno };
-        }
         let timeout = self.timeout();
         let (history, begun) = (self.history.get_or_insert_default(), self.begun);
         unanswered(

@@ -303,7 +303,10 @@ fn a_bad_block_is_held_against_the_path_only_if_another_is_bad_too() {
             (good, Step::End(Verdict::Good { latency: second })),
             (bad, failed),
             (Outcome::Failed(Errno::EILSEQ), failed),
-            (Outcome::Expired(stage), failed),
+            (
+                Outcome::Expired(stage),
+                Step::End(Verdict::TimedOut { stage }),
+            ),
             (
                 gone,
                 Step::End(Verdict::Failed {

@@ -59,6 +59,8 @@ pub struct Effect {
 
 /// Reads of others that a busy disk answers before ours: all of a loop device's tags.
 const TAGS: u32 = 128;
+/// Says that another host has reserved the storage, which proves that the path works.
+const RESERVED: &str = "EBADE";
 
 impl Fault {
     /// See [`Effect`].
@@ -81,13 +83,17 @@ impl Fault {
         match self {
             Fault::None | Fault::Short(_) => plain(Answers::Good),
             Fault::Slow(delay) => good(delay),
-            // If no tag is free until the deadline, others' reads that were answered are what counts. A
-            // read that got in too late to be answered before is stuck for a moment.
+            // If no tag is free until the deadline, that others' reads are answered keeps up what is up,
+            // and brings nothing up. A read that got in too late to be answered before is stuck for a
+            // moment.
             Fault::Busy(pace) => Effect {
+                answers: Answers::Either,
                 sticks: true,
                 linger: pace * TAGS,
                 ..good(terms.timeout)
             },
+            // Another host's reservation: the path works.
+            Fault::Fail(_, RESERVED) => plain(Answers::Good),
             Fault::Hang | Fault::Dead => late(Answers::Bad, Duration::ZERO),
             Fault::Late(delay) => late(Answers::Bad, delay),
             Fault::Edge(delay) => late(Answers::Either, delay),
@@ -102,6 +108,7 @@ impl Fault {
             Fault::None | Fault::Slow(_) | Fault::Short(_) | Fault::Busy(_) => false,
             Fault::Hang | Fault::Late(_) | Fault::Edge(_) => cause == "timed_out",
             Fault::Dead => cause == "timed_out" || cause == "saturated",
+            Fault::Fail(_, RESERVED) => false,
             Fault::Fail(_, shown) => errno == Some(shown) && cause == class(shown),
             Fault::Flicker(_) | Fault::Empty => errno == Some("EIO") && cause == class("EIO"),
             Fault::Vanish => match errno {

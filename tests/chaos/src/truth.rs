@@ -20,6 +20,8 @@ pub(crate) struct Phase {
     pub(crate) sure: Option<At>,
     /// When its successor was sure; `None` as long as it may go on.
     pub(crate) last: Option<At>,
+    /// It hung for a while before it obeyed.
+    hung_first: bool,
 }
 
 impl Phase {
@@ -30,6 +32,7 @@ impl Phase {
             from,
             sure: None,
             last: None,
+            hung_first: false,
         }
     }
 
@@ -40,9 +43,7 @@ impl Phase {
 
     fn can_cause(&self, cause: &str, errno: Option<&str>) -> bool {
         // A busy disk that took too long to become so was a dead one meanwhile.
-        let dead_at_first =
-            matches!(self.fault, Fault::Busy(_)) && self.effect.answers == Answers::Either;
-        let fault = if dead_at_first {
+        let fault = if self.hung_first {
             Fault::Dead
         } else {
             self.fault
@@ -90,11 +91,8 @@ impl Truth {
             // All of its tags are taken while it hangs. What got in then is answered after the rest.
             let held = at - phase.from + phase.effect.linger;
             if matches!(phase.fault, Fault::Busy(_)) && held > terms.timeout / 2 {
-                phase.effect = Effect {
-                    answers: Answers::Either,
-                    linger: held,
-                    ..phase.effect
-                };
+                phase.hung_first = true;
+                phase.effect.linger = held;
             }
         }
         let current = self.phases.len() - 1;
