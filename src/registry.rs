@@ -258,7 +258,7 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::device::Geometry;
-    use crate::sysfs::NoEvidence;
+    use crate::evidence::NoEvidence;
 
     fn device(minor: u32, generation: u64, storage: Option<&str>) -> Device {
         Device {
