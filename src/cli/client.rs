@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::Failure;
 use crate::daemon::RefusalDocument;
+use crate::daemon::process::{Life, ProcessId};
 
 /// How long the daemon may take to answer; it answers from memory.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -178,6 +179,17 @@ async fn open(socket: &Path) -> Result<(SendRequest<Full<Bytes>>, Option<Process
         .await
         .map_err(|error| unreachable(socket, &error))?;
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+    // The kernel takes clients in for a dead process, too, as long as it holds that.
+    if let Some(dead) = pid
+        .and_then(ProcessId::of)
+        .filter(|id| id.life() == Life::Held)
+    {
+        return Err(Failure::new(format!(
+            "the daemon at {} (pid {}) is dead, and the kernel holds it until its devices answer; start another with `pathpulse run`",
+            socket.display(),
+            dead.pid
+        )));
+    }
     let daemon = pid
         .and_then(Pid::from_raw)
         .and_then(|pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?)))

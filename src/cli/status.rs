@@ -9,7 +9,7 @@ use super::args::{Format, Socket};
 use super::client::Client;
 use super::names::find;
 use super::{FAILED, Failure, output, status_table};
-use crate::daemon::{PathDocument, StatusDocument};
+use crate::daemon::{HeldProcessDocument, PathDocument, StatusDocument};
 
 /// Shows how the paths are that the daemon watches
 ///
@@ -41,7 +41,8 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
         Format::Json => output::print_json(&status),
         Format::Table => {
             let paths = status_table::text(&status.paths);
-            output::print(&(headline(&status) + &paths + &remarks(&status.paths)))
+            let remarks = remarks(&status.paths) + &held_processes(&status.held_processes);
+            output::print(&(headline(&status) + &paths + &remarks))
         }
     };
     Ok(if missing.is_empty() { 0 } else { FAILED })
@@ -78,6 +79,21 @@ fn headline(status: &StatusDocument) -> String {
         status.workers,
         output::age(status.uptime_s as u64)
     )
+}
+
+/// What the kernel holds of the daemon's predecessors: a line for each.
+fn held_processes(all: &[HeldProcessDocument]) -> String {
+    let line = |held: &HeldProcessDocument| {
+        let devices = match held.devices.as_slice() {
+            [] => "a device answers".to_owned(),
+            devices => format!("{} answers", devices.join(", ")),
+        };
+        format!(
+            "pid {}: a daemon that is dead since {}; the kernel holds it until {devices}\n",
+            held.pid, held.since
+        )
+    };
+    all.iter().map(line).collect()
 }
 
 /// Why paths are not open: a line for each, which a terminal has in as many as it needs.

@@ -26,6 +26,7 @@ use super::metrics_daemon::{Source, Tally};
 use super::names::{self, Listed};
 use super::openapi;
 use super::page;
+use super::predecessors::Predecessors;
 use super::roster::Roster;
 use super::stop::Stopper;
 use super::visitor::{Clients, gate};
@@ -42,6 +43,7 @@ pub(crate) struct Control {
     pub(super) stopper: Stopper,
     metrics: Metrics,
     pub(super) clients: Arc<Clients>,
+    predecessors: Predecessors,
 }
 
 impl Control {
@@ -51,7 +53,7 @@ impl Control {
         history: &Arc<History>,
         roster: &Roster,
         stopper: &Stopper,
-        tally: Arc<Tally>,
+        (tally, predecessors): (Arc<Tally>, Predecessors),
     ) -> Control {
         let clients = Arc::<Clients>::default();
         let metrics = Metrics::new(Source {
@@ -59,6 +61,7 @@ impl Control {
             roster: roster.clone(),
             clients: Arc::clone(&clients),
             tally,
+            predecessors: predecessors.clone(),
             started: SystemTime::now(),
         });
         Control {
@@ -68,6 +71,7 @@ impl Control {
             stopper: stopper.clone(),
             metrics,
             clients,
+            predecessors,
         }
     }
 }
@@ -114,6 +118,7 @@ async fn status(State(control): State<Control>) -> Json<StatusDocument> {
     let status = StatusDocument::new(&control.monitor, &control.roster.waiting());
     Json(StatusDocument {
         clients: control.clients.document(),
+        held_processes: control.predecessors.documents(),
         ..status
     })
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use pathpulse::{Counts, Event, Monitor, PathStatus, State, VerdictKind, display_name, parse_name};
 use serde::{Deserialize, Serialize};
 
+use super::predecessors::HeldProcessDocument;
 use super::roster::WaitingPath;
 use super::visitor::ClientsDocument;
 use crate::human;
@@ -20,6 +21,9 @@ pub(crate) struct StatusDocument {
     pub(crate) workers: usize,
     pub(crate) uptime_s: f64,
     pub(crate) clients: ClientsDocument,
+    /// Dead daemons of this socket that the kernel holds, because devices owe them a read.
+    #[serde(default)]
+    pub(crate) held_processes: Vec<HeldProcessDocument>,
     pub(crate) paths: Vec<PathDocument>,
 }
 
@@ -91,6 +95,7 @@ impl StatusDocument {
             workers: monitor.config().workers,
             uptime_s: uptime_ms as f64 / 1e3,
             clients: ClientsDocument::default(),
+            held_processes: Vec::new(),
             paths: paths(monitor, waiting),
         }
     }

@@ -10,6 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::metrics::Sheet;
+use super::predecessors::Predecessors;
 use super::roster::Roster;
 use super::visitor::Clients;
 use super::{metrics_paths, metrics_workers};
@@ -39,6 +40,7 @@ pub(crate) struct Source {
     pub(crate) roster: Roster,
     pub(crate) clients: Arc<Clients>,
     pub(crate) tally: Arc<Tally>,
+    pub(crate) predecessors: Predecessors,
     /// When the daemon did.
     pub(crate) started: SystemTime,
 }
@@ -72,6 +74,8 @@ impl Source {
         sheet.seconds("interval", help, settings.interval)?;
         let help = "How long a check of a path without a timeout of its own may take";
         sheet.seconds("timeout", help, settings.timeout)?;
+        let help = "Dead daemons of this socket that the kernel holds until devices answer them";
+        sheet.gauge("held_processes", help, self.predecessors.count())?;
         let help = "Events that nobody heard of because too many came at once; states are right";
         sheet.counter("events_lost", help, self.tally.lost.load(Relaxed))?;
         let help = "Programs that were not run on an event because too many waited already";

@@ -7,6 +7,7 @@
 //! keeper        has the list of what is to be watched, and obeys commands; threads of its own open paths
 //! journal       takes the engine's events: log, history
 //! control       tokio: HTTP on the socket; reads status and history, never touches a device
+//! place         sees to it that the socket is there, and that the TCP address is as soon as it can be
 //! log           writes log lines to stderr, which may be a pipe that nobody reads, or to journald
 //! notify        tells systemd how things are, and feeds its watchdog while each worker gets on
 //! state, recall pass events to a process that has the state file, which may be on a disk that hangs
@@ -26,6 +27,7 @@ pub(crate) mod history;
 mod journal;
 mod journald;
 mod livez;
+pub(crate) mod lock;
 mod logging;
 pub(crate) mod metrics;
 pub(crate) mod metrics_daemon;
@@ -36,6 +38,9 @@ mod notify;
 mod openapi;
 mod order;
 mod page;
+mod place;
+pub(crate) mod predecessors;
+pub(crate) mod process;
 pub(crate) mod roster;
 mod server;
 mod socket;
@@ -44,7 +49,6 @@ mod state_file;
 pub(crate) mod stop;
 pub(crate) mod visitor;
 
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -59,6 +63,7 @@ pub(crate) use history::LostDocument;
 pub(crate) use logging::{Filter, Log};
 pub(crate) use names::Name;
 pub(crate) use order::{by_group, count_states};
+pub(crate) use predecessors::HeldProcessDocument;
 pub(crate) use roster::{AnswerDocument, PathsDocument, ReloadDocument};
 pub(crate) use state_file::keep_events;
 pub(crate) use stop::Notice;
@@ -70,8 +75,8 @@ use history::History;
 use journal::Journal;
 use metrics_daemon::Tally;
 use notify::Notifier;
+use place::Place;
 use roster::{Order, Roster};
-use server::Doors;
 use socket::Claim;
 use state::Keeper;
 use stop::{Stopper, Vital};
@@ -111,11 +116,8 @@ fn watch(
         &configuration.socket.value,
         configuration.socket_group.value.as_deref(),
     )?;
-    let doors = Doors {
-        socket: claim.listener()?,
-        changes: configuration.changes.value,
-        http: configuration.http.value.map(listen).transpose()?,
-    };
+    let (place, doors) = Place::new(claim, configuration.http.value)?;
+    let changes = configuration.changes.value;
     let monitor = Monitor::start(configuration.engine())
         .map_err(|error| format!("no way to check paths: {error}"))?;
     let monitor = Arc::new(monitor);
@@ -136,14 +138,17 @@ fn watch(
         configuration,
         line,
     );
-    let control = Control::new(&monitor, &history, &roster, stopper, tally);
-    let result = start(events, journal, doors, control, stopper)
+    let predecessors = place.predecessors();
+    let control = Control::new(&monitor, &history, &roster, stopper, (tally, predecessors));
+    let serve = move || server::serve(doors, changes, control);
+    let result = start(events, journal, serve, stopper)
+        .and_then(|()| place.look_after(&monitor))
         .and_then(|()| spawn_vital("keeper", stopper, move || keeper.run(&orders)))
         .and_then(|()| wait(notices, stopper, &notifier, &roster));
     notifier.stopping();
     history.end();
     state.flush();
-    leave(&monitor, &claim, log);
+    leave(&monitor, &place, log);
     result
 }
 
@@ -151,12 +156,11 @@ fn watch(
 fn start(
     events: EventStream,
     journal: Journal,
-    doors: Doors,
-    control: Control,
+    serve: impl FnOnce() + Send + 'static,
     stopper: &Stopper,
 ) -> Result<(), String> {
     spawn_vital("journal", stopper, move || journal::keep(&events, &journal))?;
-    spawn_vital("control", stopper, move || server::serve(doors, control))
+    spawn_vital("control", stopper, serve)
 }
 
 /// Starts a thread whose panic ends the daemon: whoever restarts it has one that does all of its work.
@@ -177,19 +181,6 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<
     let thread = thread::Builder::new().name(format!("pathpulse-{name}"));
     let spawned = thread.spawn(work).map(drop);
     spawned.map_err(|error| format!("starting a thread: {error}; raise the limit of processes"))
-}
-
-/// Listens on a TCP address.
-fn listen(address: SocketAddr) -> Result<TcpListener, String> {
-    let said = |error: std::io::Error| format!("--http {address}: {error}; name another address");
-    let listener = TcpListener::bind(address).map_err(said)?;
-    listener.set_nonblocking(true).map_err(said)?;
-    let address = listener.local_addr().map_err(said)?;
-    tracing::info!("metrics and status at http://{address}/metrics and /v1/status");
-    if !address.ip().is_loopback() {
-        tracing::warn!("{address} is not of this host alone: whoever reaches it may look");
-    }
-    Ok(listener)
 }
 
 /// Says once, loudly, what carries the checks.
@@ -252,10 +243,10 @@ fn wait(
 
 /// Ends the engine, says what is left, and clears up. Whatever takes too long here is cut short by
 /// the watchdog.
-fn leave(monitor: &Monitor, claim: &Claim, log: &Log) {
+fn leave(monitor: &Monitor, place: &Place, log: &Log) {
     let start = Instant::now();
     let left = monitor.shutdown(SHUTDOWN_LIMIT);
-    claim.remove();
+    place.leave();
     let took_ms = start.elapsed().as_millis();
     if left.silent_workers > 0 {
         tracing::warn!("{} worker(s) did not answer", left.silent_workers);

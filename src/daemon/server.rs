@@ -3,17 +3,20 @@
 use std::io;
 use std::net::TcpListener as StdTcpListener;
 use std::os::unix::net::UnixListener as StdUnixListener;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{Extension, Router};
-use futures_util::future;
+use futures_util::FutureExt;
+use futures_util::future::{self, Either, LocalBoxFuture};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_io_timeout::TimeoutStream;
 
 use super::config::Changes;
@@ -31,47 +34,82 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where clients come in.
 #[derive(Debug)]
-pub(crate) struct Doors {
-    /// Whoever may open the socket may look.
-    pub(crate) socket: StdUnixListener,
-    /// Who of them may do more.
-    pub(crate) changes: Changes,
+pub(crate) enum Door {
+    /// Whoever may open the socket may look. A later one replaces it.
+    Socket(StdUnixListener),
     /// Anyone who reaches the address may look.
-    pub(crate) http: Option<StdTcpListener>,
+    Http(StdTcpListener),
 }
 
-/// Serves until the process ends.
-pub(crate) fn serve(doors: Doors, control: Control) {
+/// The way of doors to the server: it opens those that come.
+pub(crate) type Doors = UnboundedReceiver<Door>;
+
+/// Serves until the process ends. `changes` says who may do more than look.
+pub(crate) fn serve(doors: Doors, changes: Changes, control: Control) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .max_blocking_threads(METRICS_THREADS)
         .build();
-    let served = runtime.and_then(|runtime| runtime.block_on(accept_all(doors, control)));
-    if let Err(error) = served {
-        tracing::error!("the socket is not served: {error}; paths are watched all the same");
+    match runtime {
+        Ok(runtime) => runtime.block_on(accept_all(doors, changes, control)),
+        Err(error) => {
+            tracing::error!("the socket is not served: {error}; paths are watched all the same");
+        }
     }
 }
 
-async fn accept_all(doors: Doors, control: Control) -> io::Result<()> {
+async fn accept_all(mut doors: Doors, changes: Changes, control: Control) {
     let clients = Arc::clone(&control.clients);
     let router = router(control);
-    let socket = LocalDoor {
-        listener: UnixListener::from_std(doors.socket)?,
-        changes: doors.changes,
-    };
-    let local = accept(socket, router.clone(), Arc::clone(&clients));
-    let Some(http) = doors.http else {
-        local.await;
-        return Ok(());
-    };
-    let http = TcpListener::from_std(http)?;
-    future::join(local, accept(http, router, clients)).await;
-    Ok(())
+    // Of each kind there is one; a closed one is never ready.
+    let (mut local, mut http) = (closed(), closed());
+    loop {
+        let next = {
+            let open = future::join(&mut local, &mut http);
+            match future::select(pin!(doors.recv()), open).await {
+                Either::Left((Some(door), _)) => door,
+                // All who could send one are gone: those that are open stay.
+                Either::Left((None, open)) => {
+                    open.await;
+                    return;
+                }
+                Either::Right(_) => return,
+            }
+        };
+        let (router, clients) = (router.clone(), Arc::clone(&clients));
+        match open(next, changes) {
+            Ok(Open::Local(socket)) => local = accept(socket, router, clients).boxed_local(),
+            Ok(Open::Http(listener)) => http = accept(listener, router, clients).boxed_local(),
+            Err(error) => {
+                tracing::error!("clients can't come in: {error}; paths are watched all the same");
+            }
+        }
+    }
+}
+
+fn closed() -> LocalBoxFuture<'static, ()> {
+    future::pending().boxed_local()
+}
+
+/// A door as this thread serves it.
+enum Open {
+    Local(LocalDoor),
+    Http(TcpListener),
+}
+
+fn open(door: Door, changes: Changes) -> io::Result<Open> {
+    Ok(match door {
+        Door::Socket(socket) => Open::Local(LocalDoor {
+            listener: UnixListener::from_std(socket)?,
+            changes,
+        }),
+        Door::Http(listener) => Open::Http(TcpListener::from_std(listener)?),
+    })
 }
 
 /// Something that clients connect to.
-trait Door {
+trait Listen {
     type Stream: AsyncRead + AsyncWrite + Send + 'static;
 
     async fn next(&self) -> io::Result<(Self::Stream, Visitor)>;
@@ -82,7 +120,7 @@ struct LocalDoor {
     changes: Changes,
 }
 
-impl Door for LocalDoor {
+impl Listen for LocalDoor {
     type Stream = UnixStream;
 
     async fn next(&self) -> io::Result<(UnixStream, Visitor)> {
@@ -92,7 +130,7 @@ impl Door for LocalDoor {
     }
 }
 
-impl Door for TcpListener {
+impl Listen for TcpListener {
     type Stream = TcpStream;
 
     async fn next(&self) -> io::Result<(TcpStream, Visitor)> {
@@ -101,7 +139,7 @@ impl Door for TcpListener {
     }
 }
 
-async fn accept(door: impl Door, router: Router, clients: Arc<Clients>) {
+async fn accept(door: impl Listen, router: Router, clients: Arc<Clients>) {
     let room = Arc::new(Semaphore::new(CLIENTS_MAX));
     let mut full = false;
     loop {

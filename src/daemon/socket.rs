@@ -1,19 +1,28 @@
 //! The daemon's socket: one daemon for each, and no stale one in the way.
 //!
-//! Beside the socket lies a lock file. Whoever holds its lock owns the socket; the kernel gives the
-//! lock back when its holder dies, however that happens, and a daemon that stops gives it back itself. So what the owner of the lock finds in the
-//! socket's place is a dead daemon's, unless somebody answers there: then it is some other program's.
+//! Whoever has the lock beside the socket owns it (`lock.rs`). So what the owner of the lock finds in the
+//! socket's place is a dead daemon's, unless somebody answers there who is not known to be dead: then it
+//! is some other program's. A socket that somebody removes is made again.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, chown};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode, flock};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use rustix::fs::{Gid, Mode, chown};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{
+    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, shutdown,
+    socket_with,
+};
 use rustix::process::umask;
+
+use super::lock::{Lock, LockError, lock_of};
+use super::predecessors::{HeldProcess, Predecessors};
 
 /// Read and write for owner and group, nothing for others.
 const FORBIDDEN: Mode = Mode::from_raw_mode(0o117);
@@ -22,8 +31,12 @@ const FORBIDDEN: Mode = Mode::from_raw_mode(0o117);
 #[derive(Debug)]
 pub(crate) struct Claim {
     path: PathBuf,
+    group: Option<u32>,
     listener: UnixListener,
-    lock: File,
+    /// The file system and the inode of the socket.
+    inode: (u64, u64),
+    lock: Lock,
+    predecessors: Predecessors,
 }
 
 impl Claim {
@@ -33,26 +46,17 @@ impl Claim {
     /// In one line: who has it, or what the system says.
     pub(crate) fn take(path: &Path, group: Option<&str>) -> Result<Claim, String> {
         let group = group.map(group_number).transpose()?;
-        let said = |error: io::Error| format!("socket {}: {error}", path.display());
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)
-                .map_err(|error| format!("{}; name another place with --socket", said(error)))?;
-        }
-        let lock = lock(path)?;
-        remove_stale(path)?;
-        let before = umask(FORBIDDEN);
-        let listener = UnixListener::bind(path);
-        umask(before);
-        let listener = listener.map_err(said)?;
-        if group.is_some() {
-            chown(path, None, group)
-                .map_err(|error| format!("{}; root may give it any group", said(error)))?;
-        }
-        listener.set_nonblocking(true).map_err(said)?;
+        make_folder(path)?;
+        let (lock, held) = Lock::take(&lock_of(path)).map_err(|error| refusal(path, error))?;
+        let predecessors = Predecessors::new(held);
+        let (listener, inode) = bind(path, group, &predecessors)?;
         Ok(Claim {
             path: path.to_owned(),
+            group,
             listener,
+            inode,
             lock,
+            predecessors,
         })
     }
 
@@ -62,16 +66,116 @@ impl Claim {
         same.map_err(|error| format!("socket {}: {error}", self.path.display()))
     }
 
-    /// Takes the socket out of the file system and gives its place up: what the kernel may keep of
-    /// this process, until silent devices answer, must not keep another daemon from starting.
-    pub(crate) fn remove(&self) {
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::debug!("socket {}: {error}", self.path.display());
+    /// Daemons of this socket that died, and that the kernel may hold.
+    pub(crate) fn predecessors(&self) -> &Predecessors {
+        &self.predecessors
+    }
+
+    /// Makes what somebody removed again, the lock first; returns the new socket, if there is one.
+    ///
+    /// # Errors
+    /// Why it can't be made, in one line.
+    pub(crate) fn restore(&mut self) -> Result<Option<UnixListener>, String> {
+        if !self.lock.is_in_place() {
+            make_folder(&self.path)?;
+            let restored = self.lock.restore();
+            restored.map_err(|error| refusal(&self.path, error))?;
         }
-        if let Err(error) = flock(&self.lock, FlockOperation::NonBlockingUnlock) {
+        if inode_of(&self.path).is_ok_and(|inode| inode == self.inode) {
+            return Ok(None);
+        }
+        (self.listener, self.inode) = bind(&self.path, self.group, &self.predecessors)?;
+        self.listener().map(Some)
+    }
+
+    /// Has the lock file say what a successor can't find out.
+    pub(crate) fn note(&mut self, stuck_devices: &[String], held: &[HeldProcess]) {
+        if let Err(error) = self.lock.note(stuck_devices, held) {
             tracing::debug!("socket {}: its lock: {error}", self.path.display());
         }
     }
+
+    /// Takes the socket out of the file system and gives its place up: what the kernel may keep of
+    /// this process, until silent devices answer, must not keep another daemon from starting.
+    pub(crate) fn remove(&self) {
+        let said = |what: &str, error: io::Error| {
+            tracing::debug!("socket {}: {what}{error}", self.path.display());
+        };
+        if inode_of(&self.path).is_ok_and(|inode| inode == self.inode)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            said("", error);
+        }
+        close_for_all(&self.listener);
+        if let Err(error) = self.lock.release() {
+            said("its lock: ", error);
+        }
+    }
+}
+
+/// Ends a listening socket for all who have it open: it is no longer one, whoever keeps its descriptor.
+pub(crate) fn close_for_all(listener: impl std::os::fd::AsFd) {
+    // Without it the kernel closes the socket when it ends the process.
+    let _ = shutdown(listener, Shutdown::Both);
+}
+
+fn make_folder(socket: &Path) -> Result<(), String> {
+    let Some(folder) = socket.parent() else {
+        return Ok(());
+    };
+    fs::create_dir_all(folder).map_err(|error| {
+        format!(
+            "socket {}: {error}; name another place with --socket",
+            socket.display()
+        )
+    })
+}
+
+fn refusal(socket: &Path, error: LockError) -> String {
+    match error {
+        LockError::Taken(who) => taken(socket, &who),
+        LockError::Other(what) => what,
+    }
+}
+
+/// The file system and the inode of what is at `path`.
+fn inode_of(path: &Path) -> io::Result<(u64, u64)> {
+    let meta = fs::symlink_metadata(path)?;
+    Ok((meta.dev(), meta.ino()))
+}
+
+fn bind(
+    path: &Path,
+    group: Option<u32>,
+    predecessors: &Predecessors,
+) -> Result<(UnixListener, (u64, u64)), String> {
+    let said = |error: io::Error| format!("socket {}: {error}", path.display());
+    remove_stale(path, predecessors)?;
+    let before = umask(FORBIDDEN);
+    let listener = UnixListener::bind(path);
+    umask(before);
+    let listener = listener.map_err(said)?;
+    if let Some(group) = group {
+        give_to_group(path, group)?;
+    }
+    listener.set_nonblocking(true).map_err(said)?;
+    let inode = inode_of(path).map_err(said)?;
+    Ok((listener, inode))
+}
+
+/// Lets the members of a group use the socket.
+fn give_to_group(path: &Path, group: u32) -> Result<(), String> {
+    // Not asked for where it is so already: a sandbox may forbid the call.
+    if fs::symlink_metadata(path).is_ok_and(|meta| meta.gid() == group) {
+        return Ok(());
+    }
+    chown(path, None, Some(Gid::from_raw(group))).map_err(|errno| {
+        let error = io::Error::from(errno);
+        format!(
+            "socket {}: socket_group {group}: {error}; root may give it any group, others one of their own: in the unit, SupplementaryGroups= adds one",
+            path.display()
+        )
+    })
 }
 
 /// The number of a group, given its name or number.
@@ -88,38 +192,7 @@ fn group_number(group: &str) -> Result<u32, String> {
     }
 }
 
-fn lock(socket: &Path) -> Result<File, String> {
-    let mut path = socket.as_os_str().to_owned();
-    path.push(".lock");
-    let path = PathBuf::from(path);
-    let said = |error: io::Error| format!("{}: {error}", path.display());
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o644)
-        .open(&path)
-        .map_err(|error| format!("{}; name another place with --socket", said(error)))?;
-    if let Err(errno) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        if errno != Errno::WOULDBLOCK {
-            return Err(said(errno.into()));
-        }
-        let mut pid = String::new();
-        let _ = file.read_to_string(&mut pid);
-        return Err(taken(
-            socket,
-            &format!("another daemon (pid {})", pid.trim()),
-        ));
-    }
-    let written = file
-        .set_len(0)
-        .and_then(|()| write!(file, "{}", std::process::id()));
-    written.map_err(said)?;
-    Ok(file)
-}
-
-fn remove_stale(path: &Path) -> Result<(), String> {
+fn remove_stale(path: &Path, predecessors: &Predecessors) -> Result<(), String> {
     let said = |error: io::Error| format!("socket {}: {error}", path.display());
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -129,19 +202,26 @@ fn remove_stale(path: &Path) -> Result<(), String> {
             path.display()
         )),
         Ok(_) => match knock(path) {
+            // A dead one that the kernel holds has its socket still.
+            Ok(listener) if predecessors.include(listener) => fs::remove_file(path).map_err(said),
+            // One that has no room for one more may be dead as well.
+            Err(Errno::AGAIN) if predecessors.are_known() => fs::remove_file(path).map_err(said),
             // One that is too busy to answer is there as well.
-            Ok(()) | Err(Errno::AGAIN) => Err(taken(path, "another program")),
+            Ok(_) | Err(Errno::AGAIN) => Err(taken(path, "another program")),
             Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(said),
             Err(errno) => Err(said(errno.into())),
         },
     }
 }
 
-/// Connects without waiting.
-fn knock(path: &Path) -> rustix::io::Result<()> {
+/// Connects without waiting; returns the number of the process that listens there.
+fn knock(path: &Path) -> rustix::io::Result<i32> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    connect(&socket, &SocketAddrUnix::new(path)?)
+    let socket: OwnedFd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    // 0 is one that can't be seen from this PID namespace.
+    let who = getsockopt(&socket, PeerCredentials);
+    Ok(who.map_or(0, |who| who.pid()))
 }
 
 fn taken(socket: &Path, who: &str) -> String {

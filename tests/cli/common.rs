@@ -264,6 +264,11 @@ impl Daemon {
         kill_process(Pid::from_child(&self.child), signal).expect("it is there");
     }
 
+    /// Whether its process has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("our child").is_some()
+    }
+
     /// Waits for its end, and says how long that took.
     pub(crate) fn wait_end(&mut self) -> (ExitStatus, Duration) {
         let begin = Instant::now();

@@ -84,7 +84,13 @@ fn the_status_document_is_as_promised() {
     assert_eq!(
         keys(&status),
         BTreeSet::from([
-            "backend", "clients", "paths", "uptime_s", "version", "workers"
+            "backend",
+            "clients",
+            "held_processes",
+            "paths",
+            "uptime_s",
+            "version",
+            "workers"
         ])
     );
     assert_eq!(

@@ -16,7 +16,7 @@ use super::seccomp::{IO_URING, output_under};
 use super::zram::Zram;
 
 const NOBODY: u32 = 65_534;
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "version",
     "kernel",
     "backend",
@@ -27,6 +27,7 @@ const FIELDS: [&str; 11] = [
     "io_uring_disabled",
     "seccomp",
     "paths",
+    "held_processes",
     "hints",
 ];
 const PATH_FIELDS: [&str; 16] = [

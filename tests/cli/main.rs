@@ -32,6 +32,7 @@ mod slow;
 mod state;
 mod status;
 mod stopping;
+mod successor;
 mod systemd;
 mod terminal;
 mod uevents;

@@ -17,7 +17,7 @@ const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0\r
 /// As `docs/METRICS.md` promises.
 const SERIES_PER_PATH: usize = 24;
 /// Of a group, a worker and the daemon.
-const OTHER_SERIES: usize = 22 + 7 + 21;
+const OTHER_SERIES: usize = 22 + 7 + 22;
 /// Of a path that waits for its device.
 const SERIES_PER_WAITING_PATH: usize = 1;
 

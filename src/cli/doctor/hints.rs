@@ -15,6 +15,9 @@ const AIO_SLOTS_ENOUGH: u64 = 4096;
 /// More descriptors than most have paths; the file table of a ring is bounded by them too.
 const OPEN_FILES_ENOUGH: u64 = 4096;
 
+/// Of those that a hint is about so many are named.
+const NAMED: usize = 3;
+
 /// Something to do, or to know.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Hint {
@@ -93,6 +96,26 @@ fn few_slots(report: &Report) -> Option<Hint> {
     is_short.then(|| hint("fs.aio-max-nr", text))
 }
 
+/// Hints as a person wants them: what is the same of several comes once.
+pub(super) fn grouped(hints: &[Hint]) -> Vec<(String, &str)> {
+    let mut groups: Vec<(Vec<&str>, &str)> = Vec::new();
+    for Hint { about, hint } in hints {
+        match groups.iter_mut().find(|(_, known)| known == hint) {
+            Some((names, _)) => names.push(about),
+            None => groups.push((vec![about], hint)),
+        }
+    }
+    let text = |names: Vec<&str>| match names.as_slice() {
+        [some @ .., _, _] if some.len() >= NAMED => {
+            let rest = names.len() - NAMED;
+            format!("{} and {rest} more", names[..NAMED].join(", "))
+        }
+        all => all.join(", "),
+    };
+    let groups = groups.into_iter();
+    groups.map(|(names, hint)| (text(names), hint)).collect()
+}
+
 fn of_path(path: &PathReport) -> Vec<Hint> {
     let mut hints = Vec::new();
     let mut add = |text: String| hints.push(hint(&path.checked.path, text));
@@ -136,6 +159,7 @@ mod tests {
                 backends: Vec::new(),
             },
             io_uring: None,
+            held_processes: Vec::new(),
             paths: Vec::new(),
             hints: Vec::new(),
         }
@@ -220,5 +244,25 @@ mod tests {
         assert!(about(&report));
         report.backends.backend = None;
         assert!(!about(&report));
+    }
+
+    #[test]
+    fn a_hint_about_many_comes_once() {
+        let of = |name: &str, text: &str| hint(name, text);
+        let mut hints: Vec<_> = (0..16)
+            .map(|n| of(&format!("/dev/ram{n}"), "same"))
+            .collect();
+        hints.insert(1, of("/dev/sda", "other"));
+        hints.push(of("/dev/sdb", "other"));
+        let expected = [
+            (
+                "/dev/ram0, /dev/ram1, /dev/ram2 and 13 more".to_owned(),
+                "same",
+            ),
+            ("/dev/sda, /dev/sdb".to_owned(), "other"),
+        ];
+        assert_eq!(grouped(&hints), expected);
+        let four: Vec<_> = (0..4).map(|n| of(&n.to_string(), "same")).collect();
+        assert_eq!(grouped(&four), [("0, 1, 2, 3".to_owned(), "same")]);
     }
 }

@@ -15,12 +15,14 @@
 //! | `limits` | `{aio_nr, aio_max_nr, memlock_bytes, open_files}`, the last two `{soft, hard}` with null for no limit |
 //! | `io_uring_disabled` | the sysctl kernel.io_uring_disabled; null before Linux 6.6, which has none |
 //! | `seccomp` | of this process: `off`, `strict`, `filter`; null if the kernel has no seccomp |
+//! | `held_processes[]` | `{pid, since, devices}`: dead processes of pathpulse that the kernel holds until devices answer; `since` is null where it is not known |
 //! | `paths[]` | as in `check --format json` (`path, device, verdict, state, errno, latency_us, message`), and `readable, nowait, submission, size_bytes, block_bytes, device_state, access_state, group, iostats`; empty if none was named |
 //! | `hints[]` | `{about, hint}`: what a person can do, `about` a backend, a limit or a path |
 
 mod backends;
 mod environment;
 mod features;
+mod held;
 mod hints;
 mod paths;
 mod tables;
@@ -33,6 +35,7 @@ use serde::Serialize;
 use self::backends::Backends;
 use self::environment::Environment;
 use self::features::RingReport;
+use self::held::HeldReport;
 use self::hints::Hint;
 use self::paths::PathReport;
 use super::args::{self, Format};
@@ -68,6 +71,7 @@ struct Report {
     #[serde(flatten)]
     backends: Backends,
     io_uring: Option<RingReport>,
+    held_processes: Vec<HeldReport>,
     paths: Vec<PathReport>,
     hints: Vec<Hint>,
 }
@@ -89,6 +93,7 @@ fn examine(args: &Args) -> Result<i32, Failure> {
         environment,
         backends,
         io_uring: features.as_ref().map(RingReport::new),
+        held_processes: HeldReport::all(),
         paths: paths::examine(&args.paths, args.timeout),
         hints: Vec::new(),
     };

@@ -4,7 +4,8 @@ use comfy_table::{Cell, Color};
 
 use super::environment::{Environment, Limit};
 use super::features::{FeatureState, RingReport};
-use super::hints::Hint;
+use super::held::HeldReport;
+use super::hints::{Hint, grouped};
 use super::paths::PathReport;
 use super::{Backends, Report};
 use crate::cli::output;
@@ -23,6 +24,9 @@ pub(super) fn text(report: &Report) -> String {
     parts.push(limits(&report.environment));
     if !report.paths.is_empty() {
         parts.push(paths(&report.paths));
+    }
+    if !report.held_processes.is_empty() {
+        parts.push(held_processes(&report.held_processes));
     }
     if !report.hints.is_empty() {
         parts.push(hints(&report.hints));
@@ -147,10 +151,24 @@ fn paths(paths: &[PathReport]) -> String {
     output::render(&table)
 }
 
+/// Dead processes that the kernel holds.
+fn held_processes(all: &[HeldReport]) -> String {
+    let mut table = output::table(&["HELD PROCESS", "DEAD SINCE", "UNTIL THESE DEVICES ANSWER"]);
+    for held in all {
+        let devices = match held.devices.as_slice() {
+            [] => "not known".to_owned(),
+            devices => devices.join(", "),
+        };
+        let since = held.since.as_deref().unwrap_or("not known");
+        table.add_row([held.pid.to_string(), since.to_owned(), devices]);
+    }
+    output::render(&table)
+}
+
 fn hints(hints: &[Hint]) -> String {
     let mut table = output::table(&["ABOUT", "HINT"]);
-    for Hint { about, hint } in hints {
-        table.add_row([output::printable(about), output::printable(hint)]);
+    for (about, hint) in grouped(hints) {
+        table.add_row([output::printable(&about), output::printable(hint)]);
     }
     output::render(&table)
 }
