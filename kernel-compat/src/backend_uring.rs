@@ -476,13 +476,7 @@ impl Backend for Uring {
         let wanted = targets.clamp(*threads.start(), *threads.end());
         let wanted = wanted.next_power_of_two() as u32;
         if wanted > self.blocking_threads {
-            // Linux 5.15; before, the kernel's own bounds hold. There are two kinds of threads, for
-            // files whose reads ought to end soon and for others, and a read that goes to a thread
-            // at once counts as the other kind: the kernel has not looked at its file then.
-            let _ = self
-                .ring
-                .registrar()
-                .register_iowq_max_workers(&mut [wanted, wanted]);
+            self.ring.allow_workers(wanted);
             self.blocking_threads = wanted;
         }
     }

@@ -45,6 +45,8 @@ pub struct RingFeatures {
     pub min_wait: bool,
     /// An idle worker is not shown as waiting for I/O (6.15).
     pub no_iowait: bool,
+    /// The number of kernel threads can be bounded (`IORING_REGISTER_IOWQ_MAX_WORKERS`, 5.15).
+    pub bounded_workers: bool,
     /// Entries of the submission queue.
     pub sq_entries: u32,
     /// Entries of the completion queue.
@@ -196,6 +198,11 @@ impl Ring {
         let registered = registrar.register_files_sparse(files).is_ok()
             // Before Linux 5.19 an empty table is written out; -1 is an empty place since 5.5.
             || registrar.register_files(&vec![-1; files as usize]).is_ok();
+        // Zeros only ask. Before Linux 5.18 an unknown operation waits until the ring is idle
+        // (io_uring.c, io_register_op_must_quiesce): for ever, once there is a poll or a read that
+        // hangs. So it is asked here, before the first one, and never again where it is unknown.
+        let bounded = registrar.register_iowq_max_workers(&mut [0, 0]).is_ok();
+        self.features.bounded_workers = bounded;
         self.features.registered_buffers = buffers;
         self.features.registered_files = registered;
         if registered { files } else { 0 }
@@ -214,6 +221,15 @@ impl Ring {
         // SAFETY: the chunk is owned by the pool, which frees it after the ring was closed, or
         // leaks it when a read still writes into it. The kernel pins the pages besides.
         unsafe { registrar.register_buffers_update(memory.index, &[chunk], None) }.is_ok()
+    }
+
+    /// Allows so many kernel threads of each kind, where the kernel can be told. There are two
+    /// kinds, for files whose reads ought to end soon and for others, and a read that goes to a
+    /// thread at once counts as the other kind: the kernel has not looked at its file then.
+    pub(crate) fn allow_workers(&self, workers: u32) {
+        if self.features.bounded_workers {
+            let _ = (self.registrar()).register_iowq_max_workers(&mut [workers, workers]);
+        }
     }
 
     /// Whether everything that was queued is with the kernel; tries to get it there.

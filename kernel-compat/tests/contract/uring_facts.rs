@@ -10,16 +10,25 @@ use io_uring::types::{Fd, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 use libtest_mimic::Trial;
 use pathpulse_faultdisk::{Behaviour, Load, Release};
+use pathpulse_kernel_compat::{Backend, Uring, UringConfig};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter,
+};
 
 use crate::lab::{BLOCK, PATIENCE};
 use crate::world::{Kind, Real, World, open};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let facts: [(&str, fn()); 4] = [
+    let facts: [(&str, fn()); 5] = [
         ("in_time", in_time),
         ("at_the_device", at_the_device),
         ("in_a_kernel_thread", in_a_kernel_thread),
         ("waiting_for_a_kernel_thread", waiting_for_a_kernel_thread),
+        (
+            "an_unknown_registration_is_asked_for_once",
+            an_unknown_registration_is_asked_for_once,
+        ),
     ];
     let trial = |(name, fact): (&str, fn())| {
         crate::on_a_new_thread(format!("uring_facts::{name}"), missing, fact)
@@ -168,4 +177,26 @@ fn waiting_for_a_kernel_thread() {
         (running + 1, -libc::ECANCELED),
     ];
     assert_eq!(reads.results(2), HashMap::from(expected));
+}
+
+/// Linux 5.11 to 5.14 does not know IORING_REGISTER_IOWQ_MAX_WORKERS, and waits until the ring is
+/// idle before it says so: it is asked when the ring is set up, and never again. The second filter
+/// ends the thread that asks.
+fn an_unknown_registration_is_asked_for_once() {
+    const MAX_WORKERS: u64 = 19;
+    let answer_with = |action| {
+        let opcode =
+            SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, MAX_WORKERS);
+        let rule = SeccompRule::new(vec![opcode.expect("a condition")]).expect("a rule");
+        let rules = [(libc::SYS_io_uring_register, vec![rule])].into();
+        let arch = std::env::consts::ARCH.try_into().expect("a known machine");
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, arch);
+        let program: BpfProgram = filter.expect("a filter").try_into().expect("a program");
+        apply_filter(&program).expect("the filter is in force");
+    };
+    answer_with(SeccompAction::Errno(libc::EINVAL.cast_unsigned()));
+    let mut uring = Uring::open(UringConfig::default()).expect("the ring opens all the same");
+    assert!(!uring.features().bounded_workers);
+    answer_with(SeccompAction::KillThread);
+    uring.expect_blocking(100);
 }
