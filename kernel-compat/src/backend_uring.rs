@@ -214,11 +214,17 @@ impl Uring {
     /// The completion of the read's timeout or of a cancellation.
     fn other_ended(&mut self, id: OpId, kind: Kind, result: KernelResult) -> Option<(u64, Told)> {
         let flight = self.flights.get_mut(id.0)?;
-        let was_stuck = flight.notes.is_stuck();
+        let (was_stuck, deadline) = (flight.notes.is_stuck(), flight.op.deadline);
         let told = (flight.op.token, flight.notes.other(kind, result));
+        let is_unlinked = flight.notes.is_unlinked();
         self.stats.stuck += usize::from(flight.notes.is_stuck() && !was_stuck);
         if flight.notes.is_over() {
             self.flights.remove(id.0);
+        }
+        if is_unlinked && kind == Kind::Timer {
+            let live = |key| self.flights.get(key).is_some();
+            self.deadlines
+                .push(deadline, id.0, self.flights.len(), live);
         }
         Some(told)
     }
@@ -233,9 +239,7 @@ impl Uring {
                 continue;
             };
             let token = op.token;
-            if let Life::Asked(read) = notes {
-                read.ask();
-            }
+            notes.ask();
             asked = true;
             if self.queue_cancel(id) {
                 continue;
@@ -490,5 +494,52 @@ impl Backend for Uring {
         backend::drain(self, &ids, deadline);
         self.closed = true;
         Shutdown::holding(self.stats.in_flight)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::{Outcome, Stage};
+
+    /// The kernel knows nothing of this read, as if it were at a silent device: an ASYNC_CANCEL
+    /// says `ENOENT` of both.
+    #[test]
+    fn the_deadline_of_a_read_is_watched_once_its_link_broke() {
+        let mut uring = match Uring::open(UringConfig::default()) {
+            Ok(uring) => uring,
+            Err(error) => {
+                let _ = writeln!(std::io::stderr(), "SKIPPED a broken link: {error}");
+                return;
+            }
+        };
+        let file = std::fs::File::open("/dev/null").expect("open");
+        let deadline = Mono::now() + Duration::from_millis(20);
+        let op = Op {
+            target: uring.attach(file.into(), Submission::Prompt),
+            offset: 0,
+            len: 512,
+            deadline,
+            nowait: true,
+            token: 7,
+        };
+        let id = OpId(uring.flights.insert(Flight {
+            op,
+            buffer: None,
+            notes: Life::new(true),
+        }));
+        let broken = uring.other_ended(id, Kind::Timer, Err(Errno::EINVAL));
+        assert_eq!(broken, Some((7, [None, None])), "its deadline is to come");
+        let mut told = Vec::new();
+        let limit = deadline + Duration::from_secs(60);
+        uring.wait(Some(limit), &mut told).expect("the ring works");
+        let expired = Outcome::Expired(Stage::Device);
+        assert_eq!((told.len(), told[0].outcome), (1, expired));
+        assert!(told[0].at >= deadline && uring.stats.stuck == 1);
+        let late = [Some(Outcome::Late(Ok(512))), None];
+        assert_eq!(uring.read_ended(id, Ok(512)), Some((7, late)));
+        assert!(uring.flights.get(id.0).is_none() && uring.stats.stuck == 0);
     }
 }

@@ -28,6 +28,19 @@ impl Life {
         }
     }
 
+    /// Its deadline passed, and the backend asks where it is.
+    pub(crate) fn ask(&mut self) {
+        match self {
+            Life::Linked(link) => link.ask(),
+            Life::Asked(asked) => asked.ask(),
+        }
+    }
+
+    /// It was to be linked to its deadline, and is not: the backend has to watch that.
+    pub(crate) fn is_unlinked(&self) -> bool {
+        matches!(self, Life::Linked(link) if link.is_unlinked())
+    }
+
     /// The read completed.
     pub(crate) fn read(&mut self, result: KernelResult) -> Told {
         match self {
@@ -40,6 +53,7 @@ impl Life {
     pub(crate) fn other(&mut self, kind: Kind, result: KernelResult) -> Told {
         match self {
             Life::Linked(link) if kind == Kind::Timer => link.timer(result),
+            Life::Linked(link) if kind == Kind::Cancel => link.answered(result),
             Life::Asked(asked) if kind == Kind::Cancel => asked.answered(result),
             _ => [None, None],
         }

@@ -10,6 +10,12 @@
 //! | `ETIME` | waiting for a kernel thread | `ECANCELED`, at once |
 //! | `ENOENT` | at the device, or in a blocked kernel thread | whatever ends that, whenever |
 //! | `EALREADY` | in a blocked kernel thread | whatever ends that, whenever |
+//! | anything else | not linked | its result, whenever |
+//!
+//! A link breaks when the kernel takes the read and not yet its timeout, being short of memory: it
+//! says `EINVAL` of the timeout alone then (io_uring/timeout.c, io_link_timeout_prep). The deadline
+//! has not passed, and the backend watches it and asks, as for all reads that are not linked
+//! (`asked.rs`).
 //!
 //! So no cancellation of a read at a device ever succeeds, and the last two leave a stuck read.
 //!
@@ -32,6 +38,7 @@ pub(crate) struct Link {
     cancelling: bool,
     told: bool,
     expired: bool,
+    asking: bool,
 }
 
 /// What the caller has to be told after a completion: nothing, one thing, or an expiry and the
@@ -76,9 +83,10 @@ impl Link {
     pub(crate) fn timer(&mut self, result: KernelResult) -> Told {
         self.timer = Some(result);
         let stage = match result {
-            Err(Errno::ECANCELED | Errno::ETIME) => None,
+            Err(Errno::ENOENT) => Some(Stage::Device),
             Err(Errno::EALREADY) => Some(Stage::Submission),
-            _ => Some(Stage::Device),
+            // In time, withdrawn, or never linked.
+            _ => None,
         };
         match (self.read, stage) {
             _ if self.told => [None, None],
@@ -96,6 +104,39 @@ impl Link {
             (None, Some(stage)) => {
                 self.expired = true;
                 self.tell(Outcome::Expired(stage))
+            }
+        }
+    }
+
+    /// Its timeout is gone without a word about the read, which goes on.
+    pub(crate) fn is_unlinked(&self) -> bool {
+        let says_nothing = |timer| {
+            !matches!(
+                timer,
+                Err(Errno::ECANCELED | Errno::ETIME | Errno::ENOENT | Errno::EALREADY)
+            )
+        };
+        self.timer.is_some_and(says_nothing) && self.read.is_none() && !self.told
+    }
+
+    /// The deadline of a read passed that is not linked to it; the backend asks where that is.
+    pub(crate) fn ask(&mut self) {
+        self.asking = true;
+    }
+
+    /// The question was answered, or could not be put.
+    pub(crate) fn answered(&mut self, answer: KernelResult) -> Told {
+        let was_asking = std::mem::take(&mut self.asking);
+        match answer {
+            _ if !was_asking || self.told => [None, None],
+            // Cancelled: the read's own completion is on its way and says so.
+            Ok(_) => [None, None],
+            Err(errno) => {
+                self.expired = true;
+                self.tell(Outcome::Expired(match errno {
+                    Errno::ENOENT => Stage::Device,
+                    _ => Stage::Submission,
+                }))
             }
         }
     }
@@ -189,5 +230,30 @@ mod tests {
         assert!(link.is_stuck() && !link.is_over());
         assert_eq!(link.read(Ok(512)), [Some(Outcome::Late(Ok(512))), None]);
         assert!(!link.is_stuck() && link.is_over());
+    }
+
+    #[test]
+    fn a_broken_link_is_no_expiry_and_its_deadline_is_watched() {
+        let einval = Err(Errno::EINVAL);
+        let mut link = Link::default();
+        assert_eq!(
+            link.timer(einval),
+            [None, None],
+            "its deadline has not passed"
+        );
+        assert!(link.is_unlinked() && !link.is_stuck() && !link.is_over());
+        assert_eq!(link.read(Ok(512)), [Some(Outcome::Read(512)), None]);
+        assert!(link.is_over() && !link.is_unlinked());
+        let mut link = Link::default();
+        link.timer(einval);
+        link.ask();
+        let expired = Outcome::Expired(Stage::Device);
+        assert_eq!(link.answered(Err(Errno::ENOENT)), [Some(expired), None]);
+        assert!(link.is_stuck());
+        assert_eq!(link.read(Ok(512)), [Some(Outcome::Late(Ok(512))), None]);
+        let mut link = Link::default();
+        assert_eq!(link.read(Ok(512)), [Some(Outcome::Read(512)), None]);
+        assert_eq!(link.timer(einval), [None, None]);
+        assert!(link.is_over() && !link.is_unlinked());
     }
 }

@@ -20,8 +20,9 @@ use crate::lab::{BLOCK, PATIENCE};
 use crate::world::{Kind, Real, World, open};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let facts: [(&str, fn()); 5] = [
+    let facts: [(&str, fn()); 6] = [
         ("in_time", in_time),
+        ("with_a_broken_link", with_a_broken_link),
         ("at_the_device", at_the_device),
         ("in_a_kernel_thread", in_a_kernel_thread),
         ("waiting_for_a_kernel_thread", waiting_for_a_kernel_thread),
@@ -120,6 +121,19 @@ fn in_time() {
     let mut reads = Reads::new();
     let read = reads.push(&file, PATIENCE);
     let expected = [(read, BLOCK.cast_signed()), (read + 1, -libc::ECANCELED)];
+    assert_eq!(reads.results(2), HashMap::from(expected));
+}
+
+/// The kernel takes the read alone, as it may when it is short of memory, and the timeout later.
+fn with_a_broken_link() {
+    let world = Real::start(&[Kind::Loop]);
+    let file = open(&world.path(0)).expect("open");
+    let mut reads = Reads::new();
+    let read = reads.push(&file, PATIENCE);
+    // SAFETY: `push` says who owns the memory of the entries; the call has no argument of its own.
+    let taken = unsafe { reads.ring.submitter().enter::<()>(1, 0, 0, None) };
+    assert_eq!(taken.expect("the read is submitted"), 1);
+    let expected = [(read, BLOCK.cast_signed()), (read + 1, -libc::EINVAL)];
     assert_eq!(reads.results(2), HashMap::from(expected));
 }
 
