@@ -21,8 +21,8 @@
 //! }
 //! // ...or look at any time; this takes no lock that a worker could hold.
 //! let status = monitor.path(disk).expect("it is watched");
-//! if status.state == State::Up {
-//!     println!("answers in {:?}", status.latency_us);
+//! if status.state == State::Up && !status.overdue {
+//!     println!("answers in {:?}, known {:?} ago", status.latency_us, status.verdict_age);
 //! }
 //!
 //! let left = monitor.shutdown(Duration::from_secs(1));
@@ -103,7 +103,7 @@ pub use pathpulse_kernel_compat::{
 };
 pub use progress::{Lag, Outcomes, WorkerStatus};
 pub use settings::{PathSpec, Place, Region, Settings};
-pub use status::{Counts, PathStatus};
+pub use status::{Counts, OVERDUE_GRACE, PathStatus};
 pub use sweep::{Sweep, SweepError, Swept};
 pub use verdict::{Backpressure, Verdict, VerdictKind, Why};
 pub use window::Latency;

@@ -219,6 +219,9 @@ impl Monitor {
         let info = PathInfo::new(spec.path.clone(), device.identity.device, group.as_deref());
         let cell = Arc::new(StatusCell::new(Arc::new(info)));
         let settings = spec.settings.unwrap_or(self.config.settings);
+        let settings = settings.within_limits();
+        // Before its worker knows of it: it may never come to that.
+        cell.expect_verdict(Mono::now(), settings.timeout);
         let any_worker = self.entered.fetch_add(1, Relaxed) % self.workers.len();
         let (worker, group) = self.registry_mut().enter(
             id,
@@ -233,7 +236,7 @@ impl Monitor {
             id,
             device,
             cell,
-            settings: settings.within_limits(),
+            settings,
             group,
             once: once.map(|once| Box::new(once())),
         };

@@ -16,6 +16,10 @@ use crate::path::PathInfo;
 use crate::verdict::VerdictKind;
 use crate::window::{Latency, Window};
 
+/// A verdict may come so much later than its check should have ended before the path counts as
+/// overdue: checks of a second that are due together, the slots of the schedule, a busy host.
+pub const OVERDUE_GRACE: Duration = Duration::from_secs(1);
+
 /// How a path is, at one moment.
 #[derive(Clone, Debug)]
 pub struct PathStatus {
@@ -27,6 +31,16 @@ pub struct PathStatus {
     pub cause: Cause,
     /// Since when it is in that state, by the wall clock.
     pub since: SystemTime,
+    /// When a check last said something about the device, by the wall clock; `None` if none did yet.
+    /// A verdict [`VerdictKind::Unknown`] says nothing about it. A read that is stuck says at each
+    /// time of its path that it still is.
+    pub checked_at: Option<SystemTime>,
+    /// How long ago that was, by the monotonic clock.
+    pub verdict_age: Option<Duration>,
+    /// The next verdict should have been there: its check was planned for a time that passed longer
+    /// ago than its timeout and [`OVERDUE_GRACE`]. The state is what was known then. It needs no
+    /// word of the worker, so it shows also when that hangs or is dead. Never of a paused path.
+    pub overdue: bool,
     /// How fast it answered lately; `None` if it never did.
     pub latency_us: Option<Latency>,
     /// Whether it is read with `RWF_NOWAIT`; `None` if no read has shown yet.
@@ -74,6 +88,10 @@ pub(crate) struct StatusCell {
     counts: [AtomicU32; VerdictKind::ALL.len()],
     transitions: AtomicU32,
     since_ns: AtomicU64,
+    /// On the monotonic clock; 0: no verdict yet that says something about the device.
+    checked_ns: AtomicU64,
+    /// By when the next such verdict is to be there, on the monotonic clock; 0: nobody expects one.
+    expected_by_ns: AtomicU64,
     /// On the monotonic clock; 0: nothing is owed.
     owed_since_ns: AtomicU64,
     /// On the monotonic clock; 0: no check is going on.
@@ -95,6 +113,8 @@ impl StatusCell {
             since_ns: AtomicU64::new(unix_ns(SystemTime::now())),
             nowait: AtomicU8::new(u8::MAX),
             isolated: AtomicBool::new(false),
+            checked_ns: AtomicU64::new(0),
+            expected_by_ns: AtomicU64::new(0),
             owed_since_ns: AtomicU64::new(0),
             begun_ns: AtomicU64::new(0),
             stuck_since_ns: AtomicU64::new(0),
@@ -160,6 +180,17 @@ impl StatusCell {
         }
     }
 
+    /// At `now` something was known of the device.
+    pub(crate) fn known_at(&self, now: Mono) {
+        self.checked_ns.store(now.as_nanos().max(1), Relaxed);
+    }
+
+    /// The next check is planned for `due` and has `timeout`.
+    pub(crate) fn expect_verdict(&self, due: Mono, timeout: Duration) {
+        let by = due + timeout + OVERDUE_GRACE;
+        self.expected_by_ns.store(by.as_nanos(), Relaxed);
+    }
+
     pub(crate) fn set_nowait(&self, nowait: bool) {
         self.nowait.store(u8::from(nowait), Relaxed);
     }
@@ -175,13 +206,26 @@ impl StatusCell {
 
     /// How the path is now.
     pub(crate) fn snapshot(&self) -> PathStatus {
+        self.snapshot_at(Mono::now())
+    }
+
+    /// How the path is at `now`, on the clock of its worker.
+    pub(crate) fn snapshot_at(&self, now: Mono) -> PathStatus {
         let (word, since_ns) = self.state_word();
         let (state, cause) = unpack(word);
+        let age = |ns: &AtomicU64| age(ns.load(Relaxed), now);
+        let verdict_age = age(&self.checked_ns);
+        let expected_by_ns = self.expected_by_ns.load(Relaxed);
         PathStatus {
             path: self.info(),
             state,
             cause,
             since: SystemTime::UNIX_EPOCH + Duration::from_nanos(since_ns),
+            checked_at: verdict_age.and_then(|age| SystemTime::now().checked_sub(age)),
+            verdict_age,
+            overdue: state != State::Paused
+                && expected_by_ns > 0
+                && now > Mono::from_nanos(expected_by_ns),
             latency_us: self.window.latency(),
             nowait: match self.nowait.load(Relaxed) {
                 0 => Some(false),
@@ -213,9 +257,8 @@ impl StatusCell {
 }
 
 /// How long ago a moment was; 0 is none.
-fn age(ns: &AtomicU64) -> Option<Duration> {
-    let ns = ns.load(Relaxed);
-    (ns > 0).then(|| Mono::now().since(Mono::from_nanos(ns)))
+fn age(ns: u64, now: Mono) -> Option<Duration> {
+    (ns > 0).then(|| now.since(Mono::from_nanos(ns)))
 }
 
 /// One writer: a load and a store cost less than an atomic addition.

@@ -261,12 +261,15 @@ impl Worker {
             backoff_max,
             ..
         } = *path.settings;
-        if (interval, backoff_max) == (before.interval, before.backoff_max) {
-            return;
+        if (interval, backoff_max) != (before.interval, before.backoff_max) {
+            path.pace = path.pace.at(interval);
+            let next = path.next_check(now);
+            self.hasten(key, next);
         }
-        path.pace = path.pace.at(interval);
-        let next = path.next_check(now);
-        self.hasten(key, next);
+        if let Some(path) = self.paths.get(key) {
+            let due = path.due.max(now);
+            path.cell.expect_verdict(due, path.settings.timeout);
+        }
     }
 
     /// The one copy of such settings.
@@ -289,6 +292,8 @@ impl Worker {
             return;
         };
         if path.health.pause(paused, now).is_some() {
+            // It is not late for what it was not asked for while it was paused.
+            path.cell.expect_verdict(now, path.settings.timeout);
             self.group_changed(key);
             self.show(key, String::new);
             self.begin(key, now);
@@ -384,6 +389,8 @@ mod fallback;
 mod groups;
 mod handle;
 mod names;
+#[cfg(test)]
+mod hung;
 mod outside;
 #[cfg(test)]
 mod simulation;

@@ -94,7 +94,7 @@ fn table(paths: &[PathDocument], disks: &[Disk]) -> String {
             Cell::new(disk.role),
             Cell::new(file_name(disk)),
             Cell::new(disk.doing()),
-            output::state_cell(&path.state),
+            output::state_cell(path.shown_state()),
             Cell::new(cause(path)),
             Cell::new(last).set_alignment(CellAlignment::Right),
             Cell::new(path.checks.total).set_alignment(CellAlignment::Right),
@@ -111,7 +111,7 @@ fn file_name(disk: &Disk) -> String {
 fn cause(path: &PathDocument) -> String {
     match path.stuck_ms {
         Some(ms) => format!("stuck {}", output::age(ms / 1_000)),
-        None => path.cause.clone(),
+        None => path.shown_cause(),
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn state_cell(state: &str) -> Cell {
     match state {
         "up" => cell.fg(Color::Green),
         "down" => cell.fg(Color::Red).add_attribute(Attribute::Bold),
-        "marginal" => cell.fg(Color::Yellow),
+        "marginal" | "overdue" => cell.fg(Color::Yellow),
         _ => cell,
     }
 }

@@ -70,7 +70,7 @@ fn headline(status: &StatusDocument) -> String {
     let up = status
         .paths
         .iter()
-        .filter(|path| path.state == "up")
+        .filter(|path| path.shown_state() == "up")
         .count();
     format!(
         "{up} of {} paths up. {}, {} worker(s), running for {}\n",

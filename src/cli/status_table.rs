@@ -24,17 +24,18 @@ struct Column {
     text: fn(&PathDocument) -> String,
 }
 
-const COLUMNS: [Column; 7] = [
-    text_column("STATE", |path| path.state.clone()),
+const COLUMNS: [Column; 8] = [
+    text_column("STATE", |path| path.shown_state().to_owned()),
     text_column("CAUSE", cause),
     text_column("FOR", |path| since(&path.since)),
+    text_column("KNOWN", known),
     number_column("LAST", |path| latency(path.latency_us.map(|us| us.last))),
     number_column("P50", |path| latency(path.latency_us.map(|us| us.p50))),
     number_column("P99", |path| latency(path.latency_us.map(|us| us.p99))),
     number_column("CHECKS", |path| path.checks.total.to_string()),
 ];
 /// What is left out first where there is not room for all.
-const DISPENSABLE: [&str; 4] = ["CHECKS", "P50", "LAST", "P99"];
+const DISPENSABLE: [&str; 5] = ["CHECKS", "P50", "LAST", "P99", "KNOWN"];
 
 const fn text_column(heading: &'static str, text: fn(&PathDocument) -> String) -> Column {
     Column {
@@ -84,7 +85,8 @@ fn lines(paths: &[PathDocument], width: usize) -> Vec<String> {
 }
 
 fn heading(name: Option<&str>, members: &[&PathDocument], width: usize) -> String {
-    let up = members.iter().filter(|path| path.state == "up").count();
+    let up = members.iter().filter(|path| path.shown_state() == "up");
+    let up = up.count();
     let count = format!(": {up} of {} up", members.len());
     let name = name.map_or_else(|| "without a group".to_owned(), output::printable);
     output::shorten(&name, width.saturating_sub(count.width())) + &count
@@ -150,8 +152,14 @@ fn latency(us: Option<u64>) -> String {
 pub(crate) fn cause(path: &PathDocument) -> String {
     match path.stuck_ms {
         Some(ms) => format!("{}, stuck {}", path.cause, output::age(ms / 1_000)),
-        None => path.cause.clone(),
+        None => path.shown_cause(),
     }
+}
+
+/// How long ago something was known of it last.
+fn known(path: &PathDocument) -> String {
+    let age = path.verdict_age_ms.map(|ms| output::age(ms / 1_000));
+    age.map_or_else(|| "-".to_owned(), |age| age + " ago")
 }
 
 /// For how long.

@@ -2,7 +2,7 @@
 //! text as [`display_name`] makes it; `parse_name` brings their bytes back.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use pathpulse::{Counts, Event, Monitor, PathStatus, State, VerdictKind, display_name, parse_name};
@@ -40,6 +40,12 @@ pub(crate) struct PathDocument {
     /// What there is to say besides: why a path is not open, or where its name leads by now.
     pub(crate) message: Option<String>,
     pub(crate) since: String,
+    /// When a check last said something about the device; `null` if none did yet.
+    pub(crate) checked_at: Option<String>,
+    /// How long ago that was, in milliseconds.
+    pub(crate) verdict_age_ms: Option<u64>,
+    /// Its verdict is late: the state is what was known then.
+    pub(crate) overdue: bool,
     pub(crate) latency_us: Option<LatencyDocument>,
     pub(crate) nowait: Option<bool>,
     /// `shared` or `thread`; `null` for a path that is not open.
@@ -120,6 +126,11 @@ impl PathDocument {
             errno: path.cause.errno().map(|errno| errno.to_string()),
             message: path.path.elsewhere().map(str::to_owned),
             since: whole_seconds(path.since),
+            checked_at: path
+                .checked_at
+                .map(|time| format!("{:.3}", timestamp(time))),
+            verdict_age_ms: path.verdict_age.map(milliseconds),
+            overdue: path.overdue,
             latency_us: path.latency_us.map(|latency| LatencyDocument {
                 last: latency.last,
                 p50: latency.p50,
@@ -128,9 +139,7 @@ impl PathDocument {
             }),
             nowait: path.nowait,
             submission: Some(human::submission(path.isolated).to_owned()),
-            stuck_ms: path
-                .stuck
-                .map(|stuck| u64::try_from(stuck.as_millis()).unwrap_or(u64::MAX)),
+            stuck_ms: path.stuck.map(milliseconds),
             checks: ChecksDocument::new(&path.checks),
         }
     }
@@ -148,6 +157,9 @@ impl PathDocument {
             errno: None,
             message: Some(path.message.clone()),
             since: whole_seconds(path.since),
+            checked_at: None,
+            verdict_age_ms: None,
+            overdue: false,
             latency_us: None,
             nowait: None,
             submission: None,
@@ -209,6 +221,10 @@ impl EventDocument {
     }
 }
 
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// RFC 3339 in UTC, as all times in documents.
 fn whole_seconds(time: SystemTime) -> String {
     format!("{:.0}", timestamp(time))
@@ -222,7 +238,6 @@ fn timestamp(time: SystemTime) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn times_are_rfc_3339() {

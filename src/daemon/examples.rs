@@ -15,6 +15,7 @@ pub(crate) fn path(name: &str, state: &str) -> PathDocument {
     };
     let document = json!({
         "path": name, "device": "8:0", "state": state, "cause": cause, "since": "2026-11-22T14:00:00Z",
+        "checked_at": "2026-11-22T14:00:01.500Z", "verdict_age_ms": 1_500, "overdue": false,
         "latency_us": {"last": 85, "p50": 90, "p99": 140, "max": 900}, "nowait": true,
         "checks": {
             "total": 10, "good": 10, "busy": 0, "failed": 0, "timed_out": 0, "saturated": 0,
@@ -22,6 +23,15 @@ pub(crate) fn path(name: &str, state: &str) -> PathDocument {
         },
     });
     serde_json::from_value(document).expect("all that a path needs")
+}
+
+/// A path of which nothing has been known for a minute, though it should be.
+pub(crate) fn overdue(name: &str, state: &str) -> PathDocument {
+    PathDocument {
+        verdict_age_ms: Some(60_000),
+        overdue: true,
+        ..path(name, state)
+    }
 }
 
 /// A daemon that watches these.

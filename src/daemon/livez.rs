@@ -11,7 +11,10 @@
 //! The name may be another one of a watched path, or that of a file or a folder: then it is about the paths
 //! to the devices that it lies on. A path that waits to be opened gets 503, with the reason.
 //!
-//! No evidence is no stall. A path that a person paused, or one that can't be checked for reasons of
+//! A path whose verdict is overdue ([`PathStatus::overdue`]) is 503, too, with the reason: nobody knows
+//! that it answers, and nobody has for a long time.
+//!
+//! Else no evidence is no stall. A path that a person paused, or one that can't be checked for reasons of
 //! our own, gets 200 and the reason: whoever asks may end a database because of a 503.
 
 use std::collections::BTreeMap;
@@ -88,6 +91,17 @@ fn judge(before: &PathStatus, path: &PathStatus, waited: Duration, max_stall: Du
         return Word::Stalls("is standby: it serves no reads".to_owned());
     }
     let (state, cause) = (path.state, path.cause.name());
+    if path.overdue {
+        // The check that was asked for has its time. Without it there is no word that it is alive.
+        if waited < max_stall {
+            return Word::Wait(max_stall - waited);
+        }
+        let known = path.verdict_age.map_or_else(
+            || "it was never checked".to_owned(),
+            |age| format!("{state} ({cause}) was known {} ms ago", age.as_millis()),
+        );
+        return Word::Stalls(format!("is overdue: {known}, and nothing since"));
+    }
     let untold = path.in_flight.is_none() && path.unanswered.is_none() && waited >= max_stall;
     if (more(unknown) && state != State::Down) || untold {
         return Word::Alive(format!("was {state}, and can't be checked now"));

@@ -91,6 +91,16 @@ fn times(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
     sheet.all_seconds("path_state_since", help, rows)?;
     let rows = all
         .iter()
+        .filter_map(|(name, path)| Some((of(name), path.verdict_age?)));
+    let help = "How long ago a check last said something about the path's device";
+    sheet.all_seconds("path_verdict_age", help, rows)?;
+    let rows = all
+        .iter()
+        .map(|(name, path)| (of(name), u64::from(path.overdue)));
+    let help = "1 when the next such verdict is late: the path's state is what was known then";
+    sheet.gauges("path_overdue", help, rows)?;
+    let rows = all
+        .iter()
         .map(|(name, path)| (of(name), path.stuck.unwrap_or(Duration::ZERO)));
     let help = "How long a read of the path has been stuck, beyond its deadline; 0 when none is";
     sheet.all_seconds("path_stuck", help, rows)?;

@@ -149,13 +149,23 @@ impl Teller {
 
 fn summary(monitor: &Monitor) -> String {
     let all = monitor.status();
-    let count = |state| all.iter().filter(|(_, path)| path.state == state).count();
+    let known = all.iter().filter(|(_, path)| !path.overdue);
+    let count = |state| {
+        known
+            .clone()
+            .filter(|(_, path)| path.state == state)
+            .count()
+    };
     let mut line = format!("{} of {} paths up", count(State::Up), all.len());
     for state in [State::Marginal, State::Down, State::Paused] {
         match count(state) {
             0 => {}
             some => line += &format!(", {some} {state}"),
         }
+    }
+    let overdue = all.len() - known.clone().count();
+    if overdue > 0 {
+        line += &format!(", {overdue} overdue");
     }
     let stuck = all.iter().filter(|(_, path)| path.stuck.is_some()).count();
     if stuck > 0 {

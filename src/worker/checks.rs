@@ -1,6 +1,7 @@
 //! The checks of a worker: begun when due, applied when they end, shown when they change something.
 
 use super::*;
+use crate::verdict::VerdictKind;
 
 impl Worker {
     /// Begins what the schedule and the pauses of checks have come to.
@@ -53,6 +54,7 @@ impl Worker {
             path.due = self.schedule.insert(next, key);
         }
         if !path.is_free(now) {
+            path.confirm_stuck(now);
             // Its name may lead to something by now that is not stuck.
             if path.health.state() == State::Down && path.check.is_none() && !path.reopening {
                 self.gone.push(key);
@@ -303,6 +305,11 @@ impl Worker {
         let soon = path.pace.soon(now);
         if path.health.is_suspicious() && path.stuck.is_none() {
             self.hasten(key, soon);
+        }
+        if verdict.kind() != VerdictKind::Unknown
+            && let Some(path) = self.paths.get(key)
+        {
+            path.known_at(now);
         }
     }
 

@@ -284,3 +284,58 @@ fn the_daemon_is_unwell_while_a_worker_does_not_get_on() {
         thread::sleep(Duration::from_millis(20));
     }
 }
+
+#[test]
+fn the_paths_of_a_worker_that_hangs_are_overdue_wherever_they_are_shown() {
+    let file = plain_file(1 << 16);
+    let options = ["--interval", "200ms", "--timeout", "300ms"];
+    let daemon = Daemon::start(&[&file], &options);
+    daemon.wait_state(file.path(), "up");
+    let web = Web::socket(&daemon);
+    let path = || daemon.status()["paths"][0].clone();
+    assert_eq!(
+        (&path()["overdue"], &path()["state"]),
+        (&json!(false), &json!("up"))
+    );
+    let Some(held) = Held::worker_of(&daemon) else {
+        return report_skip("needs strace, to hold one thread up");
+    };
+    let begin = Instant::now();
+    while path()["overdue"] != true {
+        assert!(begin.elapsed() < PATIENCE, "{}", path());
+        thread::sleep(Duration::from_millis(20));
+    }
+    // By the age of the last verdict alone: it says what it was, and when.
+    let shown = path();
+    assert_eq!(shown["state"], "up");
+    assert!(shown["verdict_age_ms"].as_u64() > Some(1_300), "{shown}");
+    let checked_at = shown["checked_at"].as_str().expect("it was checked");
+    let checked_at: jiff::Timestamp = checked_at.parse().expect("RFC 3339");
+    assert!(checked_at < jiff::Timestamp::now());
+    let answer = web.livez(file.path(), "50ms");
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(
+        answer.body.contains(" is overdue: up (good) was known "),
+        "{answer:?}"
+    );
+    let metrics = web.get("/metrics").body;
+    let name = file.path().to_str().expect("text");
+    let overdue = format!("pathpulse_path_overdue{{path=\"{name}\"}} 1");
+    assert!(metrics.contains(&overdue), "{metrics}");
+    let table = daemon.run(&["status"]);
+    let table = String::from_utf8_lossy(&table.stdout);
+    assert!(
+        table.contains(" overdue  up 1s ago") || table.contains(" overdue  up 2s ago"),
+        "{table}"
+    );
+    assert!(table.starts_with("0 of 1 paths up"), "{table}");
+    let page = web.get("/").body;
+    assert!(page.contains("1 of 1 paths is overdue"), "{page}");
+
+    drop(held);
+    while path()["overdue"] == true {
+        assert!(begin.elapsed() < PATIENCE);
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(web.livez(file.path(), "1s").status, 200);
+}

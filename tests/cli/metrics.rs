@@ -15,7 +15,7 @@ use super::web::Web;
 
 const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0\r\n";
 /// As `docs/METRICS.md` promises.
-const SERIES_PER_PATH: usize = 24;
+const SERIES_PER_PATH: usize = 26;
 /// Of a group, a worker and the daemon.
 const OTHER_SERIES: usize = 22 + 7 + 22;
 /// Of a path that waits for its device.

@@ -214,7 +214,8 @@ fn path_line(
         &human::printable(&path.path),
         columns.name.saturating_sub(indent.len()),
     );
-    let state = theme.state(&path.state);
+    let shown = path.shown_state();
+    let state = theme.state(shown);
     let age = human::since(&path.since).map_or_else(|| "-".to_owned(), human::age);
     let last = path
         .latency_us
@@ -222,7 +223,7 @@ fn path_line(
     let mut spans = vec![
         Span::raw(pad(&format!("{indent}{name}"), columns.name)),
         Span::raw(GAP),
-        Span::styled(pad(&path.state, STATE), state),
+        Span::styled(pad(shown, STATE), state),
         Span::raw(GAP),
         Span::raw(pad(&cause(path), columns.cause)),
         Span::raw(format!("{GAP}{age:AGE$}{GAP}{last:>LATENCY$}{GAP}")),
@@ -241,6 +242,7 @@ fn path_line(
 
 fn cause(path: &PathDocument) -> String {
     match path.stuck_ms {
+        _ if path.overdue => path.shown_cause(),
         Some(ms) if path.cause == "timed_out" => format!("stuck {}", human::age(ms / 1_000)),
         _ => path.cause.clone(),
     }

@@ -39,7 +39,7 @@ impl Theme {
         match state {
             "up" => self.colour(Color::Green),
             "down" => self.colour(Color::Red).add_modifier(Modifier::BOLD),
-            "marginal" => self.colour(Color::Yellow).add_modifier(Modifier::BOLD),
+            "marginal" | "overdue" => self.colour(Color::Yellow).add_modifier(Modifier::BOLD),
             _ => self.colour(Color::Cyan),
         }
     }

@@ -92,7 +92,15 @@ impl Maps {
 /// What is watched of devices.
 fn legs_of(monitor: &Monitor) -> Vec<(Number, State)> {
     let all = monitor.status().into_iter();
-    let device = all.map(|(_, path)| (path.path.device(), path.state));
+    let device = all.map(|(_, path)| {
+        // What was known of it is too old to act on.
+        let state = if path.overdue {
+            State::Pending
+        } else {
+            path.state
+        };
+        (path.path.device(), state)
+    });
     let block = device.filter_map(|(device, state)| match device {
         DeviceId::Block { major, minor } => Some(((major, minor), state)),
         DeviceId::File { .. } => None,

@@ -4,6 +4,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::view::{Group, View};
 use crate::daemon::document::{EventDocument, PathDocument};
+use crate::daemon::order::OVERDUE;
 use crate::human;
 
 /// Columns of the table.
@@ -52,7 +53,7 @@ fn header(view: &View) -> Markup {
 /// How all is, in one sentence.
 fn verdict(view: &View) -> String {
     let all = view.status.paths.len();
-    for state in ["down", "marginal", "pending"] {
+    for state in ["down", OVERDUE, "marginal", "pending"] {
         match view.count(state) {
             0 => {}
             1 => return format!("1 of {all} paths is {state}"),
@@ -87,6 +88,7 @@ fn sign(state: &str) -> Markup {
         "up" => "✓",
         "down" => "✕",
         "marginal" => "!",
+        OVERDUE => "?",
         "standby" => "–",
         "paused" => "‖",
         "removed" => "×",
@@ -156,18 +158,20 @@ fn rows(group: &Group, has_groups: bool) -> Markup {
 
 fn row(path: &PathDocument) -> Markup {
     let latency = |us: Option<u64>| us.map_or_else(|| "–".to_owned(), human::latency);
-    let us = path.latency_us;
+    let (us, state) = (path.latency_us, path.shown_state());
     html! {
         // The script draws what it sees of these over time.
-        tr data-key=(path.path) data-state=(path.state) data-total=(path.checks.total)
+        tr data-key=(path.path) data-state=(state) data-total=(path.checks.total)
             data-answered=(path.checks.good + path.checks.busy) data-us=[us.map(|us| us.last)] {
             th scope="row" {
                 span.name { (human::printable(&path.path)) }
                 @if let Some(device) = &path.device { span.device { (device) } }
             }
-            td { span class={ "state " (path.state) } { (sign(&path.state)) (path.state) } }
             td {
-                (path.cause)
+                span class={ "state " (state) } title=[known(path)] { (sign(state)) (state) }
+            }
+            td {
+                (path.shown_cause())
                 @if let Some(errno) = &path.errno { span.more { (errno) } }
                 @if let Some(ms) = path.stuck_ms { span.more { "stuck " (human::age(ms / 1_000)) } }
                 @if let Some(message) = &path.message { span.more { (human::printable(message)) } }
@@ -179,6 +183,11 @@ fn row(path: &PathDocument) -> Markup {
             td.number { (path.checks.total) }
         }
     }
+}
+
+/// When its state was known last.
+fn known(path: &PathDocument) -> Option<String> {
+    Some(format!("last known {}", path.checked_at.as_ref()?))
 }
 
 /// For how long, with the time since when.
@@ -260,7 +269,7 @@ fn footer(view: &View) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::examples::{event, path, status};
+    use crate::daemon::examples::{event, overdue, path, status};
 
     #[test]
     fn nothing_in_a_name_becomes_markup() {
@@ -297,6 +306,22 @@ mod tests {
             said(&["up", "marginal", "marginal"]),
             "2 of 3 paths are marginal"
         );
+    }
+
+    #[test]
+    fn a_path_that_is_not_known_any_more_is_shown_so() {
+        let mut late = overdue("/dev/sda", "up");
+        late.group = Some("database".to_owned());
+        let status = status(vec![late]);
+        let text = page(&View::new(&status, Vec::new(), "")).into_string();
+        for part in [
+            "1 of 1 paths is overdue",
+            "no usable path",
+            "class=\"state overdue\" title=\"last known 2026-11-22T14:00:01.500Z\"",
+            "up 1m00s ago",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ impl World {
         let ended = status.checks.total();
         assert_eq!(begun, ended, "seed {seed}: one verdict for each check");
         assert_eq!(status.state, path.shown, "seed {seed}");
+        self.assert_fresh(path);
         assert_eq!((status.state, status.cause), path.judged(), "seed {seed}");
         assert!(
             path.check.is_none() || path.stuck.is_none(),
@@ -40,6 +41,31 @@ impl World {
             status.in_flight.is_some(),
             path.check.is_some(),
             "seed {seed}"
+        );
+    }
+
+    /// As long as its worker works, only a path of which nothing was known lately is overdue; and one
+    /// is, if there was a verdict when one was to be there at the latest.
+    fn assert_fresh(&self, path: &Watched) {
+        let (seed, now) = (self.seed, self.worker.now());
+        let status = self.cells[&path.id].0.snapshot_at(now);
+        let mine = self.worker.probe.verdicts.iter().rev();
+        let mut mine = mine.filter(|(id, ..)| *id == path.id).peekable();
+        let last = mine.peek().map(|(_, _, verdict, _)| verdict.kind());
+        assert!(
+            !status.overdue || matches!(last, None | Some(VerdictKind::Unknown)),
+            "seed {seed}: {:?} after {last:?}, {status:?}",
+            path.id
+        );
+        let known = mine.find(|(_, _, verdict, _)| verdict.kind() != VerdictKind::Unknown);
+        // The clock's zero stands for never: a verdict of then counts as one of a nanosecond later.
+        let at = known.map(|(_, at, ..)| Mono::from_nanos(at.as_nanos().max(1)));
+        let age = at.map(|at| now.since(at));
+        // A stuck read is known anew whenever its path is due.
+        let was_stuck = status.checks.total() > status.checks.of(VerdictKind::Good);
+        assert!(
+            status.verdict_age == age || was_stuck && status.verdict_age < age,
+            "seed {seed}: {status:?}, the last verdict {age:?} ago"
         );
     }
 

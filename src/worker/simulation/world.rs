@@ -120,6 +120,7 @@ impl World {
             group,
         );
         let cell = Arc::new(StatusCell::new(Arc::new(info)));
+        cell.expect_verdict(self.worker.now(), settings.timeout);
         let group = match group {
             None => Arc::default(),
             Some(name) => {

@@ -8,7 +8,7 @@ use ratatui::style::{Color, Modifier};
 
 use super::*;
 use crate::cli::watch::feed::Update;
-use crate::daemon::examples::{event, path, status};
+use crate::daemon::examples::{event, overdue, path, status};
 
 fn drawn(model: &mut Model, width: u16, height: u16, has_colours: bool) -> Buffer {
     let backend = TestBackend::new(width, height);
@@ -205,4 +205,16 @@ fn any_size_and_any_state_can_be_drawn() {
             }
         }
     }
+}
+
+#[test]
+fn a_path_that_is_not_known_any_more_is_shown_so() {
+    let mut model = Model::default();
+    let paths = vec![overdue("/dev/sda", "up"), path("/dev/sdb", "up")];
+    model.take(Update::Status(Box::new(status(paths))));
+    let text = lines(&drawn(&mut model, 100, 20, false));
+    assert!(text[0].contains("1 overdue  1 up"), "{text:#?}");
+    let line = text.iter().find(|line| line.starts_with("/dev/sda"));
+    let line = line.expect("it is shown");
+    assert!(line.contains(" overdue   up 1m00s ago "), "{line}");
 }
