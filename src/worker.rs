@@ -388,9 +388,9 @@ mod checks;
 mod fallback;
 mod groups;
 mod handle;
-mod names;
 #[cfg(test)]
 mod hung;
+mod names;
 mod outside;
 #[cfg(test)]
 mod simulation;

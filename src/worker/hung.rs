@@ -5,7 +5,9 @@ use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::thread;
 use std::time::Instant;
 
-use pathpulse_kernel_compat::{BackendKind, Choice, OpId, Rejected, TargetId, Waker, open_backend};
+use pathpulse_kernel_compat::{
+    BackendKind, Choice, OpId, Rejected, Submission, TargetId, Waker, open_backend,
+};
 
 use super::*;
 use crate::device::Device;
@@ -28,8 +30,8 @@ impl Backend for Wedged {
         self.inner.now()
     }
 
-    fn attach(&mut self, file: OwnedFd) -> Result<TargetId, KernelError> {
-        self.inner.attach(file)
+    fn attach(&mut self, file: OwnedFd, submission: Submission) -> TargetId {
+        self.inner.attach(file, submission)
     }
 
     fn detach(&mut self, target: TargetId) {
@@ -87,7 +89,7 @@ fn the_paths_of_a_worker_that_hangs_are_overdue_until_it_goes_on() {
     file.as_file().set_len(1 << 16).expect("sized");
     std::fs::write(file.path(), vec![1; 1 << 16]).expect("written");
     let device = Device::open(file.path()).expect("opens");
-    let info = PathInfo::new(file.path().to_owned(), device.id, None);
+    let info = PathInfo::new(file.path().to_owned(), device.identity.device, None);
     let cell = Arc::new(StatusCell::new(Arc::new(info)));
     let settings = Settings {
         interval: Duration::from_millis(100),
