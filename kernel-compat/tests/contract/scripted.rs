@@ -81,8 +81,14 @@ impl Disk {
         match (self.load, op.nowait) {
             (Some(Load::Dead), true) => return soon(Err(Errno::EAGAIN)),
             (Some(Load::Dead), false) => return Answer::Never(Stage::Submission),
-            (Some(Load::Busy { .. }), true) if !self.attempts.is_multiple_of(3) => {
+            (Some(Load::Busy { .. } | Load::Failing { .. }), true)
+                if !self.attempts.is_multiple_of(3) =>
+            {
                 return soon(Err(Errno::EAGAIN));
+            }
+            (Some(Load::Failing { errno, .. }), _) => {
+                let error = Errno::from_raw(errno);
+                return Answer::After(QUEUED, Err(error), Stage::Submission);
             }
             (Some(Load::Busy { .. }), _) => {
                 return Answer::After(QUEUED, Ok(op.len), Stage::Submission);

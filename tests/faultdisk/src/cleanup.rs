@@ -99,12 +99,11 @@ fn clean(folder: &Path) -> io::Result<StillOpen> {
     let mount = folder.join("mnt");
     let loops = std::fs::read_to_string(folder.join("loops")).unwrap_or_default();
     let numbers: Vec<u32> = loops.lines().filter_map(|line| line.parse().ok()).collect();
-    let ours = |number: &&u32| {
-        loopdev::backing_file(**number).is_some_and(|file| file.starts_with(&mount))
-    };
+    // Those that lie on others are detached first: a device with another one on it would stay.
+    let attached: Vec<u32> = ours(&mount, &numbers).into_iter().rev().collect();
     let detach =
         |&number: &u32| loopdev::ensure_node(number).and_then(|()| loopdev::detach(number));
-    let detached: Vec<io::Result<()>> = numbers.iter().filter(ours).map(detach).collect();
+    let detached: Vec<io::Result<()>> = attached.iter().map(detach).collect();
     // Detached lazily, since a file may still be open in a user that is slow to die. An error means: not mounted.
     let _ = unmount(&mount, UnmountFlags::DETACH);
     let still_open = remove_within(&numbers, REMOVE_SOON);
@@ -117,6 +116,21 @@ fn clean(folder: &Path) -> io::Result<StillOpen> {
     detached.into_iter().collect::<io::Result<()>>()?;
     removed?;
     Ok(StillOpen(still_open?))
+}
+
+/// Those of the loop devices that are still attached to a file below this mount, or to one another above such a file.
+/// The rig notes a device before those that lie on it.
+fn ours(mount: &Path, numbers: &[u32]) -> Vec<u32> {
+    let mut ours: Vec<u32> = Vec::new();
+    for &number in numbers {
+        let is_ours = loopdev::backing_file(number).is_some_and(|file| {
+            file.starts_with(mount) || ours.iter().any(|&below| loopdev::node(below) == file)
+        });
+        if is_ours {
+            ours.push(number);
+        }
+    }
+    ours
 }
 
 /// Loop devices that are detached, but cannot be removed because somebody has them open.

@@ -13,6 +13,7 @@ const COMMANDS: &str = "\
   nth N EVERY ...    every EVERY-th read does the rest of the line: nth 0 3 fail EIO
   release N [ERRNO]  end what is held         recover N          answer, and release with data
   saturate N dead    take all tags, hang      saturate N MS      take all tags, answer one per MS
+  saturate N MS ERRNO                         take all tags, fail one per MS
   unsaturate N       end that                 vanish N           pull the disk
   reappear N                                  plug it in again, as another device
   counts N           what it has done         quit               remove everything (so does Ctrl-D)
@@ -75,6 +76,15 @@ fn obey_one(rig: &Rig, verb: &str, disk: usize, rest: &[&str]) -> io::Result<Str
         ("recover", []) => rig.recover(disk).map(released),
         ("unsaturate", []) => rig.unsaturate(disk).map(released),
         ("saturate", ["dead"]) => rig.saturate(disk, Load::Dead).map(ok),
+        ("saturate", [ms, name]) => rig
+            .saturate(
+                disk,
+                Load::Failing {
+                    fail_every: millis(ms)?,
+                    errno: errno(name)?,
+                },
+            )
+            .map(ok),
         ("saturate", [ms]) => rig
             .saturate(
                 disk,
@@ -100,6 +110,7 @@ fn behaviour(verb: &str, rest: &[&str]) -> io::Result<Behaviour> {
         ("drip", [ms]) => Behaviour::Drip {
             every: millis(ms)?,
             at_once: 1,
+            ends: Release::Data,
         },
         ("fail", [name]) => Behaviour::Fail(errno(name)?),
         ("short", [bytes]) => Behaviour::Short(number(bytes)?),

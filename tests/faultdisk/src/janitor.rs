@@ -2,8 +2,10 @@
 //! commands on to the server, and takes everything down when its user is gone, asks for it, or the server has died.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::{self, BufRead};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -15,7 +17,7 @@ use crate::cleanup::{Folder, StillOpen};
 use crate::link::{Link, lock};
 use crate::loopdev;
 use crate::role::Siblings;
-use crate::spec::{Behaviour, DiskSpec, Load, Spec};
+use crate::spec::{Behaviour, DiskSpec, Load, Release, Spec};
 use crate::wire::{self, Answer, Command, DiskInfo, FINGERPRINT, Reply, Request, context, invalid};
 
 /// How long the server may take to end once it is asked to; it has nothing to wait for.
@@ -115,8 +117,16 @@ struct Rig {
     loops: OnceLock<Mutex<Vec<Option<u32>>>>,
     /// Loop devices of disks that vanished, to be removed when their last user has closed them.
     pulled: Mutex<Vec<u32>>,
-    /// The load processes by disk; `None` once the rig is being taken down: no new one may start then.
-    loads: Mutex<Option<HashMap<usize, Child>>>,
+    /// The load processes by the lowest disk of the stack; `None` once the rig is being taken down: no new one may
+    /// start then.
+    loads: Mutex<Option<HashMap<usize, Loaded>>>,
+}
+
+/// What takes all tags of a disk.
+#[derive(Debug)]
+struct Loaded {
+    disk: usize,
+    load: Child,
 }
 
 fn start(siblings: &Siblings, fingerprint: u64, spec: Spec) -> io::Result<(Arc<Rig>, Answer)> {
@@ -170,12 +180,13 @@ impl Rig {
         let mut loops = Vec::new();
         let mut disks = Vec::new();
         for (i, disk) in self.spec.disks.iter().enumerate() {
+            let file = self.file_below(i, &loops)?;
             let number = if disk.loop_device {
-                Some(self.make_loop(&control, start, i, disk)?)
+                Some(self.make_loop(&control, start, &file, disk)?)
             } else {
                 None
             };
-            disks.push(self.info(i, number)?);
+            disks.push(info(file, number)?);
             loops.push(number);
         }
         self.loops.get_or_init(|| Mutex::new(loops));
@@ -192,13 +203,13 @@ impl Rig {
         &self,
         control: &File,
         start: u32,
-        disk: usize,
+        file: &Path,
         spec: &DiskSpec,
     ) -> io::Result<u32> {
         for _ in 0..TRIES {
             let number = loopdev::add(control, start)?;
             self.folder.note_loop(number)?;
-            match loopdev::attach(number, &self.folder.file(disk), spec.logical_block) {
+            match loopdev::attach(number, file, spec.logical_block) {
                 Ok(()) => return Ok(number),
                 // Somebody who looked for a free device was faster; it stays theirs.
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
@@ -212,16 +223,36 @@ impl Rig {
         ))
     }
 
-    fn info(&self, disk: usize, number: Option<u32>) -> io::Result<DiskInfo> {
-        let file = self.folder.file(disk);
-        let (major, minor) = number.map_or(Ok((0, 0)), loopdev::device_number)?;
-        let path = number.map_or_else(|| file.clone(), loopdev::node);
-        Ok(DiskInfo {
-            path,
-            file,
-            major,
-            minor,
-        })
+    /// What a disk's loop device is attached to, given the loop devices of the disks before it.
+    fn file_below(&self, disk: usize, before: &[Option<u32>]) -> io::Result<PathBuf> {
+        let spec = &self.spec.disks[disk];
+        let Some(base) = spec.on else {
+            return Ok(self.folder.file(disk));
+        };
+        let below = before.get(base).copied().flatten();
+        let below = below.filter(|_| spec.loop_device).ok_or_else(|| {
+            let rule = "a stacked disk needs a loop device, and one of a disk before it";
+            invalid(format!("disk {disk} cannot lie on disk {base}: {rule}"))
+        })?;
+        Ok(loopdev::node(below))
+    }
+
+    /// The disk that lies below this one, below all others: the one that obeys.
+    fn lowest(&self, disk: usize) -> usize {
+        let below = |disk: &usize| self.spec.disks.get(*disk)?.on;
+        std::iter::successors(Some(disk), below)
+            .last()
+            .unwrap_or(disk)
+    }
+
+    /// Refuses commands that only the lowest disk of a stack can obey.
+    fn check_lowest(&self, disk: usize) -> io::Result<()> {
+        match self.lowest(disk) {
+            lowest if lowest == disk => Ok(()),
+            lowest => Err(invalid(format!(
+                "disk {disk} lies on disk {lowest}: command that one"
+            ))),
+        }
     }
 
     fn server(&self) -> io::Result<&Link> {
@@ -231,9 +262,25 @@ impl Rig {
     }
 
     fn execute(&self, command: Command) -> io::Result<Answer> {
+        match &command {
+            Command::Set(changes) => changes
+                .iter()
+                .try_for_each(|(disk, _)| self.check_lowest(*disk))?,
+            Command::Release(disk, _)
+            | Command::Recover(disk)
+            | Command::Counts(disk)
+            | Command::WaitHeld { disk, .. }
+            | Command::WaitIo { disk, .. }
+            | Command::Vanish(disk)
+            | Command::Reappear(disk) => self.check_lowest(*disk)?,
+            Command::Start { .. }
+            | Command::Saturate(..)
+            | Command::Unsaturate(_)
+            | Command::Shutdown => {}
+        }
         match command {
             Command::Saturate(disk, load) => self.saturate(disk, load),
-            Command::Unsaturate(disk) => self.unsaturate(disk),
+            Command::Unsaturate(disk) => self.unsaturate(self.lowest(disk)),
             Command::Recover(disk) if self.is_loaded(disk) => self.unsaturate(disk),
             Command::Vanish(disk) => self.vanish(disk),
             Command::Reappear(disk) => self.reappear(disk),
@@ -249,7 +296,7 @@ impl Rig {
     fn is_loaded(&self, disk: usize) -> bool {
         lock(&self.loads)
             .as_ref()
-            .is_some_and(|loads| loads.contains_key(&disk))
+            .is_some_and(|loads| loads.contains_key(&self.lowest(disk)))
     }
 
     fn loop_of(&self, disk: usize) -> Option<u32> {
@@ -260,32 +307,39 @@ impl Rig {
         self.server()?.call(Command::Set(vec![(disk, behaviour)]))
     }
 
-    /// Fills all tags of a hanging disk, then lets it drip if it is to be busy only.
+    /// Fills all tags of a hanging disk, then lets it drip if it is to end reads. What lies below a stacked disk hangs and
+    /// drips for it.
     fn saturate(&self, disk: usize, load: Load) -> io::Result<Answer> {
         let number = self
             .loop_of(disk)
             .ok_or_else(|| invalid("only a loop device can be saturated"))?;
+        let (every, ends) = match load {
+            Load::Dead => (None, Release::Data),
+            Load::Busy { answer_every } => (Some(answer_every), Release::Data),
+            Load::Failing { fail_every, errno } => (Some(fail_every), Release::Error(errno)),
+        };
+        ends.check()?;
         let tags = loopdev::tags(number)?;
-        self.set(disk, Behaviour::Hang)?;
+        let lowest = self.lowest(disk);
+        self.set(lowest, Behaviour::Hang)?;
         self.start_load(disk, number, tags + SPARE_THREADS)?;
         let full = Command::WaitHeld {
-            disk,
+            disk: lowest,
             at_least: tags,
             timeout: FILL_TAGS,
         };
         self.server()?
             .call(full)
             .map_err(|e| context(format_args!("filling the {tags} tags"), e))?;
-        match load {
-            Load::Dead => Ok(Answer::Done),
-            Load::Busy { answer_every } => {
-                let drip = Behaviour::Drip {
-                    every: answer_every * WAKE_BATCH,
-                    at_once: WAKE_BATCH,
-                };
-                self.set(disk, drip)
-            }
-        }
+        let Some(every) = every else {
+            return Ok(Answer::Done);
+        };
+        let drip = Behaviour::Drip {
+            every: every * WAKE_BATCH,
+            at_once: WAKE_BATCH,
+            ends,
+        };
+        self.set(lowest, drip)
     }
 
     fn start_load(&self, disk: usize, number: u32, threads: usize) -> io::Result<()> {
@@ -293,17 +347,21 @@ impl Rig {
         let loads = loads
             .as_mut()
             .ok_or_else(|| invalid("the rig is being taken down"))?;
-        if let std::collections::hash_map::Entry::Vacant(free) = loads.entry(disk) {
-            let mut command = self.siblings.command("load");
-            command.arg(loopdev::node(number)).arg(threads.to_string());
-            free.insert(
-                command
-                    .stdin(Stdio::piped())
-                    .stdout(Stdio::null())
-                    .spawn()?,
-            );
+        match loads.entry(self.lowest(disk)) {
+            Entry::Occupied(loaded) if loaded.get().disk != disk => Err(invalid(format!(
+                "disk {disk} cannot be saturated while disk {} of its stack is",
+                loaded.get().disk
+            ))),
+            Entry::Occupied(_) => Ok(()),
+            Entry::Vacant(free) => {
+                let mut command = self.siblings.command("load");
+                command.arg(loopdev::node(number)).arg(threads.to_string());
+                command.stdin(Stdio::piped()).stdout(Stdio::null());
+                let load = command.spawn()?;
+                free.insert(Loaded { disk, load });
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// The disk answers again first: only then can the load process die. Killed before that, it makes no more reads.
@@ -317,7 +375,7 @@ impl Rig {
     fn kill_load(&self, disk: usize) -> io::Result<()> {
         let mut loads = lock(&self.loads);
         let load = loads.as_mut().and_then(|loads| loads.get_mut(&disk));
-        load.map_or(Ok(()), Child::kill)
+        load.map_or(Ok(()), |loaded| loaded.load.kill())
     }
 
     fn stop_load(&self, disk: usize) -> io::Result<()> {
@@ -328,6 +386,11 @@ impl Rig {
     }
 
     fn vanish(&self, disk: usize) -> io::Result<Answer> {
+        let mut others = self.spec.disks.iter();
+        if let Some(upper) = others.position(|other| other.on == Some(disk)) {
+            let why = format!("disk {disk} cannot vanish: disk {upper} lies on it");
+            return Err(invalid(why));
+        }
         self.kill_load(disk)?;
         let answer = self.server()?.call(Command::Vanish(disk))?;
         self.stop_load(disk)?;
@@ -363,7 +426,8 @@ impl Rig {
         let new = number.map(|_| {
             std::fs::metadata(self.folder.file(disk))?; // makes the kernel take note of the file's size
             let (control, start) = (loopdev::control()?, loopdev::random_start());
-            self.make_loop(&control, start, disk, &self.spec.disks[disk])
+            let file = self.folder.file(disk);
+            self.make_loop(&control, start, &file, &self.spec.disks[disk])
         });
         let new = new.transpose()?;
         if let Some(place) = self
@@ -375,7 +439,7 @@ impl Rig {
         {
             *place = new;
         }
-        self.info(disk, new).map(Answer::Disk)
+        info(self.folder.file(disk), new).map(Answer::Disk)
     }
 
     /// Ends everything, in the only order in which nothing hangs. `None`: somebody else has done so.
@@ -398,8 +462,20 @@ impl Rig {
     }
 }
 
-fn end(mut load: Child) -> io::Result<()> {
-    load.kill()?;
-    load.wait()?;
+fn end(mut loaded: Loaded) -> io::Result<()> {
+    loaded.load.kill()?;
+    loaded.load.wait()?;
     Ok(())
+}
+
+/// Where the disk above this file is: at a loop device, or the file itself.
+fn info(file: PathBuf, number: Option<u32>) -> io::Result<DiskInfo> {
+    let (major, minor) = number.map_or(Ok((0, 0)), loopdev::device_number)?;
+    let path = number.map_or_else(|| file.clone(), loopdev::node);
+    Ok(DiskInfo {
+        path,
+        file,
+        major,
+        minor,
+    })
 }

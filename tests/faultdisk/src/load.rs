@@ -11,14 +11,14 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
 /// Read size and alignment in bytes: the largest logical block a disk can have.
 const BLOCK: usize = 4096;
 const STACK_BYTES: usize = 64 * 1024;
-/// Pause after a read that failed at once, lest a failing disk makes all threads spin.
+/// Pause after a read that failed sooner than this, lest a failing disk makes all threads spin.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Arguments: the device and the number of threads.
@@ -64,7 +64,9 @@ fn read_for_ever(device: &File, thread: u64, blocks: u64) {
     // Every thread has blocks of its own, far from its neighbours', so that no two reads are merged into one request.
     let mut block = thread.wrapping_mul(0x9E37_79B9) % blocks;
     loop {
-        if !matches!(device.read_at(buffer, block * BLOCK as u64), Ok(n) if n > 0) {
+        let begin = Instant::now();
+        let is_read = matches!(device.read_at(buffer, block * BLOCK as u64), Ok(n) if n > 0);
+        if !is_read && begin.elapsed() < PAUSE {
             thread::sleep(PAUSE);
         }
         block = (block + 7) % blocks;

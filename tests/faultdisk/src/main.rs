@@ -12,9 +12,10 @@ use pathpulse_faultdisk::{DiskSpec, Spec};
 const HELP: &str = "\
 faultdisk: block devices that fail on command (needs root, /dev/fuse and /dev/loop-control)
 
-  faultdisk up [--disks N] [--size MIB] [--block BYTES] [--no-loop]
+  faultdisk up [--disks N] [--size MIB] [--block BYTES] [--no-loop] [--stacked]
       Makes N disks (1 by default; 64 MiB, blocks of 512 bytes), prints their names, and reads commands from
-      stdin until its end: then all disks are removed. --no-loop gives bare FUSE files.
+      stdin until its end: then all disks are removed. --no-loop gives bare FUSE files,
+      --stacked another loop device above each disk: disk N + i lies on disk i.
   faultdisk sweep
       Cleans up after rigs whose processes were all killed.
   faultdisk serve
@@ -57,6 +58,7 @@ fn parse_spec(mut args: lexopt::Parser) -> Result<Spec, lexopt::Error> {
     use lexopt::ValueExt;
     let mut count = 1_usize;
     let mut disk = DiskSpec::default();
+    let mut stacked = false;
     while let Some(arg) = args.next()? {
         match arg {
             Long("disks") => count = args.value()?.parse()?,
@@ -65,10 +67,16 @@ fn parse_spec(mut args: lexopt::Parser) -> Result<Spec, lexopt::Error> {
             }
             Long("block") => disk.logical_block = args.value()?.parse()?,
             Long("no-loop") => disk.loop_device = false,
+            Long("stacked") => stacked = true,
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Spec {
-        disks: vec![disk; count],
-    })
+    let mut disks = vec![disk.clone(); count];
+    if stacked {
+        disks.extend((0..count).map(|base| DiskSpec {
+            on: Some(base),
+            ..disk.clone()
+        }));
+    }
+    Ok(Spec { disks })
 }

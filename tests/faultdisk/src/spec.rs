@@ -27,6 +27,17 @@ impl Spec {
         }
     }
 
+    /// `count` disks with loop devices, and above each of them another loop device: disk `count + i` lies on disk `i`.
+    #[must_use]
+    pub fn stacks(count: usize) -> Self {
+        let mut spec = Self::loops(count);
+        spec.disks.extend((0..count).map(|base| DiskSpec {
+            on: Some(base),
+            ..DiskSpec::default()
+        }));
+        spec
+    }
+
     /// `count` bare FUSE files without loop devices. They take `O_DIRECT` but, unlike block devices, no `RWF_NOWAIT`.
     #[must_use]
     pub fn files(count: usize) -> Self {
@@ -49,6 +60,10 @@ pub struct DiskSpec {
     pub logical_block: u32,
     /// Whether the disk is a loop device over its FUSE file (the default), or the bare file.
     pub loop_device: bool,
+    /// The disk on whose loop device this one lies, instead of on a FUSE file of its own: one that comes before it in
+    /// the spec. What that one does to requests happens to those of this one, too. A stacked disk can be saturated,
+    /// nothing else; the disk below it cannot vanish.
+    pub on: Option<usize>,
 }
 
 impl Default for DiskSpec {
@@ -57,6 +72,7 @@ impl Default for DiskSpec {
             size_bytes: 64 << 20,
             logical_block: 512,
             loop_device: true,
+            on: None,
         }
     }
 }
@@ -75,12 +91,14 @@ pub enum Behaviour {
     Fail(i32),
     /// Hold every read: it is in flight until it is released.
     Hang,
-    /// Hold every read, and answer the oldest ones from time to time: a slow disk with a queue.
+    /// Hold every read, and end the oldest ones from time to time: a slow disk with a queue.
     Drip {
         /// Time between two answers.
         every: Duration,
         /// How many reads are answered each time; 0 counts as 1.
         at_once: u32,
+        /// Whether they are answered with data or fail.
+        ends: Release,
     },
     /// Every `n`-th read from now on does `then`, the others are answered. `n` of 0 counts as 1.
     EveryNth {
@@ -100,6 +118,7 @@ impl Behaviour {
         match self {
             Self::Fail(errno) => check_errno(*errno),
             Self::EveryNth { then, .. } => then.check(),
+            Self::Drip { ends, .. } => ends.check(),
             _ => Ok(()),
         }
     }
@@ -144,6 +163,14 @@ pub enum Load {
     Busy {
         /// Mean time between two completions; 5 ms keeps the CPU cost of ten such disks small.
         answer_every: Duration,
+    },
+    /// It fails every read, and late: all tags are taken, and reads complete as those of a busy disk do, but with an
+    /// error. Its completion counters look like a busy disk's, since the kernel counts requests that failed.
+    Failing {
+        /// Mean time between two failures; a read that gets a tag fails after about 128 times this.
+        fail_every: Duration,
+        /// The errno (positive), see [`Behaviour::Fail`].
+        errno: i32,
     },
 }
 

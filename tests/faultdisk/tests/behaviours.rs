@@ -158,6 +158,7 @@ fn a_dripping_disk_answers_one_after_the_other() {
         Behaviour::Drip {
             every: Duration::from_millis(1),
             at_once: 1,
+            ends: Release::Data,
         },
     )
     .expect("set");
@@ -301,7 +302,7 @@ fn geometry_is_as_specified() {
         let disk = DiskSpec {
             size_bytes: 8 << 20,
             logical_block,
-            loop_device: true,
+            ..DiskSpec::default()
         };
         let rig = Rig::start(&Spec { disks: vec![disk] }).expect("start a rig");
         let (major, minor) = rig.disk(0).major_minor();

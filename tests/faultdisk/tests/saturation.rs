@@ -5,7 +5,7 @@ mod common;
 use std::thread;
 use std::time::Duration;
 
-use common::{BLOCK, PATIENCE, open, read, read_nowait, reads_completed};
+use common::{BLOCK, EIO, PATIENCE, open, read, read_nowait, reads_completed};
 use pathpulse_faultdisk::{Behaviour, Load, Rig, Spec, require};
 use rustix::io::Errno;
 
@@ -80,6 +80,39 @@ fn a_busy_disk_can_die_and_come_back_but_not_be_set() {
     rig.recover(0).expect("recover ends the load too");
     rig.set(0, Behaviour::Answer)
         .expect("an unsaturated disk can be set");
+}
+
+#[test]
+fn a_failing_saturated_disk_counts_what_fails_and_lets_hardly_anything_in() {
+    require!();
+    let rig = Rig::start(&Spec::loops(1)).expect("start a rig");
+    let file = open(rig.disk(0).path());
+    rig.saturate(0, Load::Dead).expect("saturate");
+    let before = (
+        reads_completed(rig.disk(0).major_minor()),
+        rig.counts(0).expect("counts"),
+    );
+    let failing = Load::Failing {
+        fail_every: Duration::from_millis(1),
+        errno: EIO,
+    };
+    rig.saturate(0, failing).expect("fail");
+    // Twice all that it held: reads fail, and their readers read again, so that its tags stay taken.
+    rig.wait_arrived(0, before.1.reads + 256, PATIENCE)
+        .expect("the load goes on reading");
+    let after = rig.counts(0).expect("counts");
+    assert_eq!(after.answered, before.1.answered, "not one is answered");
+    assert!(after.failed >= before.1.failed + 256 - 8, "{after:?}");
+    assert!(reads_completed(rig.disk(0).major_minor()) >= before.0 + 128);
+    let refused = (0..40)
+        .filter(|&block| {
+            thread::sleep(Duration::from_millis(2)); // samples at many phases of the load's cycle
+            read_nowait(&file, block) == Err(Errno::AGAIN)
+        })
+        .count();
+    assert!(refused >= 30, "only {refused} of 40 were refused");
+    rig.unsaturate(0).expect("unsaturate");
+    read(&file, 0).expect("the disk answers again");
 }
 
 #[test]

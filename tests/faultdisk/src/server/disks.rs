@@ -51,6 +51,7 @@ struct Drip {
     generation: u64,
     every: Duration,
     at_once: u32,
+    ends: End,
 }
 
 impl Disks {
@@ -142,13 +143,19 @@ impl Disks {
             return Err(invalid(format!("disk {disk} has vanished")));
         }
         state.set(behaviour);
-        if let Behaviour::Drip { every, at_once } = state.behaviour {
+        if let Behaviour::Drip {
+            every,
+            at_once,
+            ends,
+        } = state.behaviour
+        {
             let generation = state.generation;
             self.drip_later(Drip {
                 disk,
                 generation,
                 every,
                 at_once,
+                ends: ends.into(),
             });
         }
         Ok(())
@@ -157,10 +164,7 @@ impl Disks {
     /// Ends all requests that are held now; returns how many.
     pub(super) fn release(&self, disk: usize, how: Release) -> io::Result<u64> {
         how.check()?;
-        let end = match how {
-            Release::Data => End::Whole,
-            Release::Error(errno) => End::Error(errno),
-        };
+        let end = End::from(how);
         let slot = self.slot(disk)?;
         let held = {
             let mut state = lock(&slot.disk);
@@ -274,13 +278,13 @@ impl Disks {
                 return;
             }
             let oldest = state.take_oldest(drip.at_once.max(1) as usize);
-            count(&mut state.counts, End::Whole, oldest.len() as u64);
+            count(&mut state.counts, drip.ends, oldest.len() as u64);
             oldest
         };
         self.drip_later(drip);
         oldest
             .into_iter()
-            .for_each(|io| io.end(End::Whole, &slot.store));
+            .for_each(|io| io.end(drip.ends, &slot.store));
     }
 
     fn drip_later(&self, drip: Drip) {
@@ -294,6 +298,15 @@ impl Disks {
                 self.slots.len()
             ))
         })
+    }
+}
+
+impl From<Release> for End {
+    fn from(how: Release) -> Self {
+        match how {
+            Release::Data => Self::Whole,
+            Release::Error(errno) => Self::Error(errno),
+        }
     }
 }
 
