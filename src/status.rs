@@ -13,7 +13,7 @@ use pathpulse_kernel_compat::{Errno, Mono};
 
 use crate::health::{Cause, State};
 use crate::path::PathInfo;
-use crate::verdict::VerdictKind;
+use crate::verdict::{VerdictKind, Why};
 use crate::window::{Latency, Window};
 
 /// A verdict may come so much later than its check should have ended before the path counts as
@@ -45,6 +45,8 @@ pub struct PathStatus {
     pub latency_us: Option<Latency>,
     /// Whether it is read with `RWF_NOWAIT`; `None` if no read has shown yet.
     pub nowait: Option<bool>,
+    /// Why its last check said nothing about the device; `None` if it said something.
+    pub unknown: Option<Why>,
     /// Whether a thread of its own reads it, since its driver may put the thread that submits a read
     /// to sleep. Such a thread keeps the process from ending while the driver holds it.
     pub isolated: bool,
@@ -83,6 +85,8 @@ impl Counts {
 pub(crate) struct StatusCell {
     sequence: AtomicU32,
     nowait: AtomicU8,
+    /// See [`Why::code`]; 0 if the last check said something.
+    unknown: AtomicU32,
     isolated: AtomicBool,
     word: AtomicU64,
     counts: [AtomicU32; VerdictKind::ALL.len()],
@@ -112,6 +116,7 @@ impl StatusCell {
             word: AtomicU64::new(pack(State::Pending, Cause::NotChecked)),
             since_ns: AtomicU64::new(unix_ns(SystemTime::now())),
             nowait: AtomicU8::new(u8::MAX),
+            unknown: AtomicU32::new(0),
             isolated: AtomicBool::new(false),
             checked_ns: AtomicU64::new(0),
             expected_by_ns: AtomicU64::new(0),
@@ -191,6 +196,11 @@ impl StatusCell {
         self.expected_by_ns.store(by.as_nanos(), Relaxed);
     }
 
+    /// Why the last check said nothing, if it did not.
+    pub(crate) fn set_unknown(&self, why: Option<Why>) {
+        self.unknown.store(why.map_or(0, Why::code), Relaxed);
+    }
+
     pub(crate) fn set_nowait(&self, nowait: bool) {
         self.nowait.store(u8::from(nowait), Relaxed);
     }
@@ -227,6 +237,7 @@ impl StatusCell {
                 && expected_by_ns > 0
                 && now > Mono::from_nanos(expected_by_ns),
             latency_us: self.window.latency(),
+            unknown: Why::from_code(self.unknown.load(Relaxed)),
             nowait: match self.nowait.load(Relaxed) {
                 0 => Some(false),
                 1 => Some(true),

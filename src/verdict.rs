@@ -78,6 +78,36 @@ pub enum Why {
     Broken,
 }
 
+impl Why {
+    const PLAIN: [Why; 8] = [
+        Why::NoSlot,
+        Why::NoMemory,
+        Why::NotStarted,
+        Why::WouldBlock,
+        Why::Throttled,
+        Why::Cancelled,
+        Why::Stalled,
+        Why::Broken,
+    ];
+
+    /// As a number that is not 0.
+    pub(crate) fn code(self) -> u32 {
+        let place = Why::PLAIN.iter().position(|plain| *plain == self);
+        match (self, place) {
+            (Why::Refused(errno), _) => 1 << 16 | errno.raw().unsigned_abs(),
+            (_, place) => 1 + place.unwrap_or_default() as u32,
+        }
+    }
+
+    /// The one of this number; `None` for 0.
+    pub(crate) fn from_code(code: u32) -> Option<Why> {
+        match code.checked_sub(1 << 16) {
+            Some(errno) => Some(Why::Refused(Errno::from_raw(errno.cast_signed()))),
+            None => Why::PLAIN.get((code as usize).checked_sub(1)?).copied(),
+        }
+    }
+}
+
 impl Verdict {
     /// Which one it is, without its particulars.
     pub fn kind(&self) -> VerdictKind {
@@ -131,6 +161,14 @@ impl Verdict {
             // Perhaps its blocks have another size now.
             Verdict::Unknown { why } => *why == Why::Refused(Errno::EINVAL),
             _ => false,
+        }
+    }
+
+    /// Why it says nothing about the device, if it doesn't.
+    pub(crate) fn unknown_reason(&self) -> Option<Why> {
+        match self {
+            Verdict::Unknown { why } => Some(*why),
+            _ => None,
         }
     }
 
@@ -238,5 +276,20 @@ impl std::fmt::Display for Why {
             }
             Why::Broken => f.write_str("the way to the kernel is broken"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_survives_its_number() {
+        let all = Why::PLAIN.into_iter().chain([Why::Refused(Errno::EINVAL)]);
+        for why in all {
+            assert_eq!(Why::from_code(why.code()), Some(why));
+        }
+        assert_eq!(Why::from_code(0), None);
+        assert_eq!(Why::from_code(99), None);
     }
 }

@@ -37,7 +37,8 @@ pub(crate) struct PathDocument {
     pub(crate) state: String,
     pub(crate) cause: String,
     pub(crate) errno: Option<String>,
-    /// What there is to say besides: why a path is not open, or where its name leads by now.
+    /// What there is to say besides: why a path is not open, where its name leads by now, or why its
+    /// last check said nothing.
     pub(crate) message: Option<String>,
     pub(crate) since: String,
     /// When a check last said something about the device; `null` if none did yet.
@@ -124,7 +125,11 @@ impl PathDocument {
             state: path.state.name().to_owned(),
             cause: path.cause.name().to_owned(),
             errno: path.cause.errno().map(|errno| errno.to_string()),
-            message: path.path.elsewhere().map(str::to_owned),
+            message: path
+                .path
+                .elsewhere()
+                .map(str::to_owned)
+                .or_else(|| path.unknown.map(|why| format!("not known now: {why}"))),
             since: whole_seconds(path.since),
             checked_at: path
                 .checked_at

@@ -260,6 +260,7 @@ impl Worker {
         let verdict = path.in_the_light_of_sysfs(verdict);
         path.answered = matches!(verdict, Verdict::Good { .. });
         path.cell.count(verdict.kind());
+        path.cell.set_unknown(verdict.unknown_reason());
         path.cell.settle_owed(verdict.kind());
         if verdict.is_of_read() || path.nowait == Nowait::Missing {
             path.cell.set_nowait(path.nowait != Nowait::Missing);
