@@ -5,7 +5,7 @@
 //! reads again. Counters and latencies stand for themselves.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, fence};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, fence};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -79,15 +79,22 @@ impl Counts {
     }
 }
 
+/// [`Why::code`] of the last check; 0 if that said something.
+const UNKNOWN: u16 = (1 << 13) - 1;
+/// It is read with `RWF_NOWAIT`, or without; neither as long as no read has shown.
+const NOWAIT: u16 = 1 << 13;
+const PLAIN: u16 = 1 << 14;
+/// A thread of its own reads it.
+const ISOLATED: u16 = 1 << 15;
+
 /// The shared memory of one path's status. What a healthy check touches comes first and fits a cache
 /// line; of the rest it touches one place of the window.
 #[repr(C)]
 pub(crate) struct StatusCell {
     sequence: AtomicU32,
-    nowait: AtomicU8,
-    /// See [`Why::code`]; 0 if the last check said something.
-    unknown: AtomicU32,
-    isolated: AtomicBool,
+    /// How it is read, and why its last check said nothing: see [`UNKNOWN`] and those beside it. Only the
+    /// worker writes it.
+    flags: AtomicU16,
     word: AtomicU64,
     counts: [AtomicU32; VerdictKind::ALL.len()],
     transitions: AtomicU32,
@@ -115,9 +122,7 @@ impl StatusCell {
             sequence: AtomicU32::new(0),
             word: AtomicU64::new(pack(State::Pending, Cause::NotChecked)),
             since_ns: AtomicU64::new(unix_ns(SystemTime::now())),
-            nowait: AtomicU8::new(u8::MAX),
-            unknown: AtomicU32::new(0),
-            isolated: AtomicBool::new(false),
+            flags: AtomicU16::new(0),
             checked_ns: AtomicU64::new(0),
             expected_by_ns: AtomicU64::new(0),
             owed_since_ns: AtomicU64::new(0),
@@ -198,15 +203,21 @@ impl StatusCell {
 
     /// Why the last check said nothing, if it did not.
     pub(crate) fn set_unknown(&self, why: Option<Why>) {
-        self.unknown.store(why.map_or(0, Why::code), Relaxed);
+        self.set_flags(UNKNOWN, why.map_or(0, Why::code));
     }
 
     pub(crate) fn set_nowait(&self, nowait: bool) {
-        self.nowait.store(u8::from(nowait), Relaxed);
+        self.set_flags(NOWAIT | PLAIN, if nowait { NOWAIT } else { PLAIN });
     }
 
     pub(crate) fn set_isolated(&self, isolated: bool) {
-        self.isolated.store(isolated, Relaxed);
+        self.set_flags(ISOLATED, if isolated { ISOLATED } else { 0 });
+    }
+
+    fn set_flags(&self, mask: u16, flags: u16) {
+        debug_assert_eq!(flags & !mask, 0);
+        let others = self.flags.load(Relaxed) & !mask;
+        self.flags.store(others | flags, Relaxed);
     }
 
     pub(crate) fn set_stuck(&self, since: Option<Mono>) {
@@ -226,6 +237,7 @@ impl StatusCell {
         let age = |ns: &AtomicU64| age(ns.load(Relaxed), now);
         let verdict_age = age(&self.checked_ns);
         let expected_by_ns = self.expected_by_ns.load(Relaxed);
+        let flags = self.flags.load(Relaxed);
         PathStatus {
             path: self.info(),
             state,
@@ -237,13 +249,13 @@ impl StatusCell {
                 && expected_by_ns > 0
                 && now > Mono::from_nanos(expected_by_ns),
             latency_us: self.window.latency(),
-            unknown: Why::from_code(self.unknown.load(Relaxed)),
-            nowait: match self.nowait.load(Relaxed) {
-                0 => Some(false),
-                1 => Some(true),
+            unknown: Why::from_code(flags & UNKNOWN),
+            nowait: match flags & (NOWAIT | PLAIN) {
+                NOWAIT => Some(true),
+                PLAIN => Some(false),
                 _ => None,
             },
-            isolated: self.isolated.load(Relaxed),
+            isolated: flags & ISOLATED != 0,
             stuck: age(&self.stuck_since_ns),
             in_flight: age(&self.begun_ns),
             unanswered: age(&self.owed_since_ns),

@@ -90,20 +90,23 @@ impl Why {
         Why::Broken,
     ];
 
+    /// The number of the first errno: they are less than 4,096.
+    const REFUSED: u16 = 1 << 12;
+
     /// As a number that is not 0.
-    pub(crate) fn code(self) -> u32 {
+    pub(crate) fn code(self) -> u16 {
         let place = Why::PLAIN.iter().position(|plain| *plain == self);
-        match (self, place) {
-            (Why::Refused(errno), _) => 1 << 16 | errno.raw().unsigned_abs(),
-            (_, place) => 1 + place.unwrap_or_default() as u32,
+        match self {
+            Why::Refused(errno) => Why::REFUSED + errno.raw() as u16,
+            _ => 1 + place.unwrap_or_default() as u16,
         }
     }
 
     /// The one of this number; `None` for 0.
-    pub(crate) fn from_code(code: u32) -> Option<Why> {
-        match code.checked_sub(1 << 16) {
-            Some(errno) => Some(Why::Refused(Errno::from_raw(errno.cast_signed()))),
-            None => Why::PLAIN.get((code as usize).checked_sub(1)?).copied(),
+    pub(crate) fn from_code(code: u16) -> Option<Why> {
+        match code.checked_sub(Why::REFUSED) {
+            Some(errno) => Some(Why::Refused(Errno::from_raw(i32::from(errno)))),
+            None => Why::PLAIN.get(usize::from(code).checked_sub(1)?).copied(),
         }
     }
 }
