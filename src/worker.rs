@@ -267,7 +267,9 @@ impl Worker {
             self.hasten(key, next);
         }
         if let Some(path) = self.paths.get(key) {
-            let due = path.due.max(now);
+            // A check that is going on keeps the timeout that it began with.
+            let going_on = path.check.as_ref().map(Check::deadline);
+            let due = path.due.max(now).max(going_on.unwrap_or(now));
             path.cell.expect_verdict(due, path.settings.timeout);
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use pathpulse_kernel_compat::{Answer, Errno, Reject, Stage};
 
-use crate::evidence::{Activity, Counters, Evidence, LinkState};
+use crate::evidence::{Activity, Counters, Evidence, Layout, Leaf, LinkState};
 
 pub(super) const BLOCK: u32 = 512;
 
@@ -32,11 +32,18 @@ pub(super) enum Way {
     Standby,
     /// Answers, while sysfs still says that the target is in standby.
     StaleStandby,
+    /// A mirror whose disks are full; the flags say which legs complete what they hold. A read gets in
+    /// now and then, and hangs if its leg does.
+    Mirror(bool, bool),
+    /// A linear map over a full disk; the flag says whether that completes anything.
+    Linear(bool),
+    /// A map that is suspended, over a disk that serves others.
+    Suspended,
 }
 
 impl Way {
     pub(super) fn any(rng: &mut Rng) -> Way {
-        match rng.u32(0..19) {
+        match rng.u32(0..23) {
             0..4 => Way::Answers,
             4 => Way::Slow,
             5 => Way::Fails(Errno::EIO),
@@ -55,6 +62,9 @@ impl Way {
             15 => Way::Standby,
             16 => Way::Fails(Errno::ENODEV),
             17 => Way::StaleStandby,
+            18 => Way::Mirror(rng.bool(), rng.bool()),
+            19 => Way::Linear(rng.bool()),
+            20 => Way::Suspended,
             _ => Way::Sluggish,
         }
     }
@@ -83,7 +93,13 @@ impl Way {
                 let result = if rng.bool() { good } else { Err(Errno::EIO) };
                 Answer::After(late, result, stage)
             }
-            Way::Full(_) => Answer::After(quick, Err(Errno::EAGAIN), stage),
+            Way::Mirror(one, other) if rng.u32(0..4) == 0 => match [one, other][rng.usize(0..2)] {
+                true => Answer::After(quick, good, stage),
+                false => Answer::Never(stage),
+            },
+            Way::Full(_) | Way::Linear(_) | Way::Mirror(..) | Way::Suspended => {
+                Answer::After(quick, Err(Errno::EAGAIN), stage)
+            }
             Way::Refused(why) => Answer::Refuse(why),
             Way::Starved => Answer::NotStarted,
         }
@@ -126,12 +142,29 @@ impl Evidence for DiskEvidence {
     }
 
     fn activity(&self) -> Option<Activity> {
-        if let Way::Full(true) = self.0.way() {
-            self.0.completed.fetch_add(1, Relaxed);
-        }
-        Some(Activity::of_disk(Some(Counters {
-            completed: self.0.completed.load(Relaxed),
-            in_flight: 128,
-        })))
+        let next = self.0.completed.fetch_add(1, Relaxed);
+        let leg = |name: &str, completes| {
+            Layout::Leaf(Leaf {
+                name: name.to_owned(),
+                counters: Some(Counters {
+                    completed: if completes { next } else { 0 },
+                    in_flight: 128,
+                }),
+            })
+        };
+        let layout = match self.0.way() {
+            Way::Mirror(one, other) => Layout::Any(vec![leg("one", one), leg("other", other)]),
+            Way::Full(completes) | Way::Linear(completes) => leg("leaf", completes),
+            Way::Suspended => leg("leaf", true),
+            _ => leg("leaf", false),
+        };
+        Some(Activity {
+            suspended: self.0.way() == Way::Suspended,
+            layout,
+        })
+    }
+
+    fn is_redundant(&self) -> bool {
+        matches!(self.0.way(), Way::Mirror(..))
     }
 }

@@ -304,3 +304,60 @@ fn a_standby_path_whose_state_in_sysfs_is_stale_is_up_once_it_is_read() {
     let states = world.worker.probe.events.iter().map(|(_, event)| event.to);
     assert!(states.into_iter().all(|state| state != State::Down));
 }
+
+#[test]
+fn a_mirror_is_never_down_while_a_leg_answers_and_down_in_time_when_none_does() {
+    let settings = Settings::default();
+    for seed in 0..50 {
+        let mut world = World::new(seed);
+        let id = world.add(Way::Answers, None, settings);
+        world.run(Duration::from_secs(6), false);
+        for legs in [(true, false), (false, true), (true, true)] {
+            world.cells[&id].1.set(Way::Mirror(legs.0, legs.1));
+            world.run(Duration::from_secs(60), false);
+            assert_eq!(world.watched(id).shown, State::Up, "seed {seed}: {legs:?}");
+        }
+        let events = world.worker.probe.events.iter();
+        let mut states = events.map(|(_, event)| event.to);
+        assert!(states.all(|state| state != State::Down), "seed {seed}");
+        world.cells[&id].1.set(Way::Mirror(false, false));
+        let limit = settings.interval + settings.timeout * 2 + Duration::from_millis(300);
+        world.run(limit, false);
+        assert_eq!(world.watched(id).shown, State::Down, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_map_that_is_suspended_or_lies_on_a_dead_disk_is_down_in_time_and_back_at_once() {
+    let settings = Settings::default();
+    for seed in 0..50 {
+        let mut world = World::new(seed);
+        let id = world.add(Way::Linear(true), None, settings);
+        world.cells[&id].1.set(Way::Answers);
+        world.run(Duration::from_secs(9), false);
+        assert_eq!(world.watched(id).shown, State::Up, "seed {seed}");
+        for stall in [Way::Suspended, Way::Linear(false)] {
+            world.cells[&id].1.set(Way::Linear(true));
+            world.run(Duration::from_secs(60), false);
+            assert_eq!(world.watched(id).shown, State::Up, "seed {seed}: busy");
+            world.cells[&id].1.set(stall);
+            let limit = settings.interval + settings.timeout * 2 + Duration::from_millis(300);
+            world.run(limit, false);
+            assert_eq!(
+                world.watched(id).shown,
+                State::Down,
+                "seed {seed}: {stall:?}"
+            );
+            world.cells[&id].1.set(Way::Linear(true));
+            world.run(Duration::from_secs(60), false);
+            assert_eq!(
+                world.watched(id).shown,
+                State::Down,
+                "seed {seed}: busy only"
+            );
+            world.cells[&id].1.set(Way::Answers);
+            world.run(settings.interval * 2, false);
+            assert_eq!(world.watched(id).shown, State::Up, "seed {seed}: back");
+        }
+    }
+}
