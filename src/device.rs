@@ -14,6 +14,7 @@ use rustix::fs::{
 
 use crate::driver::submission_of;
 use crate::evidence::{Evidence, NoEvidence};
+use crate::fault::{open_blames_device, open_fell_short};
 use crate::identity::Identity;
 use crate::name::display_name;
 use crate::settings::{Place, Region};
@@ -113,21 +114,20 @@ impl OpenProblem {
         }
     }
 
-    /// Whether the device itself is why, not its name, our rights or our limits.
+    /// Whether the way to the device is why, not its name, our rights or our limits, nor a condition
+    /// of the device that the way to it has no part in, such as an empty drive.
     pub fn blames_device(&self) -> bool {
         match self {
-            OpenProblem::Open(errno) => !matches!(
-                *errno,
-                Errno::ENOENT
-                    | Errno::ENOTDIR
-                    | Errno::EACCES
-                    | Errno::EPERM
-                    | Errno::ELOOP
-                    | Errno::ENAMETOOLONG
-                    | Errno::EMFILE
-                    | Errno::ENFILE
-                    | Errno::ENOMEM
-            ),
+            OpenProblem::Open(errno) => open_blames_device(*errno),
+            OpenProblem::Blocked => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the kernel said something about the device: it is there, and was asked.
+    pub fn reached_device(&self) -> bool {
+        match self {
+            OpenProblem::Open(errno) => !open_fell_short(*errno),
             OpenProblem::Blocked => true,
             _ => false,
         }
@@ -138,22 +138,11 @@ impl fmt::Display for OpenProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OpenProblem::Open(errno) => {
-                write!(f, "open: {errno}: ")?;
-                f.write_str(match *errno {
-                    Errno::ENOENT => "no such file or device; see lsblk for those there are",
-                    Errno::EACCES => {
-                        "not readable for this user; run as root or join the device's group (disk)"
-                    }
-                    // Rights are checked before (EACCES); this comes from the device cgroup.
-                    Errno::EPERM => {
-                        "the container's device rules (device cgroup) forbid it, to root too; allow the device there (docker run --device, DeviceAllow= in a unit)"
-                    }
-                    Errno::EMFILE => {
-                        "the process has no file descriptors left; raise RLIMIT_NOFILE (ulimit -n)"
-                    }
-                    Errno::ENXIO | Errno::ENODEV => "the device is gone or offline",
-                    other => other.meaning(),
-                })
+                write!(f, "open: {errno}: {}", errno.meaning())?;
+                match errno.hint() {
+                    Some(hint) => write!(f, "; {hint}"),
+                    None => Ok(()),
+                }
             }
             OpenProblem::NotStorage => f.write_str("neither a block device nor a regular file"),
             OpenProblem::NoDirectIo => f.write_str(

@@ -93,6 +93,11 @@ pub(crate) trait Evidence {
         false
     }
 
+    /// Whether the device was taken away: the kernel lists it no more, or it has lost its size.
+    fn is_gone(&self) -> bool {
+        false
+    }
+
     /// Whether dirty pages could keep reads out of half of the device's places.
     fn may_be_dirty(&self) -> bool {
         true

@@ -27,7 +27,8 @@
 //! | `good`, `busy`, `reservation_conflict` | `Up` | the verdict |
 //! | `error_rate`, `flapping`, `slow` | `Marginal` | the blemish |
 //! | `last_usable` | `Up` | it has a blemish, and no sibling is up |
-//! | `device_gone`, `medium_error`, `transport_error`, `failed` | `Down` | the class of the errno (`fault.rs`) |
+//! | `device_gone`, `io_error`, `medium_error`, `target_error`, `transport_error`, `failed` | `Down` | the class of the errno (`fault.rs`) |
+//! | `device_gone` | `Down` | also: the read gave 0 bytes, and the device has no size any more |
 //! | `timed_out`, `saturated`, `short_read`, `offline` | `Down` | the verdict |
 //! | `standby` | `Standby` | the verdict |
 //! | `not_checked`, `command` | `Pending`, `Paused` | nothing was asked yet; a person said so |

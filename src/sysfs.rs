@@ -154,6 +154,12 @@ impl Evidence for Sysfs {
             _ => true,
         }
     }
+
+    fn is_gone(&self) -> bool {
+        // A device that is being removed has its capacity set to 0 first (del_gendisk of block/genhd.c
+        // and what drivers do before it).
+        word(&self.own().join("size")).is_none_or(|size| size == "0")
+    }
 }
 
 /// The file's text, trimmed. States and statistics are shorter than the buffer.
@@ -264,5 +270,16 @@ mod tests {
         let text = "MemFree: 10 kB\nDirty:    3 kB\nWriteback:  1 kB\nWritebackTmp: 9 kB\n";
         assert_eq!(dirty_bytes(text), 4096);
         assert_eq!(dirty_bytes(""), 0);
+    }
+
+    #[test]
+    fn what_is_listed_no_more_or_has_no_size_is_gone() {
+        let root = tree(&[("size", "2048\n")]);
+        let sysfs = Sysfs::below(root.path(), 8, 0).expect("found");
+        assert!(!sysfs.is_gone());
+        fs::write(root.path().join("dev/block/8:0/size"), "0\n").expect("a file");
+        assert!(sysfs.is_gone());
+        fs::remove_dir_all(root.path().join("dev/block")).expect("removed");
+        assert!(sysfs.is_gone());
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pathpulse_kernel_compat::{Errno, Stage};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, kernel_class};
 
 /// What one check showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +175,14 @@ impl Verdict {
         }
     }
 
+    /// What a person can do about it, if its errno tells.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Verdict::Failed { errno } => errno.hint(),
+            _ => None,
+        }
+    }
+
     /// The errno that it carries.
     pub fn errno(&self) -> Option<Errno> {
         match self {
@@ -237,7 +245,10 @@ impl std::fmt::Display for Verdict {
         match self {
             Verdict::Good { latency } => write!(f, "answered in {} us", latency.as_micros()),
             Verdict::Busy => f.write_str("all tags taken, and other I/O completes"),
-            Verdict::Failed { errno } => write!(f, "{errno}: {}", errno.meaning()),
+            Verdict::Failed { errno } => match kernel_class(*errno) {
+                Some(class) => write!(f, "{errno}: {class} error: {}", errno.meaning()),
+                None => write!(f, "{errno}: {}", errno.meaning()),
+            },
             Verdict::ShortRead { got } => write!(f, "answered with {got} bytes only"),
             Verdict::TimedOut {
                 stage: Stage::Device,

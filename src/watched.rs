@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pathpulse_kernel_compat::{Key, Mono, OpId, Stage, Submission, TargetId};
+use pathpulse_kernel_compat::{Errno, Key, Mono, OpId, Stage, Submission, TargetId};
 
 use crate::check::{Check, Nowait, unanswered};
 use crate::command::Once;
@@ -245,6 +245,11 @@ impl Watched {
     /// A verdict for which sysfs has the reason by now is that reason: the target may have gone to
     /// standby after the check began.
     pub(crate) fn in_the_light_of_sysfs(&self, verdict: Verdict) -> Verdict {
+        if verdict == (Verdict::ShortRead { got: 0 }) && self.evidence.is_gone() {
+            // As the block layer calls a device that is gone (`BLK_STS_OFFLINE`).
+            let errno = Errno::ENODEV;
+            return Verdict::Failed { errno };
+        }
         let why = Why::WouldBlock;
         if !verdict.is_bad() && verdict != (Verdict::Unknown { why }) {
             return verdict;

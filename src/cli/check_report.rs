@@ -27,6 +27,9 @@ pub(super) struct PathReport {
     errno: Option<String>,
     latency_us: Option<u64>,
     pub(super) message: String,
+    /// The kernel was asked about the device, and said something.
+    #[serde(skip)]
+    is_reached: bool,
 }
 
 impl PathReport {
@@ -37,12 +40,9 @@ impl PathReport {
                     Verdict::Good { latency } => u64::try_from(latency.as_micros()).ok(),
                     _ => None,
                 };
-                (
-                    verdict.kind(),
-                    verdict.errno(),
-                    latency,
-                    verdict.to_string(),
-                )
+                let hint = verdict.hint().map(|hint| format!("; {hint}"));
+                let message = verdict.to_string() + &hint.unwrap_or_default();
+                (verdict.kind(), verdict.errno(), latency, message)
             }
             Err(OpenError { problem, .. }) => {
                 (kind_of(problem), problem.errno(), None, problem.to_string())
@@ -56,6 +56,10 @@ impl PathReport {
             errno: errno.map(|errno| errno.to_string()),
             latency_us: latency,
             message,
+            is_reached: match &report.verdict {
+                Ok(verdict) => verdict.kind() != VerdictKind::Unknown,
+                Err(error) => error.problem.reached_device(),
+            },
         }
     }
 
@@ -69,6 +73,7 @@ impl PathReport {
             errno: None,
             latency_us: None,
             message: message.to_owned(),
+            is_reached: false,
         }
     }
 
@@ -105,10 +110,9 @@ impl Report {
 
     /// 0 all up or in standby, 1 some marginal or unknown, 2 some down, 3 no path could be checked.
     pub(crate) fn exit_status(&self) -> i32 {
-        let unknown = VerdictKind::Unknown.name();
         if self.count(State::Down) > 0 {
             2
-        } else if self.paths.iter().all(|path| path.verdict == unknown) {
+        } else if !self.paths.iter().any(|path| path.is_reached) {
             USAGE
         } else if self.count(State::Marginal) + self.count(State::Pending) > 0 {
             1
@@ -208,6 +212,7 @@ mod tests {
             errno: None,
             latency_us: (kind == VerdictKind::Good).then_some(85),
             message: "what | it said".to_owned(),
+            is_reached: kind != VerdictKind::Unknown,
         }
     }
 
@@ -229,6 +234,10 @@ mod tests {
         assert_eq!(report(vec![good(), unknown(), down()]).exit_status(), 2);
         assert_eq!(report(vec![down()]).exit_status(), 2);
         assert_eq!(report(vec![unknown()]).exit_status(), 3);
+        // Such as an empty drive: it is there, and says so.
+        let mut empty = unknown();
+        empty.is_reached = true;
+        assert_eq!(report(vec![empty]).exit_status(), 1);
     }
 
     #[test]

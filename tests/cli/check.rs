@@ -67,7 +67,8 @@ fn verdicts_in_every_format_and_in_time() {
         );
         assert_eq!(path["errno"], errno, "{path}");
         assert_eq!(path["latency_us"].is_u64(), verdict == "good", "{path}");
-        assert!(path["message"].is_string());
+        let message = path["message"].as_str().expect("text");
+        assert_eq!(message.contains("I/O error"), index == 1, "{path}");
         assert_eq!(path.as_object().expect("an object").len(), 7);
     }
     assert!(document["paths"][4]["latency_us"].as_u64() >= Some(50_000));
@@ -132,6 +133,58 @@ fn bad_paths_get_a_clear_line_each_and_the_others_go_on() {
     let alone = run(["check", name(&missing)]);
     assert_eq!(alone.status.code(), Some(3), "nothing could be checked");
     assert!(stdout(&alone).contains("ENOENT"));
+}
+
+/// Such as an empty drive (ENOMEDIUM) or a DRBD secondary (EMEDIUMTYPE).
+#[test]
+fn an_open_that_fails_counts_only_if_it_speaks_of_the_way_to_the_device() {
+    require!();
+    let disks = rig(&Spec::files(1));
+    let folder = disks.disk(0).file().parent().expect("a folder");
+    let check = |errno: i32| {
+        let path = folder.join(format!("open{errno}"));
+        let output = run(["check", "--format", "json", name(&path)]);
+        let path = json(&output)["paths"][0].clone();
+        (output.status.code(), path)
+    };
+    for errno in 1..=133 {
+        // No answer of a device; to FUSE the word that there is no open at all; no names of their own.
+        if [libc::EINTR, libc::ENOSYS, 41, 58].contains(&errno) {
+            continue;
+        }
+        let (status, path) = check(errno);
+        let shown = path["errno"].as_str().expect("a name");
+        assert!(shown.starts_with('E'), "{errno} has no name: {path}");
+        let message = path["message"].as_str().expect("text");
+        assert!(message.starts_with("open: E"), "{path}");
+        assert_eq!(path["state"] == "down", status == Some(2), "{path}");
+    }
+    let conditions = [
+        (libc::ENOMEDIUM, "ENOMEDIUM", "insert"),
+        (libc::EMEDIUMTYPE, "EMEDIUMTYPE", "primary"),
+        (libc::EBUSY, "EBUSY", "lsblk"),
+        (libc::EROFS, "EROFS", "read-only"),
+        (libc::EAGAIN, "EAGAIN", "try again"),
+        (libc::ETXTBSY, "ETXTBSY", "name another"),
+        (libc::EUCLEAN, "EUCLEAN", "fsck"),
+    ];
+    for (errno, shown, says) in conditions {
+        let (status, path) = check(errno);
+        assert_eq!((status, &path["errno"]), (Some(1), &shown.into()), "{path}");
+        assert_eq!(path["verdict"], "unknown", "{path}");
+        assert!(
+            path["message"].as_str().expect("text").contains(says),
+            "{path}"
+        );
+    }
+    for errno in [libc::ENXIO, libc::EIO, libc::ETIMEDOUT, libc::EREMOTEIO] {
+        let (status, path) = check(errno);
+        assert_eq!(
+            (status, &path["state"]),
+            (Some(2), &"down".into()),
+            "{path}"
+        );
+    }
 }
 
 #[test]

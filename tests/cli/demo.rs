@@ -35,7 +35,7 @@ fn every_part_is_played_and_nothing_is_left() {
         "{last}"
     );
     assert!(
-        row("failing").contains(" down ") && row("failing").contains("medium_error"),
+        row("failing").contains(" down ") && row("failing").contains("io_error"),
         "{last}"
     );
     assert!(

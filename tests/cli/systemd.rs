@@ -170,13 +170,13 @@ fn journald_gets_events_with_fields() {
         &format!("PATHPULSE_EVENT_PATH={}", path.display()),
         "PATHPULSE_EVENT_FROM=up",
         "PATHPULSE_EVENT_TO=down",
-        "PATHPULSE_EVENT_CAUSE=medium_error",
+        "PATHPULSE_EVENT_CAUSE=io_error",
     ] {
         assert!(down.lines().any(|line| line == field), "{field}: {down}");
     }
     let message = down.lines().find(|line| line.starts_with("MESSAGE="));
     let message = message.expect("a message");
-    assert!(message.contains("up -> down (medium_error)"), "{message}");
+    assert!(message.contains("up -> down (io_error)"), "{message}");
     drop(daemon);
 }
 

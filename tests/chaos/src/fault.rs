@@ -113,7 +113,7 @@ impl Fault {
             Fault::Flicker(_) | Fault::Empty => errno == Some("EIO") && cause == class("EIO"),
             Fault::Vanish => match errno {
                 Some(name) => ["ENODEV", "EIO", "ENXIO"].contains(&name) && cause == class(name),
-                None => cause == "short_read" || cause == "offline",
+                None => cause == "offline",
             },
         }
     }
@@ -157,7 +157,9 @@ impl Fault {
 fn class(errno: &str) -> &'static str {
     match errno {
         "ENODEV" | "ENXIO" => "device_gone",
-        "EIO" | "ENODATA" | "EILSEQ" | "EREMOTEIO" => "medium_error",
+        "EIO" => "io_error",
+        "ENODATA" | "EILSEQ" => "medium_error",
+        "EREMOTEIO" => "target_error",
         "ETIMEDOUT" | "ETIME" | "ENOLINK" => "transport_error",
         "EBADE" => "reservation_conflict",
         _ => "failed",

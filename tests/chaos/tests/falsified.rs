@@ -79,7 +79,7 @@ fn true_story() -> Story {
         said(2_001, "down", "down", "late_answer"),
         said(2_030, "down", "up", "good"),
         done(3_000, EIO),
-        said(3_090, "up", "down", "medium_error EIO"),
+        said(3_090, "up", "down", "io_error EIO"),
         done(3_500, Fault::None),
         said(3_620, "down", "up", "good"),
         done(4_000, Fault::Slow(Duration::from_millis(100))),
@@ -87,7 +87,7 @@ fn true_story() -> Story {
     ];
     for at in [5_000, 5_500] {
         story.push(done(at, EIO));
-        story.push(said(at + 50, "up", "down", "medium_error EIO"));
+        story.push(said(at + 50, "up", "down", "io_error EIO"));
         story.push(done(at + 200, Fault::None));
         let to = if at == 5_000 { "up" } else { "marginal" };
         story.push(said(at + 300, "down", to, "good"));
@@ -187,12 +187,12 @@ fn what_contradicts_the_truth_is_noticed() {
         instead(5, said(1_700, "down", "up", "good")),
         instead(9, said(3_300, "down", "up", "good")),
         // The wrong cause, or errno, or one that says nothing about the disk.
-        instead(2, said(1_380, "up", "down", "medium_error EIO")),
+        instead(2, said(1_380, "up", "down", "io_error EIO")),
         instead(2, said(1_380, "up", "down", "unknown")),
         instead(7, said(3_090, "up", "down", "device_gone ENXIO")),
         instead(7, said(3_090, "up", "down", "timed_out")),
         // From a state that it was not in.
-        instead(7, said(3_090, "marginal", "down", "medium_error EIO")),
+        instead(7, said(3_090, "marginal", "down", "io_error EIO")),
         // Up at once although it flapped, or marginal for too short.
         instead(story_len() - 2, said(5_800, "down", "up", "good")),
         instead(story_len() - 1, said(6_500, "marginal", "up", "good")),

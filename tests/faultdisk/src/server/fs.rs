@@ -23,6 +23,10 @@ use super::store::Store;
 const ATTR_TTL: Duration = Duration::ZERO;
 /// The inode of disk 0; inode 1 is the folder.
 const FIRST_DISK: u64 = 2;
+/// The inode of `openN`, a file that fails to open with errno N, is N after this.
+const FAILS_TO_OPEN: u64 = 1 << 32;
+/// The highest errno there can be (`MAX_ERRNO` of the kernel).
+const MAX_ERRNO: u64 = 4095;
 
 /// A read or write that has not been answered yet.
 #[derive(Debug)]
@@ -110,6 +114,9 @@ impl FaultFs {
         if ino == INodeNo::ROOT {
             return Some(attributes(ino, 0, FileType::Directory));
         }
+        if ino.0 > FAILS_TO_OPEN {
+            return Some(attributes(ino, 1 << 20, FileType::RegularFile));
+        }
         let size = self.disks.size(self.disk(ino)?)?;
         Some(attributes(ino, size, FileType::RegularFile))
     }
@@ -159,13 +166,11 @@ impl Filesystem for FaultFs {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let number = name
-            .to_str()
-            .and_then(|name| name.strip_prefix("disk"))
-            .and_then(|n| n.parse::<u64>().ok());
-        let ino = number
-            .filter(|_| parent == INodeNo::ROOT)
-            .map(|n| INodeNo(n + FIRST_DISK));
+        let number = |kind| name.to_str()?.strip_prefix(kind)?.parse::<u64>().ok();
+        let disk = number("disk").and_then(|n| n.checked_add(FIRST_DISK));
+        let errno = number("open").filter(|n| (1..=MAX_ERRNO).contains(n));
+        let ino = disk.or(errno.map(|n| n + FAILS_TO_OPEN));
+        let ino = ino.filter(|_| parent == INodeNo::ROOT).map(INodeNo);
         match ino.and_then(|ino| self.attr(ino)) {
             Some(attr) => reply.entry(&ATTR_TTL, &attr, Generation(0)),
             None => reply.error(Errno::ENOENT),
@@ -179,7 +184,11 @@ impl Filesystem for FaultFs {
         }
     }
 
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        if let Some(errno) = ino.0.checked_sub(FAILS_TO_OPEN) {
+            let errno = i32::try_from(errno).map_or(Errno::EIO, Errno::from_i32);
+            return reply.error(errno);
+        }
         // Never the page cache: every read of the bare file is a request.
         reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
     }

@@ -1,0 +1,254 @@
+//! What each errno of Linux is called, what it means for storage, and what a person can do then.
+//!
+//! The rows are those of include/uapi/asm-generic/errno-base.h and errno.h, in their order. The
+//! numbers are libc's, since some machines have others. Where the fault is that an errno of a read
+//! tells of is not said here: that is `fault.rs` of the `pathpulse` crate.
+
+use crate::errno::Errno;
+
+macro_rules! errnos {
+    ($($name:ident = $meaning:literal $(=> $hint:literal)?,)*) => {
+        impl Errno {
+            $(#[doc = concat!("`", stringify!($name), "`: ", $meaning, ".")]
+            pub const $name: Errno = Errno::known(libc::$name);)*
+
+            /// All that have a name, in the order of the kernel's list.
+            pub const ALL: &[Errno] = &[$(Errno::$name),*];
+
+            /// The symbolic name, as in errno(3); `None` for a number that Linux gives no program.
+            pub fn name(self) -> Option<&'static str> {
+                match self {
+                    $(Errno::$name => Some(stringify!($name)),)*
+                    _ => None,
+                }
+            }
+
+            /// What the kernel means by it, in a few words.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Errno::$name => $meaning,)*
+                    _ => "an error of the kernel",
+                }
+            }
+
+            /// What a person can do when opening or reading storage fails so; `None` where that
+            /// depends on more than the errno.
+            pub fn hint(self) -> Option<&'static str> {
+                match self {
+                    $($(Errno::$name => Some($hint),)?)*
+                    _ => None,
+                }
+            }
+
+            /// The errno with this symbolic name, such as `"EIO"`.
+            pub fn from_name(name: &str) -> Option<Errno> {
+                match name {
+                    $(stringify!($name) => Some(Errno::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+errnos! {
+    EPERM = "not permitted"
+        => "usually a container's device rules (device cgroup) forbid it, to root too; allow the \
+            device there (docker run --device, DeviceAllow= in a unit)",
+    ENOENT = "no such file or device" => "see lsblk for those there are",
+    ESRCH = "no such process",
+    EINTR = "interrupted by a signal" => "try again",
+    EIO = "input/output error; the driver gives no other reason"
+        => "see dmesg for what the driver says; a pulled cable looks like this, too",
+    ENXIO = "no such device or address: the device is gone or offline"
+        => "look for it in lsblk and dmesg; have the bus scanned again if it should be there",
+    E2BIG = "argument list too long",
+    ENOEXEC = "exec format error",
+    EBADF = "bad file descriptor" => "please report that",
+    ECHILD = "no child process",
+    EAGAIN = "would block, or no room" => "try again",
+    ENOMEM = "out of memory" => "free some memory, or raise the limit of the cgroup",
+    EACCES = "access denied"
+        => "run as root or join the device's group (disk); see also the rules of SELinux or \
+            AppArmor",
+    EFAULT = "bad address" => "please report that",
+    ENOTBLK = "not a block device" => "name a block device or a regular file",
+    EBUSY = "busy: somebody has it for themselves"
+        => "see lsblk, fuser -v and drbdadm status for who that is",
+    EEXIST = "exists already",
+    EXDEV = "on another file system",
+    ENODEV = "no such device: it is gone or offline"
+        => "look for it in lsblk and dmesg; have the bus scanned again if it should be there",
+    ENOTDIR = "a part of the path is not a directory" => "correct the name",
+    EISDIR = "is a directory" => "name a block device, or a file in the directory",
+    EINVAL = "invalid argument",
+    ENFILE = "the system has no file slots left" => "raise fs.file-max with sysctl",
+    EMFILE = "the process has no file descriptors left"
+        => "raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE= in a unit)",
+    ENOTTY = "the device does not know this request",
+    ETXTBSY = "the file is being executed or is in use as swap"
+        => "name another file, or the block device",
+    EFBIG = "file too large" => "name the block device",
+    ENOSPC = "no space left" => "free space in the file system or the thin pool",
+    ESPIPE = "cannot seek" => "name a block device or a regular file",
+    EROFS = "read-only",
+    EMLINK = "too many links",
+    EPIPE = "broken pipe: the other end of the connection is closed"
+        => "see whether the target and the network to it are well",
+    EDOM = "argument out of the domain of a function",
+    ERANGE = "out of range",
+    EDEADLK = "would deadlock",
+    ENAMETOOLONG = "name too long" => "name it by a shorter way, such as /dev/disk/by-id",
+    ENOLCK = "no locks left",
+    ENOSYS = "not built into this kernel, or filtered",
+    ENOTEMPTY = "directory not empty",
+    ELOOP = "too many symbolic links" => "see where the links lead (namei -l)",
+    ENOMSG = "no message of this type",
+    EIDRM = "identifier removed",
+    ECHRNG = "channel number out of range",
+    EL2NSYNC = "level 2 not synchronized",
+    EL3HLT = "level 3 halted",
+    EL3RST = "level 3 reset",
+    ELNRNG = "link number out of range",
+    EUNATCH = "protocol driver not attached" => "load or attach the driver of the device",
+    ENOCSI = "no CSI structure available",
+    EL2HLT = "level 2 halted",
+    EBADE = "reservation conflict: another host holds a reservation of the device"
+        => "see who holds it: sg_persist --in -r, nvme resv-report",
+    EBADR = "invalid request descriptor",
+    EXFULL = "exchange full",
+    ENOANO = "no anode",
+    EBADRQC = "invalid request code",
+    EBADSLT = "invalid slot",
+    EBFONT = "bad font file format",
+    ENOSTR = "not a stream",
+    ENODATA = "no data: the medium can't be read there"
+        => "see smartctl -a or nvme smart-log; have the block written anew or the disk replaced",
+    ETIME = "timer expired: the device did not finish in its time"
+        => "see dmesg; look at the load and the health of the device",
+    ENOSR = "out of streams resources",
+    ENONET = "not on the network" => "see whether the network to the target is well",
+    ENOPKG = "package not installed",
+    EREMOTE = "object is remote",
+    ENOLINK = "the link to the target is cut"
+        => "see whether cable, port, switch and target are well",
+    EADV = "advertise error",
+    ESRMNT = "srmount error",
+    ECOMM = "communication error on send" => "see whether cable, port, switch and target are well",
+    EPROTO = "protocol error" => "see dmesg; a cable or an adapter may be bad",
+    EMULTIHOP = "multihop attempted",
+    EDOTDOT = "RFS specific error",
+    EBADMSG = "bad message: a checksum does not match" => "check the file system",
+    EOVERFLOW = "value too large",
+    ENOTUNIQ = "name not unique on the network",
+    EBADFD = "file descriptor in a bad state",
+    EREMCHG = "remote address changed" => "try again",
+    ELIBACC = "cannot access a needed shared library",
+    ELIBBAD = "a shared library is corrupted",
+    ELIBSCN = ".lib section in a.out corrupted",
+    ELIBMAX = "too many shared libraries",
+    ELIBEXEC = "cannot execute a shared library",
+    EILSEQ = "integrity error: checksum or protection information does not match"
+        => "see dmesg; have the data written anew, and the memory, adapter and cable tested",
+    ERESTART = "interrupted call should be restarted" => "try again",
+    ESTRPIPE = "streams pipe error",
+    EUSERS = "too many users",
+    ENOTSOCK = "not a socket",
+    EDESTADDRREQ = "destination address required",
+    EMSGSIZE = "message too long",
+    EPROTOTYPE = "wrong protocol type for the socket",
+    ENOPROTOOPT = "protocol not available",
+    EPROTONOSUPPORT = "protocol not supported",
+    ESOCKTNOSUPPORT = "socket type not supported",
+    EOPNOTSUPP = "not supported",
+    EPFNOSUPPORT = "protocol family not supported",
+    EAFNOSUPPORT = "address family not supported",
+    EADDRINUSE = "address in use",
+    EADDRNOTAVAIL = "address not available",
+    ENETDOWN = "network down" => "see whether the network interface is up (ip link)",
+    ENETUNREACH = "network unreachable" => "see whether there is a route to the target (ip route)",
+    ENETRESET = "connection dropped by a reset of the network"
+        => "see whether the network to the target is well",
+    ECONNABORTED = "connection aborted" => "see whether the target and the network to it are well",
+    ECONNRESET = "connection reset by the other side"
+        => "see whether the target and the network to it are well",
+    ENOBUFS = "no buffer space" => "free some memory",
+    EISCONN = "connected already",
+    ENOTCONN = "not connected: the target or the file system's server is gone"
+        => "connect or mount it again",
+    ESHUTDOWN = "connection was shut down" => "connect it again",
+    ETOOMANYREFS = "too many references",
+    ETIMEDOUT = "the transport timed out" => "see whether cable, port, switch and target are well",
+    ECONNREFUSED = "connection refused" => "see whether the target's service runs",
+    EHOSTDOWN = "host down" => "see whether the target runs",
+    EHOSTUNREACH = "host unreachable"
+        => "see whether the target runs and the network to it is well",
+    EALREADY = "already in progress",
+    EINPROGRESS = "now in progress",
+    ESTALE = "stale handle: the server does not know the file any more"
+        => "mount the file system again",
+    EUCLEAN = "the structure of the file system is damaged" => "unmount it and run fsck",
+    ENOTNAM = "not a XENIX named type file",
+    ENAVAIL = "no XENIX semaphores available",
+    EISNAM = "is a named type file",
+    EREMOTEIO = "remote input/output error: the target failed the command"
+        => "see dmesg for its sense data, and the log of the storage",
+    EDQUOT = "quota exceeded" => "free space, or raise the quota",
+    ENOMEDIUM = "no medium in the drive" => "insert one, or leave the drive out",
+    EMEDIUMTYPE = "wrong medium type: DRBD says so of a secondary"
+        => "check it on the node that is primary, or the disk below it",
+    ECANCELED = "cancelled",
+    ENOKEY = "required key not available" => "unlock the encrypted storage",
+    EKEYEXPIRED = "key has expired" => "renew the key",
+    EKEYREVOKED = "key was revoked" => "renew the key",
+    EKEYREJECTED = "key was rejected by the service" => "unlock it with the right key",
+    EOWNERDEAD = "owner died",
+    ENOTRECOVERABLE = "state not recoverable",
+    ERFKILL = "switched off by rfkill",
+    EHWPOISON = "memory page has a hardware error"
+        => "this host's memory is bad; see dmesg and replace it",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the kernel's list 41 and 58 are other names of 11 and 35.
+    #[test]
+    fn every_errno_of_the_kernel_has_a_name_a_meaning_and_leads_back_to_its_number() {
+        for raw in (1..=133).filter(|raw| ![41, 58].contains(raw)) {
+            let errno = Errno::from_raw(raw);
+            let name = errno.name().unwrap_or_else(|| panic!("{raw} has no name"));
+            assert_eq!(Errno::from_name(name), Some(errno));
+            assert_ne!(errno.meaning(), "an error of the kernel", "{name}");
+        }
+        assert_eq!(Errno::ALL.len(), 131);
+        assert_eq!(Errno::from_raw(4000).name(), None);
+    }
+
+    #[test]
+    fn hints_say_what_to_do_and_meanings_do_not_repeat_the_name() {
+        for errno in Errno::ALL {
+            let name = errno.name().expect("all have one");
+            let texts = [Some(errno.meaning()), errno.hint()];
+            for text in texts.into_iter().flatten() {
+                assert!(
+                    !text.is_empty() && !text.ends_with('.') && !text.contains("  "),
+                    "{name}"
+                );
+                assert!(!text.contains(name), "{name}: {text}");
+            }
+        }
+        for name in [
+            "ENOMEDIUM",
+            "EMEDIUMTYPE",
+            "EBUSY",
+            "EUCLEAN",
+            "ENODATA",
+            "EIO",
+        ] {
+            let errno = Errno::from_name(name).expect("known");
+            assert!(errno.hint().is_some(), "{name}");
+        }
+    }
+}
