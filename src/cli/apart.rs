@@ -60,8 +60,8 @@ fn outlet(stream: &impl IsTerminal) -> Stdio {
 
 /// Passes on what the child prints until it has said its exit status, or died; returns that.
 fn pass_on(child: Child, mut said: UnixStream) -> i32 {
-    let mut out = Pipe::new(child.stdout.map(OwnedFd::from), io::stdout());
-    let mut err = Pipe::new(child.stderr.map(OwnedFd::from), io::stderr());
+    let mut out = Pipe::new(child.stdout.map(OwnedFd::from), io::stdout(), true);
+    let mut err = Pipe::new(child.stderr.map(OwnedFd::from), io::stderr(), false);
     loop {
         let ended = has_ended(&said, &[&out, &err]);
         // All was printed before the end was said.
@@ -99,13 +99,15 @@ fn has_ended(said: &UnixStream, pipes: &[&Pipe]) -> bool {
 struct Pipe {
     from: Option<OwnedFd>,
     to: Box<dyn Write>,
+    is_stdout: bool,
 }
 
 impl Pipe {
-    fn new(from: Option<OwnedFd>, to: impl Write + 'static) -> Pipe {
+    fn new(from: Option<OwnedFd>, to: impl Write + 'static, is_stdout: bool) -> Pipe {
         Pipe {
             from: from.filter(|from| ioctl_fionbio(from, true).is_ok()),
             to: Box::new(to),
+            is_stdout,
         }
     }
 
@@ -115,14 +117,21 @@ impl Pipe {
         while let Some(from) = &self.from {
             match rustix::io::read(from, &mut buffer) {
                 Ok(count @ 1..) => {
-                    // Our own reader may have gone away, which is no error.
-                    let _ = self.to.write_all(&buffer[..count]);
+                    self.keep(|to| to.write_all(&buffer[..count]));
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
                 Ok(_) | Err(_) => self.from = None,
             }
         }
-        let _ = self.to.flush();
+        self.keep(|to| to.flush());
+    }
+
+    /// Of a problem of stdout the command is to tell.
+    fn keep(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+        let written = write(&mut *self.to);
+        if self.is_stdout {
+            output::note(&written);
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::daemon::discovery::block_devices;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: 0 all are up (or in standby, as their target wants it), \
-    1 some are marginal or unknown, 2 some are down, 3 wrong usage or nothing could be checked.\n\n\
+    1 some are marginal or unknown, 2 some are down, 3 wrong usage, nothing could be checked, or the result could not be written.\n\n\
     Examples:\n  pathpulse check\n  pathpulse check /dev/sda /dev/sdb --timeout 500ms --format json"
 )]
 pub(crate) struct Args {

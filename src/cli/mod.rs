@@ -125,10 +125,24 @@ enum Command {
 
 /// Runs the command that the process was started with, and returns its exit status.
 pub(crate) fn main() -> i32 {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return refuse(&error),
+    let (status, unwritten) = match Cli::try_parse() {
+        Ok(cli) => {
+            // To what asks whether disks are well, nothing that can be read is no answer.
+            let is_check = matches!(cli.command, Command::Check(_));
+            (run(cli), if is_check { USAGE } else { FAILED })
+        }
+        Err(error) => (refuse(&error), FAILED),
     };
+    match output::write_failure() {
+        Some(problem) => {
+            output::complain(problem);
+            unwritten
+        }
+        None => status,
+    }
+}
+
+fn run(cli: Cli) -> i32 {
     let result = match cli.command {
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(*args),

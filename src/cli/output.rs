@@ -1,6 +1,7 @@
 //! Writing to stdout and stderr so that a closed pipe is no panic, and what tables look like.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
@@ -9,13 +10,31 @@ pub(crate) use crate::human::{age, latency, printable, shorten, size, wrap};
 /// Tables fit this width, unless the terminal has more.
 const WIDTH: u16 = 80;
 
-/// Writes text to stdout; `false` if nobody reads it any more, which is no error.
+/// Writes text to stdout; `false` if nobody reads it any more, which is no error. Any other problem,
+/// such as a full disk, is one ([`write_failure`]).
 pub(crate) fn print(text: &str) -> bool {
     let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .is_ok()
+    let written = stdout.write_all(text.as_bytes());
+    let written = written.and_then(|()| stdout.flush());
+    note(&written);
+    written.is_ok()
+}
+
+/// Why not all could be written to stdout: the first problem, for the end of the command.
+static PROBLEM: OnceLock<String> = OnceLock::new();
+
+/// Takes note of how writing to stdout went.
+pub(crate) fn note(written: &io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        let _ = PROBLEM.set(format!("stdout: {error}; not all was written"));
+    }
+}
+
+/// Why not all could be written to stdout, unless its reader just went away.
+pub(crate) fn write_failure() -> Option<&'static str> {
+    PROBLEM.get().map(String::as_str)
 }
 
 /// Writes a document to stdout as one line of JSON.

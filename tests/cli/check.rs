@@ -1,5 +1,6 @@
 //! `pathpulse check`.
 
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -184,6 +185,38 @@ fn an_open_that_fails_counts_only_if_it_speaks_of_the_way_to_the_device() {
             (Some(2), &"down".into()),
             "{path}"
         );
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_an_error_and_a_reader_that_went_away_is_none() {
+    let file = plain_file(1 << 20);
+    let path = name(file.path());
+    for (args, status) in [
+        (&["check", path][..], 3),
+        (&["check", path, "--format", "json"], 3),
+        (&["doctor"], 1),
+        (&["config", "show"], 1),
+        (&["completions", "bash"], 1),
+        (&["--help"], 1),
+    ] {
+        let full = File::options().write(true).open("/dev/full");
+        let output = pathpulse()
+            .args(args)
+            .stdout(full.expect("opens"))
+            .output()
+            .expect("runs");
+        assert_eq!(output.status.code(), Some(status), "{args:?}");
+        let said = stderr(&output);
+        assert!(said.contains("stdout: No space left"), "{args:?}: {said}");
+
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = pathpulse().args(args).stdout(writer).output();
+        let output = output.expect("runs");
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        let said = stderr(&output);
+        assert!(!said.contains("stdout"), "{args:?}: {said}");
     }
 }
 
