@@ -8,7 +8,7 @@ use super::args::{self, Backend};
 use super::check_report::Report;
 use super::{Failure, USAGE, apart, output};
 use crate::daemon::config::Layer;
-use crate::daemon::discovery::block_devices;
+use crate::daemon::discovery::usual_disks;
 
 /// Checks paths once
 ///
@@ -21,7 +21,7 @@ use crate::daemon::discovery::block_devices;
     Examples:\n  pathpulse check\n  pathpulse check /dev/sda /dev/sdb --timeout 500ms --format json"
 )]
 pub(crate) struct Args {
-    /// What to check: block devices, or files that take O_DIRECT [default: all disks]
+    /// What to check: block devices, or files that take O_DIRECT [default: the disks that discovery takes by default]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// How long a path may take to answer
@@ -81,13 +81,13 @@ fn report(args: &Args) -> Result<i32, Failure> {
 fn check(args: &Args) -> Result<i32, String> {
     pathpulse_kernel_compat::raise_open_files_limit();
     let paths = if args.paths.is_empty() {
-        block_devices()
+        usual_disks()
     } else {
         args.paths.clone()
     };
     if paths.is_empty() {
         return Err(
-            "no block device found below /sys/block that has any size; name a path".to_owned(),
+            "no disk found below /sys/block but such as discovery skips, too (loop, ram, maps); name a path".to_owned(),
         );
     }
     let mut watch = args.timeout.clone();

@@ -20,16 +20,6 @@ pub(crate) struct Disk {
     pub(crate) parts: Parts,
 }
 
-/// All disks that have something to read, in the order of their names: what `check` checks if it is told
-/// nothing. Partitions are left out: they answer when their disk does.
-pub(crate) fn block_devices() -> Vec<PathBuf> {
-    let disks = disks_in(Path::new("/sys/block"), Path::new("/dev"));
-    let names = disks
-        .iter()
-        .map(|disk| Path::new("/dev").join(&disk.kernel));
-    names.collect()
-}
-
 /// The disks below a folder such as `/sys/block`, and the links to them below one such as `/dev`.
 pub(crate) fn disks_in(sysfs: &Path, dev: &Path) -> Vec<Disk> {
     let entries = fs::read_dir(sysfs).into_iter().flatten().flatten();

@@ -9,14 +9,13 @@ mod uses;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub(crate) use disks::{Disk, block_devices, disks_in};
+pub(crate) use disks::{Disk, disks_in};
 pub(crate) use uses::{User, Users};
 
 use super::config::{Discovery, Names};
 
 /// The kernel's names, below `/dev`, of the disks that discovery watches unless the configuration says
 /// otherwise, in order; for commands that are told no path.
-#[allow(dead_code, reason = "`check` and `doctor` are to use it")]
 pub(crate) fn usual_disks() -> Vec<PathBuf> {
     usual_of(&disks())
 }
