@@ -13,6 +13,8 @@ use tempfile::TempDir;
 use super::Failure;
 
 const EIO: i32 = 5;
+/// The link to the target is gone. (After a single EIO another place would be read, and answered.)
+const ENOLINK: i32 = 67;
 const LATE: Duration = Duration::from_millis(120);
 const PLAIN_FILES: usize = 3;
 const PLAIN_BYTES: usize = 1 << 20;
@@ -40,11 +42,11 @@ const ROLES: [&str; 7] = [
 fn script() -> Vec<Scene> {
     let every_8th = Behaviour::EveryNth {
         n: 8,
-        then: Box::new(Behaviour::Fail(EIO)),
+        then: Box::new(Behaviour::Fail(ENOLINK)),
     };
     vec![
         Scene(0, 1, Act::Set(Behaviour::Delay(LATE)), "answers late"),
-        Scene(5, 2, Act::Set(every_8th), "EIO every 8th"),
+        Scene(5, 2, Act::Set(every_8th), "ENOLINK every 8th"),
         Scene(12, 6, Act::Set(Behaviour::Hang), "answers nothing"),
         Scene(18, 3, Act::Set(Behaviour::Fail(EIO)), "EIO every time"),
         Scene(24, 4, Act::Set(Behaviour::Hang), "answers nothing"),
