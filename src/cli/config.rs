@@ -33,6 +33,15 @@ enum Command {
     Show(Box<What>),
 }
 
+impl Args {
+    pub(super) fn note_sources(&mut self, matches: &clap::ArgMatches) {
+        if let (Command::Show(what), Some((_, matches))) = (&mut self.command, matches.subcommand())
+        {
+            what.note_sources(matches);
+        }
+    }
+}
+
 pub(crate) fn run(args: Args) -> Result<i32, Failure> {
     let loaded = match args.command {
         Command::Check { file } => {

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use crate::daemon::FAILED;
 
@@ -125,7 +125,7 @@ enum Command {
 
 /// Runs the command that the process was started with, and returns its exit status.
 pub(crate) fn main() -> i32 {
-    let (status, unwritten) = match Cli::try_parse() {
+    let (status, unwritten) = match parse() {
         Ok(cli) => {
             // To what asks whether disks are well, nothing that can be read is no answer.
             let is_check = matches!(cli.command, Command::Check(_));
@@ -186,6 +186,19 @@ fn run(cli: Cli) -> i32 {
         output::complain(&failure.message);
         failure.status
     })
+}
+
+/// Reads the command line, and where the values come from that `config show` shows.
+fn parse() -> Result<Cli, clap::Error> {
+    let matches = <Cli as CommandFactory>::command().try_get_matches()?;
+    let mut cli = <Cli as FromArgMatches>::from_arg_matches(&matches)
+        .map_err(|error| error.format(&mut <Cli as CommandFactory>::command()))?;
+    match (&mut cli.command, matches.subcommand()) {
+        (Command::Run(args), Some((_, matches))) => args.note_sources(matches),
+        (Command::Config(args), Some((_, matches))) => args.note_sources(matches),
+        _ => {}
+    }
+    Ok(cli)
 }
 
 /// Prints help where help was asked for, else one line that says what is wrong.

@@ -57,6 +57,29 @@ pub(crate) struct What {
     /// StateDirectory, if there is one]
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+    /// Which of these a variable of the environment gave.
+    #[arg(skip)]
+    from_environment: Vec<(&'static str, &'static str)>,
+}
+
+impl What {
+    /// Learns from what was parsed which options come from the environment.
+    pub(super) fn note_sources(&mut self, matches: &clap::ArgMatches) {
+        let variables = [
+            ("backend", "PATHPULSE_BACKEND"),
+            ("socket", "PATHPULSE_SOCKET"),
+        ];
+        let environment = Some(clap::parser::ValueSource::EnvVariable);
+        let given = variables.into_iter();
+        let given = given.filter(|(option, _)| matches.value_source(option) == environment);
+        self.from_environment = given.collect();
+    }
+}
+
+impl Args {
+    pub(super) fn note_sources(&mut self, matches: &clap::ArgMatches) {
+        self.what.note_sources(matches);
+    }
 }
 
 /// How all paths are watched.
@@ -124,6 +147,7 @@ impl From<What> for CommandLine {
             socket: what.socket,
             http: what.http,
             state: what.state,
+            from_environment: what.from_environment,
         }
     }
 }

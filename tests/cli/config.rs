@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::common::{Daemon, assert_complaint, plain_file, run, stderr, stdout};
+use super::common::{Daemon, assert_complaint, pathpulse, plain_file, run, stderr, stdout};
 
 #[test]
 fn a_file_is_checked_and_shown_with_the_places_of_its_values() {
@@ -52,4 +52,27 @@ fn the_daemon_does_what_the_file_says() {
     assert_eq!(path["group"], "mine");
     daemon.wait_state(two.path(), "up");
     assert_eq!(daemon.status()["workers"], 2);
+}
+
+#[test]
+fn what_the_environment_gave_is_told_from_what_the_command_line_gave() {
+    let shown = |args: &[&str]| {
+        let mut command = pathpulse();
+        command.env("PATHPULSE_SOCKET", "/tmp/of-environment");
+        command.env_remove("PATHPULSE_BACKEND");
+        command.args(["config", "show"]).args(args);
+        stdout(&command.output().expect("it runs"))
+    };
+    let line = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("socket = "));
+        line.expect("a socket").to_owned()
+    };
+    let given = line(&shown(&[]));
+    assert!(given.contains("/tmp/of-environment"), "{given}");
+    assert!(
+        given.ends_with("# environment (PATHPULSE_SOCKET)"),
+        "{given}"
+    );
+    let given = line(&shown(&["--socket", "/tmp/of-line"]));
+    assert!(given.ends_with("# command line"), "{given}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pathpulse::State;
 
 use super::pattern::Pattern;
-use super::reader::{Section, Sourced, text, yes_or_no};
+use super::reader::{Section, Source, text, yes_or_no};
 use super::values::{duration, show_duration};
 
 /// States that an event may lead to; `removed` is none of the engine's.
@@ -17,7 +17,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// A program that is run on events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hook {
-    pub(super) line: usize,
+    /// Where each key was given, in the order in which they are shown.
+    sources: [Source; 4],
     /// The program and its arguments, as they are: no shell reads them.
     pub(crate) run: Vec<String>,
     /// The states that are entered; all, if empty.
@@ -31,20 +32,16 @@ pub(crate) struct Hook {
 impl Hook {
     /// Reads a section; `None` if it says too little.
     pub(super) fn read(mut section: Section<'_, '_>) -> Option<Hook> {
-        let plain = |list: Vec<Sourced<String>>| list.into_iter().map(|s| s.value).collect();
-        let run = section.list("run", |word| Ok(word.to_owned()));
-        let run: Vec<String> = run.map(plain).unwrap_or_default();
-        let on = section.list("on", state);
-        let matches = section.list("match", Pattern::new);
-        let limit = section.take("timeout", |value| text(value).and_then(duration));
+        let run = section.list_or("run", |word| Ok(word.to_owned()), Vec::new());
+        let on = section.list_or("on", state, Vec::new());
+        let matches = section.list_or("match", Pattern::of_paths, Vec::new());
+        let limit = section.take_or("timeout", |value| text(value).and_then(duration), LIMIT);
         let hook = Hook {
-            line: section.line(),
-            on: on.map(plain).unwrap_or_default(),
-            matches: matches
-                .map(|list| list.into_iter().map(|pattern| pattern.value).collect())
-                .unwrap_or_default(),
-            limit: limit.map_or(LIMIT, |limit| limit.value),
-            run,
+            sources: [run.source, on.source, matches.source, limit.source],
+            run: run.value,
+            on: on.value,
+            matches: matches.value,
+            limit: limit.value,
         };
         let is_program = hook.run.first().is_some_and(|name| name.starts_with('/'));
         if !is_program && (hook.run.is_empty() || !section.has("run")) {
@@ -63,12 +60,12 @@ impl Hook {
         from != to && wanted && paths
     }
 
-    pub(super) fn show(&self) -> [(&'static str, String); 4] {
+    pub(super) fn show(&self) -> [(&'static str, String, Source); 4] {
         let list = |words: Vec<&str>| {
             let quoted: Vec<String> = words.into_iter().map(super::show::quote).collect();
             format!("[{}]", quoted.join(", "))
         };
-        [
+        let values = [
             ("run", list(self.run.iter().map(String::as_str).collect())),
             ("on", list(self.on.iter().map(String::as_str).collect())),
             (
@@ -76,7 +73,9 @@ impl Hook {
                 list(self.matches.iter().map(Pattern::text).collect()),
             ),
             ("timeout", super::show::quote(&show_duration(self.limit))),
-        ]
+        ];
+        let mut sources = self.sources.into_iter();
+        values.map(|(key, value)| (key, value, sources.next().unwrap_or_default()))
     }
 }
 
@@ -92,7 +91,8 @@ fn state(word: &str) -> Result<String, String> {
 /// What is done to multipath maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Multipath {
-    pub(super) line: usize,
+    /// Where the two keys were given.
+    pub(super) sources: [Source; 2],
     /// Paths that are down are taken out of their maps, and given back when they are up.
     pub(super) fail_paths: bool,
     /// The last one that works is taken out, too.
@@ -101,14 +101,13 @@ pub(crate) struct Multipath {
 
 impl Multipath {
     pub(super) fn read(mut section: Section<'_, '_>) -> Multipath {
-        let mut yes = |key| section.take(key, yes_or_no).is_some_and(|yes| yes.value);
+        let mut yes = |key| section.take_or(key, yes_or_no, false);
         let (fail_paths, last_too) = (yes("fail_paths"), yes("last_path_too"));
-        let line = section.line();
         section.finish();
         Multipath {
-            line,
-            fail_paths,
-            last_too,
+            sources: [fail_paths.source, last_too.source],
+            fail_paths: fail_paths.value,
+            last_too: last_too.value,
         }
     }
 }

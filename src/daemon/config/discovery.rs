@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::de::DeValue;
 
 use super::pattern::Pattern;
-use super::reader::{Section, integer, text, yes_or_no};
+use super::reader::{Section, Source, integer, text, yes_or_no};
 use super::values::bytes;
 
 /// The kernel's names of disks that are skipped unless the file says otherwise, each kind for one reason.
@@ -57,8 +57,8 @@ const NAMES: [(&str, Names); 3] = [
 /// Which disks are watched without being named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Discovery {
-    /// In this line.
-    pub(super) line: usize,
+    /// Where each key was given, in the order in which they are shown.
+    sources: [Source; 6],
     /// Those with one of these names.
     pub(crate) include: Vec<Pattern>,
     /// Never those with one of these names.
@@ -84,7 +84,7 @@ impl Default for Discovery {
                 .collect()
         };
         Discovery {
-            line: 0,
+            sources: [Source::Default; 6],
             include: usual(&["/dev/**"]),
             exclude: Vec::new(),
             skip: usual(&SKIP),
@@ -100,29 +100,34 @@ impl Discovery {
     /// What a section says.
     pub(super) fn read(mut section: Section<'_, '_>) -> Discovery {
         let usual = Discovery::default();
-        let mut patterns = |key| {
-            let list = section.list(key, Pattern::new)?;
-            Some(list.into_iter().map(|pattern| pattern.value).collect())
-        };
-        let (include, exclude) = (patterns("include"), patterns("exclude"));
-        let skip = patterns("skip");
-        let names = section.take("names", |value| {
+        let names = |value: &DeValue<'_>| {
             let word = text(value)?;
             let name = NAMES.iter().find(|(name, _)| *name == word);
             name.map(|(_, names)| *names)
                 .ok_or_else(|| format!("`{word}` is none; they are kernel, by-id, by-path"))
-        });
-        let legs = section.take("multipath_legs", yes_or_no);
-        let size = section.take("minimum_size", size);
+        };
+        let skip = section.list_or("skip", Pattern::of_kernel_names, usual.skip);
+        let include = section.list_or("include", Pattern::of_disks, usual.include);
+        let exclude = section.list_or("exclude", Pattern::of_disks, usual.exclude);
+        let names = section.take_or("names", names, usual.names);
+        let legs = section.take_or("multipath_legs", yes_or_no, usual.multipath_legs);
+        let size = section.take_or("minimum_size", size, usual.minimum_size);
         let discovery = Discovery {
-            line: section.line(),
-            include: include.unwrap_or(usual.include),
-            exclude: exclude.unwrap_or(usual.exclude),
-            skips_usual: skip.is_none(),
-            skip: skip.unwrap_or(usual.skip),
-            names: names.map_or(usual.names, |names| names.value),
-            multipath_legs: legs.map_or(usual.multipath_legs, |legs| legs.value),
-            minimum_size: size.map_or(usual.minimum_size, |size| size.value),
+            sources: [
+                include.source,
+                exclude.source,
+                skip.source,
+                names.source,
+                legs.source,
+                size.source,
+            ],
+            include: include.value,
+            exclude: exclude.value,
+            skips_usual: skip.source == Source::Default,
+            skip: skip.value,
+            names: names.value,
+            multipath_legs: legs.value,
+            minimum_size: size.value,
         };
         section.finish();
         discovery
@@ -145,8 +150,8 @@ impl Discovery {
         }
     }
 
-    /// Its keys and their values, as the file has them.
-    pub(super) fn show(&self) -> [(&'static str, String); 6] {
+    /// Its keys and their values, as the file has them, and where they were given.
+    pub(super) fn show(&self) -> [(&'static str, String, Source); 6] {
         let list = |patterns: &[Pattern]| {
             let quoted: Vec<String> = patterns
                 .iter()
@@ -155,7 +160,7 @@ impl Discovery {
             format!("[{}]", quoted.join(", "))
         };
         let names = NAMES.iter().find(|(_, names)| *names == self.names);
-        [
+        let values = [
             ("include", list(&self.include)),
             ("exclude", list(&self.exclude)),
             ("skip", list(&self.skip)),
@@ -165,7 +170,9 @@ impl Discovery {
             ),
             ("multipath_legs", self.multipath_legs.to_string()),
             ("minimum_size", self.minimum_size.to_string()),
-        ]
+        ];
+        let mut sources = self.sources.into_iter();
+        values.map(|(key, value)| (key, value, sources.next().unwrap_or_default()))
     }
 }
 

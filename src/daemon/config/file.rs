@@ -98,7 +98,7 @@ impl File {
         }
         let mut file = File::default();
         let mut whole = Section::whole(&table, &report);
-        if let Some(paths) = whole.list("paths", absolute) {
+        if let Some(paths) = whole.list("paths", |name| literal(name, GLOB_IN_PATHS)) {
             file.paths = paths;
         }
         if let Some(section) = whole.section("daemon") {
@@ -141,7 +141,9 @@ impl File {
     fn read_paths(&mut self, sections: Vec<Section<'_, '_>>) {
         let mut named: HashMap<String, usize> = HashMap::new();
         for mut section in sections {
-            let who = who(&mut section, |name| absolute(name).map(drop));
+            let who = who(&mut section, Pattern::of_paths, |name| {
+                literal(name, GLOB_AS_NAME).map(drop)
+            });
             let group = section.take("group", group_name);
             let watch = Layer::of_section(&mut section);
             if let Some(Who::Name(name)) = &who
@@ -164,7 +166,7 @@ impl File {
 
     fn read_groups(&mut self, sections: Vec<Section<'_, '_>>) {
         for mut section in sections {
-            let who = who(&mut section, |_| Ok(()));
+            let who = who(&mut section, Pattern::new, |_| Ok(()));
             let watch = Layer::of_section(&mut section);
             if let Some(who) = who {
                 let line = section.line();
@@ -196,13 +198,17 @@ impl File {
 }
 
 /// What a section is about: its `name` or its `match`.
-fn who(section: &mut Section<'_, '_>, name: fn(&str) -> Result<(), String>) -> Option<Who> {
+fn who(
+    section: &mut Section<'_, '_>,
+    pattern: fn(&str) -> Result<Pattern, String>,
+    name: fn(&str) -> Result<(), String>,
+) -> Option<Who> {
     let named = section.take("name", |value| {
         let text = text(value)?;
         name(text).map(|()| Who::Name(text.to_owned()))
     });
     let matched = section.take("match", |value| {
-        text(value).and_then(Pattern::new).map(Who::Match)
+        text(value).and_then(pattern).map(Who::Match)
     });
     match (named, matched) {
         (Some(one), None) | (None, Some(one)) => Some(one.value),
@@ -224,6 +230,25 @@ fn group_name(value: &toml::de::DeValue<'_>) -> Result<String, String> {
         "" => Err("a group has a name".to_owned()),
         name => Ok(name.to_owned()),
     }
+}
+
+/// What to write instead of a name with wildcards.
+const GLOB_IN_PATHS: &str = "use include = [\"...\"] in [discovery]";
+const GLOB_AS_NAME: &str = "use match = \"...\"";
+
+/// Reads the name of a path that is no pattern. Files may have brackets in their names; devices have none.
+fn literal(name: &str, instead: &str) -> Result<PathBuf, String> {
+    let device = || format!(": did you mean `/dev/{}`?", name.escape_debug());
+    let path = absolute(name).map_err(|why| why + &device())?;
+    let is_pattern = name.contains(['*', '?']);
+    if is_pattern || (name.starts_with("/dev/") && name.contains(['[', '{'])) {
+        let name = name.escape_debug();
+        let hint = instead.replace("...", &name.to_string());
+        return Err(format!(
+            "`{name}` is no name: nothing is put for wildcards here; {hint}"
+        ));
+    }
+    Ok(path)
 }
 
 /// Reads a name that means the same wherever the daemon runs.

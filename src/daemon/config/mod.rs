@@ -10,6 +10,7 @@
 mod actions;
 mod discovery;
 mod file;
+mod keys;
 mod pattern;
 mod reader;
 mod show;
@@ -47,6 +48,19 @@ pub(crate) struct CommandLine {
     pub(crate) socket: Option<PathBuf>,
     pub(crate) http: Option<SocketAddr>,
     pub(crate) state: Option<PathBuf>,
+    /// The variables of the environment that gave one of these instead, by what they gave.
+    pub(crate) from_environment: Vec<(&'static str, &'static str)>,
+}
+
+impl CommandLine {
+    /// Where one of these was given.
+    fn source(&self, of: &str) -> Source {
+        let mut variables = self.from_environment.iter();
+        let variable = variables.find(|(given, _)| *given == of);
+        variable.map_or(Source::CommandLine, |(_, variable)| {
+            Source::Environment(variable)
+        })
+    }
 }
 
 /// What the daemon is to do.
@@ -174,17 +188,30 @@ impl Configuration {
     /// # Errors
     /// All that is wrong with the text.
     pub(crate) fn parse(text: &str, line: &CommandLine) -> Result<Configuration, Vec<Problem>> {
+        use Source::CommandLine;
         let mut file = File::parse(text)?;
         let mut usual = file.defaults.clone();
         usual.add(&line.watch);
         Ok(Configuration {
-            workers: Sourced::first(line.workers, file.workers.take(), 1),
-            backend: Sourced::first(line.backend, file.backend.take(), Choice::Auto),
-            socket: Sourced::first(line.socket.clone(), file.socket.take(), SOCKET.into()),
-            socket_group: Sourced::first(None, file.socket_group.take(), None),
-            changes: Sourced::first(None, file.changes.take(), Changes::Root),
-            http: Sourced::first(line.http.map(Some), file.http.take(), None),
-            state: Sourced::first(line.state.clone().map(Some), file.state.take(), None),
+            workers: Sourced::first((line.workers, CommandLine), file.workers.take(), 1),
+            backend: Sourced::first(
+                (line.backend, line.source("backend")),
+                file.backend.take(),
+                Choice::Auto,
+            ),
+            socket: Sourced::first(
+                (line.socket.clone(), line.source("socket")),
+                file.socket.take(),
+                SOCKET.into(),
+            ),
+            socket_group: Sourced::first((None, CommandLine), file.socket_group.take(), None),
+            changes: Sourced::first((None, CommandLine), file.changes.take(), Changes::Root),
+            http: Sourced::first((line.http.map(Some), CommandLine), file.http.take(), None),
+            state: Sourced::first(
+                (line.state.clone().map(Some), CommandLine),
+                file.state.take(),
+                None,
+            ),
             file,
             text: text.into(),
             usual,

@@ -29,6 +29,68 @@ impl Pattern {
         Ok(Pattern { text, matcher })
     }
 
+    /// Reads a pattern for names of paths, which begin with a slash.
+    ///
+    /// # Errors
+    /// It is none, or can match no such name.
+    pub(crate) fn of_paths(text: &str) -> Result<Pattern, String> {
+        let is_whole = text.starts_with(['/', '{']) || text.starts_with("**");
+        if is_whole {
+            return Pattern::new(text);
+        }
+        let name = text.strip_prefix("dev/").unwrap_or(text).escape_debug();
+        Err(format!(
+            "`{}` matches nothing: whole names are compared, and they begin with a slash; did you mean `/dev/{name}`?",
+            text.escape_debug()
+        ))
+    }
+
+    /// Reads a pattern for the names of disks that discovery knows: in `/dev`, and in two folders of links.
+    ///
+    /// # Errors
+    /// It is none, or can match no such name.
+    pub(crate) fn of_disks(text: &str) -> Result<Pattern, String> {
+        const NAMES: &str =
+            "disks are known as /dev/NAME, /dev/disk/by-id/... and /dev/disk/by-path/...";
+        let pattern = Pattern::of_paths(text)?;
+        let begins = |folder: &str| {
+            let beginning = pattern.beginning();
+            let is_open = beginning.len() < text.len() && folder.starts_with(beginning);
+            is_open || (beginning.starts_with(folder) && text.len() > folder.len())
+        };
+        let is_link = begins("/dev/disk/by-id/") || begins("/dev/disk/by-path/");
+        let is_node = begins("/dev/")
+            && !["/dev/disk/", "/dev/mapper/"]
+                .iter()
+                .any(|not| text.starts_with(not));
+        if (is_link || is_node) && !text.ends_with('/') {
+            return Ok(pattern);
+        }
+        let hint = match text.starts_with("/dev/mapper/") {
+            true => "; a map is a /dev/dm-N, and has a /dev/disk/by-id/dm-name-...",
+            false => "",
+        };
+        Err(format!(
+            "`{}` matches nothing: {NAMES}{hint}",
+            text.escape_debug()
+        ))
+    }
+
+    /// Reads a pattern for the kernel's names of disks, such as `sda`.
+    ///
+    /// # Errors
+    /// It is none, or can match no such name.
+    pub(crate) fn of_kernel_names(text: &str) -> Result<Pattern, String> {
+        let Some(name) = text.strip_prefix('/') else {
+            return Pattern::new(text);
+        };
+        let name = name.strip_prefix("dev/").unwrap_or(name).escape_debug();
+        Err(format!(
+            "`{}` matches nothing: the kernel's names have no folder; did you mean `{name}`?",
+            text.escape_debug()
+        ))
+    }
+
     /// As it was written.
     pub(crate) fn text(&self) -> &str {
         &self.text
@@ -56,6 +118,46 @@ mod tests {
         assert!(matches("/dev/**", "/dev/disk/by-id/x") && matches("3600?", "3600a"));
         assert!(matches("/dev/{sda,sdb}", "/dev/sdb") && !matches("/dev/sd[ab]", "/dev/sdc"));
         assert!(Pattern::new("/dev/[").is_err());
+    }
+
+    #[test]
+    fn what_can_match_nothing_is_refused_with_a_hint() {
+        for good in [
+            "/dev/**",
+            "**",
+            "**/sdb",
+            "/d*/sda",
+            "{/dev/sda,/dev/sdb}",
+            "/dev/sdb",
+            "/dev/disk/by-path/*-fc-*",
+            "/dev/disk/by-{id,path}/x*",
+            "/dev/disk/*/wwn-0x5",
+            "/dev/cciss/c0d0",
+            "/dev/d*",
+        ] {
+            assert!(
+                Pattern::of_disks(good).is_ok(),
+                "{good}: {:?}",
+                Pattern::of_disks(good)
+            );
+        }
+        for (wrong, hint) in [
+            ("sdb", "did you mean `/dev/sdb`?"),
+            ("sd*", "did you mean `/dev/sd*`?"),
+            ("dev/sdb", "did you mean `/dev/sdb`?"),
+            ("/sys/block/sda", "disks are known as"),
+            ("/dev/", "disks are known as"),
+            ("/dev/sda/", "disks are known as"),
+            ("/dev/disk/by-uuid/x", "by-id"),
+            ("/dev/mapper/mpatha", "dm-name-"),
+            ("", "begin with a slash"),
+        ] {
+            let why = Pattern::of_disks(wrong).expect_err(wrong);
+            assert!(why.contains(hint), "{wrong}: {why}");
+        }
+        let why = Pattern::of_kernel_names("/dev/loop*").expect_err("a folder");
+        assert!(why.contains("did you mean `loop*`?"), "{why}");
+        assert!(Pattern::of_kernel_names("cciss/*").is_ok());
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::keys;
+
 /// Keys that are less alike than this are no suggestion.
 const ALIKE: f64 = 0.7;
 
@@ -38,8 +40,10 @@ pub(crate) enum Source {
     Default,
     /// In this line of the file.
     Line(usize),
-    /// On the command line, or in the environment.
+    /// On the command line.
     CommandLine,
+    /// In this variable of the environment.
+    Environment(&'static str),
 }
 
 /// A value, and where it was given.
@@ -58,13 +62,12 @@ impl<T> Sourced<T> {
         }
     }
 
-    /// What was given on the command line, else in the file, else this.
+    /// What was given on the command line (or where `source` says), else in the file, else this.
     pub(crate) fn first(
-        command_line: Option<T>,
+        (command_line, source): (Option<T>, Source),
         file: Option<Sourced<T>>,
         default: T,
     ) -> Sourced<T> {
-        let source = Source::CommandLine;
         command_line
             .map(|value| Sourced { value, source })
             .or(file)
@@ -173,6 +176,36 @@ impl<'r, 't> Section<'r, 't> {
         }
     }
 
+    /// The same, with what it is if the file does not say.
+    pub(crate) fn take_or<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&DeValue<'t>) -> Result<T, String>,
+        default: T,
+    ) -> Sourced<T> {
+        self.take(key, read).unwrap_or(Sourced::default(default))
+    }
+
+    /// The strings of an array as one value, from where the array begins.
+    pub(crate) fn list_or<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&str) -> Result<T, String>,
+        default: Vec<T>,
+    ) -> Sourced<Vec<T>> {
+        let Some(list) = self.list(key, read) else {
+            return Sourced::default(default);
+        };
+        let line = self
+            .table
+            .get(key)
+            .map_or(0, |value| self.report.line(&value.span()));
+        Sourced {
+            value: list.into_iter().map(|one| one.value).collect(),
+            source: Source::Line(line),
+        }
+    }
+
     /// The strings of an array, each read by `read`.
     pub(crate) fn list<T>(
         &mut self,
@@ -258,9 +291,17 @@ impl<'r, 't> Section<'r, 't> {
                 "" => String::new(),
                 title => format!(" in {title}"),
             };
-            let hint = match nearest(name, &self.known) {
-                Some(known) => format!("did you mean `{known}`?"),
-                None => format!("known are {}", self.known.join(", ")),
+            let elsewhere = || {
+                let key = nearest(name, &keys::all())?;
+                let place = keys::place_of(key)?;
+                Some(format!("did you mean `{key}`, which belongs {place}?"))
+            };
+            let hint = match (keys::place_of(name), nearest(name, &self.known)) {
+                (Some(place), _) => format!("it belongs {place}"),
+                (None, Some(known)) => format!("did you mean `{known}`?"),
+                (None, None) => {
+                    elsewhere().unwrap_or_else(|| format!("known are {}", self.known.join(", ")))
+                }
             };
             let what = format!("unknown key `{}`{place}; {hint}", name.escape_debug());
             self.report.add(&key.span(), what);

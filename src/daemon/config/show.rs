@@ -97,20 +97,20 @@ impl Configuration {
         page.layer(&self.usual);
         if let Some(discovery) = &self.file.discovery {
             page.title("[discovery]");
-            for (key, value) in discovery.show() {
-                page.line(key, value, Source::Line(discovery.line));
+            for (key, value, source) in discovery.show() {
+                page.line(key, value, source);
             }
         }
         if let Some(multipath) = &self.file.multipath {
-            let source = Source::Line(multipath.line);
+            let [fail_paths, last_too] = multipath.sources;
             page.title("[multipath]");
-            page.line("fail_paths", multipath.fail_paths, source);
-            page.line("last_path_too", multipath.last_too, source);
+            page.line("fail_paths", multipath.fail_paths, fail_paths);
+            page.line("last_path_too", multipath.last_too, last_too);
         }
         for hook in &self.file.hooks {
             page.title("[[hook]]");
-            for (key, value) in hook.show() {
-                page.line(key, value, Source::Line(hook.line));
+            for (key, value, source) in hook.show() {
+                page.line(key, value, source);
             }
         }
         for group in &self.file.groups {
@@ -135,6 +135,7 @@ impl Configuration {
             (Source::Line(line), None) => format!("line {line}"),
             (Source::Default, _) => "default".to_owned(),
             (Source::CommandLine, _) => "command line".to_owned(),
+            (Source::Environment(name), _) => format!("environment ({name})"),
         }
     }
 }

@@ -109,13 +109,61 @@ fn mistakes_are_told_with_their_places() {
     let relative = problems("paths = ['/dev/sda', 'sdb']");
     assert_eq!(
         relative,
-        ["1:22: paths: `sdb` is not absolute; names begin with a slash"]
+        ["1:22: paths: `sdb` is not absolute; names begin with a slash: did you mean `/dev/sdb`?"]
     );
     let syntax = problems("a = 1\nb = = 2\nc = 3 4\n");
     assert!(
         syntax.len() > 1 && syntax[0].starts_with("2:5: "),
         "{syntax:?}"
     );
+}
+
+#[test]
+fn what_can_match_nothing_or_is_in_the_wrong_place_is_told_with_a_hint() {
+    let text = "paths = ['/dev/sd*', '/srv/a[1]']\n[discovery]\nexclude = ['/dev/sda', 'sdb']\nskip = ['/dev/loop*']\n\
+        interval = '1s'\nworkers = 2\npaths = []\nexcluded = []\nintervall = '1s'\n\
+        [[path]]\nname = '/dev/nvme?n1'\n[[path]]\nmatch = 'sd*'\n[[hook]]\nrun = ['/x']\nmatch = ['sdb']\n";
+    let expected = [
+        "1:10: paths: `/dev/sd*` is no name: nothing is put for wildcards here; use include = [\"/dev/sd*\"] in [discovery]",
+        "3:24: exclude: `sdb` matches nothing: whole names are compared, and they begin with a slash; did you mean `/dev/sdb`?",
+        "4:9: skip: `/dev/loop*` matches nothing: the kernel's names have no folder; did you mean `loop*`?",
+        "5:1: unknown key `interval` in [discovery]; it belongs in [defaults], [[group]] or [[path]]",
+        "6:1: unknown key `workers` in [discovery]; it belongs in [daemon]",
+        "7:1: unknown key `paths` in [discovery]; it belongs at the top of the file, above the first [section]",
+        "8:1: unknown key `excluded` in [discovery]; did you mean `exclude`?",
+        "9:1: unknown key `intervall` in [discovery]; did you mean `interval`, which belongs in [defaults], [[group]] or [[path]]?",
+        "11:8: name: `/dev/nvme?n1` is no name: nothing is put for wildcards here; use match = \"/dev/nvme?n1\"",
+        "13:9: match: `sd*` matches nothing: whole names are compared, and they begin with a slash; did you mean `/dev/sd*`?",
+        "16:10: match: `sdb` matches nothing: whole names are compared, and they begin with a slash; did you mean `/dev/sdb`?",
+    ];
+    assert_eq!(problems(text), expected);
+}
+
+#[test]
+fn each_value_is_shown_with_its_own_origin() {
+    let text = "[discovery]\nexclude = ['/dev/sdb']\n[multipath]\nfail_paths = true\n[[hook]]\nrun = ['/x']\n";
+    let line = CommandLine {
+        socket: Some("/tmp/s".into()),
+        workers: Some(2),
+        from_environment: vec![("socket", "PATHPULSE_SOCKET")],
+        ..CommandLine::default()
+    };
+    let shown = parsed(text, &line).show();
+    for (key, place) in [
+        ("workers = 2", "command line"),
+        ("socket = ", "environment (PATHPULSE_SOCKET)"),
+        ("backend = ", "default"),
+        ("include = ", "default"),
+        ("exclude = ", "line 2"),
+        ("skip = ", "default"),
+        ("fail_paths = ", "line 4"),
+        ("last_path_too = ", "default"),
+        ("run = ", "line 6"),
+        ("timeout = \"10s\"", "default"),
+    ] {
+        let is_shown = |line: &str| line.starts_with(key) && line.ends_with(&format!("# {place}"));
+        assert!(shown.lines().any(is_shown), "{key} # {place}\n{shown}");
+    }
 }
 
 #[test]
@@ -159,7 +207,7 @@ fn the_example_in_the_package_says_what_is_the_default() {
     let all = parsed(&uncommented, &CommandLine::default());
     assert_eq!(all.engine().settings, Settings::default());
     assert!(!all.named().is_empty());
-    let skip = |discovery: &Discovery| discovery.show().map(|(key, value)| (key, value))[2].clone();
+    let skip = |discovery: &Discovery| discovery.show()[2].1.clone();
     let said = all.discovery().map(skip);
     assert_eq!(said, Some(skip(&Discovery::default())));
     for (key, _, source) in all.usual.show() {

@@ -50,6 +50,11 @@ const KEYS: [Key; 13] = [
     key("read_length", Kind::Bytes(|s| &mut s.region.len_bytes)),
 ];
 
+/// The names of the keys.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|key| key.name)
+}
+
 const PLACES: [(&str, Place); 3] = [
     ("first", Place::First),
     ("last", Place::Last),
