@@ -6,6 +6,8 @@
 mod daemon;
 #[path = "../../src/human.rs"]
 mod human;
+#[path = "../../src/lookup.rs"]
+mod lookup;
 
 use daemon::config::{CommandLine, Configuration};
 use libfuzzer_sys::fuzz_target;

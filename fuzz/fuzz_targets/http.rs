@@ -8,6 +8,8 @@
 mod daemon;
 #[path = "../../src/human.rs"]
 mod human;
+#[path = "../../src/lookup.rs"]
+mod lookup;
 
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -41,7 +43,7 @@ fn daemon_router() -> Router {
             }
         }
     });
-    let control = Control::new(&monitor, &Arc::default(), &roster, &stopper, Arc::default());
+    let control = Control::new(&monitor, &Arc::default(), &roster, &stopper, Default::default());
     let visitor = Visitor::Local {
         uid: 0,
         gid: 0,
