@@ -33,48 +33,67 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
     let mut status: StatusDocument = Client::connect(&args.socket.file)?.get("/v1/status")?;
-    let missing = select(&mut status.paths, &args.paths);
+    let (shown, missing) = select(&status.paths, &args.paths);
     for (path, why) in &missing {
         output::complain(&format!("{}: {why}", display_name(path)));
     }
     match args.format {
-        Format::Json => output::print_json(&status),
-        Format::Table => {
-            let paths = status_table::text(&status.paths);
-            let remarks = remarks(&status.paths) + &held_processes(&status.held_processes);
-            output::print(&(headline(&status) + &paths + &remarks))
+        Format::Json => {
+            keep(&mut status.paths, &shown);
+            output::print_json(&status)
         }
+        Format::Table => output::print(&text(&mut status, &shown)),
     };
     Ok(if missing.is_empty() { 0 } else { FAILED })
 }
 
-/// Leaves the paths that were named, and returns the names that none has, each with what is wrong.
-fn select<'a>(paths: &mut Vec<PathDocument>, names: &'a [PathBuf]) -> Vec<(&'a Path, String)> {
+/// The places of the paths that were named, of all if none was, and the names that none has, each with
+/// what is wrong.
+fn select<'a>(
+    paths: &[PathDocument],
+    names: &'a [PathBuf],
+) -> (BTreeSet<usize>, Vec<(&'a Path, String)>) {
     if names.is_empty() {
-        return Vec::new();
+        return ((0..paths.len()).collect(), Vec::new());
     }
     let mut missing = Vec::new();
-    let mut wanted = BTreeSet::new();
+    let mut shown = BTreeSet::new();
     for name in names {
         match find(paths, name) {
-            Ok(places) => wanted.extend(places),
+            Ok(places) => shown.extend(places),
             Err(why) => missing.push((name.as_path(), why)),
         }
     }
-    let mut place = 0..;
-    paths.retain(|_| place.next().is_some_and(|place| wanted.contains(&place)));
-    missing
+    (shown, missing)
 }
 
-fn headline(status: &StatusDocument) -> String {
+/// Leaves the paths at these places.
+fn keep(paths: &mut Vec<PathDocument>, shown: &BTreeSet<usize>) {
+    let mut place = 0..;
+    paths.retain(|_| place.next().is_some_and(|place| shown.contains(&place)));
+}
+
+/// For people. What is counted is counted over all paths, whichever are shown.
+fn text(status: &mut StatusDocument, shown: &BTreeSet<usize>) -> String {
+    let head = headline(status, shown.len());
+    let table = status_table::text(&status.paths, shown);
+    keep(&mut status.paths, shown);
+    head + &table + &remarks(&status.paths) + &held_processes(&status.held_processes)
+}
+
+fn headline(status: &StatusDocument, shown: usize) -> String {
+    let all = status.paths.len();
     let up = status
         .paths
         .iter()
-        .filter(|path| path.shown_state() == "up")
-        .count();
+        .filter(|path| path.shown_state() == "up");
+    let only = match shown {
+        shown if shown == all => String::new(),
+        shown => format!(", {shown} shown"),
+    };
     format!(
-        "{up} of {} paths up. {}, {} worker(s), running for {}\n",
-        status.paths.len(),
+        "{} of {all} paths up{only}. {}, {} worker(s), running for {}\n",
+        up.count(),
         status.backend,
         status.workers,
         output::age(status.uptime_s as u64)

@@ -3,6 +3,8 @@
 //! States and causes are never cut. Where there is not room for all, columns go that say least,
 //! and names of paths lose their middle.
 
+use std::collections::BTreeSet;
+
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use unicode_width::UnicodeWidthStr;
 
@@ -53,42 +55,65 @@ const fn number_column(heading: &'static str, text: fn(&PathDocument) -> String)
     }
 }
 
-/// The whole table, with the names of groups between, as wide as the terminal (80 elsewhere).
-pub(crate) fn text(paths: &[PathDocument]) -> String {
-    let width = usize::from(output::width());
-    lines(paths, width).join("\n") + "\n"
+/// A group of which some paths are shown.
+struct Group<'a> {
+    /// `None` for paths that are in no group.
+    name: Option<&'a str>,
+    /// How many of all its paths are up, and how many there are, shown or not.
+    up: usize,
+    all: usize,
+    shown: Vec<&'a PathDocument>,
 }
 
-fn lines(paths: &[PathDocument], width: usize) -> Vec<String> {
+/// The table of the paths at these places, with the names of groups between, as wide as the terminal (80
+/// elsewhere).
+pub(crate) fn text(paths: &[PathDocument], shown: &BTreeSet<usize>) -> String {
+    let width = usize::from(output::width());
+    lines(paths, shown, width).join("\n") + "\n"
+}
+
+fn groups<'a>(paths: &'a [PathDocument], shown: &BTreeSet<usize>) -> Vec<Group<'a>> {
     let groups = by_group(paths).into_iter().map(|(name, places)| {
-        let members = places.into_iter().map(|place| &paths[place]);
-        (name, members.collect::<Vec<_>>())
+        let up = places
+            .iter()
+            .filter(|place| paths[**place].shown_state() == "up");
+        let shown = places.iter().filter(|place| shown.contains(place));
+        Group {
+            name,
+            up: up.count(),
+            all: places.len(),
+            shown: shown.map(|place| &paths[*place]).collect(),
+        }
     });
-    let groups: Vec<_> = groups.collect();
-    let has_groups = groups.iter().any(|(name, _)| name.is_some());
+    groups.filter(|group| !group.shown.is_empty()).collect()
+}
+
+fn lines(paths: &[PathDocument], shown: &BTreeSet<usize>, width: usize) -> Vec<String> {
+    let groups = groups(paths, shown);
+    let has_groups = groups.iter().any(|group| group.name.is_some());
     let indent = if has_groups { INDENT } else { "" };
     let in_order: Vec<&PathDocument> = groups
         .iter()
-        .flat_map(|(_, paths)| paths)
+        .flat_map(|group| &group.shown)
         .copied()
         .collect();
     let table = table(&in_order, indent, width);
     let mut rows = table.lines().map(|line| line.trim_end().to_owned());
     let mut lines: Vec<String> = rows.next().into_iter().collect();
-    for (name, members) in groups {
+    for group in groups {
         if has_groups {
-            lines.push(heading(name, &members, width));
+            lines.push(heading(&group, width));
         }
-        lines.extend(rows.by_ref().take(members.len()));
+        lines.extend(rows.by_ref().take(group.shown.len()));
     }
     lines
 }
 
-fn heading(name: Option<&str>, members: &[&PathDocument], width: usize) -> String {
-    let up = members.iter().filter(|path| path.shown_state() == "up");
-    let up = up.count();
-    let count = format!(": {up} of {} up", members.len());
-    let name = name.map_or_else(|| "without a group".to_owned(), output::printable);
+fn heading(group: &Group, width: usize) -> String {
+    let count = format!(": {} of {} up", group.up, group.all);
+    let name = group
+        .name
+        .map_or_else(|| "without a group".to_owned(), output::printable);
     output::shorten(&name, width.saturating_sub(count.width())) + &count
 }
 
@@ -172,6 +197,23 @@ mod tests {
     use super::*;
     use crate::daemon::examples::path;
 
+    fn all(paths: &[PathDocument]) -> BTreeSet<usize> {
+        (0..paths.len()).collect()
+    }
+
+    #[test]
+    fn a_group_is_counted_whole_whichever_of_its_paths_are_shown() {
+        let mut paths: Vec<_> = (0..6).map(|n| path(&format!("/dev/sd{n}"), "up")).collect();
+        for path in &mut paths[..5] {
+            path.group = Some("database".to_owned());
+        }
+        paths[0].state = "down".to_owned();
+        let lines = lines(&paths, &BTreeSet::from([0]), 80);
+        assert_eq!(lines.len(), 3, "{lines:#?}");
+        assert_eq!(lines[1], "database: 4 of 5 up");
+        assert!(lines[2].contains("/dev/sd0") && lines[2].contains(" down "));
+    }
+
     #[test]
     fn nothing_is_wider_than_the_terminal_and_no_state_is_cut() {
         let names = [
@@ -194,7 +236,7 @@ mod tests {
         paths[2].stuck_ms = Some(86_400_000 * 365);
         paths[3].group = Some("g".repeat(200));
         for width in [80, 100, 132, 200] {
-            let lines = lines(&paths, width);
+            let lines = lines(&paths, &all(&paths), width);
             assert_eq!(lines.len(), 1 + 2 + paths.len());
             for line in &lines {
                 assert!(line.width() <= width, "{}: {line}", line.width());
@@ -220,7 +262,7 @@ mod tests {
         paths[1].group = Some("database".to_owned());
         paths[3].group = Some("database".to_owned());
         paths[3].state = "down".to_owned();
-        let lines = lines(&paths, 80);
+        let lines = lines(&paths, &all(&paths), 80);
         let first_words: Vec<&str> = lines
             .iter()
             .filter_map(|line| line.split_whitespace().next())

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use pathpulse_faultdisk::report_skip;
 
 use super::common::{Daemon, plain_file, stderr, stdout};
+use super::looks::files;
 
 const GREEN_UP: &str = "\x1b[38;5;10mup";
 
@@ -121,4 +122,26 @@ fn long_names_are_cut_in_the_middle_and_groups_are_shown() {
     );
     row("database: 1 of 1 up");
     row("without a group: 1 of 1 up");
+}
+
+#[test]
+fn a_path_that_is_asked_for_is_shown_with_the_count_of_its_whole_group() {
+    let (folder, paths) = files(3);
+    let names = paths
+        .iter()
+        .map(|path| format!("[[path]]\nname = {path:?}\ngroup = \"database\"\n"));
+    let config = folder.path().join("p.toml");
+    std::fs::write(&config, names.collect::<String>()).expect("written");
+    let none: [&str; 0] = [];
+    let daemon = Daemon::start(&none, &["--config", config.to_str().expect("text")]);
+    for path in &paths {
+        daemon.wait_state(path, "up");
+    }
+    let asked = paths[0].to_str().expect("text");
+    assert!(daemon.run(&["pause", asked]).status.success());
+    daemon.wait_state(&paths[0], "paused");
+    let said = stdout(&daemon.run(&["status", asked]));
+    assert!(said.starts_with("2 of 3 paths up, 1 shown. "), "{said}");
+    assert!(said.contains("database: 2 of 3 up\n"), "{said}");
+    assert_eq!(said.lines().count(), 4, "{said}");
 }
