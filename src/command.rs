@@ -1,11 +1,13 @@
 //! What a worker is told.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
 
 use pathpulse_kernel_compat::Mono;
 
-use crate::device::Device;
+use crate::device::{Device, DeviceId};
 use crate::event::Subscriber;
 use crate::group::GroupCell;
 use crate::health::State;
@@ -65,4 +67,24 @@ pub(crate) struct Once {
     pub(crate) deadline: Mono,
     /// Who waits for it.
     pub(crate) report: Sender<(PathId, Verdict, State)>,
+}
+
+/// Checks of paths that are made once.
+pub(crate) struct OnceChecks {
+    /// When the verdicts have to be there.
+    pub(crate) deadline: Mono,
+    /// Who waits for them.
+    pub(crate) report: Sender<(PathId, Verdict, State)>,
+    /// What the names lead to, those included that do not open.
+    pub(crate) devices: Arc<Mutex<HashMap<PathBuf, DeviceId>>>,
+}
+
+impl OnceChecks {
+    /// The check of one path.
+    pub(crate) fn one(&self) -> Once {
+        Once {
+            deadline: self.deadline,
+            report: self.report.clone(),
+        }
+    }
 }

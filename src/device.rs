@@ -262,12 +262,22 @@ impl Geometry {
 impl Device {
     /// Opens a path. May take as long as the driver's open does; see `opener.rs`.
     pub(crate) fn open(path: &Path) -> Result<Device, OpenProblem> {
+        Device::open_telling(path, |_| {})
+    }
+
+    /// As [`Device::open`], and tells what the name leads to before that is opened.
+    pub(crate) fn open_telling(
+        path: &Path,
+        tell: impl FnOnce(DeviceId),
+    ) -> Result<Device, OpenProblem> {
         let problem = |error: io::Error| OpenProblem::Open(Errno::of(&error));
         // What is no storage must not even be opened: a pipe would wait for its other end.
-        let kind = std::fs::metadata(path).map_err(problem)?.file_type();
+        let meta = std::fs::metadata(path).map_err(problem)?;
+        let kind = meta.file_type();
         if !kind.is_block_device() && !kind.is_file() {
             return Err(OpenProblem::NotStorage);
         }
+        tell(DeviceId::of(&meta));
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(OFlags::DIRECT.bits().cast_signed())

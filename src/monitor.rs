@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use pathpulse_kernel_compat::{Errno, Mono};
 
-use crate::command::{Command, NewPath, Once};
+use crate::command::{Command, NewPath, OnceChecks};
 use crate::config::{BackendInfo, Config, ShutdownReport, StartError};
 use crate::device::{Device, DeviceId, OpenError, OpenProblem};
 use crate::event::EventStream;
@@ -144,7 +144,7 @@ impl Monitor {
         &self,
         specs: &[PathSpec],
         deadline: Option<Instant>,
-        once: Option<&dyn Fn() -> Once>,
+        once: Option<&OnceChecks>,
         mut each: impl FnMut(usize, Result<PathId, OpenError>),
     ) {
         let first = PathId::first_of_new(specs.len() as u64);
@@ -156,7 +156,16 @@ impl Monitor {
         loop {
             let mut without: Vec<usize> = Vec::new();
             let names = left.iter().map(|index| specs[*index].path.clone());
-            let open = |_: usize, name: &Path| Device::open(name);
+            let devices = once.map(|once| Arc::clone(&once.devices));
+            let open = move |_: usize, name: &Path| {
+                Device::open_telling(name, |device| {
+                    let devices = devices.as_ref().map(|devices| devices.lock());
+                    if let Some(devices) = devices {
+                        let mut devices = devices.unwrap_or_else(PoisonError::into_inner);
+                        devices.insert(name.to_owned(), device);
+                    }
+                })
+            };
             open_all(
                 names.collect(),
                 deadline,
@@ -209,7 +218,7 @@ impl Monitor {
         id: PathId,
         spec: &PathSpec,
         device: Device,
-        once: Option<&dyn Fn() -> Once>,
+        once: Option<&OnceChecks>,
     ) -> Result<PathId, OpenProblem> {
         // A path that is checked once is judged alone.
         let group = match once {
@@ -238,7 +247,7 @@ impl Monitor {
             cell,
             settings,
             group,
-            once: once.map(|once| Box::new(once())),
+            once: once.map(|once| Box::new(once.one())),
         };
         if self.workers[worker].tell(Command::Add(Box::new(new))) {
             Ok(id)

@@ -13,7 +13,7 @@ use crate::daemon::discovery::usual_disks;
 /// Checks paths once
 ///
 /// Reads one block of each path past the page cache, all at the same time, and returns within the
-/// timeout and 200 ms, whatever the devices do.
+/// timeout and 200 ms, whatever the devices do. A device that is given by several names is read once.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: 0 all are up (or in standby, as their target wants it), \

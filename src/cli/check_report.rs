@@ -21,6 +21,8 @@ pub(crate) struct Report {
 #[derive(Debug, Serialize)]
 pub(super) struct PathReport {
     pub(super) path: String,
+    /// Other names of the device that were given.
+    pub(super) also: Vec<String>,
     pub(super) device: Option<String>,
     verdict: &'static str,
     state: &'static str,
@@ -50,6 +52,11 @@ impl PathReport {
         };
         PathReport {
             path: display_name(&report.path).to_string(),
+            also: (report
+                .also
+                .iter()
+                .map(|name| display_name(name).to_string()))
+            .collect(),
             device: report.device.map(|device| device.to_string()),
             verdict: verdict.name(),
             state: report.state.name(),
@@ -67,6 +74,7 @@ impl PathReport {
     pub(super) fn unchecked(path: &Path, message: &str) -> PathReport {
         PathReport {
             path: display_name(path).to_string(),
+            also: Vec::new(),
             device: None,
             verdict: VerdictKind::Unknown.name(),
             state: State::Pending.name(),
@@ -80,6 +88,20 @@ impl PathReport {
     /// What is wrong, in one word: the errno says more than the verdict.
     pub(super) fn trouble(&self) -> &str {
         self.errno.as_deref().unwrap_or(self.verdict)
+    }
+
+    /// What a person is told of it besides its state and its verdict.
+    fn remark(&self) -> String {
+        // What a good path says is in columns of its own.
+        let message = Some(&self.message).filter(|_| self.latency_us.is_none());
+        let parts = message.cloned().into_iter().chain(self.other_names());
+        parts.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Its other names, if it has some.
+    fn other_names(&self) -> Option<String> {
+        let names = || format!("also {}", self.also.join(", "));
+        (!self.also.is_empty()).then(names)
     }
 
     fn is(&self, state: State) -> bool {
@@ -137,18 +159,13 @@ impl Report {
                     path.latency_us
                         .map_or_else(|| "-".to_owned(), output::latency),
                 ),
-                // What a good path says is in the columns before.
-                Cell::new(if path.latency_us.is_some() {
-                    ""
-                } else {
-                    &path.message
-                }),
+                Cell::new(path.remark()),
             ]);
         }
         output::render(&table)
     }
 
-    /// For Nagios: a line with performance data, and a line for each path that is not up.
+    /// For Nagios: a line with performance data, and a line for each path that is not up or has other names.
     pub(crate) fn nagios(&self) -> String {
         let word = match self.exit_status() {
             0 => "OK",
@@ -185,8 +202,14 @@ impl Report {
             summary.join(", "),
             data.trim_end()
         );
-        for path in self.paths.iter().filter(|path| !path.is(State::Up)) {
-            let line = format!("{}: {}: {}", path.path, path.verdict, path.message);
+        for path in &self.paths {
+            let trouble = || format!("{}: {}", path.verdict, path.message);
+            let trouble = (!path.is(State::Up)).then(trouble);
+            let said: Vec<String> = trouble.into_iter().chain(path.other_names()).collect();
+            if said.is_empty() {
+                continue;
+            }
+            let line = format!("{}: {}", path.path, said.join("; "));
             // What follows a bar would be taken for performance data.
             text += &output::printable(&line).replace('|', "/");
             text.push('\n');
@@ -206,6 +229,7 @@ mod tests {
     fn path(path: &str, kind: VerdictKind, state: State) -> PathReport {
         PathReport {
             path: path.to_owned(),
+            also: Vec::new(),
             device: None,
             verdict: kind.name(),
             state: state.name(),
@@ -252,5 +276,32 @@ mod tests {
                         up=2 down=1 marginal=0 standby=0 unknown=0 latency_max=85us\n\
                         /dev/c: timed_out: what / it said\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn other_names_are_told_beside_the_first_and_count_for_nothing() {
+        let named = |kind, state| {
+            let mut path = path("/dev/a", kind, state);
+            path.also = vec![
+                "/dev/disk/by-id/a".to_owned(),
+                "/dev/disk/by-path/a".to_owned(),
+            ];
+            report(vec![path])
+        };
+        let good = named(VerdictKind::Good, State::Up);
+        let names = "also /dev/disk/by-id/a, /dev/disk/by-path/a";
+        assert_eq!(good.paths[0].remark(), names);
+        let lines: Vec<String> = good.nagios().lines().map(str::to_owned).collect();
+        assert!(
+            lines[0].starts_with("PATHPULSE OK - 1 path up |"),
+            "{lines:?}"
+        );
+        assert_eq!(lines[1..], [format!("/dev/a: {names}")]);
+        let down = named(VerdictKind::TimedOut, State::Down);
+        let said = format!("what | it said; {names}");
+        assert_eq!(down.paths[0].remark(), said);
+        let lines = down.nagios();
+        let said = format!("/dev/a: timed_out: {}", said.replace('|', "/"));
+        assert!(lines.contains(&said), "{lines}");
     }
 }

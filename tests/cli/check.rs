@@ -1,7 +1,7 @@
 //! `pathpulse check`.
 
 use std::fs::File;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -70,7 +70,7 @@ fn verdicts_in_every_format_and_in_time() {
         assert_eq!(path["latency_us"].is_u64(), verdict == "good", "{path}");
         let message = path["message"].as_str().expect("text");
         assert_eq!(message.contains("I/O error"), index == 1, "{path}");
-        assert_eq!(path.as_object().expect("an object").len(), 7);
+        assert_eq!(path.as_object().expect("an object").len(), 8);
     }
     assert!(document["paths"][4]["latency_us"].as_u64() >= Some(50_000));
 
@@ -109,7 +109,6 @@ fn bad_paths_get_a_clear_line_each_and_the_others_go_on() {
         empty.path(),
         Path::new("/proc/version"),
         Path::new("/dev/null"),
-        good.path(),
     ];
     let output = run(["check", "--format", "json"]
         .iter()
@@ -130,10 +129,83 @@ fn bad_paths_get_a_clear_line_each_and_the_others_go_on() {
     said(3, None, "empty");
     said(4, Some("EINVAL"), "O_DIRECT");
     said(5, None, "neither a block device");
-    said(6, None, "named twice");
     let alone = run(["check", name(&missing)]);
     assert_eq!(alone.status.code(), Some(3), "nothing could be checked");
     assert!(stdout(&alone).contains("ENOENT"));
+}
+
+#[test]
+fn a_device_is_checked_once_by_whatever_names_it_is_given() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let (good, missing) = (plain_file(1 << 16), folder.path().join("missing"));
+    let [link, hard] = ["link", "hard"].map(|name| folder.path().join(name));
+    symlink(good.path(), &link).expect("a link");
+    std::fs::hard_link(good.path(), &hard).expect("a hard link");
+    let parent = folder.path().file_name().and_then(|name| name.to_str());
+    let dotted = format!("{}/../{}/link", name(folder.path()), parent.expect("text"));
+    let paths = [
+        name(good.path()),
+        name(&link),
+        name(good.path()),
+        &dotted,
+        name(&hard),
+    ];
+    let check =
+        |format: &str, paths: &[&str]| run(["check", "--format", format].iter().chain(paths));
+    let output = check("json", &paths);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    let document = json(&output);
+    let all = document["paths"].as_array().expect("a list");
+    assert_eq!(all.len(), 1, "{document}");
+    assert_eq!(all[0]["path"], paths[0]);
+    assert_eq!(
+        all[0]["also"],
+        serde_json::json!([paths[1], paths[3], paths[4]])
+    );
+    let output = check("nagios", &paths);
+    let text = stdout(&output);
+    assert!(text.starts_with("PATHPULSE OK - 1 path up |"), "{text}");
+    assert!(text.contains(&format!("also {}", paths[1])), "{text}");
+    let table = stdout(&check("table", &paths));
+    assert!(table.contains("also "), "{table}");
+    // What leads nowhere is not the same as anything else.
+    let output = check(
+        "json",
+        &[name(&missing), paths[0], name(&missing), "/nowhere"],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let document = json(&output);
+    let named: Vec<&Value> = document["paths"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|path| &path["path"])
+        .collect();
+    assert_eq!(named, [name(&missing), paths[0], "/nowhere"]);
+}
+
+/// Such as an offline disk by all of its names.
+#[test]
+fn a_device_that_does_not_open_is_told_of_once() {
+    require!();
+    let disks = rig(&Spec::files(1));
+    let folder = disks.disk(0).file().parent().expect("a folder");
+    let path = folder.join(format!("open{}", libc::ENXIO));
+    let links = tempfile::tempdir().expect("a folder");
+    let link = links.path().join("link");
+    symlink(&path, &link).expect("a link");
+    let output = run(["check", "--format", "json", name(&link), name(&path)]);
+    assert_eq!(output.status.code(), Some(2));
+    let document = json(&output);
+    assert_eq!(
+        document["paths"].as_array().map(Vec::len),
+        Some(1),
+        "{document}"
+    );
+    assert_eq!(
+        document["paths"][0]["also"],
+        serde_json::json!([name(&path)])
+    );
 }
 
 /// Such as an empty drive (ENOMEDIUM) or a DRBD secondary (EMEDIUMTYPE).

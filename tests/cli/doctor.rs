@@ -30,8 +30,9 @@ const FIELDS: [&str; 12] = [
     "held_processes",
     "hints",
 ];
-const PATH_FIELDS: [&str; 16] = [
+const PATH_FIELDS: [&str; 17] = [
     "path",
+    "also",
     "device",
     "verdict",
     "state",

@@ -1,5 +1,6 @@
 //! What the named paths are, and whether they can be read.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -47,19 +48,21 @@ pub(super) fn examine(paths: &[PathBuf], timeout: Duration) -> Vec<PathReport> {
         (check_once(paths, &config), facts.join())
     });
     let facts = facts.unwrap_or_default().into_iter();
-    let facts = facts.chain(std::iter::repeat(None));
+    let facts: HashMap<&Path, Option<PathFacts>> =
+        paths.iter().map(PathBuf::as_path).zip(facts).collect();
+    let facts_of = |path: &Path| facts.get(path).cloned().flatten();
     match checked {
         Ok(checked) => {
-            let reports = checked.reports.iter().zip(facts);
+            let reports = checked.reports.iter();
             reports
-                .map(|(report, facts)| PathReport::new(report, facts))
+                .map(|report| PathReport::new(report, facts_of(&report.path)))
                 .collect()
         }
         Err(error) => {
             let why = format!("nothing was checked: {error}");
-            let paths = paths.iter().zip(facts);
+            let paths = paths.iter();
             paths
-                .map(|(path, facts)| PathReport::unchecked(path, &why, facts))
+                .map(|path| PathReport::unchecked(path, &why, facts_of(path)))
                 .collect()
         }
     }
