@@ -160,7 +160,7 @@ impl fmt::Display for OpenProblem {
             ),
             OpenProblem::Twice { first } => write!(
                 f,
-                "named twice: it is the same device as {}",
+                "named twice: it is the same device as {}, which is watched",
                 display_name(first)
             ),
             OpenProblem::Blocked => f.write_str("open did not return in time"),

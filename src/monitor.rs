@@ -290,6 +290,12 @@ impl Monitor {
         self.tell_worker_of(id, Command::Change(id, settings))
     }
 
+    /// Gives a path another name, by which it is looked up and told of from now on; `false` if it is not
+    /// watched. Its state and its history are kept.
+    pub fn rename(&self, id: PathId, name: &Path) -> bool {
+        self.registry_mut().rename(id, name)
+    }
+
     /// Stops checking a path; `false` if it is not watched.
     pub fn pause(&self, id: PathId) -> bool {
         self.tell_worker_of(id, Command::Pause(id, true))

@@ -53,7 +53,15 @@ impl PathInfo {
         }
     }
 
-    /// As it was named when it was added.
+    /// The same by another name.
+    pub(crate) fn named(&self, name: &Path) -> PathInfo {
+        PathInfo {
+            name: name.into(),
+            ..self.clone()
+        }
+    }
+
+    /// As it was named when it was added, or later.
     pub fn name(&self) -> &Path {
         &self.name
     }

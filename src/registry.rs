@@ -1,7 +1,7 @@
 //! Who watches what: the paths of a monitor, their groups, and which worker has them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::device::{Device, DeviceId, OpenProblem};
@@ -191,6 +191,16 @@ impl Registry {
                 .cell
                 .set_info(Arc::new(entry.cell.info().leading(None)));
         }
+    }
+
+    /// Gives a path another name; `false` if it is not watched.
+    pub(crate) fn rename(&mut self, id: PathId, name: &Path) -> bool {
+        let Some(entry) = self.paths.get(&id) else {
+            return false;
+        };
+        let info = entry.cell.info().named(name);
+        entry.cell.set_info(Arc::new(info));
+        true
     }
 
     pub(crate) fn is_astray(&self, id: PathId) -> bool {

@@ -7,7 +7,7 @@ use pathpulse::{display_name, parse_name};
 
 use super::args::Socket;
 use super::client::Client;
-use super::names::find_one;
+use super::names::{find_one, name_of};
 use super::{FAILED, Failure, output};
 use crate::daemon::{AnswerDocument, Name, PathsDocument, ReloadDocument, StatusDocument};
 
@@ -83,8 +83,8 @@ pub(crate) fn act(command: &str, args: &Args) -> Result<i32, Failure> {
     let mut worst = 0;
     for name in &args.paths {
         let found = find_one(&status.paths, name).and_then(|path| {
-            let parsed = parse_name(&path.path);
-            parsed.ok_or_else(|| format!("the daemon calls it {}, which is no name", path.path))
+            let name = name_of(path, name);
+            parse_name(&name).ok_or_else(|| format!("the daemon calls it {name}, which is no name"))
         });
         match found {
             Ok(path) => order.paths.push(Name(path)),

@@ -14,17 +14,31 @@ use crate::lookup::{self, Unknown};
 /// How long a name may take to be looked up.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// The places of the paths that a name stands for: the path of that name, as it is or as it is shown, else
-/// those whose device it leads to.
+/// How a name on the command line may be shown by the daemon: as bytes, or as the text that it is.
+fn texts_of(name: &Path) -> impl Iterator<Item = String> {
+    let absolute = std::path::absolute(name).unwrap_or_else(|_| name.to_owned());
+    let shown = name.to_str().map(str::to_owned);
+    let texts = [name, &absolute].map(|name| Some(display_name(name).to_string()));
+    texts.into_iter().chain([shown]).flatten()
+}
+
+/// The name that the daemon has for a name on the command line: another one of this path, or that of the path.
+pub(crate) fn name_of(path: &PathDocument, name: &Path) -> String {
+    let other = texts_of(name).find(|text| path.also.contains(text));
+    other.unwrap_or_else(|| path.path.clone())
+}
+
+/// The places of the paths that a name stands for: the path of that name, as it is or as it is shown, or
+/// with that as another name; else those whose device it leads to.
 ///
 /// # Errors
 /// What is wrong, and what to do.
 pub(crate) fn find(paths: &[PathDocument], name: &Path) -> Result<Vec<usize>, String> {
-    let absolute = std::path::absolute(name).unwrap_or_else(|_| name.to_owned());
-    let shown = name.to_str().map(str::to_owned);
-    let texts = [name, &absolute].map(|name| Some(display_name(name).to_string()));
-    for text in texts.into_iter().chain([shown]).flatten() {
+    for text in texts_of(name) {
         if let Some(place) = paths.iter().position(|path| path.path == text) {
+            return Ok(vec![place]);
+        }
+        if let Some(place) = paths.iter().position(|path| path.also.contains(&text)) {
             return Ok(vec![place]);
         }
     }

@@ -139,7 +139,7 @@ async fn path(
         Some(Listed::Watched(id)) => control
             .monitor
             .path(id)
-            .map(|path| PathDocument::new(&path)),
+            .map(|path| document::path(&path, &waiting)),
         Some(Listed::Waiting(path)) => Some(PathDocument::waiting(path)),
         None => None,
     };

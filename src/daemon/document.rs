@@ -1,6 +1,7 @@
 //! What the daemon says, as JSON documents. Names of fields are a promise: they stay. Names of paths are
 //! text as [`display_name`] makes it; `parse_name` brings their bytes back.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -31,6 +32,9 @@ pub(crate) struct StatusDocument {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PathDocument {
     pub(crate) path: String,
+    /// Other names of its device that are on the list.
+    #[serde(default)]
+    pub(crate) also: Vec<String>,
     /// `null` for a path that is not open.
     pub(crate) device: Option<String>,
     pub(crate) group: Option<String>,
@@ -108,18 +112,43 @@ impl StatusDocument {
     }
 }
 
-/// How all paths are now; those that are not open come last.
+/// How all paths are now; those that are not open come last. A name of a device that is watched by
+/// another one stands beside that.
 pub(crate) fn paths(monitor: &Monitor, waiting: &[WaitingPath]) -> Vec<PathDocument> {
-    let all = monitor.status();
-    let watched = all.iter().map(|(_, path)| PathDocument::new(path));
-    let waiting = waiting.iter().map(PathDocument::waiting);
-    watched.chain(waiting).collect()
+    let mut places = HashMap::new();
+    let mut all: Vec<PathDocument> = Vec::new();
+    for (place, (_, path)) in monitor.status().iter().enumerate() {
+        places.insert(path.path.name().to_owned(), place);
+        all.push(PathDocument::new(path));
+    }
+    for path in waiting {
+        let first = path.same_as.as_ref().and_then(|first| places.get(first));
+        match first {
+            Some(first) => all[*first].also.push(display_name(&path.name).to_string()),
+            None => all.push(PathDocument::waiting(path)),
+        }
+    }
+    all
+}
+
+/// How one path is now.
+pub(crate) fn path(path: &PathStatus, waiting: &[WaitingPath]) -> PathDocument {
+    let others = waiting
+        .iter()
+        .filter(|other| other.same_as.as_deref() == Some(path.path.name()));
+    PathDocument {
+        also: others
+            .map(|other| display_name(&other.name).to_string())
+            .collect(),
+        ..PathDocument::new(path)
+    }
 }
 
 impl PathDocument {
-    pub(crate) fn new(path: &PathStatus) -> PathDocument {
+    fn new(path: &PathStatus) -> PathDocument {
         PathDocument {
             path: display_name(path.path.name()).to_string(),
+            also: Vec::new(),
             device: Some(path.path.device().to_string()),
             group: path.path.group().map(str::to_owned),
             state: path.state.name().to_owned(),
@@ -155,6 +184,7 @@ impl PathDocument {
     pub(crate) fn waiting(path: &WaitingPath) -> PathDocument {
         PathDocument {
             path: display_name(&path.name).to_string(),
+            also: Vec::new(),
             device: None,
             group: path.group.clone(),
             state: State::Pending.name().to_owned(),

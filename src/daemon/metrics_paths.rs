@@ -46,6 +46,8 @@ fn sums(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
 /// Of paths that are not open there is nothing else to say.
 fn waits(sheet: &mut Sheet<'_>, waiting: &[WaitingPath]) -> fmt::Result {
     let help = "Paths on the list that are not open, and so not watched";
+    let waiting = waiting.iter().filter(|path| path.same_as.is_none());
+    let waiting: Vec<&WaitingPath> = waiting.collect();
     sheet.gauge("paths_waiting", help, waiting.len() as u64)?;
     let names: Vec<String> = waiting
         .iter()

@@ -44,7 +44,8 @@ pub(crate) enum Listed<'a> {
     Waiting(&'a WaitingPath),
 }
 
-/// The path on the list that a query names; `None` if there is none of that very name.
+/// The path on the list that a query names, by its name or another one of its device that is on the list;
+/// `None` if there is none of that very name.
 pub(crate) fn listed<'a>(
     monitor: &Monitor,
     waiting: &'a [WaitingPath],
@@ -53,8 +54,9 @@ pub(crate) fn listed<'a>(
     meant(text).find_map(|name| match monitor.find(&name) {
         Some(id) => Some(Listed::Watched(id)),
         None => {
-            let waiting = waiting.iter().find(|path| path.name == name);
-            waiting.map(Listed::Waiting)
+            let waiting = waiting.iter().find(|path| path.name == name)?;
+            let first = waiting.same_as.as_ref().and_then(|name| monitor.find(name));
+            Some(first.map_or(Listed::Waiting(waiting), Listed::Watched))
         }
     })
 }

@@ -214,7 +214,8 @@ fn a_name_that_is_watched_is_that_path_and_none_other_wherever_it_leads() {
     let other = folder.path().join("other");
     symlink(files[1].path(), &other).expect("a link");
     let status = command(&daemon, "status", &other);
-    assert!(stdout(&status).starts_with("1 of 1"), "{}", stdout(&status));
+    let shown = stdout(&status);
+    assert!(shown.starts_with("1 of 2 paths up, 1 shown"), "{shown}");
     let remove = command(&daemon, "remove", &link);
     assert!(remove.status.success(), "{}", stderr(&remove));
     assert_eq!(names(&daemon), [files[1].path().to_str().expect("text")]);
@@ -223,6 +224,72 @@ fn a_name_that_is_watched_is_that_path_and_none_other_wherever_it_leads() {
     assert!(names(&daemon).is_empty());
     let again = command(&daemon, "remove", &other);
     assert_complaint(&again, &["other", "not watched"]);
+}
+
+#[test]
+fn a_device_is_watched_once_and_its_other_names_on_the_list_stand_beside_it() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let [first, second, third] = ["z", "b", "a"].map(|name| folder.path().join(name));
+    fs::write(&first, vec![0xA5_u8; 1 << 16]).expect("written");
+    fs::File::open(&first)
+        .and_then(|file| file.sync_all())
+        .expect("synced");
+    symlink(&first, &second).expect("a link");
+    fs::hard_link(&first, &third).expect("a hard link");
+    let text = |path: &Path| path.to_str().expect("text").to_owned();
+    // Whichever opens first, what was named first stands for it.
+    let daemon = Daemon::spawn(&[&first, &second, &first], &[]);
+    let counts = daemon.wait_log("paths are watched");
+    assert!(counts.ends_with(" 1 paths are watched"), "{counts}");
+    let all = documents(&daemon);
+    assert_eq!(names(&daemon), [text(&first)]);
+    assert_eq!(all[0]["also"], serde_json::json!([text(&second)]));
+    let add = command(&daemon, "add", &third);
+    assert_eq!(add.status.code(), Some(0));
+    assert_complaint(&add, &[&text(&third), "the same device as", &text(&first)]);
+    let all = documents(&daemon);
+    assert_eq!(
+        all[0]["also"],
+        serde_json::json!([text(&third), text(&second)])
+    );
+    let web = Web::socket(&daemon);
+    let metrics = web.get("/metrics").body;
+    assert!(metrics.contains("pathpulse_paths_waiting 0"), "{metrics}");
+    let escaped = text(&second).replace('/', "%2F");
+    let one: Value =
+        serde_json::from_str(&web.get(&format!("/v1/paths/{escaped}")).body).expect("JSON");
+    assert_eq!(one["path"], text(&first));
+    assert_eq!(one["also"], all[0]["also"]);
+    daemon.wait_state(&first, "up");
+    let alive = web.get(&format!("/livez?path={escaped}"));
+    assert_eq!(alive.status, 200, "{alive:?}");
+
+    // All of them may be used for it; what is removed is the very name.
+    for (word, state) in [("pause", "paused"), ("resume", "up")] {
+        let done = command(&daemon, word, &second);
+        assert!(done.status.success(), "{}", stderr(&done));
+        daemon.wait_state(&first, state);
+    }
+    let remove = command(&daemon, "remove", &third);
+    assert_eq!(
+        (remove.status.code(), stderr(&remove)),
+        (Some(0), String::new())
+    );
+    assert_eq!(
+        documents(&daemon)[0]["also"],
+        serde_json::json!([text(&second)])
+    );
+    let remove = command(&daemon, "remove", &first);
+    assert_eq!(remove.status.code(), Some(0));
+    assert_complaint(&remove, &["is watched as", &text(&second), "now"]);
+    let heir = daemon.wait_state(&second, "up");
+    assert_eq!(
+        (names(&daemon), &heir["also"]),
+        (vec![text(&second)], &serde_json::json!([]))
+    );
+    let remove = command(&daemon, "remove", &second);
+    assert_eq!(stderr(&remove), "");
+    assert!(names(&daemon).is_empty());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The last word about paths that leave: after all that the engine had to say of them.
 
+use std::collections::HashSet;
 use std::mem;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -50,10 +51,15 @@ impl Keeper {
         }
         self.monitor.settle(LIMIT);
         self.journal.catch_up(LIMIT);
+        let mut left = HashSet::new();
         for path in mem::take(&mut self.leaving) {
+            left.insert(path.last.status().path.name().to_owned());
             let last = path.last.status();
             self.journal
                 .tell(&EventDocument::removed(&last, path.cause, &path.detail));
         }
+        // What left to be opened anew keeps its place.
+        left.retain(|name| !self.entries.contains_key(name));
+        self.hurry_other_names(&left, Instant::now());
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct Entry {
     pub(super) stage: Stage,
     /// Why it waits, if its disk is gone and was watched before.
     pub(super) lost: Option<Lost>,
+    /// When it entered the list: after those with smaller ones.
+    pub(super) order: u64,
     /// Of the thread that opens it, 0 before there is one; what others bring is not for this entry.
     pub(super) ticket: u64,
 }
@@ -109,6 +111,7 @@ pub(crate) struct Keeper {
     pub(super) strays: HashMap<(PathBuf, u64), &'static str>,
     askers: Vec<Asker>,
     next_ticket: u64,
+    next_order: u64,
     /// Until when the start waits for its paths; `None` when it is over.
     starting: Option<Instant>,
 }
@@ -134,6 +137,7 @@ impl Keeper {
             strays: HashMap::new(),
             askers: Vec::new(),
             next_ticket: 1,
+            next_order: 0,
             starting: Some(Instant::now() + START_LIMIT),
         }
     }
@@ -187,12 +191,8 @@ impl Keeper {
         match order {
             Order::Do(Action::Add, paths, reply) => self.add(paths, reply),
             Order::Do(action, paths, reply) => {
-                let all = paths.paths.into_iter();
-                let answers = all.map(|Name(name)| {
-                    let refused = self.act(action, &name);
-                    AnswerDocument::new(name, refused)
-                });
-                let answers = answers.collect();
+                let names = paths.paths.into_iter().map(|Name(name)| name);
+                let answers = self.act_on_all(action, names);
                 self.say_farewell();
                 let _ = reply.send(answers);
             }
@@ -225,8 +225,10 @@ impl Keeper {
                 spec,
                 stage: Stage::Waiting(waiting),
                 lost: None,
+                order: self.next_order,
                 ticket: 0,
             };
+            self.next_order += 1;
             self.entries.entry(name.clone()).or_insert(new);
         }
     }
@@ -243,6 +245,8 @@ impl Keeper {
                 Err("is not absolute: names begin with a slash".to_owned())
             } else if self.entries.contains_key(&name) {
                 Err("is on the list already".to_owned())
+            } else if asker.left.contains(&name) {
+                continue;
             } else {
                 asker.left.push(name);
                 continue;
@@ -251,35 +255,6 @@ impl Keeper {
         }
         self.enter(&asker.left, &Origin::Told, paths.group.as_deref());
         self.askers.push(asker);
-    }
-
-    /// Does something to one path; all but adding.
-    fn act(&mut self, action: Action, name: &Path) -> Result<(), String> {
-        let Some(entry) = self.entries.get_mut(name) else {
-            return Err("not watched; `pathpulse status` shows what is".to_owned());
-        };
-        match (action, &mut entry.stage) {
-            (Action::Remove, _) => {
-                self.forgo(name);
-                self.leave(name, "command");
-            }
-            (Action::Add, _) => {}
-            (Action::CheckNow, Stage::Waiting(waiting)) => waiting.hurry(Instant::now()),
-            (_, Stage::Waiting(waiting)) => {
-                return Err(format!("is not watched yet: {}", waiting.message()));
-            }
-            (action, Stage::Watched(id)) => {
-                let told = match action {
-                    Action::Pause => self.monitor.pause(*id),
-                    Action::Resume => self.monitor.resume(*id),
-                    _ => self.monitor.check_now(*id),
-                };
-                return told
-                    .then_some(())
-                    .ok_or_else(|| "its worker is gone".to_owned());
-            }
-        }
-        Ok(())
     }
 
     /// Strikes a path off the list.
@@ -344,9 +319,20 @@ impl Keeper {
 
     /// A path was opened, or not.
     fn opened(&mut self, name: &Path, ticket: u64, answer: Result<PathId, OpenError>) {
-        let entry = self.entries.get_mut(name);
-        let Some(entry) = entry.filter(|entry| entry.ticket == ticket) else {
+        let entry = self.entries.get(name);
+        if entry.is_none_or(|entry| entry.ticket != ticket) {
             return self.turn_away(name, ticket, answer.ok());
+        }
+        let answer = match answer {
+            Err(OpenError {
+                problem: OpenProblem::Twice { first },
+                ..
+            }) => self.same_device(name, first, Instant::now()),
+            Err(error) => Some(Err(error.problem)),
+            Ok(id) => Some(Ok(id)),
+        };
+        let (Some(answer), Some(entry)) = (answer, self.entries.get_mut(name)) else {
+            return;
         };
         let Stage::Waiting(waiting) = &mut entry.stage else {
             return;
@@ -361,15 +347,22 @@ impl Keeper {
                 self.make_up(name);
                 Ok(())
             }
-            Err(OpenError { problem, .. }) => {
+            Err(problem) => {
                 let said = problem.to_string();
-                let is_other_name = matches!(entry.origin, Origin::Found(_))
-                    && matches!(problem, OpenProblem::Twice { .. });
-                let is_said = is_other_name || entry.lost.is_some();
-                if waiting.failed(problem, Instant::now()) && !is_said {
-                    tracing::error!("not watched yet: {}: {said}", display_name(name));
+                let is_same = matches!(problem, OpenProblem::Twice { .. });
+                let is_found = matches!(entry.origin, Origin::Found(_));
+                let is_news = waiting.failed(problem, Instant::now());
+                match (is_news && entry.lost.is_none(), is_same) {
+                    (true, false) => {
+                        tracing::error!("not watched yet: {}: {said}", display_name(name));
+                    }
+                    (true, true) if !is_found => tracing::info!("{}: {said}", display_name(name)),
+                    _ => {}
                 }
-                Err(format!("not watched yet: {said}"))
+                Err(match is_same {
+                    true => said,
+                    false => format!("not watched yet: {said}"),
+                })
             }
         };
         for asker in &mut self.askers {
@@ -410,13 +403,14 @@ impl Keeper {
         }
         self.starting = None;
         let watched = |entry: &&Entry| matches!(entry.stage, Stage::Watched(_));
+        let waits = |entry: &&Entry| !watched(entry) && entry.is_same_as().is_none();
         let hope = |entry: &Entry| match &entry.stage {
             Stage::Waiting(waiting) => waiting.may_come(),
             Stage::Watched(_) => true,
         };
         self.stopper.tell(Notice::Opened {
             watched: self.entries.values().filter(watched).count(),
-            waiting: self.entries.values().filter(|e| !watched(e)).count(),
+            waiting: self.entries.values().filter(waits).count(),
             hopeless: self.configuration.discovery().is_none() && !self.entries.values().any(hope),
         });
     }
@@ -442,6 +436,7 @@ impl Keeper {
                 begun: waiting.begun,
                 cause,
                 message,
+                same_as: waiting.is_same_as().map(Path::to_path_buf),
             })
         });
         self.roster.publish(waiting.collect());

@@ -10,10 +10,12 @@
 //! | `add` | `remove` |
 //! | discovery | its disk is gone and nothing uses it, or a reload with other rules, or `remove` until its disk comes anew |
 
+mod act;
 mod farewell;
 mod found;
 mod keeper;
 mod lost;
+mod other_names;
 mod reload;
 mod waiting;
 
@@ -119,6 +121,8 @@ pub(crate) struct WaitingPath {
     pub(crate) cause: &'static str,
     /// Why, in words.
     pub(crate) message: String,
+    /// The path that leads to the same device, and is watched.
+    pub(crate) same_as: Option<PathBuf>,
 }
 
 /// The way to the keeper. Clones are the same.

@@ -1,5 +1,6 @@
 //! Paths that are not watched yet: why, since when, and when to try again (pure).
 
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use pathpulse::OpenProblem;
@@ -117,6 +118,14 @@ impl Waiting {
                     | OpenProblem::Twice { .. }
             )
         )
+    }
+
+    /// The path that is watched and leads to the same device.
+    pub(super) fn is_same_as(&self) -> Option<&Path> {
+        match &self.problem {
+            Some(OpenProblem::Twice { first }) => Some(first),
+            _ => None,
+        }
     }
 
     /// Why it is not watched.
