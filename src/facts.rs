@@ -5,13 +5,12 @@
 
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD};
 
 use crate::device::{DeviceId, file_alignment};
-use crate::opener::open_all;
+use crate::opener::look_up_all;
 use crate::storage::{map_of, names_in, storage_of};
 use crate::sysfs::{Sysfs, word};
 
@@ -44,19 +43,8 @@ impl PathFacts {
     /// Learns about paths, in their order, and waits for none of them longer than `limit`. Those
     /// that don't answer, don't exist or have no blocks come as `None`.
     pub fn of(paths: &[PathBuf], limit: Duration) -> Vec<Option<PathFacts>> {
-        let mut facts = vec![None; paths.len()];
-        let end = Instant::now() + limit;
-        let learn = |_: usize, path: &Path| learn(path);
-        open_all(
-            paths.to_vec(),
-            Some(end),
-            &Arc::default(),
-            learn,
-            |index, learned| {
-                facts[index] = learned.flatten();
-            },
-        );
-        facts
+        let facts = look_up_all(paths, limit, learn).into_iter();
+        facts.map(Option::flatten).collect()
     }
 }
 

@@ -97,6 +97,7 @@ pub use latency::LatencyHistogram;
 pub use monitor::{Departed, Monitor};
 pub use name::{DisplayName, display_name, is_unprintable, parse_name};
 pub use once::{CheckReport, Checked, check_once};
+pub use opener::look_up_all;
 pub use path::{PathId, PathInfo};
 pub use pathpulse_kernel_compat::{
     BackendKind, Choice, Errno, KernelError, RingFeatures, Stage, Stats, Unavailable,

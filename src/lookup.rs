@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{major, minor};
 use serde::{Deserialize, Serialize};
 
+use crate::daemon::discovery::mounts::Mount;
+
 /// Processes that look names up at a time, those included that their file systems do not let go.
 const AT_A_TIME: usize = 16;
 /// Devices lie on devices, but not on so many.
@@ -30,6 +32,8 @@ const DEPTH_MAX: usize = 16;
 pub(crate) struct Found {
     /// `None` for a folder.
     device: Option<Device>,
+    /// Of a file or a folder the type of its file system, if that lies on no device that is known.
+    pub(crate) file_system: Option<String>,
     /// Where its blocks are: of a partition its disk, of a map what it is made of, of a file or a folder
     /// the devices of its file system.
     pub(crate) on: Vec<Found>,
@@ -49,6 +53,20 @@ impl Found {
             Device::Block(major, minor) => DeviceId::Block { major, minor },
             Device::File(filesystem, inode) => DeviceId::File { filesystem, inode },
         })
+    }
+
+    /// The node of a block device in `/dev`, as the kernel calls it.
+    pub(crate) fn node(&self) -> Option<PathBuf> {
+        let Some(Device::Block(major, minor)) = self.device else {
+            return None;
+        };
+        let folder = fs::read_link(format!("/sys/dev/block/{major}:{minor}")).ok()?;
+        // A name with a slash, such as cciss/c0d0, has an exclamation mark for it in sysfs.
+        let name = folder.file_name()?.as_bytes().iter();
+        let name: Vec<u8> = name
+            .map(|byte| if *byte == b'!' { b'/' } else { *byte })
+            .collect();
+        Some(Path::new("/dev").join(path_of(&name)))
     }
 
     /// The nearest of these devices that `known` knows, on each of the ways down.
@@ -78,9 +96,10 @@ pub(crate) fn look(name: &Path) -> Result<Found, Unknown> {
     if meta.file_type().is_block_device() {
         return Ok(block(meta.rdev(), DEPTH_MAX));
     }
-    let on = devices_under(name, &meta).map_err(said)?;
+    let (on, file_system) = devices_under(name, &meta).map_err(said)?;
     let is_file = meta.file_type().is_file();
     Ok(Found {
+        file_system: file_system.filter(|_| on.is_empty()),
         device: is_file.then(|| Device::File(meta.dev(), meta.ino())),
         on: on
             .into_iter()
@@ -90,55 +109,51 @@ pub(crate) fn look(name: &Path) -> Result<Found, Unknown> {
 }
 
 /// The numbers of the block devices that the file system lies on which a file or a folder is in; none, if it
-/// lies on none.
-fn devices_under(name: &Path, meta: &Metadata) -> io::Result<Vec<u64>> {
+/// lies on none. And its type, where that had to be looked up.
+fn devices_under(name: &Path, meta: &Metadata) -> io::Result<(Vec<u64>, Option<String>)> {
     let number = meta.dev();
     if major(number) != 0 {
-        return Ok(vec![number]);
+        return Ok((vec![number], None));
     }
     // btrfs and its kin have numbers of their own; what they were mounted from says more.
     let name = fs::canonicalize(name)?;
-    let Some(source) = source_of(&fs::read("/proc/self/mountinfo")?, &name) else {
-        return Ok(Vec::new());
+    let Some(mount) = mount_of(&fs::read("/proc/self/mountinfo")?, &name) else {
+        return Ok((Vec::new(), None));
     };
-    let Ok(meta) = fs::metadata(&source) else {
-        return Ok(Vec::new());
-    };
-    if !meta.file_type().is_block_device() {
-        return Ok(Vec::new());
+    let mut numbers: Vec<u64> = sources(&mount)
+        .filter_map(|source| fs::metadata(source).ok())
+        .filter(|meta| meta.file_type().is_block_device())
+        .map(|meta| meta.rdev())
+        .collect();
+    if let [one] = numbers[..] {
+        let members = btrfs_members(Path::new("/sys/fs/btrfs"), one);
+        numbers = members.unwrap_or(numbers);
     }
-    let members = btrfs_members(Path::new("/sys/fs/btrfs"), meta.rdev());
-    Ok(members.unwrap_or_else(|| vec![meta.rdev()]))
+    let kind = String::from_utf8_lossy(&mount.kind).into_owned();
+    Ok((numbers, Some(kind)))
 }
 
-/// What the mount was made from that has this (absolute, without links): its `source` in proc_pid_mountinfo(5),
-/// if that is absolute.
-fn source_of(mountinfo: &[u8], name: &Path) -> Option<PathBuf> {
-    let mounts = mountinfo.split(|byte| *byte == b'\n').filter_map(|line| {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let point = unescape(fields.nth(4)?);
-        let mut rest = fields.skip_while(|field| *field != b"-");
-        Some((point, unescape(rest.nth(2)?)))
-    });
+/// The mount that has this (absolute, without links).
+fn mount_of(mountinfo: &[u8], name: &Path) -> Option<Mount> {
+    let mounts = mountinfo.split(|byte| *byte == b'\n');
+    let mounts = mounts.filter_map(Mount::parse);
     // Of several on the same point the last hides the others.
-    let over = mounts.filter(|(point, _)| name.starts_with(point));
-    let (_, source) = over.max_by_key(|(point, _)| point.as_os_str().len())?;
-    source.is_absolute().then_some(source)
+    let over = mounts.filter(|mount| name.starts_with(path_of(&mount.place)));
+    over.max_by_key(|mount| mount.place.len())
 }
 
-/// Blanks and the like are octal there: `\040`.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, after)) = rest.split_first() {
-        let digits = after.get(..3).filter(|_| byte == b'\\');
-        let octal = digits
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        bytes.push(octal.unwrap_or(byte));
-        rest = if octal.is_some() { &after[3..] } else { after };
-    }
-    std::ffi::OsString::from_vec(bytes).into()
+/// The names of the devices that a mount is from.
+fn sources(mount: &Mount) -> impl Iterator<Item = PathBuf> {
+    let devices = mount.devices.iter();
+    let devices = devices.map(|name| Path::new("/dev").join(path_of(name)));
+    // A node elsewhere.
+    let other = Some(path_of(&mount.source).to_path_buf());
+    let other = other.filter(|source| mount.devices.is_empty() && source.is_absolute());
+    devices.chain(other)
+}
+
+fn path_of(name: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(name))
 }
 
 /// All devices of the btrfs that this one is of.
@@ -171,6 +186,7 @@ fn block(number: u64, depth: usize) -> Found {
     let folder = PathBuf::from(format!("/sys/dev/block/{major}:{minor}"));
     Found {
         device: Some(Device::Block(major, minor)),
+        file_system: None,
         on: match depth {
             0 => Vec::new(),
             _ => lies_on(&folder)
@@ -268,7 +284,6 @@ fn read_until(child: &mut Child, end: Instant) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -276,13 +291,23 @@ mod tests {
         let mountinfo = b"21 1 0:5 / / rw - btrfs /dev/sda2 rw\n\
             22 21 0:6 / /mnt/a\\040b\xff rw shared:1 - btrfs /dev/sdb rw\n\
             23 21 0:7 / /mnt/x rw - ext4 /dev/sdc rw\n24 21 0:8 / /mnt/x rw - ext4 /dev/sdd rw\n\
-            25 21 0:9 / /net rw - nfs4 server:/x rw\n";
-        let of = |name: &[u8]| source_of(mountinfo, Path::new(OsStr::from_bytes(name)));
+            25 21 0:9 / /net rw - nfs4 server:/x rw\n\
+            26 21 0:10 / /pool rw - bcachefs /dev/sde:/dev/sdf rw\n27 21 0:11 / /odd rw - btrfs /nodes/sdg rw\n";
+        let all = |name: &[u8]| {
+            let mount = mount_of(mountinfo, path_of(name)).expect("a mount");
+            sources(&mount).collect::<Vec<PathBuf>>()
+        };
+        let of = |name: &[u8]| all(name).first().cloned();
         assert_eq!(of(b"/var/lib"), Some("/dev/sda2".into()));
         assert_eq!(of(b"/mnt/a b\xff/c"), Some("/dev/sdb".into()));
         assert_eq!(of(b"/mnt/x"), Some("/dev/sdd".into()));
         assert_eq!(of(b"/mnt/xy"), Some("/dev/sda2".into()));
         assert_eq!(of(b"/net/file"), None);
+        assert_eq!(of(b"/odd/file"), Some("/nodes/sdg".into()));
+        assert_eq!(
+            all(b"/pool"),
+            [Path::new("/dev/sde"), Path::new("/dev/sdf")]
+        );
     }
 
     #[test]
@@ -310,14 +335,17 @@ mod tests {
     fn the_nearest_known_device_stands_for_what_it_lies_on() {
         let leaf = |minor| Found {
             device: Some(Device::Block(8, minor)),
+            file_system: None,
             on: Vec::new(),
         };
         let map = Found {
             device: Some(Device::Block(253, 0)),
+            file_system: None,
             on: vec![leaf(0), leaf(16)],
         };
         let folder = Found {
             device: None,
+            file_system: None,
             on: vec![map],
         };
         let known = |majors: &'static [u32]| {

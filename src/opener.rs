@@ -168,6 +168,29 @@ pub(crate) fn open_all<T: Send + 'static>(
     }
 }
 
+/// Calls `look` for each of these names, and returns what it returned, in their order. That may take as long as
+/// the file systems like on which the names lie, so it is done on threads that nobody waits for longer than
+/// `limit`: what is not there by then is `None`.
+pub fn look_up_all<T: Send + 'static>(
+    names: &[PathBuf],
+    limit: Duration,
+    look: impl Fn(&Path) -> T + Send + Sync + 'static,
+) -> Vec<Option<T>> {
+    let mut all: Vec<Option<T>> = names.iter().map(|_| None).collect();
+    let end = Instant::now() + limit;
+    let look = move |_: usize, name: &Path| look(name);
+    open_all(
+        names.to_vec(),
+        Some(end),
+        &Arc::default(),
+        look,
+        |index, found| {
+            all[index] = found;
+        },
+    );
+    all
+}
+
 /// Starts up to `count` threads and returns how many there are of them.
 fn start<T, F>(queue: &Arc<Queue<T, F>>, count: usize) -> usize
 where

@@ -1,11 +1,13 @@
 //! `pathpulse check`: each path once.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use pathpulse::Config;
 
 use super::args::{self, Backend};
 use super::check_report::Report;
+use super::targets::{NAMES_SHARE, Targets};
 use super::{Failure, USAGE, apart, output};
 use crate::daemon::config::Layer;
 use crate::daemon::discovery::usual_disks;
@@ -14,14 +16,18 @@ use crate::daemon::discovery::usual_disks;
 ///
 /// Reads one block of each path past the page cache, all at the same time, and returns within the
 /// timeout and 200 ms, whatever the devices do. A device that is given by several names is read once.
+///
+/// Of a folder the devices are checked that its file system lies on. A name without a slash that is of nothing in
+/// the working directory stands for the device of that name in /dev.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: 0 all are up (or in standby, as their target wants it), \
     1 some are marginal or unknown, 2 some are down, 3 wrong usage, nothing could be checked, or the result could not be written.\n\n\
-    Examples:\n  pathpulse check\n  pathpulse check /dev/sda /dev/sdb --timeout 500ms --format json"
+    Examples:\n  pathpulse check\n  pathpulse check sda sdb --timeout 500ms --format json\n  \
+    pathpulse check /var/lib/mysql"
 )]
 pub(crate) struct Args {
-    /// What to check: block devices, or files that take O_DIRECT [default: the disks that discovery takes by default]
+    /// What to check: block devices, files that take O_DIRECT, or folders [default: the disks that discovery takes by default]
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// How long a path may take to answer
@@ -80,27 +86,30 @@ fn report(args: &Args) -> Result<i32, Failure> {
 
 fn check(args: &Args) -> Result<i32, String> {
     pathpulse_kernel_compat::raise_open_files_limit();
-    let paths = if args.paths.is_empty() {
-        usual_disks()
+    let mut watch = args.timeout.clone();
+    watch.add(&args.read_place);
+    watch.add(&args.read_length);
+    let mut settings = watch.settings();
+    let begin = Instant::now();
+    let targets = if args.paths.is_empty() {
+        Targets::devices(usual_disks())
     } else {
-        args.paths.clone()
+        Targets::of(&args.paths, settings.timeout / NAMES_SHARE)
     };
-    if paths.is_empty() {
+    if targets.paths.is_empty() && targets.without.is_empty() {
         return Err(
             "no disk found below /sys/block but such as discovery skips, too (loop, ram, maps); name a path".to_owned(),
         );
     }
-    let mut watch = args.timeout.clone();
-    watch.add(&args.read_place);
-    watch.add(&args.read_length);
+    settings.timeout = settings.timeout.saturating_sub(begin.elapsed());
     let config = Config {
         backend: args.backend.into(),
-        settings: watch.settings(),
+        settings,
         ..Config::default()
     };
-    let checked = pathpulse::check_once(&paths, &config)
+    let checked = pathpulse::check_once(&targets.paths, &config)
         .map_err(|error| format!("nothing was checked: {error}"))?;
-    let report = Report::new(&checked);
+    let report = Report::new(&checked, &targets);
     match args.format {
         Format::Table => output::print(&report.table()),
         Format::Json => output::print_json(&report),

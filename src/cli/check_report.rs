@@ -1,7 +1,7 @@
 //! What `check` found, as a table, as JSON, and as Nagios wants it.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use comfy_table::Cell;
 use pathpulse::{
@@ -9,6 +9,7 @@ use pathpulse::{
 };
 use serde::Serialize;
 
+use super::targets::Targets;
 use super::{USAGE, output};
 
 /// All that a check found. Its fields are the JSON document.
@@ -23,6 +24,8 @@ pub(super) struct PathReport {
     pub(super) path: String,
     /// Other names of the device that were given.
     pub(super) also: Vec<String>,
+    /// The folders that were given, which lie on it.
+    pub(super) under: Vec<String>,
     pub(super) device: Option<String>,
     verdict: &'static str,
     state: &'static str,
@@ -35,7 +38,7 @@ pub(super) struct PathReport {
 }
 
 impl PathReport {
-    pub(super) fn new(report: &CheckReport) -> PathReport {
+    pub(super) fn new(report: &CheckReport, targets: &Targets) -> PathReport {
         let (verdict, errno, latency, message) = match &report.verdict {
             Ok(verdict) => {
                 let latency = match verdict {
@@ -52,11 +55,8 @@ impl PathReport {
         };
         PathReport {
             path: display_name(&report.path).to_string(),
-            also: (report
-                .also
-                .iter()
-                .map(|name| display_name(name).to_string()))
-            .collect(),
+            also: texts(report.also.iter()),
+            under: texts(targets.folders(std::iter::once(&report.path).chain(&report.also))),
             device: report.device.map(|device| device.to_string()),
             verdict: verdict.name(),
             state: report.state.name(),
@@ -75,6 +75,7 @@ impl PathReport {
         PathReport {
             path: display_name(path).to_string(),
             also: Vec::new(),
+            under: Vec::new(),
             device: None,
             verdict: VerdictKind::Unknown.name(),
             state: State::Pending.name(),
@@ -94,19 +95,27 @@ impl PathReport {
     fn remark(&self) -> String {
         // What a good path says is in columns of its own.
         let message = Some(&self.message).filter(|_| self.latency_us.is_none());
-        let parts = message.cloned().into_iter().chain(self.other_names());
+        let parts = message.cloned().into_iter().chain(self.what_for());
         parts.collect::<Vec<_>>().join("; ")
     }
 
-    /// Its other names, if it has some.
-    fn other_names(&self) -> Option<String> {
-        let names = || format!("also {}", self.also.join(", "));
-        (!self.also.is_empty()).then(names)
+    /// Its other names and folders, if some were given.
+    fn what_for(&self) -> Option<String> {
+        let lists = [("also", &self.also), ("under", &self.under)];
+        let lists = lists.iter().filter(|(_, names)| !names.is_empty());
+        let parts: Vec<String> = lists
+            .map(|(word, names)| format!("{word} {}", names.join(", ")))
+            .collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 
     fn is(&self, state: State) -> bool {
         self.state == state.name()
     }
+}
+
+fn texts<'a>(names: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
+    names.map(|name| display_name(name).to_string()).collect()
 }
 
 /// What a path that can't be opened counts as: its fault, or ours.
@@ -119,10 +128,14 @@ fn kind_of(problem: &OpenProblem) -> VerdictKind {
 }
 
 impl Report {
-    pub(crate) fn new(checked: &Checked) -> Report {
+    pub(crate) fn new(checked: &Checked, targets: &Targets) -> Report {
+        let checked_paths = checked.reports.iter();
+        let checked_paths = checked_paths.map(|report| PathReport::new(report, targets));
+        let others = targets.without.iter();
+        let others = others.map(|(folder, why)| PathReport::unchecked(folder, why));
         Report {
             backend: checked.backend.kind.to_string(),
-            paths: checked.reports.iter().map(PathReport::new).collect(),
+            paths: checked_paths.chain(others).collect(),
         }
     }
 
@@ -205,7 +218,7 @@ impl Report {
         for path in &self.paths {
             let trouble = || format!("{}: {}", path.verdict, path.message);
             let trouble = (!path.is(State::Up)).then(trouble);
-            let said: Vec<String> = trouble.into_iter().chain(path.other_names()).collect();
+            let said: Vec<String> = trouble.into_iter().chain(path.what_for()).collect();
             if said.is_empty() {
                 continue;
             }
@@ -230,6 +243,7 @@ mod tests {
         PathReport {
             path: path.to_owned(),
             also: Vec::new(),
+            under: Vec::new(),
             device: None,
             verdict: kind.name(),
             state: state.name(),
@@ -297,6 +311,9 @@ mod tests {
             "{lines:?}"
         );
         assert_eq!(lines[1..], [format!("/dev/a: {names}")]);
+        let mut folder = named(VerdictKind::Good, State::Up);
+        folder.paths[0].under = vec!["/data".to_owned()];
+        assert_eq!(folder.paths[0].remark(), format!("{names}; under /data"));
         let down = named(VerdictKind::TimedOut, State::Down);
         let said = format!("what | it said; {names}");
         assert_eq!(down.paths[0].remark(), said);

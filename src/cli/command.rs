@@ -7,7 +7,7 @@ use pathpulse::{display_name, parse_name};
 
 use super::args::Socket;
 use super::client::Client;
-use super::names::{find_one, name_of};
+use super::names::{find_one, meant, name_of};
 use super::{FAILED, Failure, output};
 use crate::daemon::{AnswerDocument, Name, PathsDocument, ReloadDocument, StatusDocument};
 
@@ -62,9 +62,9 @@ pub(crate) struct ReloadArgs {
 }
 
 pub(crate) fn add(args: AddArgs) -> Result<i32, Failure> {
-    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let names = args.paths.iter().map(|name| Name(meant(name)));
     let order = PathsDocument {
-        paths: args.paths.into_iter().map(absolute).map(Name).collect(),
+        paths: names.collect(),
         group: args.group,
     };
     let mut client = Client::connect(&args.socket.file)?;

@@ -23,6 +23,7 @@ mod run;
 mod status;
 mod status_table;
 mod stop;
+mod targets;
 mod watch;
 
 use std::ffi::OsString;

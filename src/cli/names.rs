@@ -3,10 +3,11 @@
 //! Names are compared first, and nothing is looked up for one that is on the list: it may lie on a disk that
 //! hangs, or lead to another device by now than the one that is watched by it.
 
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pathpulse::display_name;
+use pathpulse::{DeviceId, display_name};
 
 use crate::daemon::PathDocument;
 use crate::lookup::{self, Unknown};
@@ -14,12 +15,38 @@ use crate::lookup::{self, Unknown};
 /// How long a name may take to be looked up.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// How a name on the command line may be shown by the daemon: as bytes, or as the text that it is.
+/// The node in `/dev` that a name without a slash may stand for.
+pub(super) fn node_named(name: &Path) -> Option<PathBuf> {
+    let has_slash = name.as_os_str().as_bytes().contains(&b'/');
+    (!has_slash).then(|| Path::new("/dev").join(name))
+}
+
+/// The path that a name on the command line stands for, absolute: a name without a slash that is of nothing in
+/// the working directory, but of a block device in `/dev`, stands for that.
+pub(super) fn meant(name: &Path) -> PathBuf {
+    let absolute = || std::path::absolute(name).unwrap_or_else(|_| name.to_owned());
+    let Some(node) = node_named(name) else {
+        return absolute();
+    };
+    let is_here = !matches!(lookup::look_apart(name, LIMIT), Err(Unknown::Said(_)));
+    let is_device = || {
+        let found = lookup::look_apart(&node, LIMIT);
+        found.is_ok_and(|found| matches!(found.device(), Some(DeviceId::Block { .. })))
+    };
+    match !is_here && is_device() {
+        true => node,
+        false => absolute(),
+    }
+}
+
+/// How a name on the command line may be shown by the daemon: as bytes, as the text that it is, or as the device
+/// of that name.
 fn texts_of(name: &Path) -> impl Iterator<Item = String> {
     let absolute = std::path::absolute(name).unwrap_or_else(|_| name.to_owned());
     let shown = name.to_str().map(str::to_owned);
     let texts = [name, &absolute].map(|name| Some(display_name(name).to_string()));
-    texts.into_iter().chain([shown]).flatten()
+    let device = node_named(name).map(|node| display_name(&node).to_string());
+    texts.into_iter().chain([shown, device]).flatten()
 }
 
 /// The name that the daemon has for a name on the command line: another one of this path, or that of the path.
@@ -43,7 +70,12 @@ pub(crate) fn find(paths: &[PathDocument], name: &Path) -> Result<Vec<usize>, St
         }
     }
     let not_watched = "not watched; `pathpulse status` shows what is";
-    let found = lookup::look_apart(name, LIMIT).map_err(|unknown| match unknown {
+    let found = lookup::look_apart(name, LIMIT);
+    let found = match (found, node_named(name)) {
+        (Err(Unknown::Said(_)), Some(node)) => lookup::look_apart(&node, LIMIT),
+        (found, _) => found,
+    };
+    let found = found.map_err(|unknown| match unknown {
         Unknown::Silent => format!(
             "not watched by this name, and its file system does not answer within {LIMIT:?} what it \
              leads to; use the name that `pathpulse status` shows"
@@ -100,5 +132,15 @@ mod tests {
         let bytes = pathpulse::parse_name(r"/a\xff\n").expect("a name");
         assert_eq!(find(&paths, Path::new(r"/a\xff\n")), Ok(vec![2]));
         assert_eq!(find(&paths, &bytes), Ok(vec![2]));
+        // A name without a slash is that of a device, too, unless it is of a path in the working directory.
+        let here = std::path::absolute("sda").expect("a folder");
+        let disks = [path("/dev/sda"), path(&display_name(&here).to_string())];
+        assert_eq!(find(&disks[..1], Path::new("sda")), Ok(vec![0]));
+        assert_eq!(find(&disks, Path::new("sda")), Ok(vec![1]));
+        assert_eq!(node_named(Path::new("./sda")), None);
+        assert_eq!(
+            meant(Path::new("no-such")),
+            std::path::absolute("no-such").expect("a folder")
+        );
     }
 }

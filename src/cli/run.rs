@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::args::{self, Backend};
+use super::names::meant;
 use super::{Failure, USAGE};
 use crate::daemon::config::{CommandLine, Configuration, Layer};
 use crate::daemon::{self, Filter, Log};
@@ -140,7 +141,7 @@ impl From<What> for CommandLine {
     fn from(what: What) -> CommandLine {
         CommandLine {
             file: what.config,
-            paths: what.paths,
+            paths: what.paths.iter().map(|name| meant(name)).collect(),
             watch: what.watch.into(),
             workers: what.workers.map(usize::from),
             backend: what.backend.map(Into::into),

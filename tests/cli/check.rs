@@ -70,7 +70,7 @@ fn verdicts_in_every_format_and_in_time() {
         assert_eq!(path["latency_us"].is_u64(), verdict == "good", "{path}");
         let message = path["message"].as_str().expect("text");
         assert_eq!(message.contains("I/O error"), index == 1, "{path}");
-        assert_eq!(path.as_object().expect("an object").len(), 8);
+        assert_eq!(path.as_object().expect("an object").len(), 9);
     }
     assert!(document["paths"][4]["latency_us"].as_u64() >= Some(50_000));
 
@@ -105,7 +105,7 @@ fn bad_paths_get_a_clear_line_each_and_the_others_go_on() {
     let paths = [
         good.path(),
         &missing,
-        folder.path(),
+        Path::new("/proc"),
         empty.path(),
         Path::new("/proc/version"),
         Path::new("/dev/null"),
@@ -125,10 +125,15 @@ fn bad_paths_get_a_clear_line_each_and_the_others_go_on() {
     };
     assert_eq!(document["paths"][0]["verdict"], "good");
     said(1, Some("ENOENT"), "no such file");
-    said(2, None, "neither a block device nor a regular file");
-    said(3, None, "empty");
-    said(4, Some("EINVAL"), "O_DIRECT");
-    said(5, None, "neither a block device");
+    said(2, None, "empty");
+    said(3, Some("EINVAL"), "O_DIRECT");
+    said(4, None, "neither a block device nor a regular file");
+    // Folders come last.
+    said(
+        5,
+        None,
+        "is a folder on proc, which lies on no block device",
+    );
     let alone = run(["check", name(&missing)]);
     assert_eq!(alone.status.code(), Some(3), "nothing could be checked");
     assert!(stdout(&alone).contains("ENOENT"));

@@ -30,9 +30,10 @@ const FIELDS: [&str; 12] = [
     "held_processes",
     "hints",
 ];
-const PATH_FIELDS: [&str; 17] = [
+const PATH_FIELDS: [&str; 18] = [
     "path",
     "also",
+    "under",
     "device",
     "verdict",
     "state",

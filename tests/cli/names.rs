@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use pathpulse_faultdisk::{Behaviour, Spec, report_skip, require};
 use serde_json::Value;
 
-use super::common::{Daemon, PATIENCE, assert_complaint, plain_file, rig, run, stderr, stdout};
+use super::common::{
+    Daemon, PATIENCE, assert_complaint, pathpulse, plain_file, rig, run, stderr, stdout,
+};
 use super::web::Web;
 
 /// A name is looked up for a second, and commands take no time to speak of besides.
@@ -463,4 +465,90 @@ fn an_open_that_hangs_costs_its_thread_once_however_often_it_is_asked_for() {
     daemon.wait_log("open: ENO");
     assert_eq!(names(&daemon).len(), 2);
     let _ = fs::remove_dir(name.parent().expect("a folder"));
+}
+
+#[test]
+fn a_name_without_a_slash_is_that_of_a_device_unless_it_is_of_something_here() {
+    require!();
+    let disks = rig(&Spec::loops(1));
+    let disk = disks.disk(0).path();
+    let short = disk.file_name().and_then(OsStr::to_str).expect("text");
+    let here = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let from_here = |command: &mut Command| {
+        command.current_dir(here.path());
+        command.output().expect("runs")
+    };
+    let check = |names: &[&str]| {
+        let mut command = pathpulse();
+        command.args(["check", "--format", "json"]).args(names);
+        let output = from_here(&mut command);
+        let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
+        document["paths"].clone()
+    };
+    let all = check(&[short]);
+    assert_eq!(
+        (&all[0]["path"], &all[0]["state"]),
+        (&disk.to_str().into(), &"up".into()),
+        "{all}"
+    );
+    let daemon = Daemon::start(&[plain_file(1 << 16).path()], &[]);
+    let act = |word: &str| from_here(&mut daemon.command(&[word, short]));
+    let add = act("add");
+    assert!(add.status.success(), "{}", stderr(&add));
+    daemon.wait_state(disk, "up");
+    assert!(stdout(&act("status")).contains(short));
+    assert!(act("pause").status.success());
+    daemon.wait_state(disk, "paused");
+    assert!(act("remove").status.success());
+    assert!(!names(&daemon).contains(&disk.to_str().expect("text").to_owned()));
+    // What is here comes first.
+    fs::write(here.path().join(short), vec![0xA5_u8; 1 << 16]).expect("written");
+    let all = check(&[short]);
+    assert_eq!(all[0]["path"], short, "{all}");
+    assert!(act("add").status.success());
+    daemon.wait_state(&here.path().join(short), "up");
+}
+
+#[test]
+fn a_folder_stands_for_the_devices_below_it() {
+    require!();
+    let disks = rig(&Spec::loops(1));
+    let disk = disks.disk(0).path();
+    let Some(mounted) = Mounted::on(disk) else {
+        return report_skip("no mkfs.ext4");
+    };
+    let folder = mounted.0.path().join("lost+found");
+    let folder = folder.to_str().expect("text");
+    let check = |names: &[&str]| {
+        let output = run(["check", "--format", "json"].iter().chain(names));
+        let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
+        (output.status.code(), document["paths"].clone())
+    };
+    let device = disk.to_str().expect("text");
+    let (status, all) = check(&[folder, device]);
+    assert_eq!(status, Some(0), "{all}");
+    assert_eq!(all.as_array().map(Vec::len), Some(1), "{all}");
+    assert_eq!(all[0]["path"], device);
+    assert_eq!(all[0]["under"], serde_json::json!([folder]));
+    disks.set(0, Behaviour::Fail(libc::EIO)).expect("set");
+    let (status, all) = check(&[folder]);
+    assert_eq!(
+        (status, &all[0]["state"]),
+        (Some(2), &"down".into()),
+        "{all}"
+    );
+    disks.recover(0).expect("recovered");
+    let table = run(["check", folder]);
+    assert!(stdout(&table).contains("under /"), "{}", stdout(&table));
+    let doctor = run(["doctor", "--format", "json", folder]);
+    let doctor: Value = serde_json::from_slice(&doctor.stdout).expect("a document");
+    assert_eq!(doctor["paths"][0]["under"], serde_json::json!([folder]));
+    // What lies on no device says so.
+    let (status, all) = check(&["/sys"]);
+    assert_eq!(status, Some(3));
+    let message = all[0]["message"].as_str().expect("text");
+    assert!(
+        message.contains("on sysfs") && message.contains("name a device"),
+        "{message}"
+    );
 }

@@ -16,7 +16,7 @@
 //! | `io_uring_disabled` | the sysctl kernel.io_uring_disabled; null before Linux 6.6, which has none |
 //! | `seccomp` | of this process: `off`, `strict`, `filter`; null if the kernel has no seccomp |
 //! | `held_processes[]` | `{pid, since, devices}`: dead processes of pathpulse that the kernel holds until devices answer; `since` is null where it is not known |
-//! | `paths[]` | as in `check --format json` (`path, also, device, verdict, state, errno, latency_us, message`), and `readable, nowait, submission, size_bytes, block_bytes, device_state, access_state, group, iostats`; empty if none was named |
+//! | `paths[]` | as in `check --format json` (`path, also, under, device, verdict, state, errno, latency_us, message`), and `readable, nowait, submission, size_bytes, block_bytes, device_state, access_state, group, iostats`; empty if none was named |
 //! | `hints[]` | `{about, hint}`: what a person can do, `about` a backend, a limit or a path |
 
 mod backends;

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pathpulse::{CheckReport, Config, PathFacts, Settings, State, check_once};
 use serde::Serialize;
 
 use crate::cli::check_report;
+use crate::cli::targets::{NAMES_SHARE, Targets};
 use crate::human;
 
 /// A path: what `check` says of it, and what the kernel knows.
@@ -36,6 +37,10 @@ pub(super) fn examine(paths: &[PathBuf], timeout: Duration) -> Vec<PathReport> {
     if paths.is_empty() {
         return Vec::new();
     }
+    let begin = Instant::now();
+    let targets = Targets::of(paths, timeout / NAMES_SHARE);
+    let paths = &targets.paths;
+    let timeout = timeout.saturating_sub(begin.elapsed());
     let config = Config {
         settings: Settings {
             timeout,
@@ -51,11 +56,11 @@ pub(super) fn examine(paths: &[PathBuf], timeout: Duration) -> Vec<PathReport> {
     let facts: HashMap<&Path, Option<PathFacts>> =
         paths.iter().map(PathBuf::as_path).zip(facts).collect();
     let facts_of = |path: &Path| facts.get(path).cloned().flatten();
-    match checked {
+    let mut reports: Vec<PathReport> = match &checked {
         Ok(checked) => {
             let reports = checked.reports.iter();
             reports
-                .map(|report| PathReport::new(report, facts_of(&report.path)))
+                .map(|report| PathReport::new(report, &targets, facts_of(&report.path)))
                 .collect()
         }
         Err(error) => {
@@ -65,12 +70,15 @@ pub(super) fn examine(paths: &[PathBuf], timeout: Duration) -> Vec<PathReport> {
                 .map(|path| PathReport::unchecked(path, &why, facts_of(path)))
                 .collect()
         }
-    }
+    };
+    let folders = targets.without.iter();
+    reports.extend(folders.map(|(folder, why)| PathReport::unchecked(folder, why, None)));
+    reports
 }
 
 impl PathReport {
-    fn new(report: &CheckReport, facts: Option<PathFacts>) -> PathReport {
-        let mut path = PathReport::with(check_report::PathReport::new(report), facts);
+    fn new(report: &CheckReport, targets: &Targets, facts: Option<PathFacts>) -> PathReport {
+        let mut path = PathReport::with(check_report::PathReport::new(report, targets), facts);
         path.readable = report.state == State::Up;
         path.nowait = report.nowait;
         path.submission = report.isolated.map(human::submission);

@@ -2,7 +2,7 @@
 //! wants; and the kernel's word that some came or went.
 
 mod disks;
-mod mounts;
+pub(crate) mod mounts;
 pub(crate) mod uevent;
 mod uses;
 

@@ -2,18 +2,22 @@
 
 /// One mount, as a line of `/proc/self/mountinfo` has it (proc_pid_mountinfo(5)).
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mount {
+pub(crate) struct Mount {
     /// The number of the file system's device; some file systems have one of their own.
     pub(super) number: Vec<u8>,
     /// Where it is mounted.
-    pub(super) place: Vec<u8>,
+    pub(crate) place: Vec<u8>,
+    /// The type of the file system.
+    pub(crate) kind: Vec<u8>,
+    /// What it is from: a device, several, or anything else.
+    pub(crate) source: Vec<u8>,
     /// Devices that it is from, below `/dev` or as the kernel calls them.
-    pub(super) devices: Vec<Vec<u8>>,
+    pub(crate) devices: Vec<Vec<u8>>,
 }
 
 impl Mount {
     /// Reads a line; `None` if it is none.
-    pub(super) fn parse(line: &[u8]) -> Option<Mount> {
+    pub(crate) fn parse(line: &[u8]) -> Option<Mount> {
         let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
         let [_, _, number, _, place, ..] = words[..] else {
             return None;
@@ -37,6 +41,8 @@ impl Mount {
         Some(Mount {
             number: number.to_vec(),
             place: unescape(place),
+            kind: unescape(kind),
+            source,
             devices,
         })
     }
