@@ -71,6 +71,7 @@ mod name;
 mod once;
 mod opener;
 mod path;
+mod phases;
 mod progress;
 mod registry;
 mod schedule;

@@ -22,42 +22,37 @@ const SLOT_MAX_NS: u64 = 256 * SLOT_MIN_NS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
     interval_ns: u64,
-    phase_ns: u64,
+    place: u32,
 }
 
 impl Pace {
-    /// The pace of the `nth` path of a worker. Phases follow the golden ratio: however many paths
-    /// there are, they lie evenly in the interval, and nobody moves when one is added.
-    pub(crate) fn new(interval: Duration, nth: u32) -> Pace {
-        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    /// Checks at a place of the interval. Places follow the golden ratio: however many there are, they
+    /// lie evenly in the interval, and none moves when one is added.
+    pub(crate) fn new(interval: Duration, place: u32) -> Pace {
         let interval_ns = nanos(interval).max(1);
-        let turn = u128::from(u64::from(nth).wrapping_mul(GOLDEN));
-        let phase_ns = ((turn * u128::from(interval_ns)) >> 64) as u64;
-        Pace {
-            interval_ns,
-            phase_ns,
-        }
+        Pace { interval_ns, place }
+    }
+
+    /// The number of its place.
+    pub(crate) fn place(&self) -> u32 {
+        self.place
+    }
+
+    /// From the interval's beginning to its place.
+    fn phase_ns(&self) -> u64 {
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        let turn = u128::from(u64::from(self.place).wrapping_mul(GOLDEN));
+        ((turn * u128::from(self.interval_ns)) >> 64) as u64
     }
 
     /// The first time of the path's own after `now`.
     pub(crate) fn next_after(&self, now: Mono) -> Mono {
-        let since_phase = now.as_nanos().saturating_sub(self.phase_ns);
-        let rounds = since_phase / self.interval_ns + 1;
-        let next = self.phase_ns.saturating_add(rounds * self.interval_ns);
-        if now.as_nanos() < self.phase_ns {
-            return Mono::from_nanos(self.phase_ns);
+        let phase_ns = self.phase_ns();
+        if now.as_nanos() < phase_ns {
+            return Mono::from_nanos(phase_ns);
         }
-        Mono::from_nanos(next)
-    }
-
-    /// The same place within another interval.
-    pub(crate) fn at(&self, interval: Duration) -> Pace {
-        let interval_ns = nanos(interval).max(1);
-        let phase = u128::from(self.phase_ns) * u128::from(interval_ns);
-        Pace {
-            interval_ns,
-            phase_ns: (phase / u128::from(self.interval_ns)) as u64,
-        }
+        let rounds = (now.as_nanos() - phase_ns) / self.interval_ns + 1;
+        Mono::from_nanos(phase_ns.saturating_add(rounds * self.interval_ns))
     }
 
     /// A quarter of the interval from now: for a path whose state is about to change.
@@ -261,7 +256,7 @@ mod tests {
         for count in [1u32, 7, 100, 1000] {
             let mut tenths = [0u32; 10];
             for nth in 0..count {
-                let phase = Pace::new(interval, nth).phase_ns;
+                let phase = Pace::new(interval, nth).phase_ns();
                 assert!(phase < 2_000_000_000);
                 tenths[(phase / 200_000_000) as usize] += 1;
             }
@@ -279,7 +274,7 @@ mod tests {
                 let next = pace.next_after(now);
                 assert!(next > now || now == Mono::ZERO);
                 assert!(next.since(now) <= SECOND);
-                assert_eq!(next.as_nanos() % 1_000_000_000, pace.phase_ns);
+                assert_eq!(next.as_nanos() % 1_000_000_000, pace.phase_ns());
                 now = next;
             }
         }

@@ -24,8 +24,9 @@ use crate::event::{Event, Subscriber};
 use crate::evidence::{Evidence, LinkState};
 use crate::health::{Cause, State};
 use crate::path::PathId;
+use crate::phases::Phases;
 use crate::progress::Progress;
-use crate::schedule::{Pace, Schedule};
+use crate::schedule::Schedule;
 use crate::settings::Settings;
 use crate::stall::{LATE_REMARKABLE, Stall};
 use crate::verdict::{Verdict, Why};
@@ -50,7 +51,8 @@ pub(crate) struct Worker {
     groups: Groups,
     /// All that are in use: many paths share one.
     settings: Vec<Arc<Settings>>,
-    added: u32,
+    /// Where in their intervals the checks of paths lie.
+    phases: Phases,
     /// Paths that are read without RWF_NOWAIT.
     blocking: usize,
     /// Checks that are going on.
@@ -94,7 +96,7 @@ impl Worker {
             keys: HashMap::new(),
             groups: Groups::default(),
             settings: Vec::new(),
-            added: 0,
+            phases: Phases::default(),
             blocking: 0,
             running: 0,
             schedule: Schedule::new(usual.interval),
@@ -204,12 +206,11 @@ impl Worker {
     pub(crate) fn add(&mut self, new: NewPath) -> Key {
         let settings = self.share(new.settings);
         self.schedule.suit(settings.interval);
-        let pace = Pace::new(settings.interval, self.added);
+        let pace = self.phases.enter(settings.interval);
         let mut path = Watched::new(new.id, new.cell, (settings, pace), new.group);
         let submission = new.device.submission;
         let file = path.take_device(new.device);
         path.target = Some(self.backend.attach(file, submission));
-        self.added = self.added.wrapping_add(1);
         path.once = new.once;
         let group = path.latencies.name().map(str::to_owned);
         let key = self.paths.insert(path);
@@ -241,6 +242,12 @@ impl Worker {
             self.backend.detach(target);
         }
         self.count_blocking(path.nowait == Nowait::Missing, false);
+        self.phases.leave(path.settings.interval, path.pace);
+        debug_assert_eq!(
+            self.keys.len(),
+            self.phases.paths(),
+            "a path without a place"
+        );
         debug_assert_eq!(self.keys.len(), self.paths.len(), "a path without its key");
     }
 
@@ -262,7 +269,8 @@ impl Worker {
             ..
         } = *path.settings;
         if (interval, backoff_max) != (before.interval, before.backoff_max) {
-            path.pace = path.pace.at(interval);
+            self.phases.leave(before.interval, path.pace);
+            path.pace = self.phases.enter(interval);
             let next = path.next_check(now);
             self.hasten(key, next);
         }

@@ -20,8 +20,8 @@ use crate::cli::client::Client;
 
 /// Paths with devices of their own, beside the one that falls silent.
 const PATHS: usize = 1000;
-const SIZE_BYTES: u64 = 1 << 20;
-const MEMORY: &str = "/dev/shm";
+pub(super) const SIZE_BYTES: u64 = 1 << 20;
+pub(super) const MEMORY: &str = "/dev/shm";
 /// From check to check, and how long one may take.
 const INTERVAL: &str = "2s";
 const INTERVAL_SPAN: Duration = Duration::from_secs(2);
@@ -69,12 +69,13 @@ pub(crate) struct DaemonFigures {
 }
 
 /// What it did in a while in which nothing happened.
-struct Rest {
-    cpu_percent: f64,
-    wakeups_per_s: f64,
+pub(super) struct Rest {
+    pub(super) cpu_percent: f64,
+    pub(super) wakeups_per_s: f64,
+    pub(super) worker_wakeups_per_s: f64,
 }
 
-struct Daemon {
+pub(super) struct Daemon {
     child: Child,
     program: PathBuf,
     socket: PathBuf,
@@ -94,14 +95,9 @@ pub(crate) fn measure(program: &Path, stop: &AtomicBool) -> Result<DaemonFigures
     let silent = rig.disk(0).path();
     let mut paths = disks.paths().to_vec();
     paths.push(silent.to_owned());
-    let daemon = Daemon::start(program, &paths, stop)?;
-    let (checks_before, begin) = (daemon.checks()?, Instant::now());
-    // What follows from being asked is not rest.
-    thread::sleep(STEP);
-    let rests: Vec<Rest> = (0..WINDOWS).map(|_| daemon.rest(stop)).collect();
+    let daemon = Daemon::start(program, &paths, INTERVAL, stop)?;
+    let (rests, checks_per_s) = daemon.rests(stop)?;
     let memory_kib = daemon.usage().memory_kib;
-    let checks = daemon.checks()? - checks_before;
-    let checks_per_s = checks as f64 / begin.elapsed().as_secs_f64();
     let syscalls = daemon.syscalls_per_s();
     let per_check = |calls: f64| round(calls / checks_per_s);
     let detection = daemon.detections(&rig, silent, stop);
@@ -113,16 +109,13 @@ pub(crate) fn measure(program: &Path, stop: &AtomicBool) -> Result<DaemonFigures
         let percents = (0..WINDOWS).map(window).collect::<Result<Vec<f64>, _>>();
         median(&percents.ok()?)
     };
-    let of_rests = |figure: fn(&Rest) -> f64| {
-        median(&rests.iter().map(figure).collect::<Vec<f64>>()).unwrap_or_default()
-    };
     Ok(DaemonFigures {
         paths: paths.len(),
         interval: INTERVAL,
-        cpu_percent: of_rests(|rest| rest.cpu_percent),
+        cpu_percent: of_windows(&rests, |rest| rest.cpu_percent),
         lean_cpu_percent: lean(rest::AT_A_TIME),
         lean_at_once_cpu_percent: lean(PATHS),
-        wakeups_per_s: of_rests(|rest| rest.wakeups_per_s),
+        wakeups_per_s: of_windows(&rests, |rest| rest.wakeups_per_s),
         checks_per_s: round(checks_per_s),
         syscalls_per_check: syscalls.as_ref().ok().map(|calls| per_check(*calls)),
         syscalls_reason: syscalls.err(),
@@ -139,8 +132,13 @@ fn median(figures: &[f64]) -> Option<f64> {
     Some(Spread::of(figures)?.median)
 }
 
+/// The median of a figure of some windows.
+pub(super) fn of_windows(rests: &[Rest], figure: fn(&Rest) -> f64) -> f64 {
+    median(&rests.iter().map(figure).collect::<Vec<f64>>()).unwrap_or_default()
+}
+
 /// Four decimals.
-fn round(figure: f64) -> f64 {
+pub(super) fn round(figure: f64) -> f64 {
     (figure * 1e4).round() / 1e4
 }
 
@@ -148,12 +146,19 @@ fn round(figure: f64) -> f64 {
 struct Usage {
     cpu_ns: u64,
     wakeups: u64,
+    /// Of these, those of the threads that check.
+    worker_wakeups: u64,
     memory_kib: u64,
 }
 
 impl Daemon {
     /// Starts it and waits until all paths are up.
-    fn start(program: &Path, paths: &[PathBuf], stop: &AtomicBool) -> Result<Daemon, String> {
+    pub(super) fn start(
+        program: &Path,
+        paths: &[PathBuf],
+        interval: &str,
+        stop: &AtomicBool,
+    ) -> Result<Daemon, String> {
         let failed = |error: std::io::Error| format!("the daemon: {error}");
         let folder = tempfile::tempdir().map_err(failed)?;
         let socket = folder.path().join("p.sock");
@@ -161,7 +166,7 @@ impl Daemon {
         let file = folder.path().join("pathpulse.toml");
         std::fs::write(&file, format!("paths = {list}\n")).map_err(failed)?;
         let child = Command::new(program)
-            .args(["run", "--interval", INTERVAL, "--timeout", INTERVAL])
+            .args(["run", "--interval", interval, "--timeout", interval])
             .arg("--socket")
             .arg(&socket)
             .arg("--config")
@@ -237,9 +242,27 @@ impl Daemon {
             let ran = read("schedstat");
             let ran = ran.split_whitespace().next().and_then(|ns| ns.parse().ok());
             usage.cpu_ns += ran.unwrap_or(0_u64);
-            usage.wakeups += field(&read("status"), "voluntary_ctxt_switches:");
+            let wakeups = field(&read("status"), "voluntary_ctxt_switches:");
+            usage.wakeups += wakeups;
+            // The kernel keeps the first fifteen bytes of "pathpulse-worker-N".
+            if read("comm").starts_with("pathpulse-worke") {
+                usage.worker_wakeups += wakeups;
+            }
         }
         usage
+    }
+
+    /// Watches it for some windows in which nobody asks it anything, and tells its checks in a second.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(super) fn rests(&self, stop: &AtomicBool) -> Result<(Vec<Rest>, f64), String> {
+        let (checks_before, begin) = (self.checks()?, Instant::now());
+        // What follows from being asked is not rest.
+        thread::sleep(STEP);
+        let rests = (0..WINDOWS).map(|_| self.rest(stop)).collect();
+        let checks = self.checks()? - checks_before;
+        Ok((rests, checks as f64 / begin.elapsed().as_secs_f64()))
     }
 
     /// Watches it for a while.
@@ -252,6 +275,7 @@ impl Daemon {
         Rest {
             cpu_percent: (after.cpu_ns - before.cpu_ns) as f64 / 1e7 / took,
             wakeups_per_s: (after.wakeups - before.wakeups) as f64 / took,
+            worker_wakeups_per_s: (after.worker_wakeups - before.worker_wakeups) as f64 / took,
         }
     }
 

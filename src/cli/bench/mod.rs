@@ -7,6 +7,7 @@ mod aims;
 mod daemon;
 mod engine;
 mod rest;
+mod small;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use signal_hook::flag;
 use self::aims::{Aim, aims};
 use self::daemon::DaemonFigures;
 use self::engine::ENGINE;
+use self::small::SmallHost;
 use self::table::{full_tables, tables};
 use super::args::Format;
 use super::{Failure, USAGE, output};
@@ -79,6 +81,9 @@ pub(crate) struct Document {
 pub(crate) struct More {
     pub(crate) daemon: Option<DaemonFigures>,
     pub(crate) daemon_reason: Option<String>,
+    /// The daemon on hosts of few paths.
+    pub(crate) small_hosts: Vec<SmallHost>,
+    pub(crate) small_hosts_reason: Option<String>,
     pub(crate) aims: Vec<Aim>,
 }
 
@@ -131,7 +136,10 @@ fn stop_signals() -> std::io::Result<Arc<AtomicBool>> {
 
 fn more(program: &Path, report: &Report, stop: &AtomicBool) -> More {
     let daemon = daemon::measure(program, stop);
+    let small = small::measure(program, stop);
     More {
+        small_hosts_reason: small.as_ref().err().cloned(),
+        small_hosts: small.unwrap_or_default(),
         aims: aims(report, daemon.as_ref().ok()),
         daemon_reason: daemon.as_ref().err().cloned(),
         daemon: daemon.ok(),

@@ -183,6 +183,7 @@ pub(crate) fn full_tables(document: &Document) -> String {
         figures(&["contender", "p99", "worst", "last", "worst", ""], deadlines),
         memory(full),
         daemon(document),
+        small_hosts(document),
         aims(document),
     ]
     .concat()
@@ -222,6 +223,32 @@ fn daemon(document: &Document) -> String {
         daemon.checks_per_s,
         daemon.memory_kib,
     )
+}
+
+fn small_hosts(document: &Document) -> String {
+    let Some(more) = &document.more else {
+        return String::new();
+    };
+    if let Some(reason) = &more.small_hosts_reason {
+        return format!("\nThe daemon on small hosts: {reason}\n");
+    }
+    let rows = more.small_hosts.iter().map(|host| {
+        vec![
+            format!("{} paths every {}", host.paths, host.interval),
+            number(host.cpu_percent),
+            number(host.wakeups_per_s),
+            number(host.worker_wakeups_per_s),
+            number(host.checks_per_s),
+        ]
+    });
+    let headings = [
+        "the daemon at rest",
+        "CPU %",
+        "wake-ups/s",
+        "of the worker",
+        "checks/s",
+    ];
+    format!("\n{}", figures(&headings, rows))
 }
 
 /// The median and in brackets the extremes, or why there are none.
