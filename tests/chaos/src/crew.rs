@@ -7,13 +7,17 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use pathpulse_faultdisk::{Behaviour, Load, Release, Rig, Spec};
+use pathpulse_faultdisk::{Behaviour, DiskSpec, Load, Release, Rig, Spec};
 
 use crate::fault::Fault;
 use crate::run::{Clock, News};
 use crate::script::Act;
 
 const THREADS: usize = 12;
+/// Every so many disks one is watched through a loop device that lies on its own.
+const STACK_EVERY: usize = 4;
+/// What a disk that fails late says: EIO.
+const LATE_ERRNO: i32 = 5;
 
 /// The disks. Each has a name of its own in a folder, which leads to its device wherever that is,
 /// as `/dev/disk/by-id` does.
@@ -21,10 +25,13 @@ const THREADS: usize = 12;
 pub struct Disks {
     rig: Rig,
     names: Vec<PathBuf>,
+    /// The rig's number of the disk above each, if there is one.
+    above: Vec<Option<usize>>,
 }
 
 impl Disks {
-    /// Makes so many, with names in this folder, and one more that nothing is done to.
+    /// Makes so many, with names in this folder, and one more that nothing is done to. Some of them are
+    /// stacks: their names lead to a loop device on the disk that faults are done to.
     ///
     /// # Errors
     /// What could not be made.
@@ -33,13 +40,30 @@ impl Disks {
         count: usize,
         folder: &Path,
     ) -> io::Result<Disks> {
-        let rig = Rig::start_with(rig_server, &Spec::loops(count + 1))?;
+        let mut spec = Spec::loops(count + 1);
+        let above = (0..count).map(|disk| {
+            (disk % STACK_EVERY == STACK_EVERY - 1).then(|| {
+                spec.disks.push(DiskSpec {
+                    on: Some(disk),
+                    ..DiskSpec::default()
+                });
+                spec.disks.len() - 1
+            })
+        });
+        let above: Vec<Option<usize>> = above.collect();
+        let rig = Rig::start_with(rig_server, &spec)?;
         let name = |number: usize| folder.join(format!("disk{number:03}"));
         let names: Vec<PathBuf> = (0..count).map(name).collect();
-        for (name, disk) in names.iter().zip(rig.disks()) {
-            std::os::unix::fs::symlink(disk.path(), name)?;
+        for (disk, name) in names.iter().enumerate() {
+            let device = rig.disk(above[disk].unwrap_or(disk)).path();
+            std::os::unix::fs::symlink(device, name)?;
         }
-        Ok(Disks { rig, names })
+        Ok(Disks { rig, names, above })
+    }
+
+    /// Whether it can be pulled; what lies under another device can't.
+    pub fn can_vanish(&self, disk: usize) -> bool {
+        self.above[disk].is_none()
     }
 
     /// The disk that nothing is done to.
@@ -69,7 +93,12 @@ impl Disks {
                 self.rig.set(disk, Behaviour::Answer)?;
                 self.rig.release(disk, Release::Error(errno)).map(drop)
             }
-            Act::Heal(_, None) => self.rig.recover(disk).map(drop),
+            Act::Heal(fault, None) => {
+                if let Some(upper) = self.above[disk].filter(|_| fault.is_full()) {
+                    self.rig.unsaturate(upper)?;
+                }
+                self.rig.recover(disk).map(drop)
+            }
         }
     }
 
@@ -85,13 +114,20 @@ impl Disks {
             },
             Fault::Short(bytes) => Behaviour::Short(bytes),
             Fault::Empty => Behaviour::Short(0),
-            Fault::Busy(answer_every) => {
-                return self.rig.saturate(disk, Load::Busy { answer_every });
+            Fault::Busy(answer_every) => return self.fill(disk, Load::Busy { answer_every }),
+            Fault::Dead => return self.fill(disk, Load::Dead),
+            Fault::Failing(fail_every) => {
+                let errno = LATE_ERRNO;
+                return self.fill(disk, Load::Failing { fail_every, errno });
             }
-            Fault::Dead => return self.rig.saturate(disk, Load::Dead),
             Fault::Vanish => return self.rig.vanish(disk),
         };
         self.rig.set(disk, behaviour)
+    }
+
+    /// Takes all tags of the device that is watched, and so those of the disk below it.
+    fn fill(&self, disk: usize, load: Load) -> io::Result<()> {
+        self.rig.saturate(self.above[disk].unwrap_or(disk), load)
     }
 
     fn plug_in(&self, disk: usize) -> io::Result<()> {

@@ -13,6 +13,15 @@ pub enum Answers {
     Bad,
     /// Some may.
     Either,
+    /// None does, but the device looks busy: what is up may be kept up, and nothing comes up.
+    Kept,
+}
+
+impl Answers {
+    /// Whether a check may succeed.
+    pub(crate) fn may_be_good(self) -> bool {
+        matches!(self, Answers::Good | Answers::Either)
+    }
 }
 
 /// What is done to a disk.
@@ -36,6 +45,8 @@ pub enum Fault {
     Busy(Duration),
     /// Others take all of its tags, and it answers nobody.
     Dead,
+    /// Others take all of its tags, and it fails one read with EIO in this time.
+    Failing(Duration),
     /// It answers so many bytes at a time. The loop device asks for the rest.
     Short(u32),
     /// It answers with nothing, which a loop device makes EIO.
@@ -92,6 +103,9 @@ impl Fault {
                 linger: pace * TAGS,
                 ..good(terms.timeout)
             },
+            // What others are refused late looks as what they are given late, where the kernel does not tell
+            // these apart.
+            Fault::Failing(pace) => late(Answers::Kept, pace * TAGS),
             // Another host's reservation: the path works.
             Fault::Fail(_, RESERVED) => plain(Answers::Good),
             Fault::Hang | Fault::Dead => late(Answers::Bad, Duration::ZERO),
@@ -108,6 +122,10 @@ impl Fault {
             Fault::None | Fault::Slow(_) | Fault::Short(_) | Fault::Busy(_) => false,
             Fault::Hang | Fault::Late(_) | Fault::Edge(_) => cause == "timed_out",
             Fault::Dead => cause == "timed_out" || cause == "saturated",
+            // A read that gets in fails; one that gets in late, or does not, has no answer in time.
+            Fault::Failing(_) => {
+                Fault::Dead.can_cause(cause, errno) || errno == Some("EIO") && cause == class("EIO")
+            }
             Fault::Fail(_, RESERVED) => false,
             Fault::Fail(_, shown) => errno == Some(shown) && cause == class(shown),
             Fault::Flicker(_) | Fault::Empty => errno == Some("EIO") && cause == class("EIO"),
@@ -141,6 +159,7 @@ impl Fault {
             Fault::Flicker(_) => "flicker",
             Fault::Busy(_) => "busy",
             Fault::Dead => "dead",
+            Fault::Failing(_) => "failing",
             Fault::Short(_) => "short",
             Fault::Empty => "empty",
             Fault::Vanish => "vanish",
@@ -149,7 +168,7 @@ impl Fault {
 
     /// Whether a load of its own takes all tags.
     pub fn is_full(self) -> bool {
-        matches!(self, Fault::Busy(_) | Fault::Dead)
+        matches!(self, Fault::Busy(_) | Fault::Dead | Fault::Failing(_))
     }
 }
 

@@ -255,7 +255,7 @@ impl Judge {
         let latency = self.truth.current()?.effect.latency;
         let down = self.state == "down";
         match answers {
-            Answers::Either => None,
+            Answers::Either | Answers::Kept => None,
             Answers::Bad => (!down).then(|| {
                 let before = self.truth.latency_until(since, &self.terms);
                 let limit = since + self.terms.detection(before);

@@ -415,7 +415,9 @@ impl Run {
         for (disk, player) in self.players.iter_mut().enumerate() {
             if player.is_ready(now) {
                 if player.steps.is_empty() && more {
-                    let steps = script(&mut player.rng, &self.terms, self.options.mix);
+                    let Mix { vanish, refuse } = self.options.mix;
+                    let vanish = vanish && self.disks.can_vanish(disk);
+                    let steps = script(&mut player.rng, &self.terms, Mix { vanish, refuse });
                     player.steps.extend(steps);
                 }
                 if let Some(act) = player.next_act(&mut full) {

@@ -90,9 +90,10 @@ pub fn script(rng: &mut Rng, terms: &Terms, mix: Mix) -> Vec<Step> {
             50..55 => author.one(|author| Fault::Edge(author.part(0.8..1.2))),
             55..61 => author.one(|author| Fault::Flicker(author.rng.u64(2..12))),
             61..64 => author.one(Author::busy),
-            64..68 => author.one(|_| Fault::Dead),
-            68..70 => author.busy_and_dead(),
-            70..75 => author.one(|author| Fault::Short(author.rng.u32(64..512))),
+            64..67 => author.one(|_| Fault::Dead),
+            67..69 => author.one(Author::failing),
+            69..71 => author.full_in_turns(),
+            71..75 => author.one(|author| Fault::Short(author.rng.u32(64..512))),
             75..80 => author.one(|_| Fault::Empty),
             80..85 if mix.vanish => author.vanish(),
             85..93 => author.flap(),
@@ -128,9 +129,15 @@ impl Author<'_> {
         steps
     }
 
-    fn busy_and_dead(&mut self) -> Vec<Step> {
+    /// All tags are taken all the time, and what is done to those who have them changes.
+    fn full_in_turns(&mut self) -> Vec<Step> {
         let busy = self.busy();
-        let mut faults = [busy, Fault::Dead, busy];
+        let worse = if self.rng.bool() {
+            Fault::Dead
+        } else {
+            self.failing()
+        };
+        let mut faults = [busy, worse, busy];
         let faults = if self.rng.bool() {
             &mut faults[..2]
         } else {
@@ -210,6 +217,11 @@ impl Author<'_> {
     /// So slow that a read that waits for all of its tags takes a quarter of the timeout.
     fn busy(&mut self) -> Fault {
         Fault::Busy(self.terms.timeout / 4 / 128)
+    }
+
+    /// As slow as a busy one.
+    fn failing(&mut self) -> Fault {
+        Fault::Failing(self.terms.timeout / 4 / 128)
     }
 
     /// Part of the timeout.

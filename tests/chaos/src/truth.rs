@@ -43,12 +43,8 @@ impl Phase {
 
     fn can_cause(&self, cause: &str, errno: Option<&str>) -> bool {
         // A busy disk that took too long to become so was a dead one meanwhile.
-        let fault = if self.hung_first {
-            Fault::Dead
-        } else {
-            self.fault
-        };
-        fault.can_cause(cause, errno)
+        let was_dead = self.hung_first && Fault::Dead.can_cause(cause, errno);
+        was_dead || self.fault.can_cause(cause, errno)
     }
 }
 
@@ -90,7 +86,8 @@ impl Truth {
             phase.sure = Some(at);
             // All of its tags are taken while it hangs. What got in then is answered after the rest.
             let held = at - phase.from + phase.effect.linger;
-            if matches!(phase.fault, Fault::Busy(_)) && held > terms.timeout / 2 {
+            if matches!(phase.fault, Fault::Busy(_) | Fault::Failing(_)) && held > terms.timeout / 2
+            {
                 phase.hung_first = true;
                 phase.effect.linger = held;
             }
@@ -179,7 +176,7 @@ impl Truth {
     pub(crate) fn can_be_good(&self, at: At, terms: &Terms) -> bool {
         let tolerance = self.tolerance(at, terms);
         self.phases.iter().any(|phase| {
-            phase.effect.answers != Answers::Bad
+            phase.effect.answers.may_be_good()
                 && phase.reaches(at, phase.effect.latency + tolerance)
         })
     }

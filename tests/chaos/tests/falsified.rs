@@ -237,3 +237,24 @@ fn a_stall_of_the_machine_excuses_what_it_delays_and_nothing_else() {
     assert!(spurious(290).is_empty());
     assert!(!spurious(150).is_empty());
 }
+
+#[test]
+fn a_full_disk_that_fails_all_reads_may_be_kept_up_and_never_comes_up() {
+    let failing = Fault::Failing(Duration::from_micros(500));
+    let kept = vec![
+        said(10, "pending", "up", "good"),
+        done(1_000, failing),
+        done(2_000, Fault::None),
+    ];
+    assert_eq!(judged(&kept), [""; 0]);
+    let mut down = vec![
+        said(10, "pending", "up", "good"),
+        done(1_000, failing),
+        said(1_200, "up", "down", "io_error EIO"),
+        done(2_000, Fault::None),
+        said(2_100, "down", "up", "good"),
+    ];
+    assert_eq!(judged(&down), [""; 0]);
+    down[4] = said(1_700, "down", "up", "busy");
+    assert_eq!(judged(&down), ["no check of it can have been good"]);
+}
