@@ -12,6 +12,7 @@ use rustix::fs::{
     AtFlags, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, ioctl_blksszget, major, minor, statx,
 };
 
+use crate::backing::{Unbacked, bytes_on_device};
 use crate::driver::submission_of;
 use crate::evidence::{Evidence, NoEvidence};
 use crate::fault::{open_blames_device, open_fell_short};
@@ -93,6 +94,8 @@ pub enum OpenProblem {
     },
     /// Its logical block size is none that a check can read.
     BlockSize(u32),
+    /// A read of this file would be answered without its device.
+    Unbacked(Unbacked),
     /// The same device was named before, perhaps by another name.
     Twice {
         /// Its other name.
@@ -134,6 +137,10 @@ impl OpenProblem {
     }
 }
 
+/// How a file comes to have its data on a disk, in whole blocks, as it is.
+const WRITE_IT: &str =
+    "write it anew: dd if=/dev/urandom of=FILE bs=1M count=1 oflag=direct conv=fsync";
+
 impl fmt::Display for OpenProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -148,12 +155,22 @@ impl fmt::Display for OpenProblem {
             OpenProblem::NoDirectIo => f.write_str(
                 "open: EINVAL: does not take O_DIRECT; name the block device, or a file on a disk file system",
             ),
-            OpenProblem::Empty { size: 0, .. } => {
-                f.write_str("is empty: a device of size 0 has no block to read")
-            }
-            OpenProblem::Empty { size, block } => {
-                write!(f, "has {size} bytes, less than its logical block of {block}")
-            }
+            OpenProblem::Empty { size: 0, .. } => write!(
+                f,
+                "is empty: a device of size 0 has no block to read; if it is a file, {WRITE_IT}"
+            ),
+            OpenProblem::Empty { size, block } => write!(
+                f,
+                "has {size} bytes, less than its logical block of {block}; if it is a file, {WRITE_IT}"
+            ),
+            OpenProblem::Unbacked(why) => write!(
+                f,
+                "a read of this file would not get to its disk: {why}; {}",
+                match why {
+                    Unbacked::Buffered => "name another file, or the block device",
+                    _ => WRITE_IT,
+                }
+            ),
             OpenProblem::BlockSize(block) => write!(
                 f,
                 "has a logical block of {block} bytes; 512 to 131072 can be read"
@@ -322,7 +339,9 @@ fn geometry(file: &File, is_block: bool) -> Result<Geometry, OpenProblem> {
     let block = if is_block {
         ioctl_blksszget(file).map_err(|errno| OpenProblem::Open(errno.into()))?
     } else {
-        file_alignment(file, Path::new(""), AtFlags::EMPTY_PATH)
+        let here = Path::new("");
+        file_alignment(file, here, AtFlags::EMPTY_PATH)
+            .ok_or(OpenProblem::Unbacked(Unbacked::Buffered))?
     };
     if !block.is_power_of_two() || !(512..=MAX_READ_LEN).contains(&block) {
         return Err(OpenProblem::BlockSize(block));
@@ -331,10 +350,15 @@ fn geometry(file: &File, is_block: bool) -> Result<Geometry, OpenProblem> {
     let size = { file }
         .seek(SeekFrom::End(0))
         .map_err(|error| OpenProblem::Open(Errno::of(&error)))?;
-    match size / u64::from(block) {
-        0 => Err(OpenProblem::Empty { size, block }),
-        blocks => Ok(Geometry::new(block, blocks)),
+    if size < u64::from(block) {
+        return Err(OpenProblem::Empty { size, block });
     }
+    // Of a file that has gaps what is before the first one is read.
+    let readable = match is_block {
+        true => size,
+        false => bytes_on_device(file, size, block).map_err(OpenProblem::Unbacked)?,
+    };
+    Ok(Geometry::new(block, readable / u64::from(block)))
 }
 
 /// A check is no use of a file: its time of access stays, and no read costs a look at it. Whoever does not own
@@ -346,11 +370,18 @@ fn spare_access_time(file: &File) {
 }
 
 /// What O_DIRECT wants of a regular file (statx(2), STATX_DIOALIGN, Linux 6.1); a page where the
-/// file system does not say, which suits all that have smaller blocks.
-pub(crate) fn file_alignment(folder: impl AsFd, path: &Path, flags: AtFlags) -> u32 {
-    match statx(folder, path, flags, StatxFlags::DIOALIGN) {
-        Ok(stat) if stat.stx_dio_offset_align > 0 => stat.stx_dio_offset_align.max(512),
-        _ => 4096,
+/// file system does not say, which suits all that have smaller blocks; `None` if it says that the file is
+/// read through the page cache all the same.
+pub(crate) fn file_alignment(folder: impl AsFd, path: &Path, flags: AtFlags) -> Option<u32> {
+    const UNKNOWN: u32 = 4096;
+    let Ok(stat) = statx(folder, path, flags, StatxFlags::DIOALIGN) else {
+        return Some(UNKNOWN);
+    };
+    let is_known = stat.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
+    match (is_known, stat.stx_dio_offset_align) {
+        (false, _) => Some(UNKNOWN),
+        (true, 0) => None,
+        (true, align) => Some(align.max(512)),
     }
 }
 
@@ -408,6 +439,21 @@ mod tests {
             matches!(problem, OpenProblem::Empty { size: 5, .. }),
             "{problem:?}"
         );
+    }
+
+    #[test]
+    fn of_a_file_with_gaps_what_is_before_the_first_one_is_read() {
+        let folder = tempfile::tempdir_in(".").expect("a folder");
+        let path = folder.path().join("file");
+        std::fs::write(&path, vec![0xA5; 8192]).expect("a file");
+        let file = File::options().write(true).open(&path).expect("opens");
+        file.set_len(1 << 30).expect("sized");
+        file.sync_all().expect("synced");
+        let geometry = Device::open(&path).expect("opens").geometry;
+        assert_eq!(geometry.blocks * u64::from(geometry.block), 8192);
+        file.set_len(0).expect("emptied");
+        file.set_len(1 << 30).expect("sized");
+        assert_eq!(problem(&path), OpenProblem::Unbacked(Unbacked::Hole));
     }
 
     #[test]

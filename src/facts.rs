@@ -77,7 +77,7 @@ fn unknown(device: DeviceId) -> PathFacts {
 fn of_file(path: &Path, meta: &Metadata) -> PathFacts {
     PathFacts {
         size_bytes: Some(meta.len()),
-        block_bytes: Some(file_alignment(CWD, path, AtFlags::empty())),
+        block_bytes: file_alignment(CWD, path, AtFlags::empty()),
         ..unknown(DeviceId::of(meta))
     }
 }

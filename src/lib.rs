@@ -53,6 +53,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backing;
 mod check;
 mod command;
 mod config;
@@ -87,6 +88,7 @@ mod watched;
 mod window;
 mod worker;
 
+pub use backing::Unbacked;
 pub use config::{BackendInfo, Config, ShutdownReport, StartError};
 pub use device::{DeviceId, OpenError, OpenProblem};
 pub use event::{Backlog, Event, EventStream, Next};

@@ -10,7 +10,8 @@ use pathpulse_faultdisk::{Behaviour, Load, Spec, require};
 use serde_json::Value;
 
 use super::common::{
-    assert_complaint, backend, pathpulse, plain_file, public_binary, rig, run, stderr, stdout,
+    Daemon, assert_complaint, backend, pathpulse, plain_file, public_binary, rig, run, stderr,
+    stdout,
 };
 
 const EIO: i32 = 5;
@@ -137,6 +138,40 @@ fn bad_paths_get_a_clear_line_each_and_the_others_go_on() {
     let alone = run(["check", name(&missing)]);
     assert_eq!(alone.status.code(), Some(3), "nothing could be checked");
     assert!(stdout(&alone).contains("ENOENT"));
+}
+
+/// Over a dead disk such a file would be good for ever.
+#[test]
+fn a_file_that_is_not_on_its_disk_is_refused_until_it_is_written_as_is_said() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let path = folder.path().join("canary");
+    let file = File::create(&path).expect("a file");
+    file.set_len(1 << 20).expect("sized");
+    let refused = || {
+        let output = run(["check", "--format", "json", name(&path)]);
+        assert_eq!(output.status.code(), Some(3), "{}", stdout(&output));
+        let path = &json(&output)["paths"][0];
+        assert_eq!(path["verdict"], "unknown", "{path}");
+        path["message"].as_str().expect("text").to_owned()
+    };
+    let message = refused();
+    assert!(message.contains("would not get to its disk"), "{message}");
+    assert!(message.contains("hole"), "{message}");
+    let daemon = Daemon::spawn(&[&path], &[]);
+    daemon.wait_log("not watched yet: ");
+    if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 1 << 20).is_ok() {
+        assert!(refused().contains("never written"));
+    }
+    let (_, advice) = message.split_once("write it anew: ").expect("an advice");
+    let command = advice.replace("FILE", name(&path));
+    let written = std::process::Command::new("sh")
+        .args(["-c", &command])
+        .output();
+    assert!(written.expect("runs").status.success(), "{command}");
+    let output = run(["check", name(&path)]);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    assert!(daemon.run(&["check-now", name(&path)]).status.success());
+    daemon.wait_state(&path, "up");
 }
 
 #[test]
