@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use pathpulse::{Monitor, OpenError, OpenProblem, PathId, PathSpec, display_name};
 use tokio::sync::oneshot;
@@ -216,7 +216,7 @@ impl Keeper {
                 spec.group = Some(group.to_owned());
                 spec.settings = Some(self.configuration.settings_of(name, Some(group)));
             }
-            let mut waiting = Waiting::new(now);
+            let mut waiting = Waiting::new(now, SystemTime::now());
             if self.strays.keys().any(|(stray, _)| stray == name) {
                 waiting.hold();
             }

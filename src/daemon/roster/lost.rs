@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use pathpulse::display_name;
 
@@ -116,7 +116,7 @@ impl Keeper {
         };
         let why = lost.message();
         tracing::warn!("{}: {why}; it is waited for", display_name(name));
-        entry.stage = Stage::Waiting(Waiting::new(now));
+        entry.stage = Stage::Waiting(Waiting::new(now, SystemTime::now()));
         entry.lost = Some(lost);
         self.part(id, "device_gone", &why);
     }

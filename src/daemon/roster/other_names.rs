@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use pathpulse::{OpenProblem, PathId, display_name};
 
@@ -48,7 +48,7 @@ impl Keeper {
         let is_same_group = new.spec.group == old.spec.group;
         let names = (display_name(name), display_name(&first));
         tracing::debug!("{} takes the place of {}", names.0, names.1);
-        let mut waiting = Waiting::new(now);
+        let mut waiting = Waiting::new(now, SystemTime::now());
         let problem = OpenProblem::Twice {
             first: name.to_owned(),
         };
@@ -62,7 +62,7 @@ impl Keeper {
         // To the engine a path of another group is another path.
         self.part(id, "replaced", "is watched by another name");
         if let Some(new) = self.entries.get_mut(name) {
-            new.stage = Stage::Waiting(Waiting::new(now));
+            new.stage = Stage::Waiting(Waiting::new(now, SystemTime::now()));
         }
         None
     }

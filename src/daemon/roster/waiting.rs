@@ -31,10 +31,10 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// One that is to be opened at once.
-    pub(super) fn new(now: Instant) -> Waiting {
+    /// One that is to be opened at once: `now` and `since` are the same time, by the two clocks.
+    pub(super) fn new(now: Instant, since: SystemTime) -> Waiting {
         Waiting {
-            since: SystemTime::now(),
+            since,
             begun: now,
             problem: None,
             opening: None,
@@ -145,7 +145,7 @@ mod tests {
     fn tries_become_rarer_until_something_happens() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut waiting = Waiting::new(start);
+        let mut waiting = Waiting::new(start, SystemTime::UNIX_EPOCH);
         assert!(waiting.is_due(start));
         assert!(!waiting.forgo());
         waiting.begin(start);
