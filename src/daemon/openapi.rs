@@ -26,4 +26,18 @@ mod tests {
         let named = document["paths"].as_object().expect("an object").keys();
         assert_eq!(named.cloned().collect::<BTreeSet<_>>(), routed);
     }
+    #[test]
+    fn head_is_documented_wherever_get_is_and_as_that() {
+        let document: serde_json::Value = serde_json::from_str(DOCUMENT).expect("JSON");
+        for (path, operations) in document["paths"].as_object().expect("an object") {
+            let (get, head) = (&operations["get"], &operations["head"]);
+            assert_eq!(get["parameters"], head["parameters"], "{path}");
+            let statuses = |operation: &serde_json::Value| {
+                let responses = operation["responses"].as_object();
+                responses.map(|all| all.keys().cloned().collect::<BTreeSet<_>>())
+            };
+            assert_eq!(statuses(get), statuses(head), "{path}");
+            assert!(!head.to_string().contains("content"), "{path}: no body");
+        }
+    }
 }

@@ -56,13 +56,14 @@ pub(crate) async fn gate(
     request: Request,
     next: Next,
 ) -> Response {
-    if *request.method() == Method::GET {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
         return next.run(request).await;
     }
     match visitor {
         Visitor::Remote => {
-            let why = "this address answers GET only; commands go to the daemon's socket\n";
-            let allow = [(header::ALLOW, "GET")];
+            let why =
+                "this address answers GET and HEAD only; commands go to the daemon's socket\n";
+            let allow = [(header::ALLOW, "GET, HEAD")];
             (StatusCode::METHOD_NOT_ALLOWED, allow, why).into_response()
         }
         Visitor::Local {

@@ -14,6 +14,7 @@ mod discovery;
 mod doctor;
 mod documentation;
 mod forbidden;
+mod head;
 mod held;
 mod hooks;
 mod limits;
