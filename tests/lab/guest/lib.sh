@@ -3,6 +3,9 @@
 # No command may read or write a device that hangs: it would never return.
 
 http=127.0.0.1:9464
+# How the daemon watches; a scenario may set others first.
+interval=500ms
+timeout=1s
 # dmsetup makes the nodes of its maps: there is no udev.
 export DM_DISABLE_UDEV=1
 
@@ -36,11 +39,6 @@ within() {
     done
 }
 
-# has FILE TEXT
-has() {
-    grep -q -- "$2" "$1"
-}
-
 # get RESOURCE: what the daemon answers.
 get() {
     wget -q -T 5 -O - "http://$http/$1"
@@ -53,7 +51,7 @@ is_healthy() {
 # daemon ARGUMENT...: starts one, $daemon, and waits until it answers. Its events are in /run/events.
 # shellcheck disable=SC2034 # Scenarios use it.
 daemon() {
-    pathpulse run --interval 500ms --timeout 1s --http "$http" "$@" 2>>/run/log &
+    pathpulse run --interval "$interval" --timeout "$timeout" --http "$http" "$@" 2>>/run/log &
     daemon=$!
     within 20000 is_healthy || fail "the daemon does not start"
     pathpulse events --follow --format json >/run/events &
@@ -97,6 +95,24 @@ comes_down() {
     local took=$(($(now_ms) - $1))
     echo "$3 is down after $took ms"
     [ "$took" -le "$2" ] || fail "$3 is down after $took ms only, more than $2"
+}
+
+# never PATH STATE: it did not come into this state until now.
+never() {
+    if happened "$1" "$2"; then fail "$1 was $2"; fi
+}
+
+# has_cause PATH STATE CAUSE
+has_cause() {
+    is "$1" "$2" && [ "$(field "$1" cause)" = "$3" ]
+}
+
+# pause order|signal SECONDS: stops the whole machine, by QEMU's own order or by a signal to QEMU.
+pause() {
+    local answer
+    echo "pause $1 $2" >&7
+    read -r answer <&7
+    echo "$answer by $1, at $(now_ms) ms"
 }
 
 # scsi_disks PARAMETER...: loads scsi_debug, and waits for its disks.
