@@ -233,11 +233,11 @@ fn group_name(value: &toml::de::DeValue<'_>) -> Result<String, String> {
 }
 
 /// What to write instead of a name with wildcards.
-const GLOB_IN_PATHS: &str = "use include = [\"...\"] in [discovery]";
+pub(super) const GLOB_IN_PATHS: &str = "use include = [\"...\"] in [discovery]";
 const GLOB_AS_NAME: &str = "use match = \"...\"";
 
 /// Reads the name of a path that is no pattern. Files may have brackets in their names; devices have none.
-fn literal(name: &str, instead: &str) -> Result<PathBuf, String> {
+pub(super) fn literal(name: &str, instead: &str) -> Result<PathBuf, String> {
     let device = || format!(": did you mean `/dev/{}`?", name.escape_debug());
     let path = absolute(name).map_err(|why| why + &device())?;
     let is_pattern = name.contains(['*', '?']);

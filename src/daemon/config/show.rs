@@ -1,8 +1,11 @@
 //! The configuration as it is in force, each value with where it comes from.
 
 use std::fmt::{Display, Write};
+use std::path::Path;
 
-use super::file::Who;
+use pathpulse::display_name;
+
+use super::file::{GLOB_IN_PATHS, Who, literal};
 use super::watch::Layer;
 use super::{Configuration, Source};
 
@@ -24,6 +27,19 @@ impl Page<'_> {
         let said = format!("{key} = {value}");
         let place = self.configuration.place(source);
         let _ = writeln!(self.text, "{said:<COLUMN$} # {place}");
+    }
+
+    /// A file may be given by a name that means something in the working directory only.
+    fn file(&mut self, key: &str, file: &Path, source: Source) {
+        let absolute = std::path::absolute(file);
+        let file = absolute.as_deref().unwrap_or(file);
+        match file.to_str() {
+            Some(name) => self.line(key, quote(name), source),
+            None => {
+                let (name, place) = (display_name(file), self.configuration.place(source));
+                let _ = writeln!(self.text, "# {key} is {name}, {NO_TEXT}; {place}");
+            }
+        }
     }
 
     fn layer(&mut self, layer: &Layer) {
@@ -61,17 +77,24 @@ impl Configuration {
         };
         page.text.push_str("paths = [\n");
         for (path, source) in self.named() {
-            let name = quote(&path.to_string_lossy());
             let place = self.place(source);
-            let _ = writeln!(page.text, "    {:<1$} # {place}", name + ",", COLUMN - 4);
+            match in_file(path) {
+                Ok(name) => {
+                    let name = quote(name) + ",";
+                    let _ = writeln!(page.text, "    {name:<0$} # {place}", COLUMN - 4);
+                }
+                Err(why) => {
+                    let name = display_name(path);
+                    let _ = writeln!(page.text, "    # {name} {why}; {place}");
+                }
+            }
         }
         page.text.push_str("]\n");
         page.title("[daemon]");
         page.line("workers", self.workers.value, self.workers.source);
         let backend = quote(&self.backend.value.to_string());
         page.line("backend", backend, self.backend.source);
-        let socket = quote(&self.socket.value.to_string_lossy());
-        page.line("socket", socket, self.socket.source);
+        page.file("socket", &self.socket.value, self.socket.source);
         match &self.socket_group.value {
             Some(group) => page.line("socket_group", quote(group), self.socket_group.source),
             None => page
@@ -85,10 +108,7 @@ impl Configuration {
             None => page.text.push_str("# http is off\n"),
         }
         match &self.state.value {
-            Some(file) => {
-                let file = quote(&file.to_string_lossy());
-                page.line("state", file, self.state.source);
-            }
+            Some(file) => page.file("state", file, self.state.source),
             None => page
                 .text
                 .push_str("# state is in the StateDirectory of systemd, if there is one\n"),
@@ -131,12 +151,26 @@ impl Configuration {
 
     fn place(&self, source: Source) -> String {
         match (source, &self.origin) {
-            (Source::Line(line), Some(file)) => format!("{}:{line}", file.display()),
+            (Source::Line(line), Some(file)) => format!("{}:{line}", display_name(file)),
             (Source::Line(line), None) => format!("line {line}"),
             (Source::Default, _) => "default".to_owned(),
             (Source::CommandLine, _) => "command line".to_owned(),
             (Source::Environment(name), _) => format!("environment ({name})"),
         }
+    }
+}
+
+const NO_TEXT: &str = "which is no UTF-8: no file can say that, the command line can";
+
+/// A name as a file can have it among its paths.
+///
+/// # Errors
+/// Why no file can.
+fn in_file(path: &Path) -> Result<&str, String> {
+    let name = path.to_str().ok_or(NO_TEXT)?;
+    match literal(name, GLOB_IN_PATHS) {
+        Ok(_) => Ok(name),
+        Err(_) => Err("is taken for a pattern in a file; the command line can name it".to_owned()),
     }
 }
 

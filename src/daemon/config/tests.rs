@@ -86,6 +86,50 @@ fn what_is_shown_says_the_same_and_whence() {
 }
 
 #[test]
+fn what_is_shown_names_the_same_paths_whatever_they_are_called() {
+    use std::os::unix::ffi::OsStrExt;
+    let path = |bytes: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(bytes));
+    let names: [&[u8]; 7] = [
+        b"/dev/sda",
+        br"/dev/disk/by-label/A\x20B",
+        b"/mnt/say \"x\"\n\x1b\x7f # [y]",
+        "/mnt/\u{202e}\u{85}\u{e4}".as_bytes(),
+        b"/mnt/caf\xe9\n",
+        b"/mnt/a*b",
+        b"/dev/x[1]",
+    ];
+    let line = CommandLine {
+        file: Some(path(b"/etc/a\nb")),
+        paths: names.map(path).into(),
+        socket: Some("p.sock".into()),
+        state: Some(path(b"/var/caf\xe9")),
+        ..CommandLine::default()
+    };
+    let shown = parsed("paths = ['/dev/sdb']", &line).show();
+    let again = parsed(&shown, &CommandLine::default());
+    let mut expected: Vec<PathBuf> = names[..4].iter().map(|name| path(name)).collect();
+    expected.push("/dev/sdb".into());
+    let named: Vec<PathBuf> = again.named().iter().map(|(p, _)| p.to_path_buf()).collect();
+    assert_eq!(named, expected, "{shown}");
+    // What no file can say is said to people.
+    for (name, why) in [
+        (r"/mnt/caf\xe9\n", "no UTF-8"),
+        ("/mnt/a*b", "a pattern"),
+        ("/dev/x[1]", "a pattern"),
+        (r"state is /var/caf\xe9", "no UTF-8"),
+    ] {
+        let is_said = |line: &str| {
+            let remark = line.trim_start().strip_prefix("# ");
+            remark.is_some_and(|remark| remark.starts_with(name) && remark.contains(why))
+        };
+        assert!(shown.lines().any(is_said), "{name}: {shown}");
+    }
+    let here = std::path::absolute("p.sock").expect("a folder");
+    assert_eq!(again.socket.value, here);
+    assert!(shown.contains(r"# /etc/a\nb:1"), "{shown}");
+}
+
+#[test]
 fn mistakes_are_told_with_their_places() {
     assert_eq!(
         problems("[default]\ninterval = '1s'"),
