@@ -47,8 +47,9 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
-use crate::{Errno, KernelError, Key, Mono, Waker};
+use crate::{Closing, Errno, KernelError, Key, Mono, Waker};
 
 /// The longest read, in bytes. One request of any common driver: longer ones may be split and
 /// then answer `EAGAIN` under `RWF_NOWAIT` on a healthy device (1 MiB does on loop).
@@ -227,8 +228,9 @@ pub trait Backend {
     /// [`Isolating`](crate::Isolating) heeds `submission`; a bare backend submits all reads alike.
     fn attach(&mut self, file: OwnedFd, submission: Submission) -> TargetId;
 
-    /// Gives a target up. Reads in flight on it go on and end as they would.
-    fn detach(&mut self, target: TargetId);
+    /// Gives a target up. Reads in flight on it go on and end as they would. After that, and after the
+    /// next `wait`, a thread closes its file, and the device is free then.
+    fn detach(&mut self, target: TargetId) -> Closing;
 
     /// Queues a read. It reaches the kernel at the next `wait` at the latest.
     ///
@@ -262,9 +264,27 @@ pub trait Backend {
     /// What is held now, and counters since the start.
     fn stats(&self) -> Stats;
 
-    /// Cancels everything and waits until the kernel owns nothing, at the longest until
-    /// `deadline`. Nobody hears of the ends any more. Afterwards every `submit` is refused.
+    /// Cancels everything, gives all targets up, and waits until the kernel owns nothing and their
+    /// files are closed, at the longest until `deadline`. Nobody hears of the ends any more.
+    /// Afterwards every `submit` is refused.
     fn shutdown(&mut self, deadline: Mono) -> Shutdown;
+}
+
+/// How often threads that close files are looked after while they are waited for: some may be blocked
+/// by their devices, and more are needed then.
+pub(crate) const CLOSING_LOOK: Duration = Duration::from_millis(2);
+
+/// Waits until these files are closed, at the longest until `deadline`; meanwhile `look` is called now
+/// and then.
+pub(crate) fn wait_closed(closings: &[Closing], deadline: Mono, mut look: impl FnMut()) {
+    for closing in closings {
+        while !closing.wait(deadline.min(Mono::now() + CLOSING_LOOK)) {
+            if Mono::now() >= deadline {
+                return;
+            }
+            look();
+        }
+    }
 }
 
 /// What the backends' shutdowns have in common: cancels `reads` and waits for all that the kernel

@@ -18,6 +18,7 @@ use crate::backend::{
     self, Backend, BackendKind, Completion, Op, OpId, Outcome, Reject, Rejected, Shutdown, Stage,
     Stats, Submission, TargetId,
 };
+use crate::closing::{Closing, SharedFile};
 use crate::desk::{Accepted, Desk};
 use crate::doorbell::Doorbell;
 use crate::gather::{self, Gather};
@@ -58,12 +59,14 @@ pub struct Aio {
 struct Place {
     /// The context that it has a slot of.
     context: u32,
+    /// The kernel holds it, too, until the read has ended.
+    file: Arc<SharedFile>,
     how: How,
 }
 
 enum How {
-    /// In the queue; the file is held until the kernel holds it.
-    Queued(Arc<OwnedFd>),
+    /// In the queue.
+    Queued,
     /// With the kernel, by the queue.
     Submitted,
     /// Handed to a thread.
@@ -75,7 +78,7 @@ struct Submit {
     context: Arc<Context>,
     operation: Iocb,
     /// What the operation names by descriptors: open until the kernel holds it.
-    _open: (Arc<OwnedFd>, Waker),
+    _open: (Arc<SharedFile>, Waker),
 }
 
 impl Call for Submit {
@@ -133,6 +136,8 @@ impl Aio {
 
     fn try_submit(&mut self, op: Op) -> Result<OpId, Reject> {
         self.desk.check(&op)?;
+        let file = self.desk.targets.get(op.target.0).map(Arc::clone);
+        let file = file.ok_or(Reject::Invalid)?;
         if !op.nowait && self.threads.are_exhausted() {
             return Err(Reject::Full);
         }
@@ -144,6 +149,7 @@ impl Aio {
         let context = self.contexts.current().serial;
         let place = Place {
             context,
+            file,
             how: How::Threaded,
         };
         let accepted = self.desk.accept(op, place);
@@ -162,7 +168,7 @@ impl Aio {
         let done = self.bell.done();
         let operation = Iocb::pread(&Pread {
             data: id.0.to_bits(),
-            fd: file.as_raw_fd(),
+            fd: file.as_fd().as_raw_fd(),
             address: address.as_ptr(),
             len: op.len,
             offset: op.offset,
@@ -181,7 +187,7 @@ impl Aio {
         *self.operations.at(id) = operation;
         self.queue.push(id);
         if let Some(place) = self.desk.place(id) {
-            place.how = How::Queued(file);
+            place.how = How::Queued;
         }
         self.gather.submitted(1);
     }
@@ -238,14 +244,8 @@ impl Aio {
 
     fn mark_submitted(&mut self, range: std::ops::Range<usize>) {
         for id in &self.queue[range] {
-            let Some(place) = self.desk.place(*id) else {
-                continue;
-            };
-            if let How::Queued(file) = std::mem::replace(&mut place.how, How::Submitted)
-                && Arc::strong_count(&file) == 1
-            {
-                // The target is gone: closing its file may take its file system's time.
-                self.threads.chore(Box::new(move || drop(file)));
+            if let Some(place) = self.desk.place(*id) {
+                place.how = How::Submitted;
             }
         }
     }
@@ -270,15 +270,24 @@ impl Aio {
     /// The kernel knows nothing of a read any more.
     fn end(&mut self, id: OpId, result: KernelResult) {
         match self.desk.ended(id, result) {
-            Some(place) => self.contexts.give_slot(place.context),
+            Some(place) => self.leave(place),
             None => self.desk.stats.strays += 1,
+        }
+    }
+
+    /// What a read had is free.
+    fn leave(&mut self, Place { context, file, .. }: Place) {
+        self.contexts.give_slot(context);
+        if file.is_given_up() {
+            // Closing it may take as long as the device likes.
+            self.threads.chore(Box::new(move || drop(file)));
         }
     }
 
     /// The kernel has never known of a read.
     fn withdraw(&mut self, id: OpId, outcome: Outcome) {
         if let Some(place) = self.desk.withdrawn(id, outcome) {
-            self.contexts.give_slot(place.context);
+            self.leave(place);
         }
     }
 
@@ -297,7 +306,7 @@ impl Aio {
         while let Some(id) = self.desk.overdue(now) {
             let stage = match self.desk.place(id).map(|place| &place.how) {
                 None => continue,
-                Some(How::Queued(_)) => None,
+                Some(How::Queued) => None,
                 Some(How::Submitted) => {
                     self.try_to_cancel(id);
                     Some(Stage::Device)
@@ -397,10 +406,13 @@ impl Backend for Aio {
         self.desk.attach(file)
     }
 
-    fn detach(&mut self, target: TargetId) {
-        if let Some(file) = self.desk.targets.remove(target.0) {
-            self.threads.chore(Box::new(move || drop(file)));
-        }
+    fn detach(&mut self, target: TargetId) -> Closing {
+        let Some(file) = self.desk.targets.remove(target.0) else {
+            return Closing::nothing();
+        };
+        let closing = file.closing();
+        self.threads.chore(Box::new(move || drop(file)));
+        closing
     }
 
     fn submit(&mut self, op: Op) -> Result<OpId, Rejected> {
@@ -410,7 +422,7 @@ impl Backend for Aio {
     fn cancel(&mut self, id: OpId) {
         let withdrawn = match self.desk.place(id).map(|place| &place.how) {
             None => false,
-            Some(How::Queued(_)) => true,
+            Some(How::Queued) => true,
             Some(How::Threaded) => self.threads.take_back(id.0),
             Some(How::Submitted) => {
                 self.try_to_cancel(id);
@@ -447,7 +459,13 @@ impl Backend for Aio {
 
     fn shutdown(&mut self, deadline: Mono) -> Shutdown {
         let ids: Vec<OpId> = self.desk.places().map(|(id, _)| id).collect();
+        let targets = self.desk.targets.iter().map(|(key, _)| TargetId(key));
+        let targets: Vec<TargetId> = targets.collect();
+        let closings: Vec<Closing> = targets.into_iter().map(|id| self.detach(id)).collect();
         backend::drain(self, &ids, deadline);
+        backend::wait_closed(&closings, deadline, || {
+            self.threads.dispatch();
+        });
         self.desk.closed = true;
         self.desk.left()
     }
@@ -461,7 +479,7 @@ impl Drop for Aio {
             let with_kernel = |(id, place): &(OpId, &Place)| {
                 place.context == room.serial
                     && match place.how {
-                        How::Queued(_) => false,
+                        How::Queued => false,
                         How::Submitted => true,
                         How::Threaded => !self.threads.take_back(id.0),
                     }

@@ -16,7 +16,7 @@ use crate::backend::{
 use crate::buffer::BufferPool;
 use crate::inflight::{Flight, InFlight};
 use crate::table::Table;
-use crate::{Errno, KernelError, Mono, Waker};
+use crate::{Closing, Errno, KernelError, Mono, Waker};
 
 /// What a scripted read does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,8 +264,9 @@ impl<F: FnMut(&Op, Mono) -> Answer> Backend for Scripted<F> {
         self.attach_nothing()
     }
 
-    fn detach(&mut self, target: TargetId) {
+    fn detach(&mut self, target: TargetId) -> Closing {
         self.targets.remove(target.0);
+        Closing::nothing()
     }
 
     fn submit(&mut self, op: Op) -> Result<OpId, Rejected> {

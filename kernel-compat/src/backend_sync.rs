@@ -13,7 +13,7 @@ use crate::backend::{
 };
 use crate::doorbell::{Doorbell, Rung};
 use crate::thread_reads::ThreadReads;
-use crate::{KernelError, Mono, Waker, probe};
+use crate::{Closing, KernelError, Mono, Waker, probe};
 
 /// How to open a [`Preadv`].
 #[derive(Clone, Copy, Debug)]
@@ -83,8 +83,8 @@ impl Backend for Preadv {
         self.reads.attach(file)
     }
 
-    fn detach(&mut self, target: TargetId) {
-        self.reads.detach(target);
+    fn detach(&mut self, target: TargetId) -> Closing {
+        self.reads.detach(target)
     }
 
     fn submit(&mut self, op: Op) -> Result<OpId, Rejected> {
@@ -127,8 +127,11 @@ impl Backend for Preadv {
 
     fn shutdown(&mut self, deadline: Mono) -> Shutdown {
         let ids = self.reads.reads();
+        let closings = self.reads.close();
         backend::drain(self, &ids, deadline);
-        self.reads.close();
+        backend::wait_closed(&closings, deadline, || {
+            self.reads.advance();
+        });
         Shutdown::holding(self.stats().in_flight)
     }
 }

@@ -3,8 +3,12 @@
 //! A read with nowait is linked to its deadline, unless the user wants it otherwise: it and its
 //! LINK_TIMEOUT make two completions; `link.rs` says what these mean together. The deadlines of other reads
 //! are watched here; `asked.rs` says why and how. A flight leaves the table at the kernel's last word about it.
+//!
+//! A target that is given up keeps its file until its reads have ended. A file of the ring's table gets
+//! a descriptor then (`FIXED_FD_INSTALL`), so that a thread can close it: the last close may take as long as
+//! the device likes, and would take that of this thread otherwise.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use io_uring::types;
@@ -15,6 +19,7 @@ use crate::backend::{
     Stats, Submission, TargetId,
 };
 use crate::buffer::BufferPool;
+use crate::closing::{Closed, Closing, NoCall};
 use crate::deadlines::Deadlines;
 use crate::entry::{self, File, Kind, ReadMemory, Timespecs};
 use crate::gather::{self, Gather};
@@ -23,16 +28,16 @@ use crate::life::Life;
 use crate::link::{KernelResult, Told};
 use crate::ring::{Ring, RingFeatures, UringConfig};
 use crate::table::{Key, Table};
+use crate::threads::Threads;
 use crate::{Errno, KernelError, Mono, Waker, probe};
 
 struct Target {
     /// The descriptor, where the ring's file table has no place for it.
     unregistered: Option<OwnedFd>,
-    /// Given up by the caller, but a queued read may still name its place.
-    detached: bool,
-    /// Reads in flight without nowait. A kernel thread looks its read's file up when it gets to it,
-    /// whenever that is.
-    by_threads: u32,
+    /// Given up by the caller, but reads of it may be in flight. Who is to hear that it is closed.
+    closed: Option<Closed>,
+    /// Reads in flight.
+    reads: u32,
 }
 
 /// The io_uring backend. Must stay on the thread that opened it.
@@ -44,6 +49,9 @@ pub struct Uring {
     pool: BufferPool,
     targets: Table<Target>,
     detached: Vec<TargetId>,
+    closers: Threads<NoCall>,
+    /// Files wait for a thread that closes them.
+    closing: bool,
     file_slots: u32,
     timespecs: Timespecs,
     links: bool,
@@ -67,6 +75,7 @@ impl Uring {
         probe::check_opcodes(&ring)?;
         let waker = Waker::new().map_err(KernelError::of("eventfd"))?;
         let file_slots = ring.open_tables(config.files);
+        let closers = Threads::new(*backend::BLOCKING_THREADS.end(), waker.clone());
         let timespecs = Timespecs::new(ring.features.sq_entries);
         let mut uring = Uring {
             ring,
@@ -75,6 +84,8 @@ impl Uring {
             pool: BufferPool::default(),
             targets: Table::default(),
             detached: Vec::new(),
+            closers,
+            closing: false,
             file_slots,
             timespecs,
             links: config.linked_timeouts,
@@ -175,6 +186,7 @@ impl Uring {
                 self.woken = true;
                 return;
             }
+            Kind::Install => return self.close(key, result),
             _ => match self.other_ended(id, kind, result) {
                 // A cancellation may be answered after the read has ended.
                 None if kind == Kind::Cancel => return,
@@ -202,7 +214,7 @@ impl Uring {
             self.pool.put(buffer);
             self.stats.in_flight -= 1;
             if let Some(target) = self.targets.get_mut(flight.op.target.0) {
-                target.by_threads -= u32::from(!flight.op.nowait);
+                target.reads -= 1;
             }
         }
         if flight.notes.is_over() {
@@ -258,27 +270,69 @@ impl Uring {
         asked
     }
 
-    /// Frees the places of detached targets once no read names them that the kernel may have yet to
-    /// look up: it does so when it takes the entry, or a thread does later.
+    /// Has the files of detached targets closed once no read of theirs is in flight.
     fn forget_detached(&mut self) {
-        if self.detached.is_empty() || !self.ring.flush() {
+        if self.detached.is_empty() {
             return;
         }
-        let Uring { targets, ring, .. } = self;
-        self.detached.retain(|TargetId(key)| {
-            if targets
-                .get(*key)
-                .is_some_and(|target| target.by_threads > 0)
-            {
+        let detached = std::mem::take(&mut self.detached);
+        self.detached = detached
+            .into_iter()
+            .filter(|id| !self.begin_to_close(*id))
+            .collect();
+        self.ring.flush();
+    }
+
+    /// Says whether a detached target needs no further look.
+    fn begin_to_close(&mut self, TargetId(key): TargetId) -> bool {
+        match self.targets.get(key) {
+            None => return true,
+            Some(target) if target.reads > 0 => return false,
+            Some(target) if target.unregistered.is_some() => {
+                self.close(key, Err(Errno::ENOENT));
                 return true;
             }
-            let target = targets.remove(*key);
-            if target.is_some_and(|target| target.unregistered.is_none()) {
-                // Can't fail for a place of the table; reads in flight keep the file.
-                let _ = ring.registrar().register_files_update(key.index(), &[-1]);
-            }
-            false
+            Some(_) => {}
+        }
+        let entry = opcode::FixedFdInstall::new(types::Fixed(key.index()), 0)
+            .build()
+            .user_data(Kind::Install.of(key));
+        // SAFETY: the entry names no memory.
+        self.make_room(1) && unsafe { self.ring.push(&[entry]) }
+    }
+
+    /// Has a thread close the file of a target. `installed` is the descriptor for one of the ring's table:
+    /// without, this thread closes it.
+    fn close(&mut self, key: Key, installed: KernelResult) {
+        let Some(target) = self.targets.remove(key) else {
+            return;
+        };
+        let file = target.unregistered.or_else(|| {
+            let registrar = self.ring.registrar();
+            // Can't fail for a place of the table.
+            let _ = registrar.register_files_update(key.index(), &[-1]);
+            let fd = installed.ok()?.cast_signed();
+            // SAFETY: the kernel made this descriptor for us just now, and nobody else knows it.
+            Some(unsafe { OwnedFd::from_raw_fd(fd) })
         });
+        let closed = target.closed;
+        if let Some(file) = file {
+            self.closers.chore(Box::new(move || {
+                drop(file);
+                drop(closed);
+            }));
+            self.closing = true;
+        }
+    }
+
+    /// Sees to it that files are closed though some threads are blocked with that; says when to look again.
+    fn look_after_closers(&mut self) -> Option<Mono> {
+        if !self.closing {
+            return None;
+        }
+        let again = self.closers.dispatch();
+        self.closing = again.is_some();
+        again
     }
 
     /// Submits what is queued and, if `patient`, waits until something completes or `until`.
@@ -329,9 +383,6 @@ impl Uring {
         if op.nowait {
             return read;
         }
-        if let Some(target) = self.targets.get_mut(op.target.0) {
-            target.by_threads += 1;
-        }
         // To a kernel thread right away: the ring would try it first, and while most files say
         // then that they would block, a FUSE file asks its server, for as long as that takes.
         read.flags(squeue::Flags::ASYNC)
@@ -342,7 +393,9 @@ impl Uring {
             return Err(Reject::Broken);
         }
         let known = self.targets.get(op.target.0);
-        if !(1..=MAX_READ_LEN).contains(&op.len) || known.is_none_or(|target| target.detached) {
+        if !(1..=MAX_READ_LEN).contains(&op.len)
+            || known.is_none_or(|target| target.closed.is_some())
+        {
             return Err(Reject::Invalid);
         }
         if !self.make_room(2) {
@@ -380,6 +433,9 @@ impl Uring {
         };
         debug_assert!(pushed, "there was room");
         self.stats.in_flight += 1;
+        if let Some(target) = self.targets.get_mut(op.target.0) {
+            target.reads += 1;
+        }
         // A linked read makes two completions, its own and its timeout's.
         self.gather.submitted(1 + u32::from(linked));
         Ok(OpId(key))
@@ -399,8 +455,8 @@ impl Backend for Uring {
         let raw = file.as_raw_fd();
         let key = self.targets.insert(Target {
             unregistered: Some(file),
-            detached: false,
-            by_threads: 0,
+            closed: None,
+            reads: 0,
         });
         let registered = key.index() < self.file_slots
             && self
@@ -414,16 +470,16 @@ impl Backend for Uring {
         TargetId(key)
     }
 
-    fn detach(&mut self, target: TargetId) {
-        if let Some(entry) = self
-            .targets
-            .get_mut(target.0)
-            .filter(|entry| !entry.detached)
-        {
-            entry.detached = true;
-            self.detached.push(target);
-            self.forget_detached();
-        }
+    fn detach(&mut self, target: TargetId) -> Closing {
+        let entry = self.targets.get_mut(target.0);
+        let Some(entry) = entry.filter(|entry| entry.closed.is_none()) else {
+            return Closing::nothing();
+        };
+        let (closed, closing) = Closing::new();
+        entry.closed = Some(closed);
+        self.detached.push(target);
+        self.forget_detached();
+        closing
     }
 
     fn submit(&mut self, op: Op) -> Result<OpId, Rejected> {
@@ -447,7 +503,8 @@ impl Backend for Uring {
         self.arm_waker();
         loop {
             let next = self.deadlines.next(|key| self.flights.get(key).is_some());
-            let limit = until.into_iter().chain(next).min();
+            let look = self.look_after_closers();
+            let limit = until.into_iter().chain(next).chain(look).min();
             let patient = limit.is_none_or(|limit| limit > Mono::now());
             self.enter(limit, patient)?;
             let reaped = self.reap(completions);
@@ -491,9 +548,23 @@ impl Backend for Uring {
 
     fn shutdown(&mut self, deadline: Mono) -> Shutdown {
         let ids: Vec<OpId> = self.flights.iter().map(|(key, _)| OpId(key)).collect();
+        let targets: Vec<TargetId> = self.targets.iter().map(|(key, _)| TargetId(key)).collect();
+        let closings: Vec<Closing> = targets.into_iter().map(|id| self.detach(id)).collect();
         backend::drain(self, &ids, deadline);
+        backend::wait_closed(&closings, deadline, || {
+            let _ = self.wait(Some(Mono::ZERO), &mut Vec::new());
+        });
         self.closed = true;
         Shutdown::holding(self.stats.in_flight)
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        let targets = std::mem::take(&mut self.targets);
+        if !targets.is_empty() {
+            self.closers.chore(Box::new(move || drop(targets)));
+        }
     }
 }
 

@@ -12,14 +12,15 @@ use crate::backend::{
     Completion, MAX_READ_LEN, Op, OpId, Outcome, Reject, Shutdown, Stage, Stats, TargetId,
 };
 use crate::buffer::BufferPool;
+use crate::closing::SharedFile;
 use crate::deadlines::Deadlines;
 use crate::inflight::{Flight, InFlight};
 use crate::link::KernelResult;
 use crate::table::Table;
 use crate::{Key, Mono};
 
-/// The files of all targets. A read holds on to its file while that is not with the kernel.
-pub(crate) type Targets = Table<Arc<OwnedFd>>;
+/// The files of all targets.
+pub(crate) type Targets = Table<Arc<SharedFile>>;
 
 /// What is known of one read.
 struct Watched<X> {
@@ -42,7 +43,7 @@ pub(crate) struct Desk<X> {
 /// An accepted read.
 pub(crate) struct Accepted {
     pub(crate) id: OpId,
-    pub(crate) file: Arc<OwnedFd>,
+    pub(crate) file: Arc<SharedFile>,
     /// Where its buffer is; valid until the read is said to have ended.
     pub(crate) address: NonNull<u8>,
 }
@@ -62,7 +63,7 @@ impl<X> Desk<X> {
 
     /// Takes a file over.
     pub(crate) fn attach(&mut self, file: OwnedFd) -> TargetId {
-        TargetId(self.targets.insert(Arc::new(file)))
+        TargetId(self.targets.insert(Arc::new(SharedFile::new(file))))
     }
 
     /// Whether a read is acceptable as such; [`Desk::accept`] may still lack memory.

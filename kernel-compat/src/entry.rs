@@ -9,7 +9,7 @@ use crate::Mono;
 use crate::backend::Op;
 use crate::table::Key;
 
-/// What a completion is about: the upper two bits of its user data.
+/// What a completion is about: the upper two bits of its user data. No key is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub(crate) enum Kind {
@@ -21,6 +21,9 @@ pub(crate) enum Kind {
     Cancel,
     /// The waker; of no flight.
     Wake,
+    /// A descriptor for a file of the ring's table; its key is the target's. Has the bits of the waker,
+    /// which has no key.
+    Install,
 }
 
 impl Kind {
@@ -28,7 +31,11 @@ impl Kind {
 
     /// The user data of this, without a flight.
     pub(crate) fn bits(self) -> u64 {
-        (self as u64) << Self::SHIFT
+        let bits = match self {
+            Kind::Install => Kind::Wake,
+            other => other,
+        };
+        (bits as u64) << Self::SHIFT
     }
 
     /// The user data of this, of the flight with this key.
@@ -42,7 +49,8 @@ impl Kind {
             0 => Kind::Read,
             1 => Kind::Timer,
             2 => Kind::Cancel,
-            _ => Kind::Wake,
+            _ if user_data == Kind::Wake.bits() => Kind::Wake,
+            _ => Kind::Install,
         };
         (kind, Key::from_bits(user_data))
     }
@@ -132,8 +140,9 @@ mod tests {
     #[test]
     fn user_data_leads_back_to_kind_and_key() {
         let key = Key::from_bits((1 << 62) - 1);
-        for kind in [Kind::Read, Kind::Timer, Kind::Cancel, Kind::Wake] {
+        for kind in [Kind::Read, Kind::Timer, Kind::Cancel, Kind::Install] {
             assert_eq!(Kind::split(kind.of(key)), (kind, key));
         }
+        assert_eq!(Kind::split(Kind::Wake.bits()).0, Kind::Wake);
     }
 }

@@ -14,11 +14,11 @@
 use std::os::fd::OwnedFd;
 
 use crate::backend::{
-    BLOCKING_THREADS, Backend, BackendKind, Completion, Op, OpId, Rejected, Shutdown, Stage, Stats,
-    Submission, TargetId,
+    self, BLOCKING_THREADS, Backend, BackendKind, Completion, Op, OpId, Rejected, Shutdown, Stage,
+    Stats, Submission, TargetId,
 };
 use crate::thread_reads::ThreadReads;
-use crate::{KernelError, Mono, Waker};
+use crate::{Closing, KernelError, Mono, Waker};
 
 /// A backend, and threads for the targets that may block their submitter. See the module.
 pub struct Isolating<B> {
@@ -79,7 +79,7 @@ impl<B: Backend> Backend for Isolating<B> {
         }
     }
 
-    fn detach(&mut self, target: TargetId) {
+    fn detach(&mut self, target: TargetId) -> Closing {
         match target.0.unmarked() {
             None => self.inner.detach(target),
             Some(own) => self.reads.detach(TargetId(own)),
@@ -159,6 +159,7 @@ impl<B: Backend> Backend for Isolating<B> {
         for id in self.reads.reads() {
             self.reads.cancel(id);
         }
+        let closings = self.reads.close();
         // The threads go on meanwhile.
         self.inner.shutdown(deadline);
         let mut untold = Vec::new();
@@ -169,7 +170,9 @@ impl<B: Backend> Backend for Isolating<B> {
             }
             untold.clear();
         }
-        self.reads.close();
+        backend::wait_closed(&closings, deadline, || {
+            self.reads.advance();
+        });
         Shutdown::holding(self.stats().in_flight)
     }
 }

@@ -14,7 +14,7 @@ use io_uring::{Builder, IoUring, cqueue, squeue};
 
 use crate::buffer::ChunkMemory;
 use crate::limits::{locked_memory_limit, open_files_limit};
-use crate::{Errno, KernelError, Mono};
+use crate::{Errno, KernelError, Mono, probe};
 
 // include/uapi/linux/io_uring.h
 const ENTER_GETEVENTS: u32 = 1 << 0;
@@ -204,6 +204,15 @@ impl Ring {
         let bounded = registrar.register_iowq_max_workers(&mut [0, 0]).is_ok();
         self.features.bounded_workers = bounded;
         self.features.registered_buffers = buffers;
+        // A file that is given up has to be free at once, whatever other reads are in flight.
+        let registered = registered
+            && match probe::gives_files_back(self) {
+                Ok(true) => true,
+                Ok(false) | Err(_) => {
+                    let _ = self.ring.submitter().unregister_files();
+                    false
+                }
+            };
         self.features.registered_files = registered;
         if registered { files } else { 0 }
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::io::ReadWriteFlags;
 
 use crate::backend::{Completion, Op, OpId, Outcome, Reject, Stage, Stats, TargetId};
+use crate::closing::{Closing, SharedFile};
 use crate::desk::{Accepted, Desk};
 use crate::link::KernelResult;
 use crate::threads::{Call, Threads, Whereabouts};
@@ -22,11 +23,13 @@ pub(crate) struct ThreadReads {
     desk: Desk<Stage>,
     threads: Threads<Pread>,
     results: Vec<(Key, KernelResult)>,
+    /// Files wait for a thread that closes them.
+    closing: bool,
 }
 
 /// One read by a thread.
 struct Pread {
-    file: Arc<OwnedFd>,
+    file: Arc<SharedFile>,
     address: NonNull<u8>,
     op: Op,
 }
@@ -63,6 +66,7 @@ impl ThreadReads {
             desk: Desk::new(),
             threads: Threads::new(max, done),
             results: Vec::new(),
+            closing: false,
         }
     }
 
@@ -78,11 +82,24 @@ impl ThreadReads {
         self.desk.attach(file)
     }
 
-    /// Gives a target up; a thread closes its file.
-    pub(crate) fn detach(&mut self, target: TargetId) {
-        if let Some(file) = self.desk.targets.remove(target.0) {
-            self.threads.chore(Box::new(move || drop(file)));
-        }
+    /// Gives a target up; a thread closes its file, after its reads.
+    pub(crate) fn detach(&mut self, target: TargetId) -> Closing {
+        let Some(file) = self.desk.targets.remove(target.0) else {
+            return Closing::nothing();
+        };
+        let closing = file.closing();
+        self.threads.chore(Box::new(move || drop(file)));
+        self.closing = true;
+        closing
+    }
+
+    /// Gives all targets up, and accepts nothing any more. Who waits for their files then has to call
+    /// [`ThreadReads::advance`] now and then.
+    pub(crate) fn close(&mut self) -> Vec<Closing> {
+        self.desk.closed = true;
+        let targets = self.desk.targets.iter().map(|(key, _)| TargetId(key));
+        let targets: Vec<TargetId> = targets.collect();
+        targets.into_iter().map(|id| self.detach(id)).collect()
     }
 
     /// Queues a read for the next `advance`. `stage` is where it counts as being while its thread
@@ -108,6 +125,7 @@ impl ThreadReads {
     /// should no thread ring before.
     pub(crate) fn advance(&mut self) -> Option<Mono> {
         let again = self.threads.dispatch();
+        self.closing = again.is_some();
         self.take_results();
         self.expire();
         debug_assert!(self.threads.abandoned() <= self.desk.stats.stuck);
@@ -149,11 +167,6 @@ impl ThreadReads {
         self.desk.places().map(|(id, _)| id).collect()
     }
 
-    /// Accepts nothing any more.
-    pub(crate) fn close(&mut self) {
-        self.desk.closed = true;
-    }
-
     pub(crate) fn stats(&self) -> Stats {
         self.desk.stats
     }
@@ -165,7 +178,7 @@ impl ThreadReads {
 
     /// Whether there is anything to advance.
     pub(crate) fn is_unused(&self) -> bool {
-        self.desk.stats.in_flight == 0 && !self.desk.has_untold()
+        self.desk.stats.in_flight == 0 && !self.desk.has_untold() && !self.closing
     }
 }
 

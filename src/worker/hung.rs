@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Instant;
 
 use pathpulse_kernel_compat::{
-    BackendKind, Choice, OpId, Rejected, Submission, TargetId, Waker, open_backend,
+    BackendKind, Choice, Closing, OpId, Rejected, Submission, TargetId, Waker, open_backend,
 };
 
 use super::*;
@@ -34,8 +34,8 @@ impl Backend for Wedged {
         self.inner.attach(file, submission)
     }
 
-    fn detach(&mut self, target: TargetId) {
-        self.inner.detach(target);
+    fn detach(&mut self, target: TargetId) -> Closing {
+        self.inner.detach(target)
     }
 
     fn submit(&mut self, op: Op) -> Result<OpId, Rejected> {

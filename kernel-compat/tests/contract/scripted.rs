@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use pathpulse_faultdisk::{Behaviour, Load, Release};
 use pathpulse_kernel_compat::{
-    Answer, Backend, BackendKind, Completion, Errno, KernelError, Mono, Op, OpId, Rejected,
-    Scripted, Shutdown, Stage, Stats, Submission, TargetId, Waker,
+    Answer, Backend, BackendKind, Closing, Completion, Errno, KernelError, Mono, Op, OpId,
+    Rejected, Scripted, Shutdown, Stage, Stats, Submission, TargetId, Waker,
 };
 
 use crate::world::{Kind, World};
@@ -194,8 +194,8 @@ impl Backend for Shared {
         self.backend.attach(file, submission)
     }
 
-    fn detach(&mut self, target: TargetId) {
-        self.backend.detach(target);
+    fn detach(&mut self, target: TargetId) -> Closing {
+        self.backend.detach(target)
     }
 
     fn submit(&mut self, op: Op) -> Result<OpId, Rejected> {

@@ -5,11 +5,11 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use pathpulse_faultdisk::{Behaviour, Load, Release};
-use pathpulse_kernel_compat::{Errno, Op, Outcome, Reject, TargetId};
+use pathpulse_kernel_compat::{Errno, Mono, Op, Outcome, Reject, Shutdown, TargetId};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::contenders::{Contender, Tuning};
-use crate::lab::{BLOCK, LONGER, Lab, PATIENCE};
+use crate::lab::{BLOCK, LONGER, Lab, PATIENCE, SHORT};
 use crate::world::Kind;
 
 /// A target that is given up with a read in flight: the read ends as it would, and what takes the target's place is
@@ -168,17 +168,55 @@ pub(super) fn a_thousand_reads_at_once(contender: &'static Contender) {
     lab.finish();
 }
 
-/// A file is closed when its target is given up, and when the backend is dropped.
-pub(super) fn closed_with_the_backend(contender: &'static Contender) {
-    let mut lab = Lab::new(contender, &[]);
-    let (kept, _) = attach_pipe(&mut lab);
+/// A file is closed when its target is given up, whatever other reads are in flight, and when the backend is shut down or
+/// dropped. That it is closed is told when it is.
+pub(super) fn closed_when_given_up(contender: &'static Contender) {
+    let mut lab = Lab::new(contender, &[Kind::Loop]);
+    lab.set(0, Behaviour::Hang);
+    let op = lab.op_within(0, SHORT);
+    lab.stick(op);
+    let (dropped, _) = attach_pipe(&mut lab);
     let (given_up, target) = attach_pipe(&mut lab);
-    assert!(!is_closed(&kept, Duration::ZERO) && !is_closed(&given_up, Duration::ZERO));
-    lab.backend().detach(target);
-    assert!(is_closed(&given_up, PATIENCE), "kept after its target");
-    assert!(!is_closed(&kept, Duration::ZERO));
+    assert!(!is_closed(&dropped) && !is_closed(&given_up));
+    let closing = lab.backend().detach(target);
+    lab.flush();
+    assert!(
+        closing.wait(Mono::now() + PATIENCE),
+        "kept after its target"
+    );
+    assert!(is_closed(&given_up), "told too early");
+    assert!(lab.backend().detach(target).wait(Mono::ZERO), "it is gone");
+    assert!(!is_closed(&dropped));
+    lab.release(0, Release::Data);
+    lab.settle();
+    lab.flush();
+    lab.recover(0);
+    lab.drop_backend();
+    assert!(is_closed_soon(&dropped), "kept after the backend");
+
+    let mut lab = Lab::new(contender, &[Kind::Loop]);
+    let (kept, target) = attach_pipe(&mut lab);
+    assert_eq!(lab.shut_down(PATIENCE), Shutdown::Drained);
+    assert!(is_closed(&kept), "kept by a shutdown");
+    assert!(lab.backend().detach(target).wait(Mono::ZERO), "it is gone");
+    lab.abandon();
+}
+
+/// A file is not closed while a read of it is in flight, and nobody waits for it in vain.
+pub(super) fn closed_after_its_reads(contender: &'static Contender) {
+    let mut lab = Lab::new(contender, &[Kind::Loop]);
+    lab.set(0, Behaviour::Hang);
+    let op = lab.op_within(0, SHORT);
+    let (id, _) = lab.stick(op);
+    let closing = lab.backend().detach(op.target);
+    lab.flush();
+    assert!(!closing.wait(Mono::now() + SHORT), "the kernel has it");
+    lab.release(0, Release::Data);
+    let late = lab.completions(1)[0];
+    assert_eq!((late.id, late.outcome), (id, Outcome::Late(Ok(BLOCK))));
+    lab.flush();
+    assert!(closing.wait(Mono::now() + PATIENCE));
     lab.finish();
-    assert!(is_closed(&kept, PATIENCE), "kept after the backend");
 }
 
 /// Attaches the writing end of a pipe; the reading end tells when that is closed.
@@ -189,7 +227,15 @@ fn attach_pipe(lab: &mut Lab) -> (OwnedFd, TargetId) {
     (reader.into(), target)
 }
 
-fn is_closed(reader: &OwnedFd, within: Duration) -> bool {
+fn is_closed(reader: &OwnedFd) -> bool {
+    is_closed_within(reader, Duration::ZERO)
+}
+
+fn is_closed_soon(reader: &OwnedFd) -> bool {
+    is_closed_within(reader, PATIENCE)
+}
+
+fn is_closed_within(reader: &OwnedFd, within: Duration) -> bool {
     let within = within.try_into().expect("a short time");
     let mut fds = [PollFd::new(reader, PollFlags::IN)];
     poll(&mut fds, Some(&within)).expect("poll");

@@ -38,7 +38,7 @@ scenarios! {
         ids_are_not_reused;
     false files: detached_in_flight, stale_targets, more_files_than_the_table,
         a_thousand_reads_at_once;
-    true files: detached_while_queued, closed_with_the_backend;
+    true files: detached_while_queued, closed_when_given_up, closed_after_its_reads;
     false ends: shutdown_when_idle, shutdown_with_stuck_reads;
     true ends: dropped_with_stuck_reads, stopped_with_stuck_reads, killed_with_stuck_reads,
         killed_with_a_blocked_submission;
