@@ -1,0 +1,18 @@
+# shellcheck shell=dash
+# limit_s: 120
+# So many readers that each waits for longer than a timeout, on a disk that answers all the time. The disk
+# works, and so does each volume on it: none may be down.
+scsi_disks dev_size_mb=32 max_queue=16 delay=25
+linear low /dev/sda
+linear high /dev/mapper/low
+paths="/dev/sda /dev/mapper/low /dev/mapper/high"
+# shellcheck disable=SC2086 # Words.
+daemon $paths
+# shellcheck disable=SC2086
+all_up $paths
+lab-helper load read /dev/mapper/high 500 4096 &
+sleep 15
+for path in $paths; do
+    never "$path" down
+    is "$path" up || fail "$path is $(field "$path" state)"
+done
