@@ -139,7 +139,7 @@ mod tests {
     const BLOCK: u32 = 4096;
 
     fn skip(why: &str) {
-        let _ = writeln!(io::stderr(), "skipped: {why}");
+        let _ = writeln!(io::stderr(), "SKIPPED: {why}");
     }
 
     fn extent(offset: u64, len: u64, data: ExtentData) -> Extent {
