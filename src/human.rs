@@ -1,11 +1,15 @@
 //! Numbers and names as people read them, the same in tables, on screens and on the status page.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use pathpulse::is_unprintable;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// What stands for the part of a name that was left out.
 const GAP: &str = "…";
+/// Of many names so many are said.
+const NAMED: usize = 3;
 
 /// Text on one line, without characters that drive a terminal or turn the direction of writing. Names
 /// of paths have none ([`pathpulse::display_name`]); what else is said may.
@@ -39,6 +43,62 @@ pub(crate) fn shorten(name: &str, columns: usize) -> String {
     let tail = fitting(name.chars().rev(), columns - 1 - head_columns);
     let tail: String = tail.chars().rev().collect();
     head + GAP + &tail
+}
+
+/// Whether so many names are more than are said.
+pub(crate) fn is_many(names: usize) -> bool {
+    names > NAMED + 1
+}
+
+/// All of a few names; of many the first ones, and how many more there are.
+pub(crate) fn some_of(names: &[impl AsRef<str>]) -> String {
+    let list = |names: &[_]| {
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        names.join(", ")
+    };
+    match is_many(names.len()) {
+        false => list(names),
+        true => format!("{} and {} more", list(&names[..NAMED]), names.len() - NAMED),
+    }
+}
+
+/// Each message once, in order, with the names that it is about.
+fn group<'a>(
+    said: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> impl Iterator<Item = (Vec<&'a str>, &'a str)> {
+    let mut places = HashMap::new();
+    let mut groups: Vec<(Vec<&str>, &str)> = Vec::new();
+    for (name, message) in said {
+        let place = *places.entry(message).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push((Vec::new(), message));
+        }
+        groups[place].0.push(name);
+    }
+    groups.into_iter()
+}
+
+/// Messages about names, in order: each message once, with the names that it is about.
+pub(crate) fn by_message<'a>(
+    said: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Vec<(String, &'a str)> {
+    let groups = group(said);
+    groups
+        .map(|(names, message)| (some_of(&names), message))
+        .collect()
+}
+
+/// A line for each name with its message, but one line for all of many names that have the same.
+pub(crate) fn message_lines<'a>(said: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+    let groups = group(said);
+    let lines = groups.flat_map(|(names, message)| match is_many(names.len()) {
+        true => vec![format!("{}: {message}", some_of(&names))],
+        false => names
+            .iter()
+            .map(|name| format!("{name}: {message}"))
+            .collect(),
+    });
+    lines.collect()
 }
 
 /// What fits of a text whose beginning says the most.
@@ -211,5 +271,24 @@ mod tests {
         assert_eq!(sizes, ["512 B", "1.0 MiB", "2.5 GiB", "1.0 TiB", "100 TiB"]);
         let ages = [5, 65, 3_700, 90_000].map(age);
         assert_eq!(ages, ["5s", "1m05s", "1h01m", "1d01h"]);
+    }
+
+    #[test]
+    fn the_same_of_many_is_one_line_and_of_a_few_a_line_each() {
+        let names: Vec<String> = (1..=5).map(|n| format!("/dev/{n}")).collect();
+        let few = || names[..4].iter().map(|name| (&**name, "a"));
+        let other = std::iter::once(("/dev/x", "b"));
+        let lines = message_lines(few().chain(other));
+        let expected = [
+            "/dev/1: a",
+            "/dev/2: a",
+            "/dev/3: a",
+            "/dev/4: a",
+            "/dev/x: b",
+        ];
+        assert_eq!(lines, expected);
+        let many = names.iter().map(|name| (&**name, "a"));
+        let line = "/dev/1, /dev/2, /dev/3 and 2 more: a";
+        assert_eq!(message_lines(many), [line]);
     }
 }

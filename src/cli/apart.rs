@@ -22,10 +22,7 @@ const MARK: &str = "PATHPULSE_APART";
 /// Does the work in a process of its own, or in this one where there is none to be had.
 pub(crate) fn run(work: impl FnOnce() -> Result<i32, Failure>) -> Result<i32, Failure> {
     if std::env::var_os(MARK).is_some() {
-        let status = work().unwrap_or_else(|failure| {
-            output::complain(&failure.message);
-            failure.status
-        });
+        let status = work().unwrap_or_else(|failure| failure.complain());
         let word = [u8::try_from(status).unwrap_or(FAILED as u8)];
         // If nobody listens any more, nobody wants to know.
         let _ = rustix::io::write(io::stdin(), &word);

@@ -8,7 +8,7 @@ use pathpulse::Config;
 use super::args::{self, Backend};
 use super::check_report::Report;
 use super::targets::{NAMES_SHARE, Targets};
-use super::{Failure, USAGE, apart, output};
+use super::{Failure, apart, output};
 use crate::daemon::config::Layer;
 use crate::daemon::discovery::usual_disks;
 
@@ -77,10 +77,7 @@ fn report(args: &Args) -> Result<i32, Failure> {
                 output::printable(&message)
             ));
         }
-        Failure {
-            message,
-            status: USAGE,
-        }
+        Failure::usage(message)
     })
 }
 

@@ -1,5 +1,6 @@
 //! What `check` found, as a table, as JSON, and as Nagios wants it.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use super::targets::Targets;
 use super::{USAGE, output};
+use crate::human::{is_many, some_of};
 
 /// All that a check found. Its fields are the JSON document.
 #[derive(Debug, Serialize)]
@@ -109,6 +111,13 @@ impl PathReport {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
+    /// What paths share that are told of together: nothing of their own is known but their names.
+    fn shared(&self) -> Option<(&str, &str)> {
+        let has_own = self.is_reached || !self.also.is_empty() || !self.under.is_empty();
+        let is_unknown = self.is(State::Pending) && !has_own;
+        is_unknown.then_some((self.verdict, &*self.message))
+    }
+
     fn is(&self, state: State) -> bool {
         self.state == state.name()
     }
@@ -156,12 +165,35 @@ impl Report {
         }
     }
 
-    /// For people: one row for each path.
+    /// Each path by its name; many that can't be checked for one reason together.
+    fn rows(&self) -> Vec<(String, &PathReport)> {
+        let mut counts: HashMap<_, usize> = HashMap::new();
+        for shared in self.paths.iter().filter_map(PathReport::shared) {
+            *counts.entry(shared).or_default() += 1;
+        }
+        let mut places = HashMap::new();
+        let mut rows: Vec<(Vec<&str>, &PathReport)> = Vec::new();
+        for path in &self.paths {
+            let shared = path.shared().filter(|shared| is_many(counts[shared]));
+            let place = match shared {
+                Some(shared) => *places.entry(shared).or_insert(rows.len()),
+                None => rows.len(),
+            };
+            if place == rows.len() {
+                rows.push((Vec::new(), path));
+            }
+            rows[place].0.push(&path.path);
+        }
+        let rows = rows.into_iter();
+        rows.map(|(names, path)| (some_of(&names), path)).collect()
+    }
+
+    /// For people: one row for each path, or for many that can't be checked for one reason.
     pub(crate) fn table(&self) -> String {
         let mut table = output::table(&["PATH", "STATE", "VERDICT", "LATENCY", "MESSAGE"]);
-        for path in &self.paths {
+        for (name, path) in self.rows() {
             table.add_row([
-                Cell::new(output::printable(&path.path)),
+                Cell::new(output::printable(&name)),
                 output::state_cell(if path.is(State::Pending) {
                     "unknown"
                 } else {
@@ -178,7 +210,8 @@ impl Report {
         output::render(&table)
     }
 
-    /// For Nagios: a line with performance data, and a line for each path that is not up or has other names.
+    /// For Nagios: a line with performance data, and a line for each path that is not up or has other names, or
+    /// for many that can't be checked for one reason.
     pub(crate) fn nagios(&self) -> String {
         let word = match self.exit_status() {
             0 => "OK",
@@ -215,14 +248,14 @@ impl Report {
             summary.join(", "),
             data.trim_end()
         );
-        for path in &self.paths {
+        for (name, path) in self.rows() {
             let trouble = || format!("{}: {}", path.verdict, path.message);
             let trouble = (!path.is(State::Up)).then(trouble);
             let said: Vec<String> = trouble.into_iter().chain(path.what_for()).collect();
             if said.is_empty() {
                 continue;
             }
-            let line = format!("{}: {}", path.path, said.join("; "));
+            let line = format!("{name}: {}", said.join("; "));
             // What follows a bar would be taken for performance data.
             text += &output::printable(&line).replace('|', "/");
             text.push('\n');
@@ -290,6 +323,25 @@ mod tests {
                         up=2 down=1 marginal=0 standby=0 unknown=0 latency_max=85us\n\
                         /dev/c: timed_out: what / it said\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_nothing_can_open_is_one_row_and_one_line_with_how_many() {
+        let mut paths: Vec<PathReport> = (0..25)
+            .map(|n| path(&format!("/dev/sd{n}"), VerdictKind::Unknown, State::Pending))
+            .collect();
+        // A path that the kernel was asked about, and one for another reason, stand for themselves.
+        paths[3] = path("/dev/down", VerdictKind::Failed, State::Down);
+        paths[5].message = "something else".to_owned();
+        let report = report(paths);
+        let names: Vec<String> = report.rows().into_iter().map(|(name, _)| name).collect();
+        let many = "/dev/sd0, /dev/sd1, /dev/sd2 and 20 more";
+        assert_eq!(names, [many, "/dev/down", "/dev/sd5"]);
+        assert_eq!(report.table().matches("it said").count(), 2);
+        let text = report.nagios();
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        assert_eq!(lines[0], format!("{many}: unknown: what / it said"));
+        assert_eq!(lines.len(), 3);
     }
 
     #[test]

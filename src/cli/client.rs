@@ -106,7 +106,7 @@ impl Client {
         match answered {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Refusal::Strange(what))) => Err(self.strange(&what)),
-            Ok(Err(Refusal::Said(errors))) => Err(Failure::new(errors.join("\n"))),
+            Ok(Err(Refusal::Said(errors))) => Err(Failure::of_all(errors)),
             Err(_) => Err(silent(&self.socket)),
         }
     }
@@ -140,7 +140,7 @@ impl Client {
         });
         streamed.unwrap_or_else(|refusal| match refusal {
             Refusal::Strange(what) => Err(self.strange(&what)),
-            Refusal::Said(errors) => Err(Failure::new(errors.join("\n"))),
+            Refusal::Said(errors) => Err(Failure::of_all(errors)),
         })
     }
 

@@ -10,6 +10,7 @@ use super::client::Client;
 use super::names::{find_one, meant, name_of};
 use super::{FAILED, Failure, output};
 use crate::daemon::{AnswerDocument, Name, PathsDocument, ReloadDocument, StatusDocument};
+use crate::human::message_lines;
 
 /// The daemon answers within ten seconds, whatever devices and files do.
 const LIMIT: Duration = Duration::from_secs(12);
@@ -114,12 +115,16 @@ pub(crate) fn reload(args: &ReloadArgs) -> Result<i32, Failure> {
     Ok(0)
 }
 
-/// Says what there is to say of each path.
+/// Says what there is to say of each path; the same of many once.
 fn report(answers: &[AnswerDocument]) -> i32 {
-    for answer in answers {
-        if let Some(message) = &answer.message {
-            complain(&answer.path.0, message);
-        }
+    let names = answers
+        .iter()
+        .map(|answer| display_name(&answer.path.0).to_string());
+    let names: Vec<String> = names.collect();
+    let said = names.iter().zip(answers);
+    let said = said.filter_map(|(name, answer)| Some((&**name, answer.message.as_deref()?)));
+    for line in message_lines(said) {
+        output::complain(&line);
     }
     let all = answers.iter().all(|answer| answer.done);
     if all { 0 } else { FAILED }

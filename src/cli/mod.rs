@@ -1,6 +1,6 @@
 //! The command line: what it takes, and which command gets it.
 //!
-//! A command returns its exit status, or a [`Failure`], which becomes one line on stderr.
+//! A command returns its exit status, or a [`Failure`], which becomes a line on stderr for each problem.
 
 mod apart;
 mod args;
@@ -38,22 +38,48 @@ pub(crate) use crate::daemon::FAILED;
 /// The command line is wrong, or `check` had nothing to check.
 pub(crate) const USAGE: i32 = 3;
 
-/// Why a command failed: what, where, what to do, in one line.
+/// Why a command failed: what, where, what to do.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// One line, without the name of the program.
-    pub(crate) message: String,
+    /// Each becomes one line, without the name of the program.
+    problems: Vec<String>,
     /// The exit status.
-    pub(crate) status: i32,
+    status: i32,
 }
 
 impl Failure {
     /// A failure with exit status 1.
-    pub(crate) fn new(message: impl Into<String>) -> Failure {
+    pub(crate) fn new(problem: impl Into<String>) -> Failure {
+        Failure::of_all(vec![problem.into()])
+    }
+
+    /// A failure with exit status 1, for several reasons.
+    pub(crate) fn of_all(problems: Vec<String>) -> Failure {
         Failure {
-            message: message.into(),
+            problems,
             status: FAILED,
         }
+    }
+
+    /// A failure with the exit status of wrong usage.
+    pub(crate) fn usage(problem: impl Into<String>) -> Failure {
+        Failure {
+            status: USAGE,
+            ..Failure::new(problem)
+        }
+    }
+
+    /// All problems in one line.
+    pub(crate) fn message(&self) -> String {
+        self.problems.join("; ")
+    }
+
+    /// Says each problem on stderr, and returns the exit status.
+    fn complain(&self) -> i32 {
+        for problem in &self.problems {
+            output::complain(problem);
+        }
+        self.status
     }
 }
 
@@ -183,10 +209,7 @@ fn run(cli: Cli) -> i32 {
             Ok(i32::from(served != ExitCode::SUCCESS))
         }
     };
-    result.unwrap_or_else(|failure| {
-        output::complain(&failure.message);
-        failure.status
-    })
+    result.unwrap_or_else(|failure| failure.complain())
 }
 
 /// Reads the command line, and where the values come from that `config show` shows.

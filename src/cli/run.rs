@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use tracing_subscriber::filter::LevelFilter;
 
+use super::Failure;
 use super::args::{self, Backend};
 use super::names::meant;
-use super::{Failure, USAGE};
 use crate::daemon::config::{CommandLine, Configuration, Layer};
 use crate::daemon::{self, Filter, Log};
 
@@ -158,12 +158,9 @@ pub(crate) fn run(args: Args) -> Result<i32, Failure> {
     let configuration =
         Configuration::load_apart(&line).map_err(|error| Failure::new(error.line()))?;
     if configuration.named().is_empty() && configuration.discovery().is_none() {
-        return Err(Failure {
-            message:
-                "nothing to watch: name paths, or a file with --config; see `pathpulse run --help`"
-                    .to_owned(),
-            status: USAGE,
-        });
+        return Err(Failure::usage(
+            "nothing to watch: name paths, or a file with --config; see `pathpulse run --help`",
+        ));
     }
     let log = Log::start(args.log)
         .map_err(|error| Failure::new(format!("no thread for the log: {error}")))?;

@@ -10,6 +10,7 @@ use super::client::Client;
 use super::names::find;
 use super::{FAILED, Failure, output, status_table};
 use crate::daemon::{HeldProcessDocument, PathDocument, StatusDocument};
+use crate::human::message_lines;
 
 /// Shows how the paths are that the daemon watches
 ///
@@ -115,12 +116,13 @@ fn held_processes(all: &[HeldProcessDocument]) -> String {
     all.iter().map(line).collect()
 }
 
-/// Why paths are not open: a line for each, which a terminal has in as many as it needs.
+/// Why paths are not open: a line for each, or for many of the same, which a terminal has in as many as it needs.
 fn remarks(paths: &[PathDocument]) -> String {
-    let said = paths.iter().filter_map(|path| {
-        let message = output::printable(path.message.as_ref()?);
-        Some(format!("{}: {message}", output::printable(&path.path)))
-    });
+    let messages = paths
+        .iter()
+        .filter_map(|path| Some((&*path.path, path.message.as_deref()?)));
+    let said = message_lines(messages).into_iter();
+    let said = said.map(|line| output::printable(&line));
     let columns = output::columns_of_terminal();
     let lines = said.flat_map(|line| match columns {
         Some(columns) => output::wrap(&line, columns.into()),

@@ -36,6 +36,7 @@ mod stopping;
 mod successor;
 mod systemd;
 mod terminal;
+mod told_once;
 mod uevents;
 mod unit;
 mod watch;

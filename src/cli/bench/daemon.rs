@@ -315,7 +315,7 @@ impl Daemon {
     }
 
     fn reload_ms(&self) -> Result<Vec<f64>, String> {
-        let said = |failure: Failure| failure.message;
+        let said = |failure: Failure| failure.message();
         let mut client = Client::connect(&self.socket).map_err(said)?;
         let mut took_ms = Vec::new();
         for _ in 0..RELOADS {

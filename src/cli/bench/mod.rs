@@ -25,7 +25,7 @@ use self::engine::ENGINE;
 use self::small::SmallHost;
 use self::table::{full_tables, tables};
 use super::args::Format;
-use super::{Failure, USAGE, output};
+use super::{Failure, output};
 
 /// The hidden commands by which this program's other processes are started.
 const CONTENDER: &str = "bench-contender";
@@ -88,10 +88,7 @@ pub(crate) struct More {
 }
 
 pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
-    let usage = |message| Failure {
-        message,
-        status: USAGE,
-    };
+    let usage = |problem: String| Failure::usage(problem);
     let program = std::env::current_exe()
         .map_err(|error| usage(format!("where this program is: {error}")))?
         .into_os_string()
@@ -151,9 +148,6 @@ pub(crate) fn contend(name: &str) -> Result<i32, Failure> {
     let mut known = ENGINE.iter().chain(&ENTRANTS);
     match known.find(|entrant| entrant.name == name) {
         Some(entrant) => Ok(pathpulse_bench::child_main(entrant)),
-        None => Err(Failure {
-            message: format!("no contender is called {name}"),
-            status: USAGE,
-        }),
+        None => Err(Failure::usage(format!("no contender is called {name}"))),
     }
 }

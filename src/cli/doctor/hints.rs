@@ -15,9 +15,6 @@ const AIO_SLOTS_ENOUGH: u64 = 4096;
 /// More descriptors than most have paths; the file table of a ring is bounded by them too.
 const OPEN_FILES_ENOUGH: u64 = 4096;
 
-/// Of those that a hint is about so many are named.
-const NAMED: usize = 3;
-
 /// Something to do, or to know.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Hint {
@@ -98,22 +95,7 @@ fn few_slots(report: &Report) -> Option<Hint> {
 
 /// Hints as a person wants them: what is the same of several comes once.
 pub(super) fn grouped(hints: &[Hint]) -> Vec<(String, &str)> {
-    let mut groups: Vec<(Vec<&str>, &str)> = Vec::new();
-    for Hint { about, hint } in hints {
-        match groups.iter_mut().find(|(_, known)| known == hint) {
-            Some((names, _)) => names.push(about),
-            None => groups.push((vec![about], hint)),
-        }
-    }
-    let text = |names: Vec<&str>| match names.as_slice() {
-        [some @ .., _, _] if some.len() >= NAMED => {
-            let rest = names.len() - NAMED;
-            format!("{} and {rest} more", names[..NAMED].join(", "))
-        }
-        all => all.join(", "),
-    };
-    let groups = groups.into_iter();
-    groups.map(|(names, hint)| (text(names), hint)).collect()
+    human::by_message(hints.iter().map(|hint| (&*hint.about, &*hint.hint)))
 }
 
 fn of_path(path: &PathReport) -> Vec<Hint> {

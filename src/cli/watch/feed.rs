@@ -98,7 +98,7 @@ fn ask(client: Client, socket: &Path, updates: &SyncSender<Update>, woken: &Rece
                 connected = Some(client);
                 Update::Status(Box::new(status))
             }
-            Err(failure) => Update::Away(failure.message),
+            Err(failure) => Update::Away(failure.message()),
         };
         if updates.send(update).is_err() {
             return;
@@ -145,7 +145,7 @@ fn obey(
         let said = match carry_out(socket, &order) {
             Ok(None) => format!("{}: {} done", order.path, order.name),
             Ok(Some(message)) => format!("{}: {message}", order.path),
-            Err(failure) => failure.message,
+            Err(failure) => failure.message(),
         };
         if updates.send(Update::Said(said)).is_err() {
             return;

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::farewell::Leaving;
 use super::found::{Search, listen};
 use super::lost::Lost;
+use super::refused::Refused;
 use super::reload::Reload;
 use super::waiting::Waiting;
 use super::{Action, AnswerDocument, Order, PathsDocument, Roster, WaitingPath};
@@ -19,6 +20,7 @@ use crate::daemon::config::{CommandLine, Configuration};
 use crate::daemon::journal::Journal;
 use crate::daemon::names::Name;
 use crate::daemon::stop::{Notice, Stopper};
+use crate::human::some_of;
 
 /// A thread that opens paths is not given up: there would only be another one.
 const OPEN_LIMIT: Duration = Duration::MAX;
@@ -105,6 +107,8 @@ pub(crate) struct Keeper {
     pub(super) entries: BTreeMap<PathBuf, Entry>,
     pub(super) journal: Journal,
     pub(super) stopper: Stopper,
+    /// Paths that can't be opened, of which the log is to tell.
+    refused: Refused,
     /// Those that leave.
     pub(super) leaving: Vec<Leaving>,
     /// Why those left, or are to be opened otherwise, whom a thread is opening still.
@@ -133,6 +137,7 @@ impl Keeper {
             entries: BTreeMap::new(),
             journal,
             stopper,
+            refused: Refused::default(),
             leaving: Vec::new(),
             strays: HashMap::new(),
             askers: Vec::new(),
@@ -157,6 +162,7 @@ impl Keeper {
             self.say_farewell();
             self.publish();
             self.answer_askers(Instant::now());
+            self.refused.log_due(Instant::now());
             self.end_start(Instant::now());
             let order = match self.next_due() {
                 None => orders.recv().map_err(RecvTimeoutError::from),
@@ -184,6 +190,7 @@ impl Keeper {
             });
         let askers = self.askers.iter().map(|asker| asker.deadline);
         let times = entries.chain(askers).chain(self.starting);
+        let times = times.chain(self.refused.due());
         times.chain([self.search.next]).min()
     }
 
@@ -275,7 +282,7 @@ impl Keeper {
 
     /// Has a thread open those that are due.
     fn open_due(&mut self, now: Instant) {
-        let mut specs: Vec<PathSpec> = Vec::new();
+        let (mut specs, mut slow) = (Vec::<PathSpec>::new(), Vec::new());
         let ticket = self.next_ticket;
         for (name, entry) in &mut self.entries {
             let Stage::Waiting(waiting) = &mut entry.stage else {
@@ -286,11 +293,12 @@ impl Keeper {
                 entry.ticket = ticket;
                 specs.push(entry.spec.clone());
             } else if waiting.takes_long(now) {
-                tracing::warn!(
-                    "not watched yet: {}: open has not returned for 10 s",
-                    display_name(name)
-                );
+                slow.push(display_name(name).to_string());
             }
+        }
+        if !slow.is_empty() {
+            let slow = some_of(&slow);
+            tracing::warn!("not watched yet: {slow}: open has not returned for 10 s");
         }
         if specs.is_empty() {
             return;
@@ -354,7 +362,7 @@ impl Keeper {
                 let is_news = waiting.failed(problem, Instant::now());
                 match (is_news && entry.lost.is_none(), is_same) {
                     (true, false) => {
-                        tracing::error!("not watched yet: {}: {said}", display_name(name));
+                        self.refused.add(name, said.clone(), Instant::now());
                     }
                     (true, true) if !is_found => tracing::info!("{}: {said}", display_name(name)),
                     _ => {}
@@ -402,6 +410,7 @@ impl Keeper {
             return;
         }
         self.starting = None;
+        self.refused.log();
         let watched = |entry: &&Entry| matches!(entry.stage, Stage::Watched(_));
         let waits = |entry: &&Entry| !watched(entry) && entry.is_same_as().is_none();
         let hope = |entry: &Entry| match &entry.stage {

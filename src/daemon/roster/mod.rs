@@ -16,6 +16,7 @@ mod found;
 mod keeper;
 mod lost;
 mod other_names;
+mod refused;
 mod reload;
 mod waiting;
 
