@@ -61,7 +61,7 @@ use crate::verdict::{Backpressure, Verdict, Why};
 mod leaves;
 mod throttle;
 
-pub(crate) use leaves::{activity_of, is_redundant, is_stacked, numbers_of};
+pub(crate) use leaves::{activity_of, is_asleep, is_redundant, is_stacked, numbers_of};
 pub(crate) use throttle::limits_reads;
 
 /// What the kernel says about the way to a device.
@@ -90,6 +90,11 @@ pub(crate) trait Evidence {
 
     /// Whether this process's cgroup has a limit on reads of the device.
     fn is_throttled(&self) -> bool {
+        false
+    }
+
+    /// Whether the device, or one of those below it, sleeps: a read would wake it.
+    fn is_asleep(&self) -> bool {
         false
     }
 

@@ -106,7 +106,7 @@ pub use pathpulse_kernel_compat::{
     BackendKind, Choice, Errno, KernelError, RingFeatures, Stage, Stats, Unavailable,
 };
 pub use progress::{Lag, Outcomes, WorkerStatus};
-pub use settings::{PathSpec, Place, Region, Settings};
+pub use settings::{PathSpec, Place, Region, Settings, Sleeping};
 pub use status::{Counts, OVERDUE_GRACE, PathStatus};
 pub use sweep::{Sweep, SweepError, Swept};
 pub use verdict::{Backpressure, Verdict, VerdictKind, Why};

@@ -23,6 +23,8 @@ pub struct Settings {
     pub rules: Rules,
     /// What is read.
     pub region: Region,
+    /// What checks do to a disk that sleeps.
+    pub sleeping: Sleeping,
 }
 
 impl Default for Settings {
@@ -33,6 +35,7 @@ impl Default for Settings {
             backoff_max: Duration::from_secs(30),
             rules: Rules::default(),
             region: Region::default(),
+            sleeping: Sleeping::default(),
         }
     }
 }
@@ -74,6 +77,17 @@ pub enum Place {
     Last,
     /// Each time somewhere else, spread evenly over the device.
     Rotating,
+}
+
+/// What checks do to a disk that sleeps: one that the kernel has suspended (`power/runtime_status` in sysfs).
+/// Of one that spins down by a timer of its own the kernel knows nothing: checks wake it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sleeping {
+    /// They read it, which wakes it.
+    #[default]
+    Read,
+    /// They leave it alone. The path keeps its state, which grows old, until somebody else wakes the disk.
+    Leave,
 }
 
 /// A path to be watched.

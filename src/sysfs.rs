@@ -9,7 +9,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::evidence::{
-    Activity, Evidence, LinkState, activity_of, is_redundant, is_stacked, limits_reads, numbers_of,
+    Activity, Evidence, LinkState, activity_of, is_asleep, is_redundant, is_stacked, limits_reads,
+    numbers_of,
 };
 
 /// The sysfs folder of one block device, by its number, which belongs to the device as long as it is
@@ -145,6 +146,10 @@ impl Evidence for Sysfs {
         limits_reads(|| numbers_of(&self.disk()))
     }
 
+    fn is_asleep(&self) -> bool {
+        is_asleep(&self.disk())
+    }
+
     fn may_be_dirty(&self) -> bool {
         let sectors = word(&self.own().join("size")).and_then(|size| size.parse::<u64>().ok());
         let dirty = fs::read_to_string("/proc/meminfo").ok();
@@ -242,6 +247,32 @@ mod tests {
         let ana = |access| link_with(&[("ana_state", access)]);
         assert_eq!(ana("optimized\n"), LinkState::Running);
         assert_eq!(ana("inaccessible\n"), LinkState::Standby);
+    }
+
+    #[test]
+    fn a_disk_sleeps_when_the_kernel_has_suspended_it_or_one_below_it() {
+        let with = |files: &[(&str, &str)]| {
+            let root = tree(files);
+            Sysfs::below(root.path(), 8, 0).expect("found").is_asleep()
+        };
+        for (status, sleeps) in [
+            ("suspended\n", true),
+            ("suspending\n", true),
+            ("active\n", false),
+            ("resuming\n", false),
+            ("unsupported\n", false),
+            ("error\n", false),
+        ] {
+            assert_eq!(
+                with(&[("device/power/runtime_status", status)]),
+                sleeps,
+                "{status}"
+            );
+            let below = "slaves/sda/device/power/runtime_status";
+            let awake = ("slaves/sdb/device/power/runtime_status", "active\n");
+            assert_eq!(with(&[(below, status), awake]), sleeps, "{status}");
+        }
+        assert!(!with(&[("size", "8\n")]));
     }
 
     #[test]

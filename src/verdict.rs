@@ -76,10 +76,12 @@ pub enum Why {
     Refused(Errno),
     /// The way to the kernel is broken.
     Broken,
+    /// The disk sleeps, and is to be left alone ([`Sleeping::Leave`](crate::Sleeping::Leave)).
+    Asleep,
 }
 
 impl Why {
-    const PLAIN: [Why; 8] = [
+    const PLAIN: [Why; 9] = [
         Why::NoSlot,
         Why::NoMemory,
         Why::NotStarted,
@@ -88,6 +90,7 @@ impl Why {
         Why::Cancelled,
         Why::Stalled,
         Why::Broken,
+        Why::Asleep,
     ];
 
     /// The number of the first errno: they are less than 4,096.
@@ -289,6 +292,7 @@ impl std::fmt::Display for Why {
                 )
             }
             Why::Broken => f.write_str("the way to the kernel is broken"),
+            Why::Asleep => f.write_str("its disk sleeps, and is left alone (sleeping = \"leave\")"),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::group::GroupCell;
 use crate::health::{Cause, Health, State};
 use crate::path::PathId;
 use crate::schedule::Pace;
-use crate::settings::Settings;
+use crate::settings::{Settings, Sleeping};
 use crate::status::StatusCell;
 
 use crate::verdict::{Verdict, Why};
@@ -202,9 +202,22 @@ impl Watched {
         self.check.is_none() && state != State::Paused && !told
     }
 
+    /// Whether its disk sleeps, and is to be left alone. A disk that has a read of ours does not sleep.
+    pub(crate) fn is_to_sleep_on(&self) -> bool {
+        self.settings.sleeping == Sleeping::Leave
+            && self.once.is_none()
+            && self.stuck.is_none()
+            && self.evidence.is_asleep()
+    }
+
     /// A verdict said something about the device, and the next one is expected.
     pub(crate) fn known_at(&self, now: Mono) {
         self.cell.known_at(now);
+        self.expect_next();
+    }
+
+    /// The next verdict may be as old as that of the next check.
+    pub(crate) fn expect_next(&self) {
         self.cell.expect_verdict(self.due, self.settings.timeout);
     }
 

@@ -69,6 +69,21 @@ pub(crate) fn numbers_of(disk: &Path) -> Vec<String> {
     numbers
 }
 
+/// Whether the kernel has suspended the disk, or one that it lies on (`rpm_status_str` of
+/// drivers/base/power/sysfs.c).
+pub(crate) fn is_asleep(disk: &Path) -> bool {
+    fn sleeps(disk: &Path, level: u32) -> bool {
+        let status = word(&disk.join("device/power/runtime_status"));
+        let below = || match level {
+            LEVELS_MAX => Vec::new(),
+            _ => devices_below(disk),
+        };
+        matches!(status.as_deref(), Some("suspended" | "suspending"))
+            || below().iter().any(|(_, folder)| sleeps(folder, level + 1))
+    }
+    sleeps(disk, 0)
+}
+
 /// Whether the device's own counters are no evidence: they count reads that were refused.
 pub(crate) fn is_stacked(disk: &Path) -> bool {
     let kinds = ["dm", "md", "bcache"].map(|kind| disk.join(kind));

@@ -66,6 +66,10 @@ impl Worker {
             None => path.settings.timeout,
         };
         path.begin_turn();
+        if path.is_to_sleep_on() {
+            self.conclude(key, ASLEEP, now);
+            return true;
+        }
         path.cell.owe_since(now);
         let verdict = match (path.link(), path.stuck.is_some()) {
             (LinkState::Offline, _) => Verdict::Offline,
@@ -307,10 +311,13 @@ impl Worker {
         if path.health.is_suspicious() && path.stuck.is_none() {
             self.hasten(key, soon);
         }
-        if verdict.kind() != VerdictKind::Unknown
-            && let Some(path) = self.paths.get(key)
-        {
+        let Some(path) = self.paths.get(key) else {
+            return;
+        };
+        if verdict.kind() != VerdictKind::Unknown {
             path.known_at(now);
+        } else if verdict == ASLEEP {
+            path.expect_next();
         }
     }
 
@@ -384,5 +391,7 @@ impl Worker {
     }
 }
 
+/// The disk sleeps, and is left alone.
+const ASLEEP: Verdict = Verdict::Unknown { why: Why::Asleep };
 /// Our own side did not run.
 const STALLED: Verdict = Verdict::Unknown { why: Why::Stalled };

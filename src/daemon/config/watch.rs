@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use pathpulse::{Place, Settings};
+use pathpulse::{Place, Settings, Sleeping};
 use pathpulse_kernel_compat::MAX_READ_LEN;
 use toml::de::DeValue;
 
@@ -23,9 +23,10 @@ enum Kind {
     Count(Range<u64>, fn(&mut Settings) -> &mut u32),
     Bytes(fn(&mut Settings) -> &mut u32),
     Place(fn(&mut Settings) -> &mut Place),
+    Sleeping(fn(&mut Settings) -> &mut Sleeping),
 }
 
-const KEYS: [Key; 13] = [
+const KEYS: [Key; 14] = [
     key("interval", Kind::Span(1, |s| &mut s.interval)),
     key("timeout", Kind::Span(1, |s| &mut s.timeout)),
     key("backoff_max", Kind::Span(0, |s| &mut s.backoff_max)),
@@ -48,6 +49,7 @@ const KEYS: [Key; 13] = [
     key("recovery", Kind::Span(0, |s| &mut s.rules.recovery)),
     key("read_place", Kind::Place(|s| &mut s.region.place)),
     key("read_length", Kind::Bytes(|s| &mut s.region.len_bytes)),
+    key("sleeping", Kind::Sleeping(|s| &mut s.sleeping)),
 ];
 
 /// The names of the keys.
@@ -60,6 +62,24 @@ const PLACES: [(&str, Place); 3] = [
     ("last", Place::Last),
     ("rotating", Place::Rotating),
 ];
+
+const SLEEPING: [(&str, Sleeping); 2] = [("read", Sleeping::Read), ("leave", Sleeping::Leave)];
+
+/// The value of this name.
+fn of_word<T: Copy>(known: &[(&str, T)], word: &str) -> Result<T, String> {
+    let found = known.iter().find(|(name, _)| *name == word);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        let (last, others) = names.split_last().unwrap_or((&"", &[]));
+        format!("`{word}` is none; it is {} or {last}", others.join(", "))
+    })
+}
+
+/// The name of this value, quoted.
+fn word_of<T: PartialEq>(known: &[(&str, T)], value: &T) -> String {
+    let named = known.iter().find(|(_, one)| one == value);
+    format!("\"{}\"", named.map_or("", |(name, _)| name))
+}
 
 const fn key(name: &'static str, kind: Kind) -> Key {
     Key { name, kind }
@@ -100,13 +120,8 @@ impl Key {
                     .filter(|size| *size <= MAX_READ_LEN);
                 *field(to) = size.ok_or_else(|| format!("it is at most {MAX_READ_LEN} bytes"))?;
             }
-            Kind::Place(field) => {
-                let word = word()?;
-                let place = PLACES.iter().find(|(name, _)| *name == word);
-                *field(to) = place
-                    .ok_or_else(|| format!("`{word}` is none; it is first, last or rotating"))?
-                    .1;
-            }
+            Kind::Place(field) => *field(to) = of_word(&PLACES, word()?)?,
+            Kind::Sleeping(field) => *field(to) = of_word(&SLEEPING, word()?)?,
         }
         Ok(())
     }
@@ -117,11 +132,8 @@ impl Key {
         match &self.kind {
             Kind::Span(_, field) => format!("\"{}\"", show_duration(*field(&mut settings))),
             Kind::Count(_, field) | Kind::Bytes(field) => field(&mut settings).to_string(),
-            Kind::Place(field) => {
-                let place = *field(&mut settings);
-                let named = PLACES.iter().find(|(_, known)| *known == place);
-                format!("\"{}\"", named.map_or("", |(name, _)| name))
-            }
+            Kind::Place(field) => word_of(&PLACES, field(&mut settings)),
+            Kind::Sleeping(field) => word_of(&SLEEPING, field(&mut settings)),
         }
     }
 
@@ -131,6 +143,7 @@ impl Key {
             Kind::Span(_, field) => *field(to) = *field(&mut from),
             Kind::Count(_, field) | Kind::Bytes(field) => *field(to) = *field(&mut from),
             Kind::Place(field) => *field(to) = *field(&mut from),
+            Kind::Sleeping(field) => *field(to) = *field(&mut from),
         }
     }
 }
@@ -212,6 +225,7 @@ mod tests {
             ("recovery", "2m"),
             ("read_place", "rotating"),
             ("read_length", "4096"),
+            ("sleeping", "leave"),
         ];
         let mut all = Layer::default();
         for (name, value) in values {
@@ -239,6 +253,7 @@ mod tests {
             ("marginal_errors", "1001"),
             ("read_length", "1MiB"),
             ("read_place", "middle"),
+            ("sleeping", "wake"),
         ] {
             assert!(Layer::of_option(name, value).is_err(), "{name} {value}");
         }

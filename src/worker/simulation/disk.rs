@@ -37,13 +37,15 @@ pub(super) enum Way {
     Mirror(bool, bool),
     /// A linear map over a full disk; the flag says whether that completes anything.
     Linear(bool),
+    /// Sleeps, and answers whoever wakes it.
+    Asleep,
     /// A map that is suspended, over a disk that serves others.
     Suspended,
 }
 
 impl Way {
     pub(super) fn any(rng: &mut Rng) -> Way {
-        match rng.u32(0..23) {
+        match rng.u32(0..24) {
             0..4 => Way::Answers,
             4 => Way::Slow,
             5 => Way::Fails(Errno::EIO),
@@ -65,6 +67,7 @@ impl Way {
             18 => Way::Mirror(rng.bool(), rng.bool()),
             19 => Way::Linear(rng.bool()),
             20 => Way::Suspended,
+            21 => Way::Asleep,
             _ => Way::Sluggish,
         }
     }
@@ -80,7 +83,7 @@ impl Way {
         // As much as was asked for, whatever that is.
         let good = Ok(u32::MAX);
         match self {
-            Way::Answers | Way::StaleStandby => Answer::After(quick, good, stage),
+            Way::Answers | Way::StaleStandby | Way::Asleep => Answer::After(quick, good, stage),
             Way::Offline => Answer::After(quick, Err(Errno::ENODEV), stage),
             Way::Standby => Answer::After(quick, Err(Errno::EIO), stage),
             Way::Sluggish => Answer::After(Duration::from_millis(rng.u64(50..80)), good, stage),
@@ -166,5 +169,9 @@ impl Evidence for DiskEvidence {
 
     fn is_redundant(&self) -> bool {
         matches!(self.0.way(), Way::Mirror(..))
+    }
+
+    fn is_asleep(&self) -> bool {
+        self.0.way() == Way::Asleep
     }
 }

@@ -5,6 +5,9 @@ use fastrand::Rng;
 use super::world::{World, any_settings};
 use super::*;
 use crate::health::Rules;
+use crate::settings::Sleeping;
+use crate::status::Counts;
+use crate::verdict::VerdictKind;
 
 /// A world of many paths in two groups, whose completions are shuffled or not.
 fn crowd(seed: u64, shuffled: Option<u64>) -> World {
@@ -359,5 +362,34 @@ fn a_map_that_is_suspended_or_lies_on_a_dead_disk_is_down_in_time_and_back_at_on
             world.run(settings.interval * 2, false);
             assert_eq!(world.watched(id).shown, State::Up, "seed {seed}: back");
         }
+    }
+}
+
+#[test]
+fn a_disk_that_sleeps_is_left_alone_if_that_is_wanted_and_its_path_keeps_its_state() {
+    for (sleeping, is_left) in [(Sleeping::Leave, true), (Sleeping::Read, false)] {
+        let mut world = World::new(13);
+        let settings = Settings {
+            sleeping,
+            ..Settings::default()
+        };
+        let id = world.add(Way::Answers, None, settings);
+        world.run(Duration::from_secs(10), false);
+        world.cells[&id].1.set(Way::Asleep);
+        // Far longer than a verdict may take to be overdue.
+        let before = world.cells[&id].0.snapshot().checks;
+        world.run(Duration::from_secs(100), false);
+        let status = world.cells[&id].0.snapshot_at(world.worker.now());
+        let unknown = |checks: &Counts| checks.of(VerdictKind::Unknown);
+        let more = status.checks.total() - before.total();
+        assert!(more > 40, "{more}");
+        let expected = if is_left { more } else { 0 };
+        assert_eq!(unknown(&status.checks) - unknown(&before), expected);
+        assert_eq!((status.state, status.overdue), (State::Up, false));
+        assert_eq!(status.unknown, is_left.then_some(Why::Asleep));
+        world.cells[&id].1.set(Way::Hangs);
+        world.run(Duration::from_secs(5), false);
+        assert_eq!(world.watched(id).shown, State::Down, "whoever wakes it");
+        world.assert_invariants();
     }
 }

@@ -16,7 +16,7 @@ use crate::group::GroupCell;
 use crate::health::Rules;
 use crate::identity::Identity;
 use crate::path::PathInfo;
-use crate::settings::{Place, Region};
+use crate::settings::{Place, Region, Sleeping};
 use crate::status::StatusCell;
 
 pub(super) struct World {
@@ -55,6 +55,9 @@ pub(super) fn any_settings(rng: &mut Rng) -> Settings {
                 .expect("some"),
             len_bytes: rng.u32(0..3) * 700,
         },
+        sleeping: *rng
+            .choice(&[Sleeping::Read, Sleeping::Leave])
+            .expect("some"),
     }
 }
 
