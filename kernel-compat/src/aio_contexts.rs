@@ -78,6 +78,7 @@ impl Contexts {
     pub(crate) fn give_slot(&mut self, serial: u32) {
         let mut all = std::iter::once(&mut self.current).chain(&mut self.draining);
         if let Some(room) = all.find(|room| room.serial == serial) {
+            assert!(room.held > 0, "a slot came back twice");
             room.held -= 1;
         }
     }
@@ -90,6 +91,11 @@ impl Contexts {
             self.current.held += 1;
         }
         self.current.serial
+    }
+
+    /// How many slots reads have, in all contexts.
+    pub(crate) fn held(&self) -> usize {
+        self.all().map(|room| room.held).sum()
     }
 
     fn grow(&mut self, paths: usize) {

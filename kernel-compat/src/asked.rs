@@ -59,6 +59,7 @@ impl Asked {
 
     /// The read completed.
     pub(crate) fn read(&mut self, result: KernelResult) -> Told {
+        debug_assert!(self.read.is_none(), "a read completes once");
         self.read = Some(result);
         let outcome = match result {
             _ if self.expired => Outcome::Late(result),
@@ -78,6 +79,7 @@ impl Asked {
     }
 
     fn expire(&mut self, stage: Stage) -> Told {
+        debug_assert!(!self.expired, "a read expires once");
         self.expired = true;
         [Some(Outcome::Expired(stage)), None]
     }

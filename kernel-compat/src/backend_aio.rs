@@ -367,6 +367,11 @@ impl Aio {
     fn conclude(&mut self, again: Option<Mono>) -> Result<Option<Mono>, KernelError> {
         self.take_refusals();
         self.expire();
+        debug_assert_eq!(
+            self.contexts.held(),
+            self.desk.stats.in_flight,
+            "each read has one slot"
+        );
         for context in self.contexts.drained() {
             self.threads.chore(Box::new(move || context.destroy()));
         }

@@ -208,18 +208,27 @@ impl Uring {
     /// The read's own completion: the kernel gives the buffer back.
     fn read_ended(&mut self, id: OpId, result: KernelResult) -> Option<(u64, Told)> {
         let flight = self.flights.get_mut(id.0)?;
-        self.stats.stuck -= usize::from(flight.notes.is_stuck());
+        let was_stuck = usize::from(flight.notes.is_stuck());
+        assert!(
+            self.stats.stuck >= was_stuck,
+            "a stuck read that was not counted"
+        );
+        self.stats.stuck -= was_stuck;
         let told = (flight.op.token, flight.notes.read(result));
         if let Some(buffer) = flight.buffer.take() {
             self.pool.put(buffer);
+            assert!(self.stats.in_flight > 0, "a read that was not counted");
             self.stats.in_flight -= 1;
             if let Some(target) = self.targets.get_mut(flight.op.target.0) {
+                assert!(target.reads > 0, "a read that was not counted");
                 target.reads -= 1;
             }
         }
         if flight.notes.is_over() {
+            debug_assert!(flight.buffer.is_none(), "a buffer leaves with its read");
             self.flights.remove(id.0);
         }
+        debug_assert!(self.stats.in_flight <= self.flights.len());
         Some(told)
     }
 
@@ -231,6 +240,7 @@ impl Uring {
         let is_unlinked = flight.notes.is_unlinked();
         self.stats.stuck += usize::from(flight.notes.is_stuck() && !was_stuck);
         if flight.notes.is_over() {
+            debug_assert!(flight.buffer.is_none(), "a buffer leaves with its read");
             self.flights.remove(id.0);
         }
         if is_unlinked && kind == Kind::Timer {

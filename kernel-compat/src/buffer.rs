@@ -90,6 +90,7 @@ impl BufferPool {
     /// Takes a buffer back that the kernel no longer owns.
     pub(crate) fn put(&mut self, buffer: Buffer) {
         let chunk = &mut self.chunks[buffer.chunk as usize];
+        assert!(chunk.out > 0, "a buffer came back twice");
         chunk.out -= 1;
         self.free[(chunk.shift - MIN_SHIFT) as usize].push(buffer);
     }

@@ -97,6 +97,7 @@ impl<X> Desk<X> {
         let live = |key| is_live(flights, key);
         self.deadlines.push(op.deadline, key, flights.len(), live);
         self.stats.in_flight += 1;
+        self.assert_counts();
         let id = OpId(key);
         Ok(Accepted { id, file, address })
     }
@@ -127,6 +128,12 @@ impl<X> Desk<X> {
 
     /// A read ended (in `NotStarted` or `Cancelled`) without having been with the kernel.
     pub(crate) fn withdrawn(&mut self, id: OpId, outcome: Outcome) -> Option<X> {
+        debug_assert!(
+            self.flights
+                .get(id.0)
+                .is_none_or(|flight| !flight.notes.expired),
+            "what is stuck is the kernel's"
+        );
         self.finish(id, outcome)
     }
 
@@ -135,9 +142,11 @@ impl<X> Desk<X> {
         let Some(flight) = self.flights.get_mut(id.0) else {
             return;
         };
+        debug_assert!(!flight.notes.expired, "a read expires once");
         flight.notes.expired = true;
         let token = flight.op.token;
         self.stats.stuck += 1;
+        self.assert_counts();
         self.tell(id, token, Outcome::Expired(stage));
     }
 
@@ -147,8 +156,18 @@ impl<X> Desk<X> {
             self.pool.put(buffer);
         }
         self.stats.in_flight -= 1;
+        self.assert_counts();
         self.tell(id, flight.op.token, outcome);
         Some(flight.notes.place)
+    }
+
+    /// What is counted by hand is what there is.
+    fn assert_counts(&self) {
+        let Stats {
+            in_flight, stuck, ..
+        } = self.stats;
+        debug_assert_eq!(in_flight, self.flights.len());
+        debug_assert!(stuck <= in_flight, "{stuck} of {in_flight} are stuck");
     }
 
     fn tell(&mut self, id: OpId, token: u64, outcome: Outcome) {

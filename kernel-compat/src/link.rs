@@ -63,6 +63,7 @@ impl Link {
 
     /// The read completed.
     pub(crate) fn read(&mut self, result: KernelResult) -> Told {
+        debug_assert!(self.read.is_none(), "a read completes once");
         self.read = Some(result);
         if self.expired {
             return [Some(Outcome::Late(result)), None];
@@ -81,6 +82,7 @@ impl Link {
 
     /// The timeout completed.
     pub(crate) fn timer(&mut self, result: KernelResult) -> Told {
+        debug_assert!(self.timer.is_none(), "a timeout completes once");
         self.timer = Some(result);
         let stage = match result {
             Err(Errno::ENOENT) => Some(Stage::Device),
@@ -142,6 +144,7 @@ impl Link {
     }
 
     fn tell(&mut self, outcome: Outcome) -> Told {
+        debug_assert!(!self.told, "{outcome:?} after another end");
         self.told = true;
         [Some(outcome), None]
     }

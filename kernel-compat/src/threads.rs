@@ -182,6 +182,8 @@ impl<C: Call> Threads<C> {
         });
         let wake = state.queue.len().min(state.idle);
         state.live += start;
+        assert!(state.live <= self.max, "more threads than there may be");
+        debug_assert!(state.idle <= state.live && state.abandoned.len() <= state.running.len());
         drop(state);
         for _ in 0..wake {
             self.shared.work.notify_one();
@@ -204,7 +206,8 @@ impl<C: Call> Threads<C> {
             return Whereabouts::TakenBack;
         }
         if state.running.contains(&key) {
-            state.abandoned.insert(key);
+            let is_new = state.abandoned.insert(key);
+            debug_assert!(is_new, "a read is given up once");
             return Whereabouts::Running;
         }
         Whereabouts::Returned
@@ -312,6 +315,7 @@ impl<C: Call> Shared<C> {
             state.last_start = Mono::now();
             state = self.perform(task, state);
         }
+        assert!(state.live > 0, "a thread that was not counted");
         state.live -= 1;
     }
 
@@ -328,11 +332,13 @@ impl<C: Call> Shared<C> {
                 return self.lock();
             }
         };
-        state.running.insert(key);
+        let is_new = state.running.insert(key);
+        debug_assert!(is_new, "two threads make one read");
         drop(state);
         let result = call.run();
         let mut state = self.lock();
-        state.running.remove(&key);
+        let was_running = state.running.remove(&key);
+        debug_assert!(was_running);
         state.abandoned.remove(&key);
         if let Some(result) = result {
             if state.results.is_empty() {
