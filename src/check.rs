@@ -9,6 +9,8 @@
 //!   deadline, every second time at another place: a page of the block in the page cache that is not
 //!   yet written back gives `EAGAIN` as well. If none gets in, the counters of the device, or of those
 //!   below it, tell what that means (`evidence.rs`).
+//! - A read without `RWF_NOWAIT` waits for a tag, where the others get `EAGAIN`. One that is blocked in
+//!   its submission at the deadline is judged by the counters, too.
 //! - A file in a file system gives `EAGAIN` for reasons of the file system's own (a block whose place
 //!   is not in memory, pages not yet written back), and there are no counters to tell: it is read
 //!   without `RWF_NOWAIT` then.
@@ -110,9 +112,9 @@ impl Check {
         self
     }
 
-    /// What the next check is to remember.
-    pub(crate) fn into_history(self) -> Option<Box<History>> {
-        self.history.filter(|history| history.is_telling())
+    /// What the next check is to remember; it has the same read if that is stuck.
+    pub(crate) fn into_history(self, is_stuck: bool) -> Option<Box<History>> {
+        self.history.filter(|history| history.is_telling(is_stuck))
     }
 
     /// What the device did not do before that moment is not held against it.
@@ -123,9 +125,10 @@ impl Check {
     }
 
     /// Looks at what the device does, before the first read: where one of several devices below may be
-    /// the one that answers, a read that is not answered is judged by what happens from here on.
+    /// the one that answers, or the read may wait for a tag, a read that is not answered is judged by
+    /// what happens from here on.
     pub(crate) fn look_first(&mut self, now: Mono, evidence: &dyn Evidence) {
-        if evidence.is_redundant() {
+        if evidence.is_redundant() || self.nowait == Nowait::Missing {
             self.look(now, evidence);
         }
     }
@@ -234,14 +237,9 @@ impl Check {
     /// The read got in and did not answer in time.
     fn expired(&mut self, stage: Stage, at: Mono, evidence: &dyn Evidence) -> Verdict {
         let timeout = self.timeout();
+        let was_kept_out = self.kept_out || waits_for_tag(self.nowait, stage);
         let (history, begun) = (self.history.get_or_insert_default(), self.begun);
-        unanswered(
-            stage,
-            self.kept_out,
-            history,
-            evidence,
-            (begun, at, timeout),
-        )
+        unanswered(stage, was_kept_out, history, evidence, (begun, at, timeout))
     }
 
     fn failed(&mut self, errno: Errno, at: Mono, evidence: &dyn Evidence) -> Step {
@@ -260,6 +258,7 @@ impl Check {
             Errno::EOPNOTSUPP if self.nowait == Nowait::Untried => {
                 self.nowait = Nowait::Missing;
                 self.tries = 0;
+                self.look(at, evidence);
                 self.read(at)
             }
             Errno::EINTR => {
@@ -302,6 +301,12 @@ impl Check {
                 .min(self.deadline),
         )
     }
+}
+
+/// Whether a read may not have reached its device because all tags are taken: without `RWF_NOWAIT` it
+/// waits for one, and nothing tells that from a read that a driver holds.
+pub(crate) fn waits_for_tag(nowait: Nowait, stage: Stage) -> bool {
+    nowait == Nowait::Missing && stage == Stage::Submission
 }
 
 /// The verdict on a read that the device has not answered by `at`; looks at what else it does, where that

@@ -39,9 +39,12 @@
 //! `Saturated`, a device that was seen to hold requests and to complete none for a whole timeout is so
 //! at once, not at the deadline.
 //!
-//! # A read that got in and was not answered
+//! # A read that was not answered
 //!
-//! | kept out before, and progresses | redundant, and progresses | a limit of our cgroup | what it holds | verdict |
+//! One that was made without `RWF_NOWAIT` and is blocked in its submission counts as kept out: as far as
+//! anybody can tell it waits for a tag, as everybody's reads do (dm-crypt on a busy disk).
+//!
+//! | kept out, and progresses | redundant, and progresses | a limit of our cgroup | what it holds | verdict |
 //! |---|---|---|---|---|
 //! | yes | any | any | any | `Busy` |
 //! | no | yes | any | any | `Busy` |
@@ -229,9 +232,10 @@ impl History {
         };
     }
 
-    /// Whether this check saw anything that the next one is to remember.
-    pub(crate) fn is_telling(&self) -> bool {
-        self.looks > 0 && self.disks.iter().any(|disk| disk.holds)
+    /// Whether this check saw anything that the next one is to remember. One with the same read, which
+    /// is stuck, goes on where this one stopped, and a busy disk may hold nothing at the moment.
+    pub(crate) fn is_telling(&self, is_stuck: bool) -> bool {
+        self.looks > 0 && (is_stuck || self.disks.iter().any(|disk| disk.holds))
     }
 
     /// Takes a look in, in a check that began at `begun` and may take `timeout`.
@@ -357,12 +361,12 @@ pub(crate) fn when_kept_out(history: &History, may_be_dirty: impl FnOnce() -> bo
     }
 }
 
-/// What speaks for a device that does not answer a read which got in.
+/// What speaks for a device that does not answer a read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Silence {
     /// Where the read is.
     pub(crate) stage: Stage,
-    /// The read was kept out first, and so had less than the whole time.
+    /// The read was kept out first, and so had less than the whole time, or still is.
     pub(crate) was_kept_out: bool,
     /// [`Evidence::is_redundant`].
     pub(crate) is_redundant: bool,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pathpulse_kernel_compat::{Errno, Key, Mono, OpId, Stage, Submission, TargetId};
 
-use crate::check::{Check, Nowait, unanswered};
+use crate::check::{Check, Nowait, unanswered, waits_for_tag};
 use crate::command::Once;
 use crate::device::{Device, DeviceId, Geometry};
 use crate::evidence::{Evidence, History, LinkState, NoEvidence};
@@ -186,8 +186,9 @@ impl Watched {
         };
         let mut history = self.history.take().unwrap_or_default();
         let times = (submitted, now, self.settings.timeout);
-        let verdict = unanswered(stage, false, &mut history, &*self.evidence, times);
-        self.history = history.is_telling().then_some(history);
+        let was_kept_out = waits_for_tag(self.nowait, stage);
+        let verdict = unanswered(stage, was_kept_out, &mut history, &*self.evidence, times);
+        self.history = history.is_telling(true).then_some(history);
         verdict
     }
 

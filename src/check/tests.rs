@@ -127,7 +127,7 @@ fn kept_out(
             panic!("{step:?}")
         };
         step = match check.again(until, &Seen(counters(until))) {
-            Step::End(verdict) => return (until, verdict, check.into_history()),
+            Step::End(verdict) => return (until, verdict, check.into_history(false)),
             _ => check.ended(again, until, &Seen(counters(until))),
         };
     }
@@ -193,6 +193,65 @@ fn a_file_without_nowait_is_read_without_it() {
         check.ended(Outcome::Failed(errno), at(2), &Seen(None)),
         Step::End(Verdict::Failed { errno })
     );
+}
+
+#[test]
+fn a_read_that_waits_for_a_tag_does_not_condemn_a_busy_device() {
+    for (stage, now, is_busy) in [
+        (Stage::Submission, 6, true),
+        (Stage::Submission, 5, false),
+        (Stage::Device, 6, false),
+    ] {
+        let verdict = match is_busy {
+            true => Verdict::Busy,
+            false => Verdict::TimedOut { stage },
+        };
+        let busy = Seen(counters(5, 128));
+        let expired = Outcome::Expired(stage);
+        // Known to take no such reads.
+        let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Missing);
+        check.look_first(at(0), &busy);
+        check.read(at(0));
+        let step = check.ended(expired, at(2000), &Seen(counters(now, 128)));
+        assert_eq!(step, Step::End(verdict), "{stage:?} {now}");
+        // Found out in this check.
+        let mut check = self::check();
+        check.look_first(at(0), &busy);
+        check.ended(Outcome::Failed(Errno::EOPNOTSUPP), at(1), &busy);
+        let step = check.ended(expired, at(2000), &Seen(counters(now, 128)));
+        assert_eq!(step, Step::End(verdict), "{stage:?} {now}");
+    }
+    // One that has a tag, or needs none to wait for, is not excused.
+    let stage = Stage::Submission;
+    let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Works);
+    check.look_first(at(0), &Seen(counters(5, 128)));
+    check.read(at(0));
+    let step = check.ended(Outcome::Expired(stage), at(2000), &Seen(counters(6, 128)));
+    assert_eq!(step, Step::End(Verdict::TimedOut { stage }));
+}
+
+#[test]
+fn a_stuck_read_is_judged_by_what_was_seen_before_though_the_disk_held_nothing_then() {
+    let stage = Stage::Submission;
+    let expired = || {
+        let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Missing);
+        check.look_first(at(0), &Seen(counters(5, 0)));
+        check.read(at(0));
+        let step = check.ended(Outcome::Expired(stage), at(2000), &Seen(counters(6, 0)));
+        assert_eq!(step, Step::End(Verdict::Busy));
+        check
+    };
+    assert_eq!(expired().into_history(false), None);
+    let mut history = expired().into_history(true).expect("kept");
+    for (ms, completed, verdict) in [
+        (3000, 7, Verdict::Busy),
+        (5000, 7, Verdict::TimedOut { stage }),
+    ] {
+        let seen = Seen(counters(completed, 0));
+        let times = (at(0), at(ms), TIMEOUT);
+        let told = unanswered(stage, true, &mut history, &seen, times);
+        assert_eq!(told, verdict, "{ms} ms");
+    }
 }
 
 #[test]

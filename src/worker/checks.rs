@@ -257,7 +257,7 @@ impl Worker {
             return;
         };
         if let Some(check) = ended {
-            path.history = check.into_history();
+            path.history = check.into_history(path.stuck.is_some());
         }
         path.resumes = Mono::ZERO;
         path.read = None;
