@@ -1,10 +1,14 @@
 //! Numbers and names as people read them, the same in tables, on screens and on the status page.
 
+mod shorten;
+
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 use pathpulse::is_unprintable;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+pub(crate) use shorten::{shorten, shorten_all};
 
 /// What stands for the part of a name that was left out.
 const GAP: &str = "…";
@@ -29,20 +33,6 @@ pub(crate) fn printable(text: &str) -> String {
         }
     }
     safe
-}
-
-/// A printable name in at most so many columns (but never fewer than three). What is too long
-/// loses its middle: names of devices differ at their ends, and say at their beginning what they are.
-pub(crate) fn shorten(name: &str, columns: usize) -> String {
-    let columns = columns.max(3);
-    if name.width() <= columns {
-        return name.to_owned();
-    }
-    let head_columns = (columns - 1) / 3;
-    let head = fitting(name.chars(), head_columns);
-    let tail = fitting(name.chars().rev(), columns - 1 - head_columns);
-    let tail: String = tail.chars().rev().collect();
-    head + GAP + &tail
 }
 
 /// Whether so many names are more than are said.
@@ -214,27 +204,6 @@ mod tests {
         assert_eq!(printable("/dev/sda"), "/dev/sda");
         assert_eq!(printable("/tmp/ä\n\x1b[31m"), "/tmp/ä\\n\\x1b[31m");
         assert_eq!(printable("a\u{202e}b"), "a\\xe2\\x80\\xaeb");
-    }
-
-    #[test]
-    fn long_names_lose_their_middle() {
-        assert_eq!(shorten("/dev/sda", 8), "/dev/sda");
-        assert_eq!(shorten("/dev/disk/by-id/wwn-0x5000c5", 12), "/de…0x5000c5");
-        assert_eq!(shorten("abcdef", 0), "…ef");
-        // Wide characters take two columns, accents none.
-        assert_eq!(shorten("磁盘磁盘磁盘", 7), "磁…磁盘");
-        for name in [
-            "/dev/磁盘磁盘磁盘磁盘",
-            "e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}",
-            "plain name",
-        ] {
-            for columns in 3..20 {
-                assert!(
-                    shorten(name, columns).width() <= columns,
-                    "{name} in {columns}"
-                );
-            }
-        }
     }
 
     #[test]

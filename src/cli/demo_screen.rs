@@ -15,7 +15,7 @@ use crate::daemon::{PathDocument, StatusDocument};
 
 /// Events below the table.
 const EVENTS: usize = 8;
-/// Lines must not wrap, or there would be more of them than were counted.
+/// Lines must not wrap on a terminal, or there would be more of them than were counted.
 const WIDTH: usize = 79;
 
 pub(crate) struct Screen {
@@ -50,7 +50,11 @@ impl Screen {
             if self.events.len() == EVENTS {
                 self.events.pop_front();
             }
-            self.events.push_back(line(&event, troupe, at));
+            let line = line(&event, troupe, at);
+            self.events.push_back(match self.in_place {
+                true => line.chars().take(WIDTH).collect(),
+                false => line,
+            });
         }
         let status = StatusDocument::new(monitor, &[]);
         let mut text = String::new();
@@ -129,5 +133,5 @@ fn line(event: &Event, troupe: &Troupe, at: Duration) -> String {
         disk.map_or("", |disk| disk.role),
         event.detail
     );
-    output::printable(&text).chars().take(WIDTH).collect()
+    output::printable(&text)
 }

@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
-pub(crate) use crate::human::{age, latency, printable, shorten, size, wrap};
+pub(crate) use crate::human::{age, latency, printable, shorten_all, size, wrap};
 
-/// Tables fit this width, unless the terminal has more.
+/// Of a terminal that does not say how wide it is.
 const WIDTH: u16 = 80;
 
 /// Writes text to stdout; `false` if nobody reads it any more, which is no error. Any other problem,
@@ -49,27 +49,28 @@ pub(crate) fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "pathpulse: {}", printable(message));
 }
 
-/// An empty table with these headings. It has colours on a terminal only.
+/// An empty table with these headings. It has colours on a terminal only, and is as wide as it wants
+/// elsewhere: what is in it can be searched for.
 pub(crate) fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(
-            headings
-                .iter()
-                .map(|heading| Cell::new(heading).add_attribute(Attribute::Bold)),
-        );
+    table.load_style(presets::NOTHING).set_header(
+        headings
+            .iter()
+            .map(|heading| Cell::new(heading).add_attribute(Attribute::Bold)),
+    );
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    table.set_width(width());
+    match columns_of_terminal() {
+        Some(columns) => {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+            table.set_width(columns);
+        }
+        None => {
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        }
+    }
     table
-}
-
-/// The columns that a table may take: the terminal's, or 80.
-pub(crate) fn width() -> u16 {
-    columns_of_terminal().unwrap_or(WIDTH)
 }
 
 /// The columns of the terminal that stdout is; `None` if it is none.

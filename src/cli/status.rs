@@ -16,10 +16,13 @@ use crate::human::message_lines;
 ///
 /// A path that is pending and not_open could not be opened yet, or device_gone: its disk was found, is gone,
 /// and something still uses it. Why is said below the table.
+///
+/// On a terminal the table is as wide as that: columns and parts of names are left out. Elsewhere, and
+/// with --wide, names are whole.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: 0 shown, 1 no daemon, or a path that it does not watch, 3 wrong usage.\n\n\
-    Examples:\n  pathpulse status\n  pathpulse status /dev/sda --format json"
+    Examples:\n  pathpulse status\n  pathpulse status /dev/sda --format json\n  pathpulse status --wide"
 )]
 pub(crate) struct Args {
     /// Only these
@@ -27,6 +30,9 @@ pub(crate) struct Args {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     socket: Socket,
+    /// All columns and whole names, however wide the terminal is
+    #[arg(long)]
+    wide: bool,
     /// How to print it
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
     format: Format,
@@ -43,7 +49,10 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
             keep(&mut status.paths, &shown);
             output::print_json(&status)
         }
-        Format::Table => output::print(&text(&mut status, &shown)),
+        Format::Table => {
+            let columns = output::columns_of_terminal().filter(|_| !args.wide);
+            output::print(&text(&mut status, &shown, columns))
+        }
     };
     Ok(if missing.is_empty() { 0 } else { FAILED })
 }
@@ -75,9 +84,9 @@ fn keep(paths: &mut Vec<PathDocument>, shown: &BTreeSet<usize>) {
 }
 
 /// For people. What is counted is counted over all paths, whichever are shown.
-fn text(status: &mut StatusDocument, shown: &BTreeSet<usize>) -> String {
+fn text(status: &mut StatusDocument, shown: &BTreeSet<usize>, columns: Option<u16>) -> String {
     let head = headline(status, shown.len());
-    let table = status_table::text(&status.paths, shown);
+    let table = status_table::text(&status.paths, shown, columns);
     keep(&mut status.paths, shown);
     head + &table + &remarks(&status.paths) + &held_processes(&status.held_processes)
 }

@@ -1,7 +1,7 @@
 //! The table of `pathpulse status`: one line for each path, by groups, never wider than it may be.
 //!
 //! States and causes are never cut. Where there is not room for all, columns go that say least,
-//! and names of paths lose their middle.
+//! and names of paths lose what they have in common. What is no terminal has room for all.
 
 use std::collections::BTreeSet;
 
@@ -65,10 +65,13 @@ struct Group<'a> {
     shown: Vec<&'a PathDocument>,
 }
 
-/// The table of the paths at these places, with the names of groups between, as wide as the terminal (80
-/// elsewhere).
-pub(crate) fn text(paths: &[PathDocument], shown: &BTreeSet<usize>) -> String {
-    let width = usize::from(output::width());
+/// The table of the paths at these places, with the names of groups between, in at most so many columns.
+pub(crate) fn text(
+    paths: &[PathDocument],
+    shown: &BTreeSet<usize>,
+    columns: Option<u16>,
+) -> String {
+    let width = columns.map_or(usize::MAX, usize::from);
     lines(paths, shown, width).join("\n") + "\n"
 }
 
@@ -100,21 +103,32 @@ fn lines(paths: &[PathDocument], shown: &BTreeSet<usize>, width: usize) -> Vec<S
     let table = table(&in_order, indent, width);
     let mut rows = table.lines().map(|line| line.trim_end().to_owned());
     let mut lines: Vec<String> = rows.next().into_iter().collect();
+    let mut headings = headings(&groups, width).into_iter();
     for group in groups {
-        if has_groups {
-            lines.push(heading(&group, width));
-        }
+        let heading = headings.next();
+        lines.extend(heading.filter(|_| has_groups));
         lines.extend(rows.by_ref().take(group.shown.len()));
     }
     lines
 }
 
-fn heading(group: &Group, width: usize) -> String {
-    let count = format!(": {} of {} up", group.up, group.all);
-    let name = group
-        .name
-        .map_or_else(|| "without a group".to_owned(), output::printable);
-    output::shorten(&name, width.saturating_sub(count.width())) + &count
+/// A line above the paths of each group.
+fn headings(groups: &[Group], width: usize) -> Vec<String> {
+    let count = |group: &Group| format!(": {} of {} up", group.up, group.all);
+    let counts: Vec<String> = groups.iter().map(count).collect();
+    let longest = counts.iter().map(|count| count.width()).max().unwrap_or(0);
+    let name = |group: &Group| match group.name {
+        Some(name) => output::printable(name),
+        None => "without a group".to_owned(),
+    };
+    let names: Vec<String> = groups.iter().map(name).collect();
+    let names = names.iter().map(String::as_str);
+    let names = output::shorten_all(names, width.saturating_sub(longest));
+    names
+        .into_iter()
+        .zip(counts)
+        .map(|(name, count)| name + &count)
+        .collect()
 }
 
 fn table(paths: &[&PathDocument], indent: &str, width: usize) -> Table {
@@ -141,11 +155,9 @@ fn table(paths: &[&PathDocument], indent: &str, width: usize) -> Table {
     headings.extend(columns.iter().map(|(column, _)| column.heading));
     let mut table = output::table(&headings);
     table.set_content_arrangement(ContentArrangement::Disabled);
+    let names = output::shorten_all(names.iter().map(String::as_str), name_columns);
     for (path, name) in paths.iter().zip(names) {
-        let mut row = vec![Cell::new(format!(
-            "{indent}{}",
-            output::shorten(&name, name_columns)
-        ))];
+        let mut row = vec![Cell::new(format!("{indent}{name}"))];
         row.extend(columns.iter().map(|(column, _)| column.cell(path)));
         table.add_row(row);
     }
@@ -253,6 +265,27 @@ mod tests {
                 "{lines:#?}"
             );
         }
+    }
+
+    #[test]
+    fn legs_whose_names_differ_in_the_middle_differ_on_a_terminal() {
+        let leg = |adapter: &str, port: u8| {
+            let name = format!("pci-0000:{adapter}:00.0-fc-0x50060e8007e2a3{port}1-lun-0");
+            path(&format!("/dev/disk/by-path/{name}"), "up")
+        };
+        let legs = [leg("3b", 0), leg("3b", 1), leg("af", 0), leg("af", 1)];
+        let shown = lines(&legs, &all(&legs), 80);
+        let names = shown[1..].iter().map(|line| line.split_whitespace().next());
+        assert_eq!(names.collect::<BTreeSet<_>>().len(), 4, "{shown:#?}");
+        let whole = text(&legs, &all(&legs), None);
+        for leg in &legs {
+            assert!(whole.contains(&leg.path), "{whole}");
+        }
+        assert!(
+            whole
+                .lines()
+                .all(|line| line.split_whitespace().count() > 5)
+        );
     }
 
     #[test]

@@ -10,8 +10,8 @@ use pathpulse_faultdisk::{Behaviour, Load, Spec, require};
 use serde_json::Value;
 
 use super::common::{
-    Daemon, assert_complaint, backend, pathpulse, plain_file, public_binary, rig, run, stderr,
-    stdout,
+    Daemon, assert_complaint, backend, on_terminal, pathpulse, plain_file, public_binary, rig, run,
+    stderr, stdout,
 };
 
 const EIO: i32 = 5;
@@ -77,10 +77,6 @@ fn verdicts_in_every_format_and_in_time() {
 
     // The read that hung is still held; a new process asks anew.
     let table = stdout(&check("table"));
-    assert!(
-        table.lines().all(|line| line.chars().count() <= 80),
-        "{table}"
-    );
     assert!(!table.contains('\x1b'), "no colours in a pipe: {table}");
     assert!(
         table.lines().count() >= 6 && table.contains("EIO"),
@@ -476,5 +472,28 @@ fn it_reads_where_and_as_much_as_it_is_told() {
         let output = run(["check", path, option, value]);
         assert_eq!(output.status.code(), Some(3));
         assert!(stderr(&output).contains(value), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn names_are_whole_where_stdout_is_no_terminal_and_tables_fit_one() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let long = folder.path().join("x".repeat(200));
+    let copied = std::fs::copy(plain_file(1 << 16).path(), &long);
+    copied.expect("copied");
+    let name = long.to_str().expect("text");
+    for command in ["check", "doctor"] {
+        let args = [command, name, "/nowhere/at/all"];
+        let table = stdout(&run(args));
+        assert!(table.lines().any(|line| line.starts_with(name)), "{table}");
+        let Some(shown) = on_terminal(&args, &[("NO_COLOR", "1")]) else {
+            return;
+        };
+        // Headings may be bold.
+        for line in shown.lines().filter(|line| !line.contains('\x1b')) {
+            assert!(line.trim_end().chars().count() <= 80, "{shown}");
+        }
+        let text: String = shown.split_ascii_whitespace().collect();
+        assert!(text.contains("/nowhere/at/all"), "{shown}");
     }
 }

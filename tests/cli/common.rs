@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse_faultdisk::{Release, Rig, Spec};
+use pathpulse_faultdisk::{Release, Rig, Spec, report_skip};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -66,6 +66,29 @@ fn output(command: &mut Command) -> Output {
         },
         |output| output.expect("runs"),
     )
+}
+
+/// What the command writes to a terminal of 80 columns, with these variables set; `None` where there is no
+/// program that makes a terminal.
+pub(crate) fn on_terminal(args: &[&str], set: &[(&str, &str)]) -> Option<String> {
+    let words = [env!("CARGO_BIN_EXE_pathpulse")].into_iter();
+    let words = words.chain(args.iter().copied());
+    let quoted: Vec<String> = words.map(|word| format!("'{word}'")).collect();
+    let mut script = Command::new("script");
+    script
+        .args(["-qec", &quoted.join(" "), "/dev/null"])
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .env_remove("RUST_LOG")
+        .envs(set.iter().copied())
+        .stdin(Stdio::null());
+    match script.output() {
+        Ok(output) => Some(stdout(&output)),
+        Err(error) => {
+            report_skip(&format!("script: {error}"));
+            None
+        }
+    }
 }
 
 pub(crate) fn stdout(output: &Output) -> String {

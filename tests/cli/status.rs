@@ -1,38 +1,27 @@
 //! What `pathpulse status` shows to people.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use pathpulse_faultdisk::report_skip;
-
-use super::common::{Daemon, plain_file, stderr, stdout};
+use super::common::{Daemon, on_terminal, plain_file, stderr, stdout};
 use super::looks::files;
 
 const GREEN_UP: &str = "\x1b[38;5;10mup";
 
 /// What `status` writes to a terminal; `None` where there is no program that makes one.
-fn on_a_terminal(daemon: &Daemon, no_color: Option<&str>) -> Option<String> {
-    let command = format!(
-        "{} status --socket {}",
-        env!("CARGO_BIN_EXE_pathpulse"),
-        daemon.socket.display()
-    );
-    let mut script = Command::new("script");
-    script
-        .args(["-qec", &command, "/dev/null"])
-        .env("TERM", "xterm")
-        .stdin(Stdio::null());
-    script.env_remove("NO_COLOR");
-    if let Some(value) = no_color {
-        script.env("NO_COLOR", value);
-    }
-    match script.output() {
-        Ok(output) => Some(stdout(&output)),
-        Err(error) => {
-            report_skip(&format!("script: {error}"));
-            None
-        }
-    }
+fn on_a_terminal(daemon: &Daemon, more: &[&str], no_color: Option<&str>) -> Option<String> {
+    let socket = daemon.socket.to_str().expect("text");
+    let args = [&["status", "--socket", socket], more].concat();
+    let no_color = no_color.map(|value| ("NO_COLOR", value));
+    on_terminal(&args, no_color.as_slice())
+}
+
+/// How many columns a line takes: control sequences, which all end with `m` here, take none.
+fn columns(line: &str) -> usize {
+    let mut parts = line.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let rest = parts.filter_map(|part| part.split_once('m'));
+    let text = first + &rest.map(|(_, text)| text).collect::<String>();
+    text.trim_end().chars().count()
 }
 
 #[test]
@@ -43,11 +32,11 @@ fn colours_are_for_terminals_that_want_them() {
     let piped = daemon.run(&["status"]);
     assert!(piped.status.success(), "{}", stderr(&piped));
     assert!(!stdout(&piped).contains('\x1b'), "{}", stdout(&piped));
-    let Some(coloured) = on_a_terminal(&daemon, None) else {
+    let Some(coloured) = on_a_terminal(&daemon, &[], None) else {
         return;
     };
     assert!(coloured.contains(GREEN_UP), "{coloured:?}");
-    let plain = on_a_terminal(&daemon, Some("1")).expect("as before");
+    let plain = on_a_terminal(&daemon, &[], Some("1")).expect("as before");
     assert!(plain.contains("up"), "{plain:?}");
     // Escape sequences that begin so set a colour.
     assert!(!plain.contains("\x1b[3"), "{plain:?}");
@@ -70,10 +59,9 @@ fn why_a_path_is_not_open_is_a_line_in_a_pipe_and_fits_a_terminal() {
         let line = format!("{}{why}", missing.display());
         assert!(piped.lines().any(|said| said == line), "{piped}");
     }
-    let Some(shown) = on_a_terminal(&daemon, Some("1")) else {
+    let Some(shown) = on_a_terminal(&daemon, &[], Some("1")) else {
         return;
     };
-    let columns = |line: &str| line.trim_end().chars().filter(|c| !c.is_control()).count();
     // Bold headings are the only escape sequences without colours.
     for line in shown.lines().filter(|line| !line.contains('\x1b')) {
         assert!(columns(line) <= 80, "{line:?}");
@@ -86,42 +74,57 @@ fn why_a_path_is_not_open_is_a_line_in_a_pipe_and_fits_a_terminal() {
 }
 
 #[test]
-fn long_names_are_cut_in_the_middle_and_groups_are_shown() {
+fn long_names_are_cut_on_a_terminal_only_and_groups_are_shown() {
     let file = plain_file(1 << 16);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    let long = folder.path().join(format!("begin-{}-end", "x".repeat(200)));
-    std::fs::copy(file.path(), &long).expect("copied");
-    std::fs::File::open(&long)
-        .and_then(|copy| copy.sync_all())
-        .expect("synced");
+    let name = |leg: &str| format!("begin-{leg}-{}-end", "x".repeat(200));
+    let legs = ["one", "two"].map(|leg| folder.path().join(name(leg)));
+    for leg in &legs {
+        std::fs::copy(file.path(), leg).expect("copied");
+        let copy = std::fs::File::open(leg);
+        copy.and_then(|copy| copy.sync_all()).expect("synced");
+    }
     let config = folder.path().join("p.toml");
     let text = format!(
-        "[[path]]\nname = {:?}\ngroup = \"database\"\n[[path]]\nname = {:?}\n",
-        long,
-        file.path()
+        "paths = [{:?}]\n[[path]]\nname = {:?}\ngroup = \"database\"\n[[path]]\nname = {:?}\ngroup = \"database\"\n",
+        file.path(),
+        legs[0],
+        legs[1]
     );
     std::fs::write(&config, text).expect("written");
     let none: [&str; 0] = [];
     let daemon = Daemon::start(&none, &["--config", config.to_str().expect("text")]);
-    daemon.wait_state(&long, "up");
-    daemon.wait_state(file.path(), "up");
-    let table = stdout(&daemon.run(&["status"]));
-    assert!(
-        table.lines().all(|line| line.chars().count() <= 80),
-        "{table}"
-    );
-    let row = |part: &str| {
-        table
-            .lines()
-            .find(|line| line.contains(part))
-            .unwrap_or_else(|| panic!("{part}: {table}"))
+    for path in [&legs[0], &legs[1], file.path()] {
+        daemon.wait_state(path, "up");
+    }
+    let piped = stdout(&daemon.run(&["status"]));
+    for leg in &legs {
+        let whole = format!("  {}  up ", leg.display());
+        assert!(piped.contains(&whole), "{piped}");
+    }
+    assert!(piped.contains(" CHECKS\n") && piped.contains("database: 2 of 2 up\n"));
+    assert!(piped.contains("without a group: 1 of 1 up\n"), "{piped}");
+
+    let Some(shown) = on_a_terminal(&daemon, &[], Some("1")) else {
+        return;
     };
-    assert!(
-        row("…").contains("-end ") && row("…").contains(" up "),
-        "{table}"
-    );
-    row("database: 1 of 1 up");
-    row("without a group: 1 of 1 up");
+    let rows: Vec<&str> = shown
+        .lines()
+        .filter(|line| line.contains("-end "))
+        .collect();
+    assert_eq!(rows.len(), 2, "{shown}");
+    for (row, leg) in rows.iter().zip(["one", "two"]) {
+        assert!(
+            row.contains(leg) && row.contains('…') && row.contains("up "),
+            "{row}"
+        );
+        assert!(columns(row) <= 80, "{row}");
+    }
+    let wide = on_a_terminal(&daemon, &["--wide"], Some("1")).expect("as before");
+    for leg in &legs {
+        assert!(wide.contains(&leg.display().to_string()), "{wide}");
+    }
+    assert!(wide.contains("CHECKS"), "{wide}");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use unicode_width::UnicodeWidthStr;
 
@@ -162,12 +161,12 @@ fn draw_table(frame: &mut Frame, area: Rect, model: &mut Model, columns: &Column
         return;
     }
     let shown = model.rows.iter().enumerate().skip(model.first).take(height);
-    for ((number, row), place) in shown.zip(area.rows()) {
+    let rows: Vec<&Row> = shown.clone().map(|(_, row)| row).collect();
+    let names = names_of_rows(&rows, model, columns, area.width);
+    for (((number, row), name), place) in shown.zip(names).zip(area.rows()) {
         let line = match row {
-            Row::Group { name, usable, all } => {
-                group_line(name.as_deref(), *usable, *all, area.width, theme)
-            }
-            Row::Path(of) => path_line(&model.paths()[*of], model, columns, theme),
+            Row::Group { .. } => group_line(row, name, theme),
+            Row::Path(of) => path_line(&model.paths()[*of], &name, model, columns, theme),
         };
         frame.render_widget(line, place);
         if number == model.chosen {
@@ -176,44 +175,78 @@ fn draw_table(frame: &mut Frame, area: Rect, model: &mut Model, columns: &Column
     }
 }
 
-fn group_line(
-    name: Option<&str>,
-    usable: usize,
-    all: usize,
-    width: u16,
-    theme: &Theme,
-) -> Line<'static> {
-    let (danger, style) = match (usable, all) {
-        _ if name.is_none() => ("", Style::new()),
-        (0, _) => (", no usable path", theme.state("down")),
-        (1, 2..) => (", no redundancy", theme.state("marginal")),
-        _ => ("", Style::new()),
+/// The names of the groups and paths in these rows, as far as there is room.
+fn names_of_rows(rows: &[&Row], model: &Model, columns: &Columns, width: u16) -> Vec<String> {
+    let group = |row: &Row| match row {
+        Row::Group {
+            name: Some(name), ..
+        } => human::printable(name),
+        Row::Group { name: None, .. } => "without a group".to_owned(),
+        Row::Path(_) => String::new(),
     };
-    let count = format!(": {usable} of {all} usable");
-    let room = usize::from(width).saturating_sub(count.width() + danger.width());
-    let name = name.map_or_else(|| "without a group".to_owned(), human::printable);
-    Line::from(vec![
-        Span::styled(human::shorten(&name, room), theme.heading()),
-        Span::raw(count),
-        Span::styled(danger, style),
-    ])
+    let path = |row: &Row| match row {
+        Row::Path(of) => human::printable(&model.paths()[*of].path),
+        Row::Group { .. } => String::new(),
+    };
+    let short = |name: &dyn Fn(&Row) -> String, room| {
+        let names: Vec<String> = rows.iter().map(|row| name(row)).collect();
+        human::shorten_all(names.iter().map(String::as_str), room)
+    };
+    let said = rows.iter().map(|row| {
+        let (count, danger, _) = group_state(row);
+        count.width() + danger.width()
+    });
+    let groups = short(
+        &group,
+        usize::from(width).saturating_sub(said.max().unwrap_or(0)),
+    );
+    let paths = short(&path, columns.name.saturating_sub(indent(model).len()));
+    groups
+        .into_iter()
+        .zip(paths)
+        .map(|(group, path)| group + &path)
+        .collect()
+}
+
+/// What stands before paths that are below the name of their group.
+fn indent(model: &Model) -> &'static str {
+    match model.rows.first() {
+        Some(Row::Group { .. }) => GAP,
+        _ => "",
+    }
+}
+
+/// What is said of a group: how many of its paths work, and whether it is in danger.
+fn group_state(row: &Row) -> (String, &'static str, &'static str) {
+    let Row::Group { name, usable, all } = row else {
+        return (String::new(), "", "");
+    };
+    let (danger, state) = match (usable, all) {
+        _ if name.is_none() => ("", ""),
+        (0, _) => (", no usable path", "down"),
+        (1, 2..) => (", no redundancy", "marginal"),
+        _ => ("", ""),
+    };
+    (format!(": {usable} of {all} usable"), danger, state)
+}
+
+fn group_line(row: &Row, name: String, theme: &Theme) -> Line<'static> {
+    let (count, danger, state) = group_state(row);
+    let mut spans = vec![Span::styled(name, theme.heading()), Span::raw(count)];
+    if !danger.is_empty() {
+        spans.push(Span::styled(danger, theme.state(state)));
+    }
+    Line::from(spans)
 }
 
 fn path_line(
     path: &PathDocument,
+    name: &str,
     model: &Model,
     columns: &Columns,
     theme: &Theme,
 ) -> Line<'static> {
-    let indent = if model.rows.len() > 1 && matches!(model.rows[0], Row::Group { .. }) {
-        GAP
-    } else {
-        ""
-    };
-    let name = human::shorten(
-        &human::printable(&path.path),
-        columns.name.saturating_sub(indent.len()),
-    );
+    let indent = indent(model);
     let shown = path.shown_state();
     let state = theme.state(shown);
     let age = human::since(&path.since).map_or_else(|| "-".to_owned(), human::age);
@@ -252,16 +285,19 @@ fn draw_events(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) {
     let width = usize::from(area.width);
     let title = format!("Events (UTC) {}", "─".repeat(width.saturating_sub(13)));
     let title = Line::styled(title, theme.heading());
-    let lines = model
-        .events
-        .iter()
-        .map(|event| event_line(event, width, theme));
+    let events = || model.events.iter().take(usize::from(area.height));
+    let names: Vec<String> = events()
+        .map(|event| human::printable(&event.path))
+        .collect();
+    let names = human::shorten_all(names.iter().map(String::as_str), (width / 3).max(12));
+    let lines = events().zip(names);
+    let lines = lines.map(|(event, name)| event_line(event, &name, width, theme));
     for (line, place) in std::iter::once(title).chain(lines).zip(area.rows()) {
         frame.render_widget(line, place);
     }
 }
 
-fn event_line(event: &EventDocument, width: usize, theme: &Theme) -> Line<'static> {
+fn event_line(event: &EventDocument, name: &str, width: usize, theme: &Theme) -> Line<'static> {
     // The time of day, in UTC as everywhere.
     let time = event.time.get(11..19).unwrap_or(&event.time).to_owned();
     let change = if event.from == event.to {
@@ -273,7 +309,6 @@ fn event_line(event: &EventDocument, width: usize, theme: &Theme) -> Line<'stati
     if !event.detail.is_empty() {
         text += &format!(": {}", human::printable(&event.detail));
     }
-    let name = human::shorten(&human::printable(&event.path), (width / 3).max(12));
     let taken = time.len() + 2 * GAP.len() + name.width() + change.len() + event.to.len();
     Line::from(vec![
         Span::styled(time, theme.dim()),
