@@ -332,6 +332,14 @@ impl Monitor {
         Some(self.registry().cell(id)?.info())
     }
 
+    /// The latencies of a path's last answered checks in microseconds, in the order of the checks: at most
+    /// `count`, and never more than 128. Empty if it is not watched, or never answered.
+    pub fn latencies_us(&self, id: PathId, count: usize) -> Vec<u64> {
+        let registry = self.registry();
+        let cell = registry.cell(id);
+        cell.map_or_else(Vec::new, |cell| cell.window.last(count))
+    }
+
     /// How all paths are now, in the order in which they were added.
     pub fn status(&self) -> Vec<(PathId, PathStatus)> {
         let registry = self.registry();

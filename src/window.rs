@@ -69,6 +69,13 @@ impl Window {
         })
     }
 
+    /// The latencies of the last answered checks in microseconds, at most so many, in the order of the checks.
+    pub(crate) fn last(&self, count: usize) -> Vec<u64> {
+        let mut codes = [0; CHECKS];
+        let codes = self.latest(&mut codes[..count.min(CHECKS)]);
+        codes.iter().map(|code| decode(*code)).collect()
+    }
+
     /// The median of the last [`RECENT`] checks, in microseconds; `None` if there were fewer.
     pub(crate) fn recent_median(&self) -> Option<u64> {
         let mut codes = [0; RECENT];
@@ -140,6 +147,17 @@ mod tests {
             max: 1000,
         };
         assert_eq!(window.latency(), Some(expected));
+    }
+
+    #[test]
+    fn the_last_ones_come_in_order_and_no_more_than_there_are() {
+        let window = Window::default();
+        assert_eq!(window.last(60), []);
+        for us in 1..=1000 {
+            window.count(us);
+        }
+        assert_eq!(window.last(3), [998, 999, 1000]);
+        assert_eq!(window.last(usize::MAX).len(), CHECKS);
     }
 
     #[test]

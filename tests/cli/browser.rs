@@ -73,6 +73,14 @@ impl Browser {
         self.tell("url", &json!({"url": address}));
     }
 
+    /// Has pages laid out in so many columns and rows of pixels.
+    pub(crate) fn resize(&self, width: u32, height: u32) {
+        let screen =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        let order = json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": screen});
+        self.tell("goog/cdp/execute", &order);
+    }
+
     /// What a piece of script returns in the page.
     pub(crate) fn script(&self, script: &str) -> Value {
         self.tell("execute/sync", &json!({"script": script, "args": []}))

@@ -1,11 +1,13 @@
 //! The status page: over both doors of the daemon, and as a browser shows it.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use pathpulse_faultdisk::{Behaviour, Disk, Release, Spec, report_skip, require};
+use serde_json::Value;
 
 use super::browser::Browser;
-use super::common::{Daemon, plain_file, rig};
+use super::common::{Daemon, PATIENCE, plain_file, rig};
 use super::web::Web;
 
 #[test]
@@ -141,4 +143,64 @@ fn a_browser_shows_changes_as_they_happen() {
     browser.wait(
         "document.getElementById('liveness').innerText.includes('no answer from the daemon')",
     );
+}
+
+/// The graphs are there when the page is, and on a small screen nothing is cut.
+#[test]
+fn a_small_screen_shows_all_and_graphs_begin_filled() {
+    let browser = match Browser::start() {
+        Ok(browser) => browser,
+        Err(reason) => return report_skip(&reason),
+    };
+    let file = plain_file(1 << 16);
+    let missing = format!("/nowhere/{}", "x".repeat(80));
+    let daemon = Daemon::spawn(
+        &[file.path(), Path::new(&missing)],
+        &["--interval", "20ms", "--http", "0"],
+    );
+    let web = Web::tcp(&daemon);
+    let Web::Tcp(address) = &web else {
+        unreachable!("it was asked for")
+    };
+    let name = file.path().to_str().expect("text");
+    let checked =
+        |path: &Value| path["path"] == name && path["checks"]["good"].as_u64() >= Some(40);
+    let begin = Instant::now();
+    while !daemon.status()["paths"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .any(checked)
+    {
+        assert!(begin.elapsed() < PATIENCE, "40 checks");
+    }
+    let page = web.get("/").body;
+    let recent = page.split("data-us=\"").nth(1).expect("latencies");
+    let recent = recent.split('"').next().expect("an end").split(' ').count();
+    assert!((40..=60).contains(&recent), "{recent}");
+    for width in [420, 700, 1280] {
+        browser.resize(width, 1600);
+        browser.open(&format!("http://{address}/"));
+        // Before any time passes in which the page could have collected them.
+        let points = browser
+            .script("return document.querySelector('.spark polyline').getAttribute('points')");
+        let points = points.as_str().expect("a line").split(' ').count();
+        assert!((40..=60).contains(&points), "{points}");
+        let cut = browser.script(
+            "return Array.from(document.querySelectorAll('#paths th, #paths td, #events li *, main, html'))
+                 .filter((box) => box.offsetParent && getComputedStyle(box.parentElement.parentElement).position !== 'absolute')
+                 .filter((box) => box.clientWidth > 0 && box.scrollWidth > box.clientWidth)
+                 .concat(document.documentElement.scrollWidth > innerWidth ? [document.body] : [])
+                 .map((box) => box.outerHTML)",
+        );
+        assert_eq!(cut, serde_json::json!([]), "at {width}");
+        let stretched = browser.script(
+            "return Array.from(document.querySelectorAll('#events .state'))
+                 .some((pill) => pill.getBoundingClientRect().width > 150)",
+        );
+        assert_eq!(stretched, false, "at {width}");
+        let text = browser.script("return document.getElementById('paths').innerText");
+        let text = text.as_str().expect("text");
+        assert!(text.contains("s ago") && text.contains(&missing), "{text}");
+    }
 }

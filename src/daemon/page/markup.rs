@@ -8,7 +8,7 @@ use crate::daemon::order::OVERDUE;
 use crate::human;
 
 /// Columns of the table.
-const COLUMNS: usize = 8;
+const COLUMNS: usize = 9;
 
 pub(super) fn page(view: &View) -> Markup {
     html! {
@@ -120,20 +120,21 @@ fn table(view: &View) -> Markup {
                         th scope="col" { "State" }
                         th scope="col" { "Cause" }
                         th scope="col" { "For" }
+                        th scope="col" { "Known" }
                         th.number scope="col" { "Last" }
                         th.number scope="col" { "p99" }
                         th.spark scope="col" { "Latency" }
                         th.number scope="col" { "Checks" }
                     }
                 }
-                @for group in &view.groups { (rows(group, has_groups)) }
+                @for group in &view.groups { (rows(view, group, has_groups)) }
             }
         }
     }
 }
 
 /// A group with its paths. One without a name is `data-group=""`; no group has an empty name.
-fn rows(group: &Group, has_groups: bool) -> Markup {
+fn rows(view: &View, group: &Group, has_groups: bool) -> Markup {
     let name = group.name.map(human::printable);
     let trouble = match (group.name, group.usable, group.all) {
         (Some(_), 0, _) => Some("no usable path"),
@@ -151,38 +152,54 @@ fn rows(group: &Group, has_groups: bool) -> Markup {
                     }
                 }
             }
-            @for path in &group.paths { (row(path)) }
+            @for path in &group.paths { (row(view, path)) }
         }
     }
 }
 
-fn row(path: &PathDocument) -> Markup {
+fn row(view: &View, path: &PathDocument) -> Markup {
     let latency = |us: Option<u64>| us.map_or_else(|| "–".to_owned(), human::latency);
     let (us, state) = (path.latency_us, path.shown_state());
     html! {
         // The script draws what it sees of these over time.
         tr data-key=(path.path) data-state=(state) data-total=(path.checks.total)
-            data-answered=(path.checks.good + path.checks.busy) data-us=[us.map(|us| us.last)] {
+            data-answered=(path.checks.good + path.checks.busy) data-us=[recent(view, path)] {
             th scope="row" {
                 span.name { (human::printable(&path.path)) }
                 @if let Some(device) = &path.device { span.device { (device) } }
             }
-            td {
+            td data-label="State" {
                 span class={ "state " (state) } title=[known(path)] { (sign(state)) (state) }
             }
-            td {
+            td.cause data-label="Cause" {
                 (path.shown_cause())
                 @if let Some(errno) = &path.errno { span.more { (errno) } }
                 @if let Some(ms) = path.stuck_ms { span.more { "stuck " (human::age(ms / 1_000)) } }
                 @if let Some(message) = &path.message { span.more { (human::printable(message)) } }
             }
-            td { (since(&path.since)) }
-            td.number { (latency(us.map(|us| us.last))) }
-            td.number { (latency(us.map(|us| us.p99))) }
-            td.spark {}
-            td.number { (path.checks.total) }
+            td data-label="For" { (since(&path.since)) }
+            td data-label="Known" class=[path.overdue.then_some("late")] title=[known(path)] { (age(path)) }
+            td.number data-label="Last" { (latency(us.map(|us| us.last))) }
+            td.number data-label="p99" { (latency(us.map(|us| us.p99))) }
+            td.spark data-label="Latency" {}
+            td.number data-label="Checks" { (path.checks.total) }
         }
     }
+}
+
+/// The latencies that its graph begins with, in microseconds.
+fn recent(view: &View, path: &PathDocument) -> Option<String> {
+    let latencies_us = view.latencies_us.get(&*path.path)?;
+    let texts: Vec<String> = latencies_us.iter().map(u64::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join(" "))
+}
+
+/// How old its last verdict is.
+fn age(path: &PathDocument) -> String {
+    path.verdict_age_ms.map_or_else(
+        || "–".to_owned(),
+        |ms| format!("{} ago", human::age(ms / 1_000)),
+    )
 }
 
 /// When its state was known last.

@@ -13,10 +13,11 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
+use pathpulse::parse_name;
 use serde::Deserialize;
 
 use super::control::Control;
-use super::document::{EventDocument, StatusDocument};
+use super::document::{EventDocument, PathDocument, StatusDocument};
 use super::history::Told;
 use view::View;
 
@@ -25,6 +26,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// Events that are shown.
 const EVENTS: usize = 50;
+/// Latencies that a graph shows; the script has as many. The monitor keeps them anyway, in 256 bytes a path.
+const GRAPH: usize = 60;
 /// A filter is a few words.
 const FILTER_MAX: usize = 200;
 
@@ -64,9 +67,16 @@ async fn page(State(control): State<Control>, Query(query): Query<PageQuery>) ->
             Told::Event(text) => serde_json::from_str::<EventDocument>(text).ok(),
             Told::Lost(_) | Told::End => None,
         });
-    let view = View::new(&status, events.collect(), query.q.trim());
+    let mut view = View::new(&status, events.collect(), query.q.trim());
+    view.fill_graphs(|path| latencies_us(&control, path));
     let page = Html(markup::page(&view).into_string());
     (headers("text/html; charset=utf-8", "no-store"), page).into_response()
+}
+
+/// What the graph of a path begins with.
+fn latencies_us(control: &Control, path: &PathDocument) -> Vec<u64> {
+    let id = parse_name(&path.path).and_then(|name| control.monitor.find(&name));
+    id.map_or_else(Vec::new, |id| control.monitor.latencies_us(id, GRAPH))
 }
 
 /// One of the files that belong to the page. The browser asks each time whether it is still the same version.

@@ -114,21 +114,28 @@ function merge(row, next) {
     Object.assign(row.dataset, next.dataset);
     if (hasChanged) requestAnimationFrame(() => row.classList.add("changed"));
   }
-  row.querySelector(".spark").replaceChildren(sparkline(seen.get(row.dataset.key)));
+  drawGraph(row);
   return row;
 }
 
-/** Keeps the latency of a path if it has answered since, and that it has not, if it did not always. */
+function drawGraph(row) {
+  row.querySelector(".spark").replaceChildren(sparkline(seen.get(row.dataset.key)));
+}
+
+/** Keeps what a path has answered since, and that it has not, if it did not always. */
 function remember({ key, state, total, answered, us }) {
+  const latencies = us === undefined ? [] : us.split(" ").map(Number);
   const history = seen.get(key);
   if (history === undefined) {
-    seen.set(key, { total, answered, values: [us === undefined ? null : Number(us)] });
+    // The daemon remembers answers only; of a path that is down the last one is missing.
+    const values = state === "down" ? [...latencies, null] : latencies;
+    seen.set(key, { total, answered, values: values.slice(-KEPT) });
     return;
   }
   const good = answered - history.answered;
   const bad = total - history.total - good;
   const values = [];
-  if (good > 0) values.push(Number(us));
+  if (good > 0) values.push(...latencies.slice(-good));
   if (bad > 0) values.push(null);
   // What is not down any more answered last.
   if (state !== "down") values.reverse();
@@ -189,7 +196,10 @@ function filterAsTyped() {
 }
 
 document.body.classList.add("scripted");
-for (const row of byId("paths").querySelectorAll("tr[data-key]")) remember(row.dataset);
+for (const row of byId("paths").querySelectorAll("tr[data-key]")) {
+  remember(row.dataset);
+  drawGraph(row);
+}
 filterAsTyped();
 follow();
 refreshIn(0);

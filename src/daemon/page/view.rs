@@ -1,5 +1,7 @@
 //! What the page shows, and in which order: the worst first, and no more than a browser bears.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use rustix::system::uname;
 
@@ -17,6 +19,8 @@ pub(super) struct View<'a> {
     /// How many of all paths are in each state that some are in, the worst first.
     pub(super) counts: Vec<(&'static str, usize)>,
     pub(super) groups: Vec<Group<'a>>,
+    /// The latencies of paths that have rows, in microseconds, the latest last.
+    pub(super) latencies_us: HashMap<&'a str, Vec<u64>>,
     /// Paths that the filter lets through, and how many of them have no row.
     pub(super) matching: usize,
     pub(super) left_out: usize,
@@ -56,9 +60,17 @@ impl<'a> View<'a> {
             matching,
             left_out: matching.saturating_sub(ROWS_MAX),
             groups,
+            latencies_us: HashMap::new(),
             filter,
             events,
         }
+    }
+
+    /// Has the graphs of all rows begin with these latencies.
+    pub(super) fn fill_graphs(&mut self, latencies_us: impl Fn(&PathDocument) -> Vec<u64>) {
+        let paths = self.groups.iter().flat_map(|group| &group.paths);
+        let all = paths.map(|path| (&*path.path, latencies_us(path)));
+        self.latencies_us = all.collect();
     }
 
     /// How many paths are in this state.
