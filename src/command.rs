@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
-use pathpulse_kernel_compat::Mono;
+use pathpulse_kernel_compat::{Closing, Mono};
 
 use crate::device::{Device, DeviceId};
 use crate::event::Subscriber;
@@ -22,12 +22,14 @@ pub(crate) enum Command {
     Add(Box<NewPath>),
     /// The name of a path was looked up again.
     Reopened(PathId, Reopened),
-    /// Watch it no longer.
-    Remove(PathId),
+    /// Watch it no longer, and say when its file is closed.
+    Remove(PathId, Sender<Closing>),
     /// Watch it in this way.
     Change(PathId, Box<Settings>),
-    /// Check it no longer, or again.
-    Pause(PathId, bool),
+    /// Check it no longer, give its file up, and say when that is closed.
+    Pause(PathId, Sender<Closing>),
+    /// Open and check it again.
+    Resume(PathId),
     /// Check it now, if nothing speaks against it.
     CheckNow(PathId),
     /// Say that all commands before this one were obeyed.

@@ -97,7 +97,7 @@ pub use fault::Fault;
 pub use group::GroupStatus;
 pub use health::{Cause, Rules, State};
 pub use latency::LatencyHistogram;
-pub use monitor::{Departed, Monitor};
+pub use monitor::{Departed, Monitor, Released};
 pub use name::{DisplayName, display_name, is_unprintable, parse_name};
 pub use once::{CheckReport, Checked, check_once};
 pub use opener::look_up_all;

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
 };
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse_kernel_compat::{Errno, Mono};
+use pathpulse_kernel_compat::{Closing, Errno, Mono};
 
 use crate::command::{Command, NewPath, OnceChecks};
 use crate::config::{BackendInfo, Config, ShutdownReport, StartError};
@@ -279,8 +279,9 @@ impl Monitor {
     pub fn part(&self, id: PathId) -> Option<Departed> {
         let left = self.registry_mut().leave(id);
         let (worker, cell) = left?;
-        let told = self.workers[worker].tell(Command::Remove(id));
-        told.then_some(Departed(cell))
+        let (closing, released) = channel();
+        let told = self.workers[worker].tell(Command::Remove(id, closing));
+        told.then_some(Departed(cell, Released(released)))
     }
 
     /// Watches a path in another way from now on; `false` if it is not watched. Its state, its
@@ -296,14 +297,22 @@ impl Monitor {
         self.registry_mut().rename(id, name)
     }
 
-    /// Stops checking a path; `false` if it is not watched.
+    /// Stops checking a path, and gives its device up; `false` if it is not watched.
     pub fn pause(&self, id: PathId) -> bool {
-        self.tell_worker_of(id, Command::Pause(id, true))
+        self.release(id).is_some()
     }
 
-    /// Checks a paused path again, from `Pending` on; `false` if it is not watched.
+    /// As [`Monitor::pause`], and tells when the device is free; `None` if it is not watched.
+    pub fn release(&self, id: PathId) -> Option<Released> {
+        let (closing, released) = channel();
+        let told = self.tell_worker_of(id, Command::Pause(id, closing));
+        told.then_some(Released(released))
+    }
+
+    /// Opens a paused path again by its name, and checks it, from `Pending` on; `false` if it is not
+    /// watched.
     pub fn resume(&self, id: PathId) -> bool {
-        self.tell_worker_of(id, Command::Pause(id, false))
+        self.tell_worker_of(id, Command::Resume(id))
     }
 
     /// Checks a path now instead of when it is due; `false` if it is not watched. A path whose
@@ -464,9 +473,31 @@ impl Monitor {
 }
 
 /// A path that is watched no longer.
-pub struct Departed(Arc<StatusCell>);
+pub struct Departed(Arc<StatusCell>, Released);
+
+/// Tells when the device of a path that was given up is free: closed by this process, whoever else may
+/// have it open.
+pub struct Released(Receiver<Closing>);
+
+impl Released {
+    /// Waits until the device is free, at the longest until `deadline`; says whether it is. It is not
+    /// while the kernel has a read of it, and while its worker does not respond.
+    pub fn wait(&self, deadline: Instant) -> bool {
+        let left = || deadline.saturating_duration_since(Instant::now());
+        match self.0.recv_timeout(left()) {
+            Ok(closing) => closing.wait(Mono::now() + left()),
+            Err(RecvTimeoutError::Disconnected) => true,
+            Err(RecvTimeoutError::Timeout) => false,
+        }
+    }
+}
 
 impl Departed {
+    /// Tells when its device is free.
+    pub fn released(&self) -> &Released {
+        &self.1
+    }
+
     /// How it was at last.
     pub fn status(&self) -> PathStatus {
         self.0.snapshot()

@@ -19,6 +19,8 @@ use crate::verdict::{Verdict, Why};
 
 /// Beyond the deadline of the checks: for their verdicts to come here.
 const DELIVERY: Duration = Duration::from_millis(50);
+/// How long the devices may take to be free again: for whoever waits for the checks to have them next.
+const RELEASE: Duration = Duration::from_millis(50);
 
 /// What one check of one path showed.
 #[derive(Clone, Debug)]
@@ -52,7 +54,8 @@ pub struct Checked {
 type Answer = Result<PathId, OpenError>;
 
 /// Checks each device once, by whatever names it is given, with the backend, the timeout and the rules of
-/// `config`. Returns within the timeout and a little for its own work, whatever the devices do.
+/// `config`. Returns within the timeout and a little for its own work, whatever the devices do. All are
+/// closed then, but for those that still have a read.
 ///
 /// # Errors
 /// When the kernel offers no way to check. A path that can't be checked is no error of the whole:
@@ -104,10 +107,12 @@ pub fn check_once(paths: &[PathBuf], config: &Config) -> Result<Checked, StartEr
             ..report_of(&monitor, names[places[0]].clone(), answer, &shown)
         }
     });
-    Ok(Checked {
+    let checked = Checked {
         backend: monitor.backend(),
         reports: reports.collect(),
-    })
+    };
+    monitor.shutdown(RELEASE);
+    Ok(checked)
 }
 
 /// The names in their order, each once.

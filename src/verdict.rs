@@ -78,10 +78,12 @@ pub enum Why {
     Broken,
     /// The disk sleeps, and is to be left alone ([`Sleeping::Leave`](crate::Sleeping::Leave)).
     Asleep,
+    /// It was paused, or its backend broke, and it could not be opened again yet.
+    NotOpen,
 }
 
 impl Why {
-    const PLAIN: [Why; 9] = [
+    const PLAIN: [Why; 10] = [
         Why::NoSlot,
         Why::NoMemory,
         Why::NotStarted,
@@ -91,6 +93,7 @@ impl Why {
         Why::Stalled,
         Why::Broken,
         Why::Asleep,
+        Why::NotOpen,
     ];
 
     /// The number of the first errno: they are less than 4,096.
@@ -293,6 +296,7 @@ impl std::fmt::Display for Why {
             }
             Why::Broken => f.write_str("the way to the kernel is broken"),
             Why::Asleep => f.write_str("its disk sleeps, and is left alone (sleeping = \"leave\")"),
+            Why::NotOpen => f.write_str("it is not open; the log says why"),
         }
     }
 }

@@ -11,11 +11,11 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, SystemTime};
 
 use pathpulse_kernel_compat::{
-    Backend, Completion, KernelError, Key, Mono, Op, Outcome, Shutdown, Stats, Table,
+    Backend, Closing, Completion, KernelError, Key, Mono, Op, Outcome, Shutdown, Stats, Table,
 };
 
 use crate::check::{Check, Nowait, Step};
@@ -188,9 +188,10 @@ impl Worker {
                 self.add(*new);
             }
             Command::Reopened(id, found) => self.reopened(id, found),
-            Command::Remove(id) => self.remove(id),
+            Command::Remove(id, told) => self.remove(id, &told),
             Command::Change(id, settings) => self.change(id, *settings),
-            Command::Pause(id, paused) => self.pause(id, paused),
+            Command::Pause(id, told) => self.pause(id, &told),
+            Command::Resume(id) => self.resume(id),
             Command::CheckNow(id) => {
                 if let Some(&key) = self.keys.get(&id) {
                     self.begin(key, self.backend.now());
@@ -224,7 +225,7 @@ impl Worker {
         key
     }
 
-    fn remove(&mut self, id: PathId) {
+    fn remove(&mut self, id: PathId, told: &Sender<Closing>) {
         let Some(&key) = self.keys.get(&id) else {
             return;
         };
@@ -239,7 +240,7 @@ impl Worker {
             self.backend.cancel(read);
         }
         if let Some(target) = path.target {
-            self.backend.detach(target);
+            let _ = told.send(self.backend.detach(target));
         }
         self.count_blocking(path.nowait == Nowait::Missing, false);
         self.phases.leave(path.settings.interval, path.pace);
@@ -291,23 +292,6 @@ impl Worker {
         let settings = Arc::new(settings);
         self.settings.push(Arc::clone(&settings));
         settings
-    }
-
-    fn pause(&mut self, id: PathId, paused: bool) {
-        let Some(&key) = self.keys.get(&id) else {
-            return;
-        };
-        let now = self.backend.now();
-        let Some(path) = self.paths.get_mut(key) else {
-            return;
-        };
-        if path.health.pause(paused, now).is_some() {
-            // It is not late for what it was not asked for while it was paused.
-            path.cell.expect_verdict(now, path.settings.timeout);
-            self.group_changed(key);
-            self.show(key, String::new);
-            self.begin(key, now);
-        }
     }
 
     /// When something is due next.
@@ -402,5 +386,6 @@ mod handle;
 mod hung;
 mod names;
 mod outside;
+mod pause;
 #[cfg(test)]
 mod simulation;

@@ -76,6 +76,10 @@ impl Worker {
             (LinkState::Standby, _) => Verdict::Standby,
             // The stuck read is this check's, too: a second one would only be stuck behind it.
             (LinkState::Running, true) => path.while_stuck(now),
+            (LinkState::Running, false) if path.target.is_none() => {
+                let why = Why::NotOpen;
+                Verdict::Unknown { why }
+            }
             (LinkState::Running, false) => {
                 let check = Check::new(now, timeout, path.geometry.len, path.presumed_nowait())
                     .in_filesystem(path.is_file)
@@ -303,8 +307,11 @@ impl Worker {
         }
         let reopened = std::mem::take(&mut path.reopened);
         let is_down = verdict.is_bad() && path.health.state() == State::Down;
+        let is_closed = path.target.is_none() && path.health.state() != State::Paused;
         if (is_down || verdict.says_gone()) && !path.reopening && !reopened {
             path.is_gone = verdict.says_gone();
+            self.gone.push(key);
+        } else if is_closed && !path.reopening && self.broken.is_none() {
             self.gone.push(key);
         }
         let soon = path.pace.soon(now);

@@ -42,7 +42,9 @@ impl Worker {
         }
         self.backend = opened.backend;
         self.backend.expect_blocking(self.blocking);
-        let all: Vec<Key> = self.paths.iter().map(|(key, _)| key).collect();
+        let all = self.paths.iter();
+        let all = all.filter(|(_, path)| path.health.state() != State::Paused);
+        let all: Vec<Key> = all.map(|(key, _)| key).collect();
         self.open_anew(&all);
     }
 

@@ -6,6 +6,7 @@
 //! | of all paths | the backend broke that had their files: they are opened in any case |
 //! | of a path that is down | at each check that finds it so, at its pace |
 //! | of a path whose device says that it is gone | the same, and it is opened in any case |
+//! | of a path that was paused | when it is resumed, and at each check until it opens |
 //! | of any path | once a minute (`worker/names.rs`) |
 //!
 //! What a name leads to is taken if it is another object than the one that is read; unless it is other
@@ -136,7 +137,7 @@ impl Worker {
             {
                 lookups.push(Lookup {
                     id: path.id,
-                    anyway: path.target.is_none() || path.is_gone,
+                    anyway: path.is_gone || (path.target.is_none() && path.stuck.is_none()),
                     keeps: path.stuck.is_some(),
                 });
                 names.push(path.cell.info().name().to_owned());
@@ -168,6 +169,9 @@ impl Worker {
             return;
         };
         path.reopening = false;
+        if path.health.state() == State::Paused {
+            return self.turn_away(found);
+        }
         let device = match found {
             Reopened::Device(device) => device,
             Reopened::Elsewhere(Some(news)) => {
@@ -175,10 +179,15 @@ impl Worker {
                 return self.tell(key, (state, state), Cause::LeadsElsewhere, news);
             }
             // It had a file when it was looked up, and has none by now.
-            Reopened::Same if path.target.is_none() => return self.gone.push(key),
+            Reopened::Same if path.target.is_none() && path.stuck.is_none() => {
+                return self.gone.push(key);
+            }
             Reopened::Nothing if path.target.is_none() => {
-                let info = path.cell.info();
-                tracing::error!(device = %info.device(), "could not be opened anew; it keeps its state");
+                // Each check that finds it so has it tried again; it is told once.
+                if path.cell.snapshot().unknown != Some(Why::NotOpen) {
+                    let info = path.cell.info();
+                    tracing::error!(device = %info.device(), "could not be opened anew; it keeps its state");
+                }
                 return;
             }
             Reopened::Same | Reopened::Nothing | Reopened::Elsewhere(None) => return,

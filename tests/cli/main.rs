@@ -27,6 +27,7 @@ mod names;
 mod openapi;
 mod page;
 mod prometheus;
+mod released;
 mod reloads;
 mod seccomp;
 mod slow;

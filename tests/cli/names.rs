@@ -374,10 +374,10 @@ fn a_probe_hears_of_the_path_that_is_meant_and_of_one_that_waits() {
 }
 
 /// A file system on a disk, mounted until this is dropped.
-struct Mounted(tempfile::TempDir);
+pub(crate) struct Mounted(tempfile::TempDir);
 
 impl Mounted {
-    fn on(disk: &Path) -> Option<Mounted> {
+    pub(crate) fn on(disk: &Path) -> Option<Mounted> {
         let folder = tempfile::tempdir().expect("a folder");
         let script = r#"mkfs.ext4 -q -F "$0" >/dev/null 2>&1 && mount "$0" "$1""#;
         let made = Command::new("sh")
@@ -387,6 +387,27 @@ impl Mounted {
             .status();
         made.is_ok_and(|made| made.success())
             .then_some(Mounted(folder))
+    }
+
+    /// A file on it that was written.
+    pub(crate) fn file(&self) -> PathBuf {
+        let file = self.0.path().join("canary");
+        fs::write(&file, vec![0xA5_u8; 1 << 16]).expect("written");
+        fs::File::open(&file)
+            .and_then(|file| file.sync_all())
+            .expect("synced");
+        file
+    }
+
+    /// Whether it is in nobody's use: it could be unmounted, and is mounted again.
+    pub(crate) fn is_free(&self, disk: &Path) -> bool {
+        let umount = Command::new("umount").arg(self.0.path()).output();
+        let is_free = umount.expect("runs").status.success();
+        if is_free {
+            let mount = Command::new("mount").arg(disk).arg(self.0.path()).status();
+            assert!(mount.expect("runs").success());
+        }
+        is_free
     }
 }
 

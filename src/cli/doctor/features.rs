@@ -73,7 +73,7 @@ impl RingReport {
             (
                 "registered_files",
                 state(ring.registered_files),
-                "5.5",
+                "6.13",
                 "no descriptor per path, cheaper reads",
             ),
             (

@@ -33,10 +33,10 @@ impl Keeper {
         answers.collect()
     }
 
-    fn act(&mut self, action: Action, name: &Path) -> Result<(), String> {
+    fn act(&mut self, action: Action, said: &Path) -> Result<(), String> {
         let name = match action {
-            Action::Remove => name,
-            _ => &self.watched_name(name),
+            Action::Remove => said,
+            _ => &self.watched_name(said),
         };
         let Some(entry) = self.entries.get_mut(name) else {
             return Err("not watched; `pathpulse status` shows what is".to_owned());
@@ -53,7 +53,13 @@ impl Keeper {
             }
             (action, Stage::Watched(id)) => {
                 let told = match action {
-                    Action::Pause => self.monitor.pause(*id),
+                    Action::Pause => {
+                        let released = self.monitor.release(*id);
+                        let told = released.is_some();
+                        let asked = released.map(|released| (said.to_owned(), released));
+                        self.releasing.extend(asked);
+                        told
+                    }
                     Action::Resume => self.monitor.resume(*id),
                     _ => self.monitor.check_now(*id),
                 };

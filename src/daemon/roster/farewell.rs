@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::mem;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pathpulse::{Departed, PathId};
@@ -44,14 +44,22 @@ impl Keeper {
         }
     }
 
-    /// Tells that those have left who did, all together: their workers are waited for once.
-    pub(super) fn say_farewell(&mut self) {
+    /// Tells that those have left who did, all together: their workers are waited for once. Returns the
+    /// names of those whose devices are not free yet.
+    pub(super) fn say_farewell(&mut self) -> HashSet<PathBuf> {
+        let mut held = HashSet::new();
         if self.leaving.is_empty() {
-            return;
+            return held;
         }
+        let end = Instant::now() + LIMIT;
         self.monitor.settle(LIMIT);
         self.journal.catch_up(LIMIT);
         let mut left = HashSet::new();
+        for path in &self.leaving {
+            if !path.last.released().wait(end) {
+                held.insert(path.last.status().path.name().to_owned());
+            }
+        }
         for path in mem::take(&mut self.leaving) {
             left.insert(path.last.status().path.name().to_owned());
             let last = path.last.status();
@@ -61,5 +69,14 @@ impl Keeper {
         // What left to be opened anew keeps its place.
         left.retain(|name| !self.entries.contains_key(name));
         self.hurry_other_names(&left, Instant::now());
+        held
+    }
+
+    /// Waits until the devices of paused paths are free. Returns the names of those that are not.
+    pub(super) fn wait_released(&mut self) -> HashSet<PathBuf> {
+        let end = Instant::now() + LIMIT;
+        let paused = mem::take(&mut self.releasing).into_iter();
+        let held = paused.filter(|(_, released)| !released.wait(end));
+        held.map(|(name, _)| name).collect()
     }
 }

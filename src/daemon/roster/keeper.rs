@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
-use pathpulse::{Monitor, OpenError, OpenProblem, PathId, PathSpec, display_name};
+use pathpulse::{Monitor, OpenError, OpenProblem, PathId, PathSpec, Released, display_name};
 use tokio::sync::oneshot;
 
 use super::farewell::Leaving;
@@ -111,6 +111,8 @@ pub(crate) struct Keeper {
     refused: Refused,
     /// Those that leave.
     pub(super) leaving: Vec<Leaving>,
+    /// Paused paths whose devices are to be free.
+    pub(super) releasing: Vec<(PathBuf, Released)>,
     /// Why those left, or are to be opened otherwise, whom a thread is opening still.
     pub(super) strays: HashMap<(PathBuf, u64), &'static str>,
     askers: Vec<Asker>,
@@ -139,6 +141,7 @@ impl Keeper {
             stopper,
             refused: Refused::default(),
             leaving: Vec::new(),
+            releasing: Vec::new(),
             strays: HashMap::new(),
             askers: Vec::new(),
             next_ticket: 1,
@@ -199,8 +202,12 @@ impl Keeper {
             Order::Do(Action::Add, paths, reply) => self.add(paths, reply),
             Order::Do(action, paths, reply) => {
                 let names = paths.paths.into_iter().map(|Name(name)| name);
-                let answers = self.act_on_all(action, names);
-                self.say_farewell();
+                let mut answers = self.act_on_all(action, names);
+                let mut held = self.say_farewell();
+                held.extend(self.wait_released());
+                for answer in &mut answers {
+                    answer.note_held(&held);
+                }
                 let _ = reply.send(answers);
             }
             Order::Reload(reply) => self.begin_reload(reply),

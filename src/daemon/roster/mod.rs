@@ -20,6 +20,7 @@ mod refused;
 mod reload;
 mod waiting;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -70,6 +71,17 @@ impl AnswerDocument {
             path: Name(path),
             done: refused.is_ok(),
             message: refused.err(),
+        }
+    }
+
+    /// Says so if the device is one of those that are not free, though the path has let go of it.
+    fn note_held(&mut self, held: &HashSet<PathBuf>) {
+        if held.contains(&self.path.0) {
+            let said = "the kernel still holds its device: a read of it is not answered";
+            self.message = Some(match self.message.take() {
+                Some(message) => format!("{message}; {said}"),
+                None => said.to_owned(),
+            });
         }
     }
 }

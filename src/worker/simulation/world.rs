@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{channel, sync_channel};
 
 use fastrand::Rng;
 use pathpulse_kernel_compat::{Audit, Scripted, Submission};
@@ -160,7 +160,7 @@ impl World {
     }
 
     pub(super) fn remove(&mut self, path: PathId) {
-        self.worker.obey(Command::Remove(path));
+        self.worker.obey(Command::Remove(path, channel().0));
         self.cells.remove(&path);
         self.worker
             .probe
@@ -196,12 +196,21 @@ impl World {
             }
             15 => drop(self.add_any()),
             16 => self.remove(path),
-            17 => self.worker.obey(Command::Pause(path, true)),
-            18 | 19 => self.worker.obey(Command::Pause(path, false)),
+            17 => self.worker.obey(Command::Pause(path, channel().0)),
+            18 | 19 => self.resume(path),
             20 => self.worker.obey(Command::CheckNow(path)),
             21 => self.reload(),
             22 | 23 => self.reopen(path),
             _ => {}
+        }
+    }
+
+    /// A path is resumed, and its name opened anew if it was paused.
+    fn resume(&mut self, path: PathId) {
+        let is_paused = self.watched(path).health.state() == State::Paused;
+        self.worker.obey(Command::Resume(path));
+        if is_paused {
+            self.reopen(path);
         }
     }
 
@@ -256,9 +265,9 @@ impl World {
 
     /// Makes all disks answer: everything has to come back, but what hangs for ever.
     pub(super) fn heal(&mut self) {
-        for (id, (_, disk)) in &self.cells {
-            disk.set(Way::Answers);
-            self.worker.obey(Command::Pause(*id, false));
+        for id in self.ids() {
+            self.cells[&id].1.set(Way::Answers);
+            self.resume(id);
         }
     }
 }
