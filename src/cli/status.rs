@@ -21,8 +21,9 @@ use crate::human::message_lines;
 /// with --wide, names are whole.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit status: 0 shown, 1 no daemon, or a path that it does not watch, 3 wrong usage.\n\n\
-    Examples:\n  pathpulse status\n  pathpulse status /dev/sda --format json\n  pathpulse status --wide"
+    after_help = "Exit status: 0 shown, 1 no daemon, or a path that it does not watch, 3 wrong usage.\n\
+    With --exit-code: 0 all paths are up, 1 some are not, or there are none, 2 some are down, 3 no answer.\n\n\
+    Examples:\n  pathpulse status\n  pathpulse status --exit-code >/dev/null || echo look at it\n  pathpulse status /dev/sda --format json\n  pathpulse status --wide"
 )]
 pub(crate) struct Args {
     /// Only these
@@ -33,17 +34,36 @@ pub(crate) struct Args {
     /// All columns and whole names, however wide the terminal is
     #[arg(long)]
     wide: bool,
+    /// Tell by the exit status how the paths are that are shown
+    #[arg(long)]
+    exit_code: bool,
     /// How to print it
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
     format: Format,
 }
 
+/// The exit status of `--exit-code` when nobody tells how the paths are.
+const NO_ANSWER: i32 = 3;
+
 pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
-    let mut status: StatusDocument = Client::connect(&args.socket.file)?.get("/v1/status")?;
+    let status = Client::connect(&args.socket.file).and_then(|mut client| client.get("/v1/status"));
+    let mut status: StatusDocument = status.map_err(|failure| match args.exit_code {
+        true => Failure {
+            status: NO_ANSWER,
+            ..failure
+        },
+        false => failure,
+    })?;
     let (shown, missing) = select(&status.paths, &args.paths);
     for (path, why) in &missing {
         output::complain(&format!("{}: {why}", display_name(path)));
     }
+    let states = shown.iter().map(|place| status.paths[*place].shown_state());
+    let code = match (args.exit_code, missing.is_empty()) {
+        (true, _) => exit_code(states, missing.is_empty()),
+        (false, true) => 0,
+        (false, false) => FAILED,
+    };
     match args.format {
         Format::Json => {
             keep(&mut status.paths, &shown);
@@ -54,7 +74,17 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
             output::print(&text(&mut status, &shown, columns))
         }
     };
-    Ok(if missing.is_empty() { 0 } else { FAILED })
+    Ok(code)
+}
+
+/// 0 if all are up, 2 if one is down, else 1: also if there are none, or some are not watched.
+fn exit_code<'a>(states: impl Iterator<Item = &'a str>, is_complete: bool) -> i32 {
+    let states: Vec<&str> = states.collect();
+    let all_up = is_complete && !states.is_empty() && states.iter().all(|state| *state == "up");
+    match states.contains(&"down") {
+        true => 2,
+        false => i32::from(!all_up),
+    }
 }
 
 /// The places of the paths that were named, of all if none was, and the names that none has, each with
@@ -138,4 +168,21 @@ fn remarks(paths: &[PathDocument]) -> String {
         None => vec![line],
     });
     lines.map(|line| line + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exit_code;
+
+    #[test]
+    fn the_worst_path_decides_the_exit_status() {
+        let code = |states: &[&str], is_complete| exit_code(states.iter().copied(), is_complete);
+        assert_eq!(code(&["up", "up"], true), 0);
+        assert_eq!(code(&["up", "marginal"], true), 1);
+        assert_eq!(code(&["overdue"], true), 1);
+        assert_eq!(code(&["paused", "down"], true), 2);
+        assert_eq!(code(&[], true), 1, "nothing is known to be up");
+        assert_eq!(code(&["up"], false), 1, "one is not watched");
+        assert_eq!(code(&["down"], false), 2);
+    }
 }

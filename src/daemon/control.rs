@@ -12,6 +12,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream::{self, Stream};
+use jiff::Timestamp;
 use pathpulse::Monitor;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::Receiver;
@@ -161,6 +162,10 @@ async fn stop(State(control): State<Control>) -> Json<StopDocument> {
 struct EventsQuery {
     #[serde(default)]
     follow: bool,
+    /// Of those that are kept at most so many, the last ones.
+    last: Option<usize>,
+    /// RFC 3339: of those that are kept, none of before.
+    since: Option<String>,
 }
 
 /// Server-sent events: those kept, then with `?follow=true` those to come. One named `lost` says
@@ -168,14 +173,25 @@ struct EventsQuery {
 async fn events(
     State(control): State<Control>,
     Query(query): Query<EventsQuery>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let (past, live) = control.history.follow();
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, (StatusCode, String)> {
+    let since = query.since.as_deref().map(str::parse::<Timestamp>);
+    let since = since.transpose().map_err(|_| {
+        let problem = "since: expected a time like 2026-11-22T14:00:00Z\n";
+        (StatusCode::BAD_REQUEST, problem.to_owned())
+    })?;
+    let (mut past, live) = control.history.follow();
+    if let Some(since) = since {
+        past.retain(|told| !told.is_before(since));
+    }
+    if let Some(last) = query.last {
+        past.drain(..past.len().saturating_sub(last));
+    }
     let feed = Feed {
         past,
         live: query.follow.then_some(live),
     };
     let events = stream::unfold(feed, async |mut feed| Some((Ok(feed.next().await?), feed)));
-    Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive"))
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive")))
 }
 
 /// One client's way through the events.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
@@ -22,6 +23,25 @@ pub(crate) enum Told {
     Lost(u64),
     /// The daemon stops.
     End,
+}
+
+impl Told {
+    /// Whether it is an event of before that time. What has none is not.
+    pub(crate) fn is_before(&self, time: Timestamp) -> bool {
+        let Told::Event(text) = self else {
+            return false;
+        };
+        let document = serde_json::from_str::<EventTime>(text);
+        document.is_ok_and(|event| {
+            (event.time.parse::<Timestamp>()).is_ok_and(|happened| happened < time)
+        })
+    }
+}
+
+/// The part of an event's document that says when it was.
+#[derive(Deserialize)]
+struct EventTime {
+    time: String,
 }
 
 /// How losses are told to clients.

@@ -148,3 +148,48 @@ fn a_path_that_is_asked_for_is_shown_with_the_count_of_its_whole_group() {
     assert!(said.contains("database: 2 of 3 up\n"), "{said}");
     assert_eq!(said.lines().count(), 4, "{said}");
 }
+
+#[test]
+fn the_exit_status_tells_how_paths_are_where_it_is_asked_for() {
+    let file = plain_file(1 << 16);
+    let daemon = Daemon::start(&[file.path(), Path::new("/nowhere")], &[]);
+    daemon.wait_state(file.path(), "up");
+    let name = file.path().to_str().expect("text");
+    let code = |args: &[&str]| daemon.run(&[&["status"], args].concat()).status.code();
+    assert_eq!(code(&["--exit-code", name]), Some(0));
+    assert_eq!(code(&["--exit-code"]), Some(1), "one is pending");
+    assert_eq!(code(&[]), Some(0));
+    let mut nobody = super::common::pathpulse();
+    nobody.args(["status", "--exit-code", "--socket", "/nowhere/p.sock"]);
+    assert_eq!(nobody.output().expect("runs").status.code(), Some(3));
+}
+
+#[test]
+fn events_are_the_last_ones_or_those_since_then() {
+    let file = plain_file(1 << 16);
+    let daemon = Daemon::start(&[&file], &[]);
+    daemon.wait_state(file.path(), "up");
+    let name = file.path().to_str().expect("text");
+    for order in ["pause", "resume"] {
+        assert!(daemon.run(&[order, name]).status.success());
+    }
+    daemon.wait_state(file.path(), "up");
+    let events = |args: &[&str]| stdout(&daemon.run(&[&["events"], args].concat()));
+    let all = events(&[]);
+    let count = all.lines().count();
+    assert!(count >= 4, "{all}");
+    let last: Vec<&str> = all.lines().skip(count - 2).collect();
+    assert_eq!(events(&["-n", "2"]).lines().collect::<Vec<_>>(), last);
+    assert_eq!(events(&["-n", "0"]), "");
+    assert_eq!(events(&["--since", "1h"]), all);
+    let second = all.lines().nth(1).expect("some").split("  ").next();
+    let since = events(&["--since", second.expect("a time")]);
+    assert_eq!(since, all.split_once('\n').expect("lines").1);
+    let refused = daemon.run(&["events", "--since", "yesterday"]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(
+        stderr(&refused).contains("or how long ago"),
+        "{}",
+        stderr(&refused)
+    );
+}
