@@ -248,13 +248,14 @@ fn leave(monitor: &Monitor, place: &Place, log: &Log) {
     let left = monitor.shutdown(SHUTDOWN_LIMIT);
     place.leave();
     let took_ms = start.elapsed().as_millis();
-    if left.silent_workers > 0 {
-        tracing::warn!("{} worker(s) did not answer", left.silent_workers);
-    }
-    match left.held_reads {
-        0 => tracing::info!("stopped in {took_ms} ms; the kernel holds no read"),
-        held => tracing::warn!(
+    // Of a worker that does not answer nobody knows what the kernel holds for it.
+    match (left.silent_workers, left.held_reads) {
+        (0, 0) => tracing::info!("stopped in {took_ms} ms; the kernel holds no read"),
+        (0, held) => tracing::warn!(
             "stopped in {took_ms} ms; the kernel still holds {held} read(s) that devices did not answer"
+        ),
+        (silent, held) => tracing::warn!(
+            "stopped in {took_ms} ms; what the kernel holds for {silent} worker(s) that did not answer is not known, and for others {held} read(s)"
         ),
     }
     log.flush();

@@ -339,3 +339,21 @@ fn the_paths_of_a_worker_that_hangs_are_overdue_wherever_they_are_shown() {
     }
     assert_eq!(web.livez(file.path(), "1s").status, 200);
 }
+
+#[test]
+fn a_stop_does_not_say_what_it_does_not_know_of_a_worker_that_hangs() {
+    let file = plain_file(1 << 16);
+    let mut daemon = Daemon::start(&[&file], &[]);
+    daemon.wait_state(file.path(), "up");
+    let Some(held) = Held::worker_of(&daemon) else {
+        return report_skip("needs strace, to hold one thread up");
+    };
+    daemon.signal(rustix::process::Signal::TERM);
+    daemon.wait_log("1 worker(s) that did not answer is not known");
+    // Who holds a thread up keeps its process from being gone, too.
+    drop(held);
+    let (status, _) = daemon.wait_end();
+    assert!(status.success(), "{status}");
+    let rest = daemon.log_until_end().join("\n");
+    assert!(!rest.contains("holds no read"), "{rest}");
+}
