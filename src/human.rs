@@ -1,8 +1,10 @@
 //! Numbers and names as people read them, the same in tables, on screens and on the status page.
 
-// The fuzz targets take this file by its path, too.
+// The fuzz targets take this file by its path, and so these, too.
 #[path = "human/shorten.rs"]
 mod shorten;
+#[path = "human/styled.rs"]
+mod styled;
 
 use std::collections::HashMap;
 
@@ -11,6 +13,7 @@ use pathpulse::is_unprintable;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 pub(crate) use shorten::{shorten, shorten_all};
+pub(crate) use styled::{is_dumb, is_styled, want_styles};
 
 /// What stands for the part of a name that was left out.
 const GAP: &str = "…";

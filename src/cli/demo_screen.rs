@@ -28,7 +28,7 @@ pub(crate) struct Screen {
 impl Screen {
     pub(crate) fn new() -> Screen {
         Screen {
-            in_place: stdout().is_terminal(),
+            in_place: stdout().is_terminal() && !output::is_dumb(),
             lines: 0,
             events: VecDeque::new(),
         }

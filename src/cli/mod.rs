@@ -94,6 +94,15 @@ impl Failure {
                   Durations are like 500ms, 2s, 1m30s."
 )]
 struct Cli {
+    /// When to use colours and styles: auto is on a terminal, unless TERM is dumb or NO_COLOR is set
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
+    color: output::When,
     #[command(subcommand)]
     command: Command,
 }
@@ -156,6 +165,7 @@ pub(crate) fn main() -> i32 {
         Ok(cli) => {
             // To what asks whether disks are well, nothing that can be read is no answer.
             let is_check = matches!(cli.command, Command::Check(_));
+            output::set_color(cli.color);
             (run(cli), if is_check { USAGE } else { FAILED })
         }
         Err(error) => (refuse(&error), FAILED),

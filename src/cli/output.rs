@@ -5,7 +5,12 @@ use std::sync::OnceLock;
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
-pub(crate) use crate::human::{age, latency, printable, shorten_all, size, wrap};
+use ratatui::crossterm::style::force_color_output;
+
+use crate::human::want_styles;
+pub(crate) use crate::human::{
+    age, is_dumb, is_styled, latency, printable, shorten_all, size, wrap,
+};
 
 /// Of a terminal that does not say how wide it is.
 const WIDTH: u16 = 80;
@@ -49,6 +54,30 @@ pub(crate) fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "pathpulse: {}", printable(message));
 }
 
+/// When colours and styles are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal that knows them, unless NO_COLOR is set
+    Auto,
+    /// In pipes and files, too
+    Always,
+    /// Nowhere
+    Never,
+}
+
+/// Takes what the command line says.
+pub(crate) fn set_color(color: When) {
+    match color {
+        When::Auto => {}
+        When::Never => want_styles(false),
+        When::Always => {
+            want_styles(true);
+            // Else what makes the tables heeds NO_COLOR by itself.
+            force_color_output(true);
+        }
+    }
+}
+
 /// An empty table with these headings. It has colours on a terminal only, and is as wide as it wants
 /// elsewhere: what is in it can be searched for.
 pub(crate) fn table(headings: &[&str]) -> Table {
@@ -60,6 +89,11 @@ pub(crate) fn table(headings: &[&str]) -> Table {
     );
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
+    }
+    if is_styled(&io::stdout()) {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
     }
     match columns_of_terminal() {
         Some(columns) => {

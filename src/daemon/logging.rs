@@ -5,7 +5,7 @@
 //! be written, as while journald is started anew, are counted, too.
 
 use std::fmt::{self, Debug};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -18,7 +18,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::prelude::*;
 
-use crate::human::printable;
+use crate::human::{is_styled, printable};
 
 use super::journald::{self, Journald, Records};
 
@@ -65,7 +65,7 @@ impl Log {
             writer.spawn(move || write_all(&inbox, &lost, &mut io::stderr(), said_lost))?;
             let format = tracing_subscriber::fmt::layer()
                 .with_target(false)
-                .with_ansi(io::stderr().is_terminal())
+                .with_ansi(is_styled(&io::stderr()))
                 .fmt_fields(debug_fn(write_field))
                 .with_writer(log.clone());
             registry.with(format).init();

@@ -40,6 +40,18 @@ fn colours_are_for_terminals_that_want_them() {
     assert!(plain.contains("up"), "{plain:?}");
     // Escape sequences that begin so set a colour.
     assert!(!plain.contains("\x1b[3"), "{plain:?}");
+    for (more, set) in [
+        (&[][..], ("TERM", "dumb")),
+        (&["--color", "never"], ("TERM", "xterm")),
+    ] {
+        let socket = daemon.socket.to_str().expect("text");
+        let args = [&["status", "--socket", socket], more].concat();
+        let plain = on_terminal(&args, &[set]).expect("as before");
+        assert!(plain.contains("up") && !plain.contains('\x1b'), "{plain:?}");
+    }
+    let mut piped = daemon.command(&["status", "--color", "always"]);
+    let piped = piped.env("NO_COLOR", "1").output().expect("runs");
+    assert!(stdout(&piped).contains(GREEN_UP), "{}", stdout(&piped));
 }
 
 #[test]

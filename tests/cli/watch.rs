@@ -8,7 +8,9 @@ use std::thread;
 
 use pathpulse_faultdisk::{Behaviour, Release, Spec, report_skip, require};
 
-use super::common::{Daemon, PATIENCE, assert_complaint, backend, pathpulse, plain_file, rig};
+use super::common::{
+    Daemon, PATIENCE, assert_complaint, backend, on_terminal, pathpulse, plain_file, rig,
+};
 use super::terminal::Terminal;
 
 #[test]
@@ -147,4 +149,9 @@ fn it_says_what_to_use_where_there_is_no_terminal() {
     let refused = daemon.run(&["watch"]);
     assert_eq!(refused.status.code(), Some(1));
     assert_complaint(&refused, &["terminal", "pathpulse status"]);
+    let socket = daemon.socket.to_str().expect("text");
+    let dumb = on_terminal(&["watch", "--socket", socket], &[("TERM", "dumb")]);
+    let Some(dumb) = dumb else { return };
+    assert!(dumb.contains("TERM says"), "{dumb:?}");
+    assert!(!dumb.contains('\x1b'), "{dumb:?}");
 }

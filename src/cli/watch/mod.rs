@@ -31,7 +31,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::args::Socket;
-use super::{FAILED, Failure};
+use super::{FAILED, Failure, output};
 use feed::{Feeds, Update};
 use keys::Action;
 use model::Model;
@@ -61,6 +61,12 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return Err(Failure::new(
             "watch needs a terminal; `pathpulse status` and `pathpulse events --follow` do not",
+        ));
+    }
+    if output::is_dumb() {
+        return Err(Failure::new(
+            "watch needs a terminal that can be drawn on, and TERM says that this one can't; \
+             `pathpulse status` and `pathpulse events --follow` need none",
         ));
     }
     let (updates, news) = sync_channel(UPDATES);

@@ -2,8 +2,11 @@
 //! by their words.
 
 use std::env;
+use std::io;
 
 use ratatui::style::{Color, Modifier, Style};
+
+use crate::cli::output;
 
 /// Styles.
 #[derive(Clone, Copy, Debug)]
@@ -14,10 +17,9 @@ pub(super) struct Theme {
 impl Theme {
     /// Of this process's terminal.
     pub(super) fn of_terminal() -> Theme {
-        let is_unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb" || term == "vt100");
+        let is_vt100 = env::var_os("TERM").is_some_and(|term| term == "vt100");
         Theme {
-            has_colours: !is_unwanted && !is_dumb,
+            has_colours: output::is_styled(&io::stdout()) && !is_vt100,
         }
     }
 
