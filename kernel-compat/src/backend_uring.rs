@@ -40,6 +40,9 @@ struct Target {
     reads: u32,
 }
 
+/// Threads that close files are taken to be blocked by their devices after this.
+const CLOSING_STALL: Duration = Duration::from_millis(50);
+
 /// The io_uring backend. Must stay on the thread that opened it.
 pub struct Uring {
     ring: Ring,
@@ -75,7 +78,8 @@ impl Uring {
         probe::check_opcodes(&ring)?;
         let waker = Waker::new().map_err(KernelError::of("eventfd"))?;
         let file_slots = ring.open_tables(config.files);
-        let closers = Threads::new(*backend::BLOCKING_THREADS.end(), waker.clone());
+        let closers =
+            Threads::new(*backend::BLOCKING_THREADS.end(), waker.clone()).patient(CLOSING_STALL);
         let timespecs = Timespecs::new(ring.features.sq_entries);
         let mut uring = Uring {
             ring,

@@ -98,6 +98,8 @@ struct Shared<C> {
 pub(crate) struct Threads<C: Call> {
     shared: Arc<Shared<C>>,
     max: usize,
+    /// See [`STALL`].
+    stall: Duration,
 }
 
 impl<C: Call> Threads<C> {
@@ -122,7 +124,15 @@ impl<C: Call> Threads<C> {
         Threads {
             shared: Arc::new(shared),
             max,
+            stall: STALL,
         }
+    }
+
+    /// For work without haste: all threads are taken to be blocked only after so long. A machine that is
+    /// busy would get threads by the hundred otherwise.
+    pub(crate) fn patient(mut self, stall: Duration) -> Threads<C> {
+        self.stall = stall;
+        self
     }
 
     /// Proves that a thread can be had.
@@ -178,7 +188,7 @@ impl<C: Call> Threads<C> {
             live: state.live,
             abandoned: state.abandoned.len(),
             max: self.max,
-            stalled: now.since(state.last_start) >= STALL,
+            stalled: now.since(state.last_start) >= self.stall,
         });
         let wake = state.queue.len().min(state.idle);
         state.live += start;
@@ -191,7 +201,7 @@ impl<C: Call> Threads<C> {
         let failed = (0..start).filter(|_| !Shared::start(&self.shared)).count();
         let mut state = self.shared.lock();
         state.live -= failed;
-        (state.live < self.max).then(|| now + STALL)
+        (state.live < self.max).then(|| now + self.stall)
     }
 
     /// Takes the results that there are.
