@@ -32,6 +32,11 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// tags taken, seven of ten tries were seen to fail, so that all of 40 fail once in a million.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
+/// The longest pause of a path that is not up, while its device progresses: that others' reads are
+/// answered keeps up what is up, and brings nothing up, so that a read has to get in. At 50 ms, two
+/// checks of three failed to on a disk whose tags 160 others wanted all the time.
+const PAUSE_MAX_NOT_UP: Duration = Duration::from_millis(4);
+
 /// What the worker has to do for a check next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -67,7 +72,8 @@ pub(crate) struct Check {
     deadline: Mono,
     submitted: Mono,
     len: u32,
-    tries: u32,
+    /// As many as fit.
+    tries: u16,
     nowait: Nowait,
     in_filesystem: bool,
     /// From here on this check reads without `RWF_NOWAIT`.
@@ -75,6 +81,8 @@ pub(crate) struct Check {
     refused: Option<Why>,
     /// A read would have had to wait.
     kept_out: bool,
+    /// The path is not up, and only a read that is answered makes it so.
+    needs_answer: bool,
     /// What the device was seen to do. In a box, as few checks need it and all are moved about.
     history: Option<Box<History>>,
 }
@@ -93,6 +101,7 @@ impl Check {
             plain: false,
             refused: None,
             kept_out: false,
+            needs_answer: false,
             history: None,
         }
     }
@@ -100,6 +109,12 @@ impl Check {
     /// The same check of a file in a file system.
     pub(crate) fn in_filesystem(mut self, is_file: bool) -> Check {
         self.in_filesystem = is_file;
+        self
+    }
+
+    /// The same check of a path that is not up.
+    pub(crate) fn needing_answer(mut self, needs_answer: bool) -> Check {
+        self.needs_answer = needs_answer;
         self
     }
 
@@ -151,9 +166,13 @@ impl Check {
     /// The next read, to be submitted now.
     pub(crate) fn read(&mut self, now: Mono) -> Step {
         let elsewhere = self.tries % 2 == 1 || self.block_error().is_some();
-        let place = if elsewhere { self.tries.max(1) } else { 0 };
+        let place = if elsewhere {
+            u32::from(self.tries.max(1))
+        } else {
+            0
+        };
         self.submitted = now;
-        self.tries += 1;
+        self.tries = self.tries.saturating_add(1);
         Step::Read {
             nowait: self.nowait != Nowait::Missing && !self.plain,
             place,
@@ -293,7 +312,12 @@ impl Check {
 
     fn pause(&self, now: Mono) -> Step {
         let doubling = self.tries.saturating_sub(1).min(16);
-        let pause = (PAUSE_MIN * (1 << doubling)).min(PAUSE_MAX);
+        let is_still = (self.history.as_ref()).is_some_and(|seen| seen.still_since().is_some());
+        let longest = match self.needs_answer && self.kept_out && !is_still {
+            true => PAUSE_MAX_NOT_UP,
+            false => PAUSE_MAX,
+        };
+        let pause = (PAUSE_MIN * (1 << doubling)).min(longest);
         let end = self.end_of_patience();
         Step::Pause(
             (now + pause)

@@ -83,6 +83,7 @@ impl Worker {
             (LinkState::Running, false) => {
                 let check = Check::new(now, timeout, path.geometry.len, path.presumed_nowait())
                     .in_filesystem(path.is_file)
+                    .needing_answer(!matches!(path.health.state(), State::Up | State::Marginal))
                     .remembering(path.history.take());
                 self.start_check(key, check);
                 self.go_on(key, now, |check, evidence, _| {

@@ -112,6 +112,7 @@ fn judge(watch: Watch, paths: &[PathBuf], (died, back): (Instant, Instant)) {
         "{backend}: the load kept no check out, so this showed nothing"
     );
 
+    let dying = watch.monitor.path(watch.ids[DYING]).expect("watched");
     let events = watch.events.join().expect("events");
     // A read that got in late may end after its deadline; that changes no state.
     let late = |event: &Event| event.from == event.to && event.cause == Cause::LateAnswer;
@@ -126,7 +127,7 @@ fn judge(watch: Watch, paths: &[PathBuf], (died, back): (Instant, Instant)) {
     let states: Vec<State> = changes.iter().map(|(_, event)| event.to).collect();
     // It comes back marginal: many of its last hundred checks were bad.
     let expected = matches!(states[..], [State::Down, State::Up | State::Marginal]);
-    assert!(expected, "{backend}: {changes:?}");
+    assert!(expected, "{backend}: {changes:?}, {dying:?}");
     let took = changes[0].0.saturating_duration_since(died);
     assert!(
         took <= INTERVAL + TIMEOUT + TOLERANCE,
