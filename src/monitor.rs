@@ -2,17 +2,18 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
 };
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse_kernel_compat::{Closing, Errno, Mono};
+use pathpulse_kernel_compat::{Errno, Mono};
 
 use crate::command::{Command, NewPath, OnceChecks};
 use crate::config::{BackendInfo, Config, ShutdownReport, StartError};
+use crate::departed::{Departed, Released};
 use crate::device::{Device, DeviceId, OpenError, OpenProblem};
 use crate::event::EventStream;
 use crate::group::GroupStatus;
@@ -159,9 +160,8 @@ impl Monitor {
             let devices = once.map(|once| Arc::clone(&once.devices));
             let open = move |_: usize, name: &Path| {
                 Device::open_telling(name, |device| {
-                    let devices = devices.as_ref().map(|devices| devices.lock());
-                    if let Some(devices) = devices {
-                        let mut devices = devices.unwrap_or_else(PoisonError::into_inner);
+                    if let Some(devices) = &devices {
+                        let mut devices = devices.lock().unwrap_or_else(PoisonError::into_inner);
                         devices.insert(name.to_owned(), device);
                     }
                 })
@@ -469,38 +469,6 @@ impl Monitor {
         self.registry
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A path that is watched no longer.
-pub struct Departed(Arc<StatusCell>, Released);
-
-/// Tells when the device of a path that was given up is free: closed by this process, whoever else may
-/// have it open.
-pub struct Released(Receiver<Closing>);
-
-impl Released {
-    /// Waits until the device is free, at the longest until `deadline`; says whether it is. It is not
-    /// while the kernel has a read of it, and while its worker does not respond.
-    pub fn wait(&self, deadline: Instant) -> bool {
-        let left = || deadline.saturating_duration_since(Instant::now());
-        match self.0.recv_timeout(left()) {
-            Ok(closing) => closing.wait(Mono::now() + left()),
-            Err(RecvTimeoutError::Disconnected) => true,
-            Err(RecvTimeoutError::Timeout) => false,
-        }
-    }
-}
-
-impl Departed {
-    /// Tells when its device is free.
-    pub fn released(&self) -> &Released {
-        &self.1
-    }
-
-    /// How it was at last.
-    pub fn status(&self) -> PathStatus {
-        self.0.snapshot()
     }
 }
 

@@ -232,7 +232,7 @@ impl Watched {
         if state == State::Down {
             self.cell.known_at(now);
         }
-        self.cell.expect_verdict(self.due, self.settings.timeout);
+        self.expect_next();
     }
 
     /// What this check is to take for known of `RWF_NOWAIT`.

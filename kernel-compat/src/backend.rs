@@ -49,7 +49,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use crate::{Closing, Errno, KernelError, Key, Mono, Waker};
+use crate::{Closing, Errno, KernelError, Key, Mono, Table, Waker};
 
 /// The longest read, in bytes. One request of any common driver: longer ones may be split and
 /// then answer `EAGAIN` under `RWF_NOWAIT` on a healthy device (1 MiB does on loop).
@@ -268,6 +268,11 @@ pub trait Backend {
     /// files are closed, at the longest until `deadline`. Nobody hears of the ends any more.
     /// Afterwards every `submit` is refused.
     fn shutdown(&mut self, deadline: Mono) -> Shutdown;
+}
+
+/// All targets that there are.
+pub(crate) fn ids_of<T>(targets: &Table<T>) -> Vec<TargetId> {
+    targets.iter().map(|(key, _)| TargetId(key)).collect()
 }
 
 /// How often threads that close files are looked after while they are waited for: some may be blocked

@@ -464,9 +464,8 @@ impl Backend for Aio {
 
     fn shutdown(&mut self, deadline: Mono) -> Shutdown {
         let ids: Vec<OpId> = self.desk.places().map(|(id, _)| id).collect();
-        let targets = self.desk.targets.iter().map(|(key, _)| TargetId(key));
-        let targets: Vec<TargetId> = targets.collect();
-        let closings: Vec<Closing> = targets.into_iter().map(|id| self.detach(id)).collect();
+        let targets = backend::ids_of(&self.desk.targets).into_iter();
+        let closings: Vec<Closing> = targets.map(|id| self.detach(id)).collect();
         backend::drain(self, &ids, deadline);
         backend::wait_closed(&closings, deadline, || {
             self.threads.dispatch();

@@ -100,7 +100,7 @@ pub fn file_extents(file: impl AsFd, offset: u64, sync: bool) -> Result<Vec<Exte
     let updater =
         unsafe { Updater::<{ opcode::read_write::<Head>(b'f', 11) }, Request>::new(&mut request) };
     // SAFETY: as above; FIEMAP changes nothing else of this process.
-    unsafe { ioctl(file, updater) }.map_err(|errno| Errno::from_raw(errno.raw_os_error()))?;
+    unsafe { ioctl(file, updater) }?;
     let count = (request.head.mapped_extents as usize).min(PER_CALL);
     Ok(request.extents[..count].iter().map(extent).collect())
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustix::io::ReadWriteFlags;
 
-use crate::backend::{Completion, Op, OpId, Outcome, Reject, Stage, Stats, TargetId};
+use crate::backend::{self, Completion, Op, OpId, Outcome, Reject, Stage, Stats, TargetId};
 use crate::closing::{Closing, SharedFile};
 use crate::desk::{Accepted, Desk};
 use crate::link::KernelResult;
@@ -97,9 +97,8 @@ impl ThreadReads {
     /// [`ThreadReads::advance`] now and then.
     pub(crate) fn close(&mut self) -> Vec<Closing> {
         self.desk.closed = true;
-        let targets = self.desk.targets.iter().map(|(key, _)| TargetId(key));
-        let targets: Vec<TargetId> = targets.collect();
-        targets.into_iter().map(|id| self.detach(id)).collect()
+        let targets = backend::ids_of(&self.desk.targets).into_iter();
+        targets.map(|id| self.detach(id)).collect()
     }
 
     /// Queues a read for the next `advance`. `stage` is where it counts as being while its thread

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use super::document::EventDocument;
+
 /// Events that are kept, and events that a follower may lag behind.
 pub(crate) const KEPT: usize = 1_000;
 /// How long followers may take to hear that the daemon stops.
@@ -31,17 +33,11 @@ impl Told {
         let Told::Event(text) = self else {
             return false;
         };
-        let document = serde_json::from_str::<EventTime>(text);
+        let document = serde_json::from_str::<EventDocument>(text);
         document.is_ok_and(|event| {
             (event.time.parse::<Timestamp>()).is_ok_and(|happened| happened < time)
         })
     }
-}
-
-/// The part of an event's document that says when it was.
-#[derive(Deserialize)]
-struct EventTime {
-    time: String,
 }
 
 /// How losses are told to clients.
