@@ -248,40 +248,9 @@ impl Uring {
             self.flights.remove(id.0);
         }
         if is_unlinked && kind == Kind::Timer {
-            let live = |key| self.flights.get(key).is_some();
-            self.deadlines
-                .push(deadline, id.0, self.flights.len(), live);
+            self.watch(deadline, id.0);
         }
         Some(told)
-    }
-
-    /// Asks where the reads are whose deadlines have passed and that are not linked to these; says
-    /// whether there were any. The kernel answers as soon as the question is submitted.
-    fn ask_for_overdue(&mut self, completions: &mut Vec<Completion>) -> bool {
-        let mut asked = false;
-        let at = Mono::now();
-        while let Some(id) = self.deadlines.pop(at).map(OpId) {
-            let Some(Flight { op, notes, .. }) = self.flights.get_mut(id.0) else {
-                continue;
-            };
-            let token = op.token;
-            notes.ask();
-            asked = true;
-            if self.queue_cancel(id) {
-                continue;
-            }
-            // Without room for the question the read has to count as blocked: nobody knows that
-            // the device has it.
-            let told = self.other_ended(id, Kind::Cancel, Err(Errno::EAGAIN));
-            let outcomes = told.into_iter().flat_map(|(_, told)| told).flatten();
-            completions.extend(outcomes.map(|outcome| Completion {
-                id,
-                token,
-                at,
-                outcome,
-            }));
-        }
-        asked
     }
 
     /// Submits what is queued and, if `patient`, waits until something completes or `until`.
@@ -322,19 +291,6 @@ impl Uring {
             .user_data(Kind::Cancel.of(id.0));
         // SAFETY: the entry names no memory.
         self.make_room(1) && unsafe { self.ring.push(&[entry]) }
-    }
-
-    /// Watches the deadline of a read that is not linked to it. Returns its entry.
-    fn watch_deadline(&mut self, op: &Op, key: Key, read: squeue::Entry) -> squeue::Entry {
-        let flights = &self.flights;
-        let live = |key| flights.get(key).is_some();
-        self.deadlines.push(op.deadline, key, flights.len(), live);
-        if op.nowait {
-            return read;
-        }
-        // To a kernel thread right away: the ring would try it first, and while most files say
-        // then that they would block, a FUSE file asks its server, for as long as that takes.
-        read.flags(squeue::Flags::ASYNC)
     }
 
     fn try_submit(&mut self, op: Op) -> Result<OpId, Reject> {
@@ -518,6 +474,7 @@ impl Drop for Uring {
 }
 
 mod files;
+mod overdue;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pathpulse::State;
 
 use super::pattern::Pattern;
-use super::reader::{Section, Source, text, yes_or_no};
+use super::reader::{Section, Source, text, with_sources, yes_or_no};
 use super::values::{duration, show_duration};
 
 /// States that an event may lead to; `removed` is none of the engine's.
@@ -74,8 +74,7 @@ impl Hook {
             ),
             ("timeout", super::show::quote(&show_duration(self.limit))),
         ];
-        let mut sources = self.sources.into_iter();
-        values.map(|(key, value)| (key, value, sources.next().unwrap_or_default()))
+        with_sources(values, self.sources)
     }
 }
 

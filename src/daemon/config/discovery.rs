@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::de::DeValue;
 
 use super::pattern::Pattern;
-use super::reader::{Section, Source, integer, text, yes_or_no};
+use super::reader::{Section, Source, integer, text, with_sources, yes_or_no};
 use super::values::bytes;
 
 /// The kernel's names of disks that are skipped unless the file says otherwise, each kind for one reason.
@@ -171,8 +171,7 @@ impl Discovery {
             ("multipath_legs", self.multipath_legs.to_string()),
             ("minimum_size", self.minimum_size.to_string()),
         ];
-        let mut sources = self.sources.into_iter();
-        values.map(|(key, value)| (key, value, sources.next().unwrap_or_default()))
+        with_sources(values, self.sources)
     }
 }
 

@@ -53,6 +53,15 @@ pub(crate) struct Sourced<T> {
     pub(crate) source: Source,
 }
 
+/// Keys with their values, each with where it was given.
+pub(super) fn with_sources<const KEYS: usize>(
+    values: [(&'static str, String); KEYS],
+    sources: [Source; KEYS],
+) -> [(&'static str, String, Source); KEYS] {
+    let mut sources = sources.into_iter();
+    values.map(|(key, value)| (key, value, sources.next().unwrap_or_default()))
+}
+
 impl<T> Sourced<T> {
     /// A value that was given nowhere.
     pub(crate) fn default(value: T) -> Sourced<T> {

@@ -55,14 +55,14 @@ impl Keeper {
         self.monitor.settle(LIMIT);
         self.journal.catch_up(LIMIT);
         let mut left = HashSet::new();
-        for path in &self.leaving {
-            if !path.last.released().wait(end) {
-                held.insert(path.last.status().path.name().to_owned());
-            }
-        }
         for path in mem::take(&mut self.leaving) {
-            left.insert(path.last.status().path.name().to_owned());
+            let is_free = path.last.released().wait(end);
             let last = path.last.status();
+            let name = last.path.name().to_owned();
+            if !is_free {
+                held.insert(name.clone());
+            }
+            left.insert(name);
             self.journal
                 .tell(&EventDocument::removed(&last, path.cause, &path.detail));
         }

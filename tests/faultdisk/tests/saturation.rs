@@ -6,12 +6,18 @@ use std::thread;
 use std::time::Duration;
 
 use common::{BLOCK, EIO, PATIENCE, open, read, read_nowait, reads_completed};
-use pathpulse_faultdisk::{Behaviour, Load, Rig, Spec, require};
+use pathpulse_faultdisk::{Behaviour, Counts, Load, Rig, Spec, require};
 use rustix::io::Errno;
 
 const BUSY: Load = Load::Busy {
     answer_every: Duration::from_millis(5),
 };
+
+/// Reads that the kernel counts as completed, and what the disk counts.
+fn seen(rig: &Rig) -> (u64, Counts) {
+    let completed = reads_completed(rig.disk(0).major_minor());
+    (completed, rig.counts(0).expect("counts"))
+}
 
 #[test]
 fn a_dead_saturated_disk_lets_nothing_in_and_completes_nothing() {
@@ -19,17 +25,11 @@ fn a_dead_saturated_disk_lets_nothing_in_and_completes_nothing() {
     let rig = Rig::start(&Spec::loops(1)).expect("start a rig");
     let file = open(rig.disk(0).path());
     rig.saturate(0, Load::Dead).expect("saturate");
-    let before = (
-        reads_completed(rig.disk(0).major_minor()),
-        rig.counts(0).expect("counts"),
-    );
+    let before = seen(&rig);
     for block in 0..200 {
         assert_eq!(read_nowait(&file, block), Err(Errno::AGAIN));
     }
-    let after = (
-        reads_completed(rig.disk(0).major_minor()),
-        rig.counts(0).expect("counts"),
-    );
+    let after = seen(&rig);
     assert_eq!(before, after);
     assert!(after.1.held >= 128, "{:?}", after.1);
     assert!(rig.unsaturate(0).expect("unsaturate") >= 128);
@@ -88,10 +88,7 @@ fn a_failing_saturated_disk_counts_what_fails_and_lets_hardly_anything_in() {
     let rig = Rig::start(&Spec::loops(1)).expect("start a rig");
     let file = open(rig.disk(0).path());
     rig.saturate(0, Load::Dead).expect("saturate");
-    let before = (
-        reads_completed(rig.disk(0).major_minor()),
-        rig.counts(0).expect("counts"),
-    );
+    let before = seen(&rig);
     let failing = Load::Failing {
         fail_every: Duration::from_millis(1),
         errno: EIO,
