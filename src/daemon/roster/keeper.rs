@@ -365,13 +365,12 @@ impl Keeper {
             Err(problem) => {
                 let said = problem.to_string();
                 let is_same = matches!(problem, OpenProblem::Twice { .. });
-                let is_found = matches!(entry.origin, Origin::Found(_));
-                let is_news = waiting.failed(problem, Instant::now());
+                let is_news = waiting.failed(problem.clone(), Instant::now());
                 match (is_news && entry.lost.is_none(), is_same) {
                     (true, false) => {
                         self.refused.add(name, said.clone(), Instant::now());
                     }
-                    (true, true) if !is_found => tracing::info!("{}: {said}", display_name(name)),
+                    (true, true) => entry.log_same(name, &problem),
                     _ => {}
                 }
                 Err(match is_same {

@@ -46,12 +46,11 @@ impl Keeper {
             return Some(Err(OpenProblem::Twice { first }));
         }
         let is_same_group = new.spec.group == old.spec.group;
-        let names = (display_name(name), display_name(&first));
-        tracing::debug!("{} takes the place of {}", names.0, names.1);
         let mut waiting = Waiting::new(now, SystemTime::now());
         let problem = OpenProblem::Twice {
             first: name.to_owned(),
         };
+        old.log_same(&first, &problem);
         waiting.failed(problem, now);
         if let Some(old) = self.entries.get_mut(&first) {
             old.stage = Stage::Waiting(waiting);
@@ -100,6 +99,14 @@ impl Entry {
         match &self.stage {
             Stage::Waiting(waiting) => waiting.is_same_as(),
             Stage::Watched(_) => None,
+        }
+    }
+
+    /// Tells the log that this name is another one of a device, whichever of its names opened first; of
+    /// disks that were found, which have several, there is nothing to say.
+    pub(super) fn log_same(&self, name: &Path, problem: &OpenProblem) {
+        if !matches!(self.origin, Origin::Found(_)) {
+            tracing::info!("{}: {problem}", display_name(name));
         }
     }
 
