@@ -6,6 +6,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pathpulse_kernel_compat::{Errno, MAX_READ_LEN, Submission};
 use rustix::fs::{
@@ -13,13 +14,14 @@ use rustix::fs::{
 };
 
 use crate::backing::{Unbacked, bytes_on_device};
+use crate::device_info::DeviceInfo;
 use crate::driver::submission_of;
 use crate::evidence::{Evidence, NoEvidence};
 use crate::fault::{open_blames_device, open_fell_short};
 use crate::identity::Identity;
 use crate::name::display_name;
 use crate::settings::{Place, Region};
-use crate::storage::{map_of, storage_of};
+use crate::storage::map_of;
 use crate::sysfs::Sysfs;
 
 /// What makes two names the same path.
@@ -200,6 +202,8 @@ pub(crate) struct Device {
     pub(crate) file: OwnedFd,
     pub(crate) geometry: Geometry,
     pub(crate) evidence: Box<dyn Evidence + Send>,
+    /// What it is called and where it is attached.
+    pub(crate) details: Arc<DeviceInfo>,
     /// What the paths to the same storage have in common, if the kernel knows.
     pub(crate) storage: Option<String>,
     /// It lies on other devices: a map of device-mapper or md.
@@ -313,10 +317,19 @@ impl Device {
             DeviceId::Block { major, minor } => Sysfs::of(major, minor),
             DeviceId::File { .. } => None,
         };
+        let details = match &sysfs {
+            Some(sysfs) => DeviceInfo::of_disk(sysfs),
+            None if is_block => DeviceInfo::default(),
+            None => DeviceInfo::of_file(meta.len()),
+        };
         let disk = sysfs.as_ref().map(Sysfs::disk);
         // A map is no path to the storage: its legs are.
-        let leg = disk.as_ref().filter(|disk| map_of(disk).is_none());
-        let storage = leg.and_then(|disk| storage_of(disk));
+        let is_leg = disk.as_ref().is_some_and(|disk| map_of(disk).is_none());
+        let storage = details
+            .wwid
+            .as_deref()
+            .filter(|_| is_leg)
+            .map(str::to_owned);
         let submission = disk.as_deref().map_or(Submission::Prompt, submission_of);
         let stacked = sysfs.as_ref().is_some_and(Sysfs::is_stacked);
         let evidence: Box<dyn Evidence + Send> = match sysfs {
@@ -328,6 +341,7 @@ impl Device {
             file: file.into(),
             geometry,
             evidence,
+            details: Arc::new(details),
             storage,
             stacked,
             submission,

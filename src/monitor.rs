@@ -225,7 +225,8 @@ impl Monitor {
             Some(_) => None,
             None => spec.group.clone().or_else(|| device.storage.clone()),
         };
-        let info = PathInfo::new(spec.path.clone(), device.identity.device, group.as_deref());
+        let info = PathInfo::new(spec.path.clone(), device.identity.device, group.as_deref())
+            .with_details(Arc::clone(&device.details));
         let cell = Arc::new(StatusCell::new(Arc::new(info)));
         let settings = spec.settings.unwrap_or(self.config.settings);
         let settings = settings.within_limits();

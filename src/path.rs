@@ -1,9 +1,11 @@
 //! What a path is, apart from how it is.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::device::DeviceId;
+use crate::device_info::DeviceInfo;
 
 /// Names a path of one monitor; never another one, even after it was removed, and none of another monitor
 /// of this process: there it is not watched.
@@ -33,6 +35,7 @@ pub struct PathInfo {
     device: DeviceId,
     group: Option<Box<str>>,
     elsewhere: Option<Box<str>>,
+    details: Arc<DeviceInfo>,
 }
 
 impl PathInfo {
@@ -42,7 +45,13 @@ impl PathInfo {
             device,
             group: group.map(Box::from),
             elsewhere: None,
+            details: Arc::default(),
         }
+    }
+
+    /// The same, with this known of its device.
+    pub(crate) fn with_details(self, details: Arc<DeviceInfo>) -> PathInfo {
+        PathInfo { details, ..self }
     }
 
     /// The same, but that its name leads elsewhere by now, or no longer does.
@@ -69,6 +78,12 @@ impl PathInfo {
     /// What it leads to.
     pub fn device(&self) -> DeviceId {
         self.device
+    }
+
+    /// What the device is called and where it is attached, as it was known when the path was opened; the
+    /// map, the size and the links of a block device as they were known a minute ago or later.
+    pub fn details(&self) -> &Arc<DeviceInfo> {
+        &self.details
     }
 
     /// Where its name leads by now, in words, if that is not what is watched: to other storage, or to a

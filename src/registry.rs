@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::device::{Device, DeviceId, OpenProblem};
+use crate::device_info::DeviceInfo;
 use crate::group::{GroupCell, GroupStatus};
 use crate::identity::{Identity, Likeness};
 use crate::name::display_name;
@@ -156,8 +157,10 @@ impl Registry {
             );
         }
         entry.identity = device.identity;
-        if before.device() != now || before.elsewhere().is_some() {
+        let is_known = before.device() == now && before.elsewhere().is_none();
+        if !is_known || before.details() != &device.details {
             let info = PathInfo::new(before.name().to_owned(), now, before.group());
+            let info = info.with_details(Arc::clone(&device.details));
             entry.cell.set_info(Arc::new(info));
         }
         self.astray.remove(&id);
@@ -190,6 +193,15 @@ impl Registry {
             entry
                 .cell
                 .set_info(Arc::new(entry.cell.info().leading(None)));
+        }
+    }
+
+    /// More is known of the device of a path by now.
+    pub(crate) fn set_details(&self, id: PathId, details: DeviceInfo) {
+        if let Some(entry) = self.paths.get(&id) {
+            let info = PathInfo::clone(&entry.cell.info());
+            let info = info.with_details(Arc::new(details));
+            entry.cell.set_info(Arc::new(info));
         }
     }
 
@@ -276,6 +288,7 @@ mod tests {
             file: std::fs::File::open("/dev/null").expect("a file").into(),
             geometry: Geometry::new(512, 8),
             evidence: Box::new(NoEvidence),
+            details: Arc::default(),
             storage: storage.map(str::to_owned),
             stacked: false,
             submission: pathpulse_kernel_compat::Submission::Prompt,

@@ -9,18 +9,28 @@
 mod id;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+pub(crate) use id::target_port_group;
 
 /// The id of the storage behind a disk, given its folder in sysfs; `None` if the kernel knows none.
 /// Nothing here waits for the disk: the kernel keeps what it learned when the disk came.
 pub(crate) fn storage_of(disk: &Path) -> Option<String> {
-    let above = || {
-        let holders = fs::read_dir(disk.join("holders")).ok()?;
-        let mut holders: Vec<_> = holders.flatten().map(|holder| holder.path()).collect();
-        holders.sort();
-        holders.iter().find_map(|holder| map_of(holder))
-    };
+    let above = || holders_of(disk).iter().find_map(|holder| map_of(holder));
     map_of(disk).or_else(above).or_else(|| own_id(disk))
+}
+
+/// The devices that lie on a disk, in order.
+pub(crate) fn holders_of(disk: &Path) -> Vec<PathBuf> {
+    let holders = fs::read_dir(disk.join("holders")).into_iter().flatten();
+    let mut holders: Vec<PathBuf> = holders.flatten().map(|holder| holder.path()).collect();
+    holders.sort();
+    holders
+}
+
+/// The name of a map of device-mapper.
+pub(crate) fn dm_name(disk: &Path) -> Option<String> {
+    text_in(&disk.join("dm/name"))
 }
 
 /// What multipath calls the storage that this device is the map of.
@@ -62,7 +72,7 @@ fn is_usb(disk: &Path) -> bool {
 
 /// The text of a file, without blanks around it; `None` if there is no text. What is no UTF-8 is escaped,
 /// so that what differs stays different.
-fn text_in(path: &Path) -> Option<String> {
+pub(crate) fn text_in(path: &Path) -> Option<String> {
     let bytes = fs::read(path).ok()?;
     let end = bytes.iter().position(|byte| *byte == 0);
     let bytes = bytes[..end.unwrap_or(bytes.len())].trim_ascii();

@@ -86,6 +86,19 @@ impl Sysfs {
         Some(found)
     }
 
+    /// The device's numbers: major and minor.
+    pub(crate) fn number(&self) -> (u32, u32) {
+        (self.major, self.minor)
+    }
+
+    /// Where udev keeps what it knows of devices.
+    pub(crate) fn udev_data(&self) -> PathBuf {
+        match self.root.as_deref() {
+            None => PathBuf::from("/run/udev/data"),
+            Some(root) => root.join("udev"),
+        }
+    }
+
     /// The folder of the device itself.
     pub(crate) fn own(&self) -> PathBuf {
         let root = self.root.as_deref().map_or(Path::new("/sys"), |root| root);

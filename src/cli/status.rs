@@ -8,6 +8,7 @@ use pathpulse::display_name;
 use super::args::{Format, Socket};
 use super::client::Client;
 use super::names::find;
+use super::status_table::Width;
 use super::{FAILED, Failure, output, status_table};
 use crate::daemon::{HeldProcessDocument, PathDocument, StatusDocument};
 use crate::human::message_lines;
@@ -18,7 +19,8 @@ use crate::human::message_lines;
 /// and something still uses it. Why is said below the table.
 ///
 /// On a terminal the table is as wide as that: columns and parts of names are left out. Elsewhere, and
-/// with --wide, names are whole.
+/// with --wide, names are whole. With --wide it shows besides what each device is, where it is attached, and its
+/// other names on the list.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: 0 shown, 1 no daemon, or a path that it does not watch, 3 wrong usage.\n\
@@ -31,7 +33,7 @@ pub(crate) struct Args {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     socket: Socket,
-    /// All columns and whole names, however wide the terminal is
+    /// All columns, what each device is, and whole names, however wide the terminal is
     #[arg(long)]
     wide: bool,
     /// Tell by the exit status how the paths are that are shown
@@ -70,8 +72,12 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
             output::print_json(&status)
         }
         Format::Table => {
-            let columns = output::columns_of_terminal().filter(|_| !args.wide);
-            output::print(&text(&mut status, &shown, columns))
+            let width = match (args.wide, output::columns_of_terminal()) {
+                (true, _) => Width::Wide,
+                (false, Some(columns)) => Width::Columns(columns),
+                (false, None) => Width::Whole,
+            };
+            output::print(&text(&mut status, &shown, width))
         }
     };
     Ok(code)
@@ -114,9 +120,9 @@ fn keep(paths: &mut Vec<PathDocument>, shown: &BTreeSet<usize>) {
 }
 
 /// For people. What is counted is counted over all paths, whichever are shown.
-fn text(status: &mut StatusDocument, shown: &BTreeSet<usize>, columns: Option<u16>) -> String {
+fn text(status: &mut StatusDocument, shown: &BTreeSet<usize>, width: Width) -> String {
     let head = headline(status, shown.len());
-    let table = status_table::text(&status.paths, shown, columns);
+    let table = status_table::text(&status.paths, shown, width);
     keep(&mut status.paths, shown);
     head + &table + &remarks(&status.paths) + &held_processes(&status.held_processes)
 }

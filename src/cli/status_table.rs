@@ -18,6 +18,8 @@ const NAME_COLUMNS: usize = 24;
 const GAP: usize = 2;
 /// What stands before paths that are below the name of their group.
 const INDENT: &str = "  ";
+/// In a cell of which nothing is known.
+const NOTHING: &str = "-";
 
 /// One column beside that of the names.
 struct Column {
@@ -35,6 +37,21 @@ const COLUMNS: [Column; 8] = [
     number_column("P50", |path| latency(path.latency_us.map(|us| us.p50))),
     number_column("P99", |path| latency(path.latency_us.map(|us| us.p99))),
     number_column("CHECKS", |path| path.checks.total.to_string()),
+];
+/// What stands beside these with `--wide`, if a path has it.
+const WIDE: [Column; 8] = [
+    text_column("HCTL", |path| text_or_dash(&path.details.hctl)),
+    text_column("MAP", |path| text_or_dash(&path.details.map)),
+    number_column("SIZE", size),
+    text_column("MODEL", model),
+    text_column("VIA", |path| text_or_dash(&path.details.transport)),
+    text_column("ADAPTER", |path| {
+        text_or_dash(&path.details.topology.adapter)
+    }),
+    text_column("TARGET-PORT", |path| {
+        text_or_dash(&path.details.topology.target_port)
+    }),
+    text_column("ALSO", also),
 ];
 /// What is left out first where there is not room for all.
 const DISPENSABLE: [&str; 5] = ["CHECKS", "P50", "LAST", "P99", "KNOWN"];
@@ -65,13 +82,19 @@ struct Group<'a> {
     shown: Vec<&'a PathDocument>,
 }
 
-/// The table of the paths at these places, with the names of groups between, in at most so many columns.
-pub(crate) fn text(
-    paths: &[PathDocument],
-    shown: &BTreeSet<usize>,
-    columns: Option<u16>,
-) -> String {
-    let width = columns.map_or(usize::MAX, usize::from);
+/// How much of a path is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Width {
+    /// What fits into so many columns of a terminal.
+    Columns(u16),
+    /// All that tells how it is.
+    Whole,
+    /// What it is besides: its model, its size, and where it is attached.
+    Wide,
+}
+
+/// The table of the paths at these places, with the names of groups between.
+pub(crate) fn text(paths: &[PathDocument], shown: &BTreeSet<usize>, width: Width) -> String {
     lines(paths, shown, width).join("\n") + "\n"
 }
 
@@ -91,7 +114,7 @@ fn groups<'a>(paths: &'a [PathDocument], shown: &BTreeSet<usize>) -> Vec<Group<'
     groups.filter(|group| !group.shown.is_empty()).collect()
 }
 
-fn lines(paths: &[PathDocument], shown: &BTreeSet<usize>, width: usize) -> Vec<String> {
+fn lines(paths: &[PathDocument], shown: &BTreeSet<usize>, width: Width) -> Vec<String> {
     let groups = groups(paths, shown);
     let has_groups = groups.iter().any(|group| group.name.is_some());
     let indent = if has_groups { INDENT } else { "" };
@@ -103,7 +126,7 @@ fn lines(paths: &[PathDocument], shown: &BTreeSet<usize>, width: usize) -> Vec<S
     let table = table(&in_order, indent, width);
     let mut rows = table.lines().map(|line| line.trim_end().to_owned());
     let mut lines: Vec<String> = rows.next().into_iter().collect();
-    let mut headings = headings(&groups, width).into_iter();
+    let mut headings = headings(&groups, width.columns()).into_iter();
     for group in groups {
         let heading = headings.next();
         lines.extend(heading.filter(|_| has_groups));
@@ -131,16 +154,21 @@ fn headings(groups: &[Group], width: usize) -> Vec<String> {
         .collect()
 }
 
-fn table(paths: &[&PathDocument], indent: &str, width: usize) -> Table {
+fn table(paths: &[&PathDocument], indent: &str, width: Width) -> Table {
     let names: Vec<String> = paths
         .iter()
         .map(|path| output::printable(&path.path))
         .collect();
     let longest = names.iter().map(|name| name.width()).max().unwrap_or(0);
+    let wide = WIDE
+        .iter()
+        .filter(|column| width == Width::Wide && column.says_something(paths));
     let mut columns: Vec<(&Column, usize)> = COLUMNS
         .iter()
+        .chain(wide)
         .map(|column| (column, column.width(paths)))
         .collect();
+    let width = width.columns();
     let room = |columns: &[(&Column, usize)]| {
         let taken: usize = columns.iter().map(|(_, width)| GAP + width).sum();
         width.saturating_sub(taken + indent.len())
@@ -164,7 +192,20 @@ fn table(paths: &[&PathDocument], indent: &str, width: usize) -> Table {
     table
 }
 
+impl Width {
+    fn columns(self) -> usize {
+        match self {
+            Width::Columns(columns) => usize::from(columns),
+            Width::Whole | Width::Wide => usize::MAX,
+        }
+    }
+}
+
 impl Column {
+    fn says_something(&self, paths: &[&PathDocument]) -> bool {
+        paths.iter().any(|path| (self.text)(path) != NOTHING)
+    }
+
     /// As wide as its widest cell.
     fn width(&self, paths: &[&PathDocument]) -> usize {
         let cells = paths.iter().map(|path| (self.text)(path).width());
@@ -182,7 +223,7 @@ impl Column {
 }
 
 fn latency(us: Option<u64>) -> String {
-    us.map_or_else(|| "-".to_owned(), output::latency)
+    us.map_or_else(|| NOTHING.to_owned(), output::latency)
 }
 
 /// The cause, and for how long a read has been unanswered.
@@ -193,15 +234,46 @@ pub(crate) fn cause(path: &PathDocument) -> String {
     }
 }
 
+fn text_or_dash(text: &Option<String>) -> String {
+    text.as_deref()
+        .map_or_else(|| NOTHING.to_owned(), output::printable)
+}
+
+fn size(path: &PathDocument) -> String {
+    path.details
+        .size_bytes
+        .map_or_else(|| NOTHING.to_owned(), output::size)
+}
+
+/// Vendor and model, as far as they are known.
+fn model(path: &PathDocument) -> String {
+    let parts = [&path.details.vendor, &path.details.model]
+        .into_iter()
+        .flatten();
+    let parts: Vec<String> = parts.map(|part| output::printable(part)).collect();
+    match parts.is_empty() {
+        true => NOTHING.to_owned(),
+        false => parts.join(" "),
+    }
+}
+
+/// The other names of the device that are on the list.
+fn also(path: &PathDocument) -> String {
+    match path.also.is_empty() {
+        true => NOTHING.to_owned(),
+        false => path.also.join(" "),
+    }
+}
+
 /// How long ago something was known of it last.
 fn known(path: &PathDocument) -> String {
     let age = path.verdict_age_ms.map(|ms| output::age(ms / 1_000));
-    age.map_or_else(|| "-".to_owned(), |age| age + " ago")
+    age.map_or_else(|| NOTHING.to_owned(), |age| age + " ago")
 }
 
 /// For how long.
 pub(crate) fn since(time: &str) -> String {
-    human::since(time).map_or_else(|| "-".to_owned(), output::age)
+    human::since(time).map_or_else(|| NOTHING.to_owned(), output::age)
 }
 
 #[cfg(test)]
@@ -220,7 +292,7 @@ mod tests {
             path.group = Some("database".to_owned());
         }
         paths[0].state = "down".to_owned();
-        let lines = lines(&paths, &BTreeSet::from([0]), 80);
+        let lines = lines(&paths, &BTreeSet::from([0]), Width::Columns(80));
         assert_eq!(lines.len(), 3, "{lines:#?}");
         assert_eq!(lines[1], "database: 4 of 5 up");
         assert!(lines[2].contains("/dev/sd0") && lines[2].contains(" down "));
@@ -248,10 +320,14 @@ mod tests {
         paths[2].stuck_ms = Some(86_400_000 * 365);
         paths[3].group = Some("g".repeat(200));
         for width in [80, 100, 132, 200] {
-            let lines = lines(&paths, &all(&paths), width);
+            let lines = lines(&paths, &all(&paths), Width::Columns(width));
             assert_eq!(lines.len(), 1 + 2 + paths.len());
             for line in &lines {
-                assert!(line.width() <= width, "{}: {line}", line.width());
+                assert!(
+                    line.width() <= usize::from(width),
+                    "{}: {line}",
+                    line.width()
+                );
             }
             let rows = lines.iter().filter(|line| line.contains(" marginal "));
             assert_eq!(rows.count(), paths.len(), "{lines:#?}");
@@ -274,10 +350,10 @@ mod tests {
             path(&format!("/dev/disk/by-path/{name}"), "up")
         };
         let legs = [leg("3b", 0), leg("3b", 1), leg("af", 0), leg("af", 1)];
-        let shown = lines(&legs, &all(&legs), 80);
+        let shown = lines(&legs, &all(&legs), Width::Columns(80));
         let names = shown[1..].iter().map(|line| line.split_whitespace().next());
         assert_eq!(names.collect::<BTreeSet<_>>().len(), 4, "{shown:#?}");
-        let whole = text(&legs, &all(&legs), None);
+        let whole = text(&legs, &all(&legs), Width::Whole);
         for leg in &legs {
             assert!(whole.contains(&leg.path), "{whole}");
         }
@@ -289,13 +365,37 @@ mod tests {
     }
 
     #[test]
+    fn wide_tables_show_what_multipath_shows_and_no_empty_column() {
+        let mut leg = path("/dev/sdb", "up");
+        leg.details.hctl = Some("3:0:0:1".to_owned());
+        leg.details.vendor = Some("HP".to_owned());
+        leg.details.model = Some("MSA 2050 SAN".to_owned());
+        leg.details.size_bytes = Some(1 << 40);
+        leg.also = vec!["/dev/disk/by-id/wwn-1".to_owned()];
+        let paths = [leg, path("/dev/nvme0n1", "up")];
+        let wide = text(&paths, &all(&paths), Width::Wide);
+        let mut lines = wide.lines();
+        let headings = lines.next().expect("a heading");
+        assert!(
+            headings.ends_with("HCTL     SIZE     MODEL            ALSO"),
+            "{wide}"
+        );
+        let leg = lines.next().expect("the leg");
+        assert!(
+            leg.contains("3:0:0:1  1.0 TiB  HP MSA 2050 SAN  /dev/disk/by-id/wwn-1"),
+            "{wide}"
+        );
+        assert!(!text(&paths, &all(&paths), Width::Whole).contains("HCTL"));
+    }
+
+    #[test]
     fn groups_have_headings_and_what_is_in_none_comes_last() {
         let mut paths =
             ["/dev/sda", "/dev/sdb", "/dev/sdc", "/dev/sdd"].map(|name| path(name, "up"));
         paths[1].group = Some("database".to_owned());
         paths[3].group = Some("database".to_owned());
         paths[3].state = "down".to_owned();
-        let lines = lines(&paths, &all(&paths), 80);
+        let lines = lines(&paths, &all(&paths), Width::Columns(80));
         let first_words: Vec<&str> = lines
             .iter()
             .filter_map(|line| line.split_whitespace().next())

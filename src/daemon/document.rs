@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use pathpulse::{Counts, Event, Monitor, PathStatus, State, VerdictKind, display_name, parse_name};
+use pathpulse::{
+    Counts, DeviceInfo, Event, Monitor, PathStatus, State, VerdictKind, display_name, parse_name,
+};
 use serde::{Deserialize, Serialize};
 
 use super::predecessors::HeldProcessDocument;
@@ -57,6 +59,36 @@ pub(crate) struct PathDocument {
     pub(crate) submission: Option<String>,
     pub(crate) stuck_ms: Option<u64>,
     pub(crate) checks: ChecksDocument,
+    #[serde(flatten)]
+    pub(crate) details: DetailsDocument,
+}
+
+/// What the device of a path is called and where it is attached. All is `null` or empty for a path that is not open.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct DetailsDocument {
+    /// The nodes and links in /dev that udev made for the device, the kernel's own name first.
+    pub(crate) names: Vec<String>,
+    pub(crate) hctl: Option<String>,
+    /// The name in device-mapper: its own, or that of the multipath map above it.
+    pub(crate) map: Option<String>,
+    pub(crate) wwid: Option<String>,
+    pub(crate) vendor: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) size_bytes: Option<u64>,
+    pub(crate) transport: Option<String>,
+    pub(crate) topology: TopologyDocument,
+}
+
+/// What is between a device and the host.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct TopologyDocument {
+    pub(crate) adapter: Option<String>,
+    pub(crate) adapter_port: Option<String>,
+    pub(crate) target_port: Option<String>,
+    pub(crate) controller: Option<String>,
+    pub(crate) session: Option<String>,
 }
 
 /// Latencies of good checks in microseconds.
@@ -175,6 +207,7 @@ impl PathDocument {
             submission: Some(human::submission(path.isolated).to_owned()),
             stuck_ms: path.stuck.map(milliseconds),
             checks: ChecksDocument::new(&path.checks),
+            details: DetailsDocument::new(path.path.details()),
         }
     }
 }
@@ -200,6 +233,32 @@ impl PathDocument {
             submission: None,
             stuck_ms: None,
             checks: ChecksDocument::new(&Counts::default()),
+            details: DetailsDocument::default(),
+        }
+    }
+}
+
+impl DetailsDocument {
+    fn new(info: &DeviceInfo) -> DetailsDocument {
+        let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
+        let names = info.names.iter();
+        let topology = &info.topology;
+        DetailsDocument {
+            names: names.map(|name| display_name(name).to_string()).collect(),
+            hctl: text(&info.hctl),
+            map: text(&info.map),
+            wwid: text(&info.wwid),
+            vendor: text(&info.vendor),
+            model: text(&info.model),
+            size_bytes: info.size_bytes,
+            transport: text(&info.transport),
+            topology: TopologyDocument {
+                adapter: text(&topology.adapter),
+                adapter_port: text(&topology.adapter_port),
+                target_port: text(&topology.target_port),
+                controller: text(&topology.controller),
+                session: text(&topology.session),
+            },
         }
     }
 }

@@ -7,6 +7,7 @@ use pathpulse::{GroupStatus, Monitor, PathStatus, State, VerdictKind, display_na
 
 use super::metrics::{Histogram, Sheet};
 use super::roster::WaitingPath;
+use crate::human::printable;
 
 /// A path, and the name that its series have.
 type Named = (String, PathStatus);
@@ -23,6 +24,7 @@ pub(crate) fn write(
         .map(|(_, path)| (display_name(path.path.name()).to_string(), path))
         .collect();
     sums(sheet, &all)?;
+    details(sheet, &all)?;
     states(sheet, &all)?;
     times(sheet, &all)?;
     checks(sheet, &all)?;
@@ -60,6 +62,53 @@ fn waits(sheet: &mut Sheet<'_>, waiting: &[WaitingPath]) -> fmt::Result {
     });
     let help = "How long a path has been waiting for its device";
     sheet.all_seconds("path_waiting", help, rows)
+}
+
+/// The label `device` is that of node_exporter's disks.
+fn details(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
+    let text = |text: &Option<Box<str>>| printable(text.as_deref().unwrap_or(""));
+    let details = all.iter().map(|(name, path)| {
+        let info = path.path.details();
+        let texts = [
+            &info.kernel_name,
+            &info.map,
+            &info.wwid,
+            &info.hctl,
+            &info.vendor,
+            &info.model,
+            &info.transport,
+            &info.topology.adapter,
+            &info.topology.target_port,
+        ];
+        (name, texts.map(text))
+    });
+    let details: Vec<(&String, [String; 9])> = details.collect();
+    let keys = [
+        "device",
+        "map",
+        "wwid",
+        "hctl",
+        "vendor",
+        "model",
+        "transport",
+        "adapter",
+        "target_port",
+    ];
+    let rows = details.iter().map(|(name, texts)| {
+        let labels = keys
+            .iter()
+            .zip(texts)
+            .map(|(key, text)| (*key, text.as_str()));
+        let labels: Vec<(&str, &str)> = std::iter::once(("path", name.as_str()))
+            .chain(labels)
+            .collect();
+        (labels, 1_u64)
+    });
+    sheet.gauges(
+        "path_info",
+        "Always 1; what the device of the path is",
+        rows,
+    )
 }
 
 fn states(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {

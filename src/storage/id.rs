@@ -81,20 +81,52 @@ fn of_vendor(text: &str, model: &Model) -> Option<String> {
 /// Of the page of designators (SPC-4, 7.8.6): the first one of no standard that is about the disk.
 pub(super) fn of_designators(page: &[u8], model: &Model) -> Option<String> {
     const ASCII: u8 = 2;
-    let mut rest = page.get(4..)?;
-    while let Some((head, after)) = rest.split_at_checked(4) {
+    let of_no_standard = |one: &Designator| (one.about, one.kind) == (Designator::DISK, 0);
+    let one = designators(page).find(of_no_standard)?;
+    let id = match one.coding == ASCII {
+        true => text_of(one.id),
+        false => one.id.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    made_of('0', &id, model)
+}
+
+/// Of the page of designators: the group that the target port is in, of which an array has one for each
+/// controller as a rule (SPC-4, 7.8.6.8).
+pub(crate) fn target_port_group(page: &[u8]) -> Option<u16> {
+    const GROUP: u8 = 5;
+    let is_group = |one: &Designator| (one.about, one.kind) == (Designator::PORT, GROUP);
+    let group = designators(page).find(is_group)?.id.get(2..4)?;
+    Some(u16::from_be_bytes([group[0], group[1]]))
+}
+
+/// One entry of the page of designators.
+struct Designator<'a> {
+    coding: u8,
+    /// What it names: [`Designator::DISK`] or [`Designator::PORT`].
+    about: u8,
+    kind: u8,
+    id: &'a [u8],
+}
+
+impl Designator<'_> {
+    const DISK: u8 = 0;
+    const PORT: u8 = 1;
+}
+
+/// The entries of the page, up to one that is cut off.
+fn designators(page: &[u8]) -> impl Iterator<Item = Designator<'_>> {
+    let mut rest = page.get(4..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (head, after) = rest.split_at_checked(4)?;
         let (id, next) = after.split_at_checked(usize::from(head[3]))?;
-        let (is_text, about, kind) = (head[0] & 0xf == ASCII, head[1] >> 4 & 3, head[1] & 0xf);
-        if about == 0 && kind == 0 {
-            let id = match is_text {
-                true => text_of(id),
-                false => id.iter().map(|byte| format!("{byte:02x}")).collect(),
-            };
-            return made_of('0', &id, model);
-        }
         rest = next;
-    }
-    None
+        Some(Designator {
+            coding: head[0] & 0xf,
+            about: head[1] >> 4 & 3,
+            kind: head[1] & 0xf,
+            id,
+        })
+    })
 }
 
 /// Of the page with the disk's serial (SPC-4, 7.8.14).

@@ -1,4 +1,5 @@
 //! Looking up now and then where the names of paths lead that work: one may have been given to another disk.
+//! Of those that lead to the same one, what may have changed of it is learned again.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -67,7 +68,10 @@ fn look_at_all(workers: &[Outside], all: Vec<(PathId, usize, PathBuf)>) {
     open_all(names, Some(end), &any.opens, look, |place, found| {
         let (lookup, worker) = lookups[place];
         match found {
-            Some(Reopened::Same) => any.leads_home(lookup.id),
+            Some(Reopened::Same) => {
+                any.leads_home(lookup.id);
+                any.refresh_details(lookup.id);
+            }
             Some(found @ Reopened::Device(_)) => workers[worker].hand_over(lookup.id, found),
             _ => {}
         }

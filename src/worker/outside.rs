@@ -22,10 +22,12 @@ use pathpulse_kernel_compat::{Choice, Waker};
 use super::*;
 use crate::command::Reopened;
 use crate::config::BackendInfo;
-use crate::device::Device;
+use crate::device::{Device, DeviceId};
 use crate::identity::{Identity, Likeness};
 use crate::opener::{Opens, open_all};
 use crate::registry::{Leads, Registry};
+use crate::status::StatusCell;
+use crate::sysfs::Sysfs;
 
 /// The backend of a worker as others see it: what it is, and how to wake who waits in it.
 pub(crate) struct Carrier {
@@ -76,6 +78,24 @@ impl Outside {
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
             registry.leads_home(id);
+        }
+    }
+
+    /// Reads again what may have changed of a block device: its map, its size, its links.
+    pub(super) fn refresh_details(&self, id: PathId) {
+        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        let info = registry.cell(id).map(StatusCell::info);
+        drop(registry);
+        let Some(info) = info else {
+            return;
+        };
+        let DeviceId::Block { major, minor } = info.device() else {
+            return;
+        };
+        let details = Sysfs::of(major, minor).map(|sysfs| info.details().refreshed(&sysfs));
+        if let Some(details) = details.filter(|details| *details != **info.details()) {
+            let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+            registry.set_details(id, details);
         }
     }
 

@@ -59,8 +59,26 @@ fn the_status_document_is_as_promised() {
         "submission",
         "stuck_ms",
         "checks",
+        "names",
+        "hctl",
+        "map",
+        "wwid",
+        "vendor",
+        "model",
+        "size_bytes",
+        "transport",
+        "topology",
     ];
     assert_eq!(keys(&path), BTreeSet::from(expected));
+    let parts = [
+        "adapter",
+        "adapter_port",
+        "controller",
+        "session",
+        "target_port",
+    ];
+    assert_eq!(keys(&path["topology"]), BTreeSet::from(parts));
+    assert_eq!(path["size_bytes"], 1 << 16);
     assert_eq!(
         keys(&path["latency_us"]),
         BTreeSet::from(["last", "max", "p50", "p99"])

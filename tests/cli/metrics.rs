@@ -15,7 +15,7 @@ use super::web::Web;
 
 const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0\r\n";
 /// As `docs/METRICS.md` promises.
-const SERIES_PER_PATH: usize = 26;
+const SERIES_PER_PATH: usize = 27;
 /// Of a group, a worker and the daemon.
 const OTHER_SERIES: usize = 22 + 7 + 22;
 /// Of a path that waits for its device.
@@ -64,6 +64,12 @@ fn the_metrics_tell_of_a_hanging_disk() {
             &of("last_latency_seconds", 0, "").replace("last", "path_last")
         ) > 0.0
     );
+    // The disk's name in /proc/diskstats, which node_exporter has as its label, too.
+    let name = paths[0].file_name().expect("a name").to_string_lossy();
+    let none =
+        r#"map="",wwid="",hctl="",vendor="",model="",transport="",adapter="",target_port="""#;
+    let details = format!(r#",device="{name}",{none}"#);
+    assert_eq!(value(&before, &of("path_info", 0, &details)), 1.0);
     assert_eq!(value(&before, "pathpulse_stuck_reads"), 0.0);
     assert_eq!(value(&before, "pathpulse_backend_fallback"), 0.0);
     let info = format!(

@@ -167,6 +167,7 @@ fn row(view: &View, path: &PathDocument) -> Markup {
             th scope="row" {
                 span.name { (human::printable(&path.path)) }
                 @if let Some(device) = &path.device { span.device { (device) } }
+                @if let Some(details) = details(path) { span.more { (details) } }
             }
             td data-label="State" {
                 span class={ "state " (state) } title=[known(path)] { (sign(state)) (state) }
@@ -185,6 +186,21 @@ fn row(view: &View, path: &PathDocument) -> Markup {
             td.number data-label="Checks" { (path.checks.total) }
         }
     }
+}
+
+/// What its device is and where it is attached, as far as that is known.
+fn details(path: &PathDocument) -> Option<String> {
+    let of = &path.details;
+    let size = of.size_bytes.map(human::size);
+    let attached = [
+        &of.transport,
+        &of.topology.adapter,
+        &of.topology.target_port,
+    ];
+    let words = [&of.hctl, &of.map, &of.vendor, &of.model, &size];
+    let parts = words.into_iter().chain(attached).flatten();
+    let parts: Vec<String> = parts.map(|part| human::printable(part)).collect();
+    (!parts.is_empty()).then(|| parts.join(" · "))
 }
 
 /// The latencies that its graph begins with, in microseconds.
@@ -306,6 +322,18 @@ mod tests {
         assert_eq!(text.matches("<script").count(), 1, "its own");
         assert!(text.contains("value=\"&quot;&gt;&lt;b&gt;\""), "{text}");
         assert!(text.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+    }
+
+    #[test]
+    fn a_path_shows_what_its_device_is() {
+        let mut leg = path("/dev/sdb", "up");
+        assert_eq!(details(&leg), None);
+        leg.details.hctl = Some("3:0:0:1".to_owned());
+        leg.details.size_bytes = Some(1 << 40);
+        leg.details.topology.adapter = Some("host3".to_owned());
+        let status = status(vec![leg]);
+        let text = page(&View::new(&status, Vec::new(), "")).into_string();
+        assert!(text.contains("3:0:0:1 · 1.0 TiB · host3"), "{text}");
     }
 
     #[test]

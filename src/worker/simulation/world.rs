@@ -73,6 +73,7 @@ fn device(number: u64, disk: &Arc<Disk>) -> Device {
         file: std::fs::File::open("/dev/null").expect("a file").into(),
         geometry: Geometry::new(BLOCK, 1000),
         evidence: Box::new(DiskEvidence(Arc::clone(disk))),
+        details: Arc::default(),
         storage: None,
         stacked: false,
         submission: Submission::Prompt,

@@ -16,6 +16,13 @@ group=$(field /dev/sda group)
 for path in /dev/sdb /dev/sdc /dev/sdd; do
     [ "$(field $path group)" = "$group" ] || fail "$path is in group $(field $path group), not $group"
 done
+for leg in sda sdb sdc sdd; do
+    hctl=$(basename "$(readlink /sys/block/$leg/device)")
+    shown="$(field /dev/$leg hctl) $(field /dev/$leg map) $(field /dev/$leg vendor) $(field /dev/$leg model)"
+    [ "$shown" = "$hctl map Linux scsi_debug" ] || fail "of $leg it says: $shown"
+    adapter=$(field /dev/$leg topology | jq -r .adapter)
+    [ "$adapter" = "host${hctl%%:*}" ] || fail "the adapter of $leg is $adapter, it says"
+done
 lab-helper load read /dev/mapper/map 8 4096 &
 sleep 1
 
