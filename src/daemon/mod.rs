@@ -127,7 +127,11 @@ fn watch(
     let (state, keeping) = Keeper::new(state);
     let tally = Arc::new(Tally::default());
     let actions = Actions::new(&monitor, &configuration, &tally, &state);
-    keeping.start(&history, &actions)?;
+    let (past, acting) = (Arc::clone(&history), actions.clone());
+    keeping.start(move |events, taken| {
+        past.recall(events);
+        acting.recall(taken);
+    })?;
     let events = monitor.events(EVENTS_ON_THE_WAY);
     let journal = Journal::new(&history, &state, actions, &tally, events.backlog());
     let (roster, orders) = Roster::new();

@@ -3,7 +3,8 @@
 //! The file may lie on a disk that is full, or that hangs; and a process with a read or a write at a disk
 //! that hangs can't end. So another process has the file (`state_file.rs`), and nobody waits for that: a
 //! start goes on without the past, which is taken in when it comes, and events that find no room on the
-//! way are not kept. It ends when its input does.
+//! way are not kept. It ends when its input does. Only who takes a leg out of a map waits until that is
+//! noted, and not for long (`actions/notes.rs`).
 
 use std::io::{BufRead, BufReader, Write};
 use std::mem;
@@ -14,9 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
-use super::actions::Actions;
-use super::history::History;
-use super::state_file::{Said, Taken};
+use super::state_file::{SYNC, Said, Taken};
 
 /// Events on their way to the file.
 const ROOM: usize = 4_096;
@@ -28,8 +27,13 @@ enum Word {
     /// What is to be kept.
     Line(Arc<str>),
     /// Say so when all before this are written.
-    Flush(SyncSender<()>),
+    Flush(SyncSender<bool>),
+    /// Say whether all before this are on the disk.
+    Sync(SyncSender<bool>),
 }
+
+/// Takes in what the file has: events, and which legs of maps we took out.
+type Recall = Box<dyn FnOnce(Vec<Arc<str>>, Vec<Taken>) + Send>;
 
 /// The way to the process that has the file. Without a file it leads nowhere.
 #[derive(Clone, Debug)]
@@ -40,35 +44,41 @@ pub(crate) struct Keeper(Option<SyncSender<Word>>);
 pub(crate) struct Keeping(Option<(PathBuf, Receiver<Word>)>);
 
 impl Keeping {
-    /// Starts the process, and has the history and the actions recall what the file has.
+    /// Starts the process, and has what the file has recalled when it is read.
     ///
     /// # Errors
     /// When there is no process or no thread to be had.
-    pub(crate) fn start(self, history: &Arc<History>, actions: &Actions) -> Result<(), String> {
+    pub(crate) fn start(
+        self,
+        recall: impl FnOnce(Vec<Arc<str>>, Vec<Taken>) + Send + 'static,
+    ) -> Result<(), String> {
         let Some((file, inbox)) = self.0 else {
             return Ok(());
         };
-        let mut child = Command::new("/proc/self/exe")
-            .arg("keep-events")
-            .arg(file)
-            .env_clear()
-            // What a terminal or a service manager sends to us is for us.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("starting a process to keep events: {error}"))?;
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err("a process to keep events has no pipes".to_owned());
-        };
-        let (waiting, waiters) = channel();
-        let (history, actions) = (Arc::clone(history), actions.clone());
-        super::spawn("state", move || pass_on(&inbox, input, &waiting))?;
-        super::spawn("recall", move || {
-            listen(child, output, &history, &actions, &waiters);
-        })
+        let mut command = Command::new("/proc/self/exe");
+        command.arg("keep-events").arg(file).env_clear();
+        start(command, inbox, Box::new(recall)).map(drop)
     }
+}
+
+/// Starts the process by this command; returns its number.
+fn start(mut command: Command, inbox: Receiver<Word>, recall: Recall) -> Result<u32, String> {
+    let mut child = command
+        // What a terminal or a service manager sends to us is for us.
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("starting a process to keep events: {error}"))?;
+    let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err("a process to keep events has no pipes".to_owned());
+    };
+    let pid = child.id();
+    let (waiting, waiters) = channel();
+    super::spawn("state", move || pass_on(&inbox, input, &waiting))?;
+    super::spawn("recall", move || listen(child, output, recall, &waiters))?;
+    Ok(pid)
 }
 
 impl Keeper {
@@ -88,7 +98,8 @@ impl Keeper {
 
     /// Keeps which legs of a map we took out; says whether there was room for it. Waits for nothing.
     pub(crate) fn keep_taken(&self, taken: &Taken) -> bool {
-        self.tell(Word::Line(taken.line().into()))
+        let keep = |line: String| self.tell(Word::Line(line.into()));
+        !self.has_file() || taken.line().is_some_and(keep)
     }
 
     /// Waits for what was kept to be written, but not for long.
@@ -98,6 +109,18 @@ impl Keeper {
         let _ = written.recv_timeout(FLUSH_LIMIT);
     }
 
+    /// Has all on the disk that was kept. The answer is whether it is; it comes when it does, or never.
+    /// `None`: there was no room to ask.
+    pub(crate) fn sync(&self) -> Option<Receiver<bool>> {
+        let (done, synced) = sync_channel(1);
+        self.tell(Word::Sync(done)).then_some(synced)
+    }
+
+    /// Whether there is a file.
+    pub(crate) fn has_file(&self) -> bool {
+        self.0.is_some()
+    }
+
     fn tell(&self, word: Word) -> bool {
         let words = self.0.as_ref();
         words.is_none_or(|words| words.try_send(word).is_ok())
@@ -105,7 +128,7 @@ impl Keeper {
 }
 
 /// Tells the process what to keep. Waits for its pipe, as long as that takes.
-fn pass_on(inbox: &Receiver<Word>, mut input: ChildStdin, waiting: &Sender<SyncSender<()>>) {
+fn pass_on(inbox: &Receiver<Word>, mut input: ChildStdin, waiting: &Sender<SyncSender<bool>>) {
     for word in inbox {
         let told = match word {
             Word::Line(line) => writeln!(input, "{line}"),
@@ -113,6 +136,10 @@ fn pass_on(inbox: &Receiver<Word>, mut input: ChildStdin, waiting: &Sender<SyncS
                 let _ = waiting.send(done);
                 // Nothing that is kept is an empty line.
                 writeln!(input)
+            }
+            Word::Sync(done) => {
+                let _ = waiting.send(done);
+                writeln!(input, "{SYNC}")
             }
         };
         if told.is_err() {
@@ -125,24 +152,27 @@ fn pass_on(inbox: &Receiver<Word>, mut input: ChildStdin, waiting: &Sender<SyncS
 fn listen(
     mut child: Child,
     output: ChildStdout,
-    history: &History,
-    actions: &Actions,
-    waiters: &Receiver<SyncSender<()>>,
+    recall: Recall,
+    waiters: &Receiver<SyncSender<bool>>,
 ) {
     let (mut past, mut taken) = (Vec::new(), Vec::new());
+    let mut recall = Some(recall);
+    let answer = |answer: bool| {
+        if let Ok(done) = waiters.try_recv() {
+            let _ = done.send(answer);
+        }
+    };
     for line in BufReader::new(output).lines().map_while(Result::ok) {
         match Said::parse(&line) {
             Some(Said::Past(event)) => past.push(event.into()),
             Some(Said::Taken(text)) => taken.extend(serde_json::from_str::<Taken>(text)),
             Some(Said::Ready) => {
-                history.recall(mem::take(&mut past));
-                actions.recall(mem::take(&mut taken));
-            }
-            Some(Said::Written) => {
-                if let Ok(done) = waiters.try_recv() {
-                    let _ = done.send(());
+                if let Some(recall) = recall.take() {
+                    recall(mem::take(&mut past), mem::take(&mut taken));
                 }
             }
+            Some(Said::Written | Said::Synced) => answer(true),
+            Some(Said::Unsynced) => answer(false),
             Some(Said::Wrong(what)) => tracing::warn!("{what}"),
             Some(Said::Mended(what)) => tracing::info!("{what}"),
             None => {}
@@ -153,3 +183,6 @@ fn listen(
         Err(error) => tracing::warn!("events are no longer kept: {error}"),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,9 +1,9 @@
 //! The file with the last events, and the process that has it. See `state.rs`.
 //!
 //! Each line is a checksum and an event, or `taken` and which legs of a map we took out: the last of such
-//! lines counts for each map, and those of another boot for none. New ones are appended; from time to time the file is written
-//! anew beside itself and put into its place. A crash or a full disk can leave a line that is not whole:
-//! it is left out when the file is read, and that is said once.
+//! lines counts for each map, and those of another boot for none. New ones are appended; from time to
+//! time the file is written anew beside itself and put into its place. A crash or a full disk can leave a
+//! line that is not whole: it is left out when the file is read, and that is said once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -12,6 +12,7 @@ use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::history::KEPT;
@@ -42,15 +43,17 @@ impl Taken {
         !self.boot.is_empty() && self.boot == this_boot()
     }
 
-    /// As the process hears and keeps it.
-    pub(crate) fn line(&self) -> String {
-        // Of text and numbers there is always JSON.
-        TAKEN.to_owned() + &serde_json::to_string(self).unwrap_or_default()
+    /// As the process hears and keeps it; `None` if it is too long for that.
+    pub(crate) fn line(&self) -> Option<String> {
+        let text = serde_json::to_string(self).ok()?;
+        Some(TAKEN.to_owned() + &text).filter(|line| line.len() <= LINE_MAX)
     }
 }
 
 /// How a line begins that is no event: those are JSON.
 const TAKEN: &str = "taken ";
+/// What the process is told to have all on the disk that came before, and to say whether it is.
+pub(crate) const SYNC: &str = "sync";
 
 /// What the kernel calls this boot; nothing where it can't be asked.
 pub(crate) fn this_boot() -> String {
@@ -69,6 +72,10 @@ pub(crate) enum Said<'a> {
     Ready,
     /// All is written that came before an empty line.
     Written,
+    /// All is on the disk that came before [`SYNC`].
+    Synced,
+    /// Not all of it is.
+    Unsynced,
     /// What is wrong with the file.
     Wrong(&'a str),
     /// What is right again.
@@ -83,6 +90,8 @@ impl<'a> Said<'a> {
             "taken" => Some(Said::Taken(rest)),
             "ready" => Some(Said::Ready),
             "written" => Some(Said::Written),
+            "synced" => Some(Said::Synced),
+            "unsynced" => Some(Said::Unsynced),
             "wrong" => Some(Said::Wrong(rest)),
             "mended" => Some(Said::Mended(rest)),
             _ => None,
@@ -97,6 +106,8 @@ impl fmt::Display for Said<'_> {
             Said::Taken(legs) => write!(f, "taken {legs}"),
             Said::Ready => f.write_str("ready "),
             Said::Written => f.write_str("written "),
+            Said::Synced => f.write_str("synced "),
+            Said::Unsynced => f.write_str("unsynced "),
             Said::Wrong(what) => write!(f, "wrong {what}"),
             Said::Mended(what) => write!(f, "mended {what}"),
         }
@@ -120,6 +131,8 @@ pub(crate) struct Book<T> {
     file: Option<File>,
     lines: usize,
     failed: bool,
+    /// A note came that there is no room for: no [`SYNC`] succeeds from then on.
+    refused: bool,
     tell: T,
 }
 
@@ -148,6 +161,7 @@ impl<T: FnMut(Said<'_>)> Book<T> {
             file: None,
             lines: 0,
             failed: false,
+            refused: false,
             tell,
         };
         for line in kept {
@@ -167,11 +181,29 @@ impl<T: FnMut(Said<'_>)> Book<T> {
         for line in lines.lines().map_while(Result::ok) {
             if line.is_empty() {
                 (self.tell)(Said::Written);
+            } else if line == SYNC {
+                let synced = self.sync();
+                self.say(&synced);
+                let all = synced.is_ok() && !self.refused;
+                (self.tell)(if all { Said::Synced } else { Said::Unsynced });
             } else if line.len() <= LINE_MAX {
                 let written = self.write(line);
                 self.say(&written);
             }
         }
+    }
+
+    /// Has on the disk what it has in memory.
+    fn sync(&mut self) -> io::Result<()> {
+        let synced = match &self.file {
+            Some(file) => file.sync_data(),
+            None => self.write_anew(),
+        };
+        if synced.is_err() {
+            // The kernel may have dropped what it could not write, and does not say so again.
+            self.file = None;
+        }
+        synced
     }
 
     /// Has it in memory, for when the file is written anew.
@@ -190,6 +222,8 @@ impl<T: FnMut(Said<'_>)> Book<T> {
             self.taken.remove(&taken.map);
         } else if self.taken.len() < TAKEN_MAX || self.taken.contains_key(&taken.map) {
             self.taken.insert(taken.map, line);
+        } else {
+            self.refused = true;
         }
     }
 
@@ -207,6 +241,10 @@ impl<T: FnMut(Said<'_>)> Book<T> {
         }
         // What it has may not be whole any more.
         self.file = None;
+        self.write_anew()
+    }
+
+    fn write_anew(&mut self) -> io::Result<()> {
         let all = self.last.iter().chain(self.taken.values());
         self.file = Some(write_anew(&self.path, all)?);
         self.lines = self.last.len() + self.taken.len();
@@ -237,10 +275,16 @@ fn write_anew<'a>(path: &Path, all: impl Iterator<Item = &'a String>) -> io::Res
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let text: String = all.map(|kept| line(kept)).collect();
+    match fs::remove_file(&new) {
+        // A crash can leave one.
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    // Whoever may write to the folder must not choose what is written to: `create_new` follows no link.
     let mut file = OpenOptions::new()
-        .create(true)
+        .create_new(true)
         .write(true)
-        .truncate(true)
         .mode(0o640)
         .open(&new)?;
     file.write_all(text.as_bytes())?;
@@ -261,7 +305,11 @@ fn refuse_other(path: &Path) -> io::Result<()> {
 fn read(path: &Path) -> io::Result<(Vec<String>, usize)> {
     refuse_other(path)?;
     let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_MAX).read_to_end(&mut bytes)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)?;
+    file.take(FILE_MAX).read_to_end(&mut bytes)?;
     let lines = bytes
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty());
@@ -307,6 +355,8 @@ mod tests {
             Said::Taken("{\"map\": 1}"),
             Said::Ready,
             Said::Written,
+            Said::Synced,
+            Said::Unsynced,
             Said::Wrong("a b"),
             Said::Mended("c"),
         ] {
@@ -333,7 +383,7 @@ mod tests {
         let taken = |boot: &str, map: &str, legs: &[(u32, u32)]| {
             let legs = legs.iter().copied().collect();
             let (boot, map) = (boot.to_owned(), map.to_owned());
-            Taken { boot, map, legs }.line()
+            Taken { boot, map, legs }.line().expect("short")
         };
         let now = this_boot();
         let kept = [
@@ -405,5 +455,31 @@ mod tests {
         assert!(keep(&link, &events(0..3)).is_empty());
         assert_eq!(fs::read(&precious).expect("there"), b"data");
         assert!(refuse_other(Path::new("/dev/null")).is_err());
+        // Nor is anything written through a link in the place of the file that is written anew.
+        let path = folder.path().join("other");
+        std::os::unix::fs::symlink(&precious, folder.path().join("other.new")).expect("linked");
+        assert_eq!(keep(&path, &events(0..3)), events(0..3));
+        assert_eq!(fs::read(&precious).expect("there"), b"data");
+        assert!(!folder.path().join("other.new").exists());
+    }
+
+    #[test]
+    fn it_is_told_whether_all_is_on_the_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("place/events");
+        fs::write(folder.path().join("place"), "in the way").expect("written");
+        let lines = format!("{{}}\n{SYNC}\n");
+        let answers = |lines: &str| {
+            let mut said = Vec::new();
+            Book::open(path.clone(), |what| {
+                let answer = matches!(what, Said::Synced | Said::Unsynced);
+                said.extend(answer.then(|| what.to_string()));
+            })
+            .keep(lines.as_bytes());
+            said
+        };
+        assert_eq!(answers(&lines), ["unsynced "]);
+        fs::remove_file(folder.path().join("place")).expect("removed");
+        assert_eq!(answers(&lines.repeat(2)), ["synced ", "synced "]);
     }
 }

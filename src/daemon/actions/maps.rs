@@ -3,16 +3,21 @@
 use std::fs;
 use std::mem;
 use std::path::Path;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pathpulse::{DeviceId, Monitor, State};
 use pathpulse_kernel_compat::{dm_message, dm_status};
 
 use super::ledger::{Ledger, Map, Mapper, Number};
+use super::notes::StateNotes;
 use crate::daemon::config::Multipath;
 use crate::daemon::state::Keeper;
 use crate::daemon::state_file::Taken;
+
+/// How soon is tried again what could not be noted.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The way to the thread that acts. Clones are the same.
 #[derive(Clone)]
@@ -24,6 +29,8 @@ struct Inner {
     state: Keeper,
     /// What we took before this start, and nobody looked at yet.
     recalled: Vec<Taken>,
+    /// The file that says what we took before this start is not read yet.
+    recalls: bool,
     policy: Option<Multipath>,
     /// To the thread, once there is one. It looks at all maps at each word, so one word is enough.
     words: Option<SyncSender<()>>,
@@ -32,6 +39,7 @@ struct Inner {
 impl Maps {
     pub(super) fn new(monitor: Arc<Monitor>, state: Keeper) -> Maps {
         Maps(Arc::new(Mutex::new(Inner {
+            recalls: state.has_file(),
             monitor,
             state,
             recalled: Vec::new(),
@@ -51,17 +59,10 @@ impl Maps {
         // What is down already is to be seen, too.
         let _ = words.try_send(());
         let (maps, monitor) = (self.clone(), Arc::clone(&inner.monitor));
-        let state = inner.state.clone();
+        let notes = StateNotes::new(inner.state.clone());
         let started = crate::daemon::spawn("maps", move || {
-            let mut ledger = Ledger::new(Host);
-            for () in inbox {
-                ledger.recall(mem::take(&mut maps.lock().recalled));
-                let policy = maps.lock().policy;
-                if let Some(policy) = policy {
-                    let legs = legs_of(&monitor);
-                    ledger.act(&legs, policy.last_too, |taken| state.keep_taken(taken));
-                }
-            }
+            let mut ledger = Ledger::new(Host, notes);
+            keep_acting(&inbox, || maps.act(&mut ledger, &monitor));
         });
         match started {
             Ok(()) => inner.words = Some(words),
@@ -69,9 +70,28 @@ impl Maps {
         }
     }
 
+    /// Does what there is to do; returns whether all of it was tried.
+    fn act(&self, ledger: &mut Ledger<Host, StateNotes>, monitor: &Monitor) -> bool {
+        let (policy, recalled, recalls) = {
+            let mut inner = self.lock();
+            (inner.policy, mem::take(&mut inner.recalled), inner.recalls)
+        };
+        ledger.recall(recalled);
+        // A note about a map takes the place of the one before.
+        ledger.notes().hold(recalls);
+        let Some(policy) = policy else {
+            ledger.rest();
+            return true;
+        };
+        ledger.act(&legs_of(monitor), policy.last_too)
+    }
+
     /// These were taken out by us before this daemon's start.
     pub(super) fn recall(&self, taken: Vec<Taken>) {
-        self.lock().recalled.extend(taken);
+        let mut inner = self.lock();
+        inner.recalled.extend(taken);
+        inner.recalls = false;
+        drop(inner);
         self.tell();
     }
 
@@ -86,6 +106,22 @@ impl Maps {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Acts at each word, and from time to time while there is something left to do.
+fn keep_acting(words: &Receiver<()>, mut act: impl FnMut() -> bool) {
+    let mut is_done = true;
+    loop {
+        let word = if is_done {
+            words.recv().map_err(RecvTimeoutError::from)
+        } else {
+            words.recv_timeout(AGAIN)
+        };
+        match word {
+            Ok(()) | Err(RecvTimeoutError::Timeout) => is_done = act(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 
@@ -143,6 +179,22 @@ fn maps_above(device: &Path) -> Vec<Map> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_put_off_is_tried_again_without_a_word() {
+        let (words, inbox) = sync_channel(1);
+        words.send(()).expect("room");
+        let mut words = Some(words);
+        let mut tries = 0;
+        keep_acting(&inbox, || {
+            tries += 1;
+            if tries == 2 {
+                words = None;
+            }
+            tries == 2
+        });
+        assert_eq!(tries, 2);
+    }
 
     #[test]
     fn only_multipath_maps_hold_legs() {

@@ -6,6 +6,7 @@
 mod hooks;
 mod ledger;
 mod maps;
+mod notes;
 mod rules;
 
 use std::sync::Arc;

@@ -1,17 +1,28 @@
 //! Maps in memory that obey as the kernel's do, and a real file over restarts.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 
 use super::*;
 use crate::daemon::state_file::{Book, Said};
 
-const A: Number = (8, 0);
-const B: Number = (8, 16);
-const C: Number = (8, 32);
+pub(in crate::daemon::actions) const A: Number = (8, 0);
+pub(in crate::daemon::actions) const B: Number = (8, 16);
+pub(in crate::daemon::actions) const C: Number = (8, 32);
+
+/// Notes that are on the disk at once.
+impl<F: FnMut(&Taken) -> bool> Notes for F {
+    fn keep(&mut self, taken: &Taken) -> bool {
+        self(taken)
+    }
+
+    fn are_on_disk(&mut self) -> bool {
+        true
+    }
+}
 
 /// One map of three legs.
-struct OneMap {
+pub(in crate::daemon::actions) struct OneMap {
     /// Those that it uses.
     active: RefCell<BTreeSet<Number>>,
     said: RefCell<Vec<String>>,
@@ -19,7 +30,7 @@ struct OneMap {
 }
 
 impl OneMap {
-    fn new(active: &[Number]) -> OneMap {
+    pub(in crate::daemon::actions) fn new(active: &[Number]) -> OneMap {
         OneMap {
             active: RefCell::new(active.iter().copied().collect()),
             said: RefCell::default(),
@@ -28,7 +39,7 @@ impl OneMap {
     }
 
     /// What it was told since this was asked last.
-    fn told(&self) -> Vec<String> {
+    pub(in crate::daemon::actions) fn told(&self) -> Vec<String> {
         self.said.take()
     }
 }
@@ -87,16 +98,16 @@ fn daemon(map: &OneMap, file: &Path, rows: &[[State; 3]]) {
         }
     });
     drop(book);
-    let mut ledger = Ledger::new(map);
-    ledger.recall(recalled);
     let mut lines = String::new();
+    let mut ledger = Ledger::new(map, |taken: &Taken| {
+        lines += &taken.line().expect("short");
+        lines.push('\n');
+        true
+    });
+    ledger.recall(recalled);
     for states in rows {
         let legs: Vec<(Number, State)> = [A, B, C].into_iter().zip(*states).collect();
-        ledger.act(&legs, false, |taken| {
-            lines += &taken.line();
-            lines.push('\n');
-            true
-        });
+        assert!(ledger.act(&legs, false));
     }
     Book::open(file.to_owned(), |_| ()).keep(lines.as_bytes());
 }
@@ -141,13 +152,12 @@ fn a_leg_is_noted_before_it_is_taken_out_and_struck_off_if_that_fails() {
     use State::{Down, Up};
     let mut map = OneMap::new(&[A, B, C]);
     map.refuses = true;
-    let mut ledger = Ledger::new(&map);
     let mut notes = Vec::new();
-    let states = [(A, Down), (B, Up), (C, Up)];
-    ledger.act(&states, false, |taken| {
+    let mut ledger = Ledger::new(&map, |taken: &Taken| {
         notes.push((taken.legs.clone(), map.told().len()));
         true
     });
+    ledger.act(&[(A, Down), (B, Up), (C, Up)], false);
     assert_eq!(notes, [([A].into(), 0), ([].into(), 1)]);
 }
 
@@ -155,29 +165,99 @@ fn a_leg_is_noted_before_it_is_taken_out_and_struck_off_if_that_fails() {
 fn a_note_that_found_no_room_is_made_again_and_one_that_did_is_not() {
     use State::{Down, Up};
     let map = OneMap::new(&[A, B, C]);
-    let mut ledger = Ledger::new(&map);
-    let states = [(A, Down), (B, Up), (C, Up)];
-    let mut tries = 0;
+    let tries = Cell::new(0);
+    let mut ledger = Ledger::new(&map, |taken: &Taken| {
+        assert_eq!(taken.legs, [A].into());
+        tries.set(tries.get() + 1);
+        tries.get() == 3
+    });
     for _ in 0..5 {
-        ledger.act(&states, false, |taken| {
-            assert_eq!(taken.legs, [A].into());
-            tries += 1;
-            tries == 3
-        });
+        let done = ledger.act(&[(A, Down), (B, Up), (C, Up)], false);
+        // What is not noted is not done.
+        assert_eq!(done, tries.get() == 3);
+        assert_eq!(map.active.borrow().contains(&A), !done);
     }
-    assert_eq!(tries, 3);
+    assert_eq!((tries.get(), map.told().len()), (3, 1));
+}
+
+/// Notes that are on the disk when that is said.
+#[derive(Default)]
+struct SlowNotes<'a> {
+    kept: RefCell<Vec<BTreeSet<Number>>>,
+    on_disk: Cell<bool>,
+    /// Each time that was asked, how many were kept, and how much the map was told by then.
+    asked: RefCell<Vec<(usize, usize)>>,
+    map: Option<&'a OneMap>,
+}
+
+impl Notes for &SlowNotes<'_> {
+    fn keep(&mut self, taken: &Taken) -> bool {
+        self.kept.borrow_mut().push(taken.legs.clone());
+        true
+    }
+
+    fn are_on_disk(&mut self) -> bool {
+        let told = self.map.map_or(0, |map| map.said.borrow().len());
+        self.asked
+            .borrow_mut()
+            .push((self.kept.borrow().len(), told));
+        self.on_disk.get()
+    }
+}
+
+#[test]
+fn nothing_is_taken_out_before_the_disk_has_the_note() {
+    use State::{Down, Up};
+    let map = OneMap::new(&[A, B, C]);
+    let notes = SlowNotes {
+        map: Some(&map),
+        ..SlowNotes::default()
+    };
+    let mut ledger = Ledger::new(&map, &notes);
+    let down = [(A, Down), (B, Up), (C, Up)];
+    for _ in 0..3 {
+        assert!(!ledger.act(&down, false));
+    }
+    // A path that is up again meanwhile is struck off, since it never was taken out.
+    assert!(ledger.act(&[(A, Up), (B, Up), (C, Up)], false));
+    assert_eq!(*notes.kept.borrow(), [[A].into(), [].into()]);
+    assert!(!ledger.act(&down, false));
+    assert!(map.told().is_empty());
+    notes.on_disk.set(true);
+    assert!(ledger.act(&down, false));
+    assert_eq!(map.told(), ["fail_path 8:0"]);
+    assert_eq!(*notes.kept.borrow(), [[A].into(), [].into(), [A].into()]);
+    // One note for three tries, another for two; and the map was told nothing before any of them.
+    let asked = notes.asked.take();
+    assert_eq!(asked, [(1, 0), (1, 0), (1, 0), (3, 0), (3, 0)]);
+    // To give it back nothing is waited for.
+    notes.on_disk.set(false);
+    assert!(ledger.act(&[(A, Up), (B, Up), (C, Up)], false));
+    assert_eq!(map.told(), ["reinstate_path 8:0"]);
+    assert!(notes.asked.take().is_empty());
+}
+
+#[test]
+fn who_stops_acting_strikes_off_what_was_put_off() {
+    use State::{Down, Up};
+    let map = OneMap::new(&[A, B, C]);
+    let notes = SlowNotes::default();
+    let mut ledger = Ledger::new(&map, &notes);
+    assert!(!ledger.act(&[(A, Down), (B, Up), (C, Up)], false));
+    ledger.rest();
+    assert_eq!(*notes.kept.borrow(), [[A].into(), [].into()]);
 }
 
 #[test]
 fn a_note_of_another_boot_says_nothing() {
     let map = OneMap::new(&[B, C]);
-    let mut ledger = Ledger::new(&map);
+    let mut ledger = Ledger::new(&map, |taken: &Taken| panic!("{taken:?}"));
     ledger.recall(vec![Taken {
         boot: "another".to_owned(),
         map: "mpath-3600a \"x\"".to_owned(),
         legs: [A].into(),
     }]);
     let states = [(A, State::Up), (B, State::Up), (C, State::Up)];
-    ledger.act(&states, false, |taken| panic!("{taken:?}"));
+    ledger.act(&states, false);
     assert!(map.told().is_empty());
 }
