@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
-use rustix::fs::{Gid, Mode, chown};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, chownat};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, shutdown,
@@ -169,7 +169,10 @@ fn give_to_group(path: &Path, group: u32) -> Result<(), String> {
     if fs::symlink_metadata(path).is_ok_and(|meta| meta.gid() == group) {
         return Ok(());
     }
-    chown(path, None, Some(Gid::from_raw(group))).map_err(|errno| {
+    // This call on all machines: the unit allows no other. The socket's place is nobody's link.
+    let group_id = Some(Gid::from_raw(group));
+    let given = chownat(CWD, path, None, group_id, AtFlags::SYMLINK_NOFOLLOW);
+    given.map_err(|errno| {
         let error = io::Error::from(errno);
         format!(
             "socket {}: socket_group {group}: {error}; root may give it any group, others one of their own: in the unit, SupplementaryGroups= adds one",

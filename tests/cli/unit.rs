@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -12,11 +12,15 @@ use rustix::process::Signal;
 use seccompiler::{BpfProgram, apply_filter, compile_from_json};
 use serde_json::json;
 
-use super::common::{Daemon, backend, public_binary, rig, stderr, stdout};
+use super::common::{Daemon, backend, plain_file, public_binary, rig, stderr, stdout};
 use super::web::Web;
 
-/// A user that nobody is.
+/// A user that nobody is, one that is in `GROUP`, and one that is not.
 const USER: u32 = 61_184;
+const MEMBER: u32 = 61_185;
+const STRANGER: u32 = 61_186;
+/// The group that may ask the daemon.
+const GROUP: u32 = 61_187;
 /// What changes the user, which systemd does before its filter holds. Without a capability, and with
 /// no-new-privs, they change nothing any more.
 const BEFORE: [&str; 2] = ["@setuid", "capset"];
@@ -168,18 +172,8 @@ fn the_daemon_works_as_the_unit_says() {
     let folder = tempfile::tempdir().expect("a folder");
     chown(folder.path(), Some(USER), Some(USER)).expect("root may");
     let (_binary_folder, binary) = public_binary();
-    let mut command = Command::new("setpriv");
+    let mut command = run_as(USER, &[group], &binary);
     command
-        .arg(format!("--reuid={USER}"))
-        .arg(format!("--regid={USER}"))
-        .arg(format!("--groups={group}"))
-        .args([
-            "--bounding-set=-all",
-            "--inh-caps=-all",
-            "--no-new-privs",
-            "--",
-        ])
-        .arg(binary)
         .env("STATE_DIRECTORY", folder.path())
         .env_remove("RUST_LOG");
     let filter = filter(&allowed());
@@ -193,7 +187,7 @@ fn the_daemon_works_as_the_unit_says() {
     let web = Web::socket(&daemon);
     daemon.wait_log("2 paths are watched");
     daemon.wait_state(disks.disk(0).path(), "up");
-    assert_is_nobody(daemon.pid(), group);
+    assert_is_nobody(daemon.pid(), &[group]);
 
     disks.set(1, Behaviour::Hang).expect("set");
     daemon.wait_state(disks.disk(1).path(), "down");
@@ -207,15 +201,144 @@ fn the_daemon_works_as_the_unit_says() {
     assert!(kept.lines().count() >= 4, "{kept}");
 }
 
-/// Without any privilege but the group, and under a filter.
-fn assert_is_nobody(pid: u32, group: u32) {
+/// The binary, run by a user with these groups and without any privilege.
+fn run_as(user: u32, groups: &[u32], binary: &Path) -> Command {
+    let groups: Vec<String> = groups.iter().map(u32::to_string).collect();
+    let mut command = Command::new("setpriv");
+    command
+        .arg(format!("--reuid={user}"))
+        .arg(format!("--regid={user}"))
+        .arg(if groups.is_empty() {
+            "--clear-groups".to_owned()
+        } else {
+            format!("--groups={}", groups.join(","))
+        })
+        .args([
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+            "--no-new-privs",
+            "--",
+        ])
+        .arg(binary);
+    command
+}
+
+/// A folder as systemd makes it for the unit, in one that everybody may enter.
+fn runtime_directory() -> (tempfile::TempDir, PathBuf) {
+    let outer = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(outer.path(), Permissions::from_mode(0o755)).expect("ours");
+    let folder = outer.path().join("pathpulse");
+    fs::create_dir(&folder).expect("ours");
+    let mode = &settings("RuntimeDirectoryMode")[0];
+    let mode = u32::from_str_radix(mode, 8).expect("a mode");
+    fs::set_permissions(&folder, Permissions::from_mode(mode)).expect("ours");
+    chown(&folder, Some(USER), Some(USER)).expect("root may");
+    (outer, folder)
+}
+
+#[test]
+fn the_unit_lets_the_group_of_the_socket_ask_and_nobody_else() {
+    if Command::new("systemd-analyze").output().is_err() {
+        return report_skip("needs systemd-analyze (Debian's package systemd)");
+    }
+    let file = plain_file(1 << 16);
+    chown(file.path(), Some(USER), Some(USER)).expect("root may");
+    let (_outer, folder) = runtime_directory();
+    let config = folder.join("p.toml");
+    let said = format!("[daemon]\nsocket_group = '{GROUP}'\n");
+    fs::write(&config, said).expect("written");
+    let (_binary_folder, binary) = public_binary();
+    // As a line SupplementaryGroups= adds it.
+    let mut command = run_as(USER, &[disk_group(), GROUP], &binary);
+    command.env_remove("RUST_LOG");
+    let filter = filter(&allowed());
+    let socket = folder.join("p.sock");
+    let paths = [file.path().to_owned()];
+    let start = move || {
+        apply_filter(&filter).expect("installed");
+        let config = config.to_str().expect("text");
+        Daemon::spawn_at(command, socket, &paths, &["--config", config])
+    };
+    let daemon = thread::spawn(start).join().expect("no panic");
+    daemon.wait_log("paths are watched");
+    assert_is_nobody(daemon.pid(), &[disk_group(), GROUP]);
+    let socket = fs::metadata(&daemon.socket).expect("there");
+    assert_eq!((socket.uid(), socket.gid()), (USER, GROUP));
+    assert_eq!(socket.mode() & 0o777, 0o660);
+    let lock = daemon.socket.with_extension("sock.lock");
+    assert_eq!(fs::metadata(lock).expect("there").mode() & 0o777, 0o600);
+
+    let status = |user: u32, groups: &[u32]| {
+        let mut command = run_as(user, groups, &binary);
+        command.args(["status", "--socket"]).arg(&daemon.socket);
+        command.output().expect("runs")
+    };
+    let member = status(MEMBER, &[GROUP]);
+    assert!(member.status.success(), "{}", stderr(&member));
+    for groups in [&[][..], &[disk_group()], &[USER]] {
+        // Only the daemon's own group besides: it is not the socket's any more.
+        let stranger = status(STRANGER, groups);
+        assert!(!stranger.status.success(), "{}", stdout(&stranger));
+        let said = stderr(&stranger);
+        assert!(
+            said.contains("no access") && said.contains("in its group"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_purge_removes_what_the_daemon_wrote_and_a_removal_does_not() {
+    let script = unit().with_file_name("postrm");
+    let text = fs::read_to_string(&script).expect("there");
+    assert!(
+        text.contains("\n#DEBHELPER#\n"),
+        "for cargo-deb's own lines"
+    );
+    let root = tempfile::tempdir().expect("a folder");
+    let file = |folder: &str| root.path().join(folder).join("file");
+    let folders = ["StateDirectory", "RuntimeDirectory"].map(|name| settings(name).remove(0));
+    let ours = [
+        file(&format!("var/lib/{}", folders[0])),
+        file(&format!("run/{}", folders[1])),
+    ];
+    let others = [file("var/lib/pathpulse-other"), file("etc"), file("run")];
+    for file in ours.iter().chain(&others) {
+        fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+        fs::write(file, "").expect("written");
+    }
+    let run = |what: &str| {
+        let mut command = Command::new("sh");
+        command.arg("-e").arg(&script).arg(what);
+        let status = command.env("DPKG_ROOT", root.path()).status();
+        assert!(status.expect("runs").success(), "{what}");
+    };
+    for what in ["remove", "upgrade", "failed-upgrade", "abort-install"] {
+        run(what);
+        assert!(ours.iter().all(|file| file.exists()), "{what}");
+    }
+    // The second time there is nothing left to remove.
+    for _ in 0..2 {
+        run("purge");
+        let left = |file: &PathBuf| file.parent().is_some_and(Path::exists);
+        assert!(!ours.iter().any(left), "all of both folders");
+        assert!(others.iter().all(|file| file.exists()), "nothing else");
+    }
+}
+
+/// Without any privilege but these groups, and under a filter.
+fn assert_is_nobody(pid: u32, groups: &[u32]) {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
     let of = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.expect("it is there").trim().to_owned()
     };
     assert!(of("Uid:").starts_with(&USER.to_string()), "{status}");
-    assert_eq!(of("Groups:"), group.to_string());
+    let has: Vec<u32> = of("Groups:")
+        .split_whitespace()
+        .map(|group| group.parse().expect("a number"))
+        .collect();
+    assert_eq!(has, groups);
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
         assert_eq!(of(set), "0000000000000000", "{set}");
     }
