@@ -20,6 +20,7 @@ mod hooks;
 mod limits;
 mod livez;
 mod load;
+mod lock;
 mod looks;
 mod lost;
 mod metrics;
