@@ -6,7 +6,6 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use pathpulse_kernel_compat::{Errno, MAX_READ_LEN, Submission};
 use rustix::fs::{
@@ -203,7 +202,7 @@ pub(crate) struct Device {
     pub(crate) geometry: Geometry,
     pub(crate) evidence: Box<dyn Evidence + Send>,
     /// What it is called and where it is attached.
-    pub(crate) details: Arc<DeviceInfo>,
+    pub(crate) details: DeviceInfo,
     /// What the paths to the same storage have in common, if the kernel knows.
     pub(crate) storage: Option<String>,
     /// It lies on other devices: a map of device-mapper or md.
@@ -325,11 +324,7 @@ impl Device {
         let disk = sysfs.as_ref().map(Sysfs::disk);
         // A map is no path to the storage: its legs are.
         let is_leg = disk.as_ref().is_some_and(|disk| map_of(disk).is_none());
-        let storage = details
-            .wwid
-            .as_deref()
-            .filter(|_| is_leg)
-            .map(str::to_owned);
+        let storage = details.wwid().filter(|_| is_leg).map(str::to_owned);
         let submission = disk.as_deref().map_or(Submission::Prompt, submission_of);
         let stacked = sysfs.as_ref().is_some_and(Sysfs::is_stacked);
         let evidence: Box<dyn Evidence + Send> = match sysfs {
@@ -341,7 +336,7 @@ impl Device {
             file: file.into(),
             geometry,
             evidence,
-            details: Arc::new(details),
+            details,
             storage,
             stacked,
             submission,

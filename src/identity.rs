@@ -21,7 +21,7 @@ const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 pub(crate) struct Identity {
     pub(crate) device: DeviceId,
     /// Which of those that had its number one after the other; `None` where the kernel does not count.
-    generation: Option<u64>,
+    pub(crate) generation: Option<u64>,
 }
 
 /// How what a name leads to compares with what was opened.
@@ -66,8 +66,7 @@ impl Identity {
         })
     }
 
-    /// Of a device of tests.
-    #[cfg(test)]
+    /// Of what was looked up before.
     pub(crate) fn new(device: DeviceId, generation: Option<u64>) -> Identity {
         Identity { device, generation }
     }

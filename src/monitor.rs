@@ -226,7 +226,7 @@ impl Monitor {
             None => spec.group.clone().or_else(|| device.storage.clone()),
         };
         let info = PathInfo::new(spec.path.clone(), device.identity.device, group.as_deref())
-            .with_details(Arc::clone(&device.details));
+            .with_details(device.details.clone());
         let cell = Arc::new(StatusCell::new(Arc::new(info)));
         let settings = spec.settings.unwrap_or(self.config.settings);
         let settings = settings.within_limits();

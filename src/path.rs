@@ -1,7 +1,6 @@
 //! What a path is, apart from how it is.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::device::DeviceId;
@@ -35,7 +34,7 @@ pub struct PathInfo {
     device: DeviceId,
     group: Option<Box<str>>,
     elsewhere: Option<Box<str>>,
-    details: Arc<DeviceInfo>,
+    details: DeviceInfo,
 }
 
 impl PathInfo {
@@ -45,12 +44,12 @@ impl PathInfo {
             device,
             group: group.map(Box::from),
             elsewhere: None,
-            details: Arc::default(),
+            details: DeviceInfo::default(),
         }
     }
 
     /// The same, with this known of its device.
-    pub(crate) fn with_details(self, details: Arc<DeviceInfo>) -> PathInfo {
+    pub(crate) fn with_details(self, details: DeviceInfo) -> PathInfo {
         PathInfo { details, ..self }
     }
 
@@ -82,7 +81,7 @@ impl PathInfo {
 
     /// What the device is called and where it is attached, as it was known when the path was opened; the
     /// map, the size and the links of a block device as they were known a minute ago or later.
-    pub fn details(&self) -> &Arc<DeviceInfo> {
+    pub fn details(&self) -> &DeviceInfo {
         &self.details
     }
 

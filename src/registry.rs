@@ -14,11 +14,17 @@ use crate::status::StatusCell;
 
 struct Entry {
     cell: Arc<StatusCell>,
-    worker: usize,
     /// What its device led to when it was added.
-    storage: Option<String>,
-    /// What is read.
-    identity: Identity,
+    storage: Option<Box<str>>,
+    /// With the number of its device, what is read.
+    generation: Option<u64>,
+    worker: u32,
+}
+
+impl Entry {
+    fn identity(&self) -> Identity {
+        Identity::new(self.cell.info().device(), self.generation)
+    }
 }
 
 /// All paths of a group are with the same worker, which judges them together.
@@ -99,12 +105,11 @@ impl Registry {
                 (group.worker, &group.cell)
             }
         };
-        let cell = Arc::clone(cell);
         let entry = Entry {
-            cell,
-            worker,
-            storage,
-            identity,
+            cell: Arc::clone(cell),
+            storage: storage.map(String::into_boxed_str),
+            generation: identity.generation,
+            worker: u32::try_from(worker).unwrap_or(u32::MAX),
         };
         self.paths.insert(id, entry);
         Ok((worker, Arc::clone(group)))
@@ -124,7 +129,7 @@ impl Registry {
                 self.groups.remove(name);
             }
         }
-        Some((entry.worker, entry.cell))
+        Some((entry.worker as usize, entry.cell))
     }
 
     /// The name of a path was opened anew: whether it is to be read through that from now on. It is, unless
@@ -144,23 +149,24 @@ impl Registry {
                 &format!("leads to {now} now, which is watched as {name}"),
             );
         }
-        let is_same = entry.identity.compare(&device.identity) == Likeness::Same;
-        if entry.storage != device.storage && !is_same {
-            let wwid = |storage: &Option<String>| match storage {
+        let is_same = entry.identity().compare(&device.identity) == Likeness::Same;
+        let (storage, storage_before) = (device.storage.as_deref(), entry.storage.as_deref());
+        if storage_before != storage && !is_same {
+            let wwid = |storage: Option<&str>| match storage {
                 Some(wwid) => format!("WWID {wwid}"),
                 None => "no WWID".to_owned(),
             };
-            let (now, was) = (wwid(&device.storage), wwid(&entry.storage));
+            let (now, was) = (wwid(storage), wwid(storage_before));
             return self.leads_elsewhere(
                 id,
                 &format!("leads to other storage now ({now}, was {was})"),
             );
         }
-        entry.identity = device.identity;
+        entry.generation = device.identity.generation;
         let is_known = before.device() == now && before.elsewhere().is_none();
-        if !is_known || before.details() != &device.details {
+        if !is_known || *before.details() != device.details {
             let info = PathInfo::new(before.name().to_owned(), now, before.group());
-            let info = info.with_details(Arc::clone(&device.details));
+            let info = info.with_details(device.details.clone());
             entry.cell.set_info(Arc::new(info));
         }
         self.astray.remove(&id);
@@ -200,7 +206,7 @@ impl Registry {
     pub(crate) fn set_details(&self, id: PathId, details: DeviceInfo) {
         if let Some(entry) = self.paths.get(&id) {
             let info = PathInfo::clone(&entry.cell.info());
-            let info = info.with_details(Arc::new(details));
+            let info = info.with_details(details);
             entry.cell.set_info(Arc::new(info));
         }
     }
@@ -222,7 +228,13 @@ impl Registry {
     /// All paths with their workers and their names.
     pub(crate) fn names(&self) -> Vec<(PathId, usize, PathBuf)> {
         let all = self.paths.iter();
-        let names = all.map(|(id, entry)| (*id, entry.worker, entry.cell.info().name().to_owned()));
+        let names = all.map(|(id, entry)| {
+            (
+                *id,
+                entry.worker as usize,
+                entry.cell.info().name().to_owned(),
+            )
+        });
         names.collect()
     }
 
@@ -233,7 +245,7 @@ impl Registry {
 
     /// What was opened of a path.
     pub(crate) fn identity(&self, id: PathId) -> Option<Identity> {
-        self.paths.get(&id).map(|entry| entry.identity)
+        self.paths.get(&id).map(Entry::identity)
     }
 
     /// The path that leads to this device.
@@ -243,7 +255,7 @@ impl Registry {
 
     /// The worker that has this path.
     pub(crate) fn worker_of(&self, id: PathId) -> Option<usize> {
-        self.paths.get(&id).map(|entry| entry.worker)
+        self.paths.get(&id).map(|entry| entry.worker as usize)
     }
 
     /// The status of this path.
@@ -288,7 +300,7 @@ mod tests {
             file: std::fs::File::open("/dev/null").expect("a file").into(),
             geometry: Geometry::new(512, 8),
             evidence: Box::new(NoEvidence),
-            details: Arc::default(),
+            details: DeviceInfo::default(),
             storage: storage.map(str::to_owned),
             stacked: false,
             submission: pathpulse_kernel_compat::Submission::Prompt,

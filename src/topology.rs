@@ -23,15 +23,15 @@ use crate::storage::{target_port_group, text_in};
 pub struct Topology {
     /// The adapter in this host: `host3` of SCSI, the PCI address of an NVMe or virtio disk, the network
     /// interface of NVMe over fabrics where one is named.
-    pub adapter: Option<Box<str>>,
+    pub adapter: Option<String>,
     /// Its port: the port's WWN, the initiator's name or address.
-    pub adapter_port: Option<Box<str>>,
+    pub adapter_port: Option<String>,
     /// The port of the target: its WWN, its SAS address, or name and address.
-    pub target_port: Option<Box<str>>,
+    pub target_port: Option<String>,
     /// The controller of the target: the name of the NVMe controller, or the target port group of SCSI.
-    pub controller: Option<Box<str>>,
+    pub controller: Option<String>,
     /// The iSCSI session.
-    pub session: Option<Box<str>>,
+    pub session: Option<String>,
 }
 
 impl Topology {
@@ -51,25 +51,25 @@ impl Topology {
             adapter: name(&host),
             adapter_port: adapter_port(&host),
             target_port: target_port(folder),
-            controller: target_port_group(&page).map(|group| format!("tpg {group}").into()),
+            controller: target_port_group(&page).map(|group| format!("tpg {group}")),
             session: ancestor(folder, "session").as_deref().and_then(name),
         }
     }
 }
 
 /// Host, channel, target and LUN: what SCSI calls the device.
-pub(crate) fn hctl(device: &Path) -> Option<Box<str>> {
+pub(crate) fn hctl(device: &Path) -> Option<String> {
     let folder = fs::canonicalize(device).ok()?;
     let text = folder.file_name()?.to_str()?;
     let mut parts = text.split(':');
     let is_hctl = parts.clone().count() == 4 && parts.all(|part| part.parse::<u64>().is_ok());
-    is_hctl.then(|| text.into())
+    is_hctl.then(|| text.to_owned())
 }
 
 /// What carries the commands of the disk with this folder.
-pub(crate) fn transport(folder: &Path) -> Option<Box<str>> {
+pub(crate) fn transport(folder: &Path) -> Option<String> {
     if let Some(controller) = nvme_controller(folder) {
-        return text_in(&controller.join("transport")).map(Into::into);
+        return text_in(&controller.join("transport"));
     }
     let kinds = [
         ("rport-", "fc"),
@@ -82,7 +82,7 @@ pub(crate) fn transport(folder: &Path) -> Option<Box<str>> {
     let known = kinds
         .iter()
         .find(|(prefix, _)| ancestor(folder, prefix).is_some());
-    known.map(|(_, kind)| (*kind).into())
+    known.map(|(_, kind)| (*kind).to_owned())
 }
 
 /// The controller of a namespace; of one with several none, since each read may take another one.
@@ -121,16 +121,18 @@ fn of_nvme(controller: &Path) -> Topology {
     });
     Topology {
         adapter: of("host_iface")
-            .map(Into::into)
+            .map(str::to_owned)
             .or_else(|| pci_address(controller)),
-        adapter_port: of("host_traddr").or_else(|| of("src_addr")).map(Into::into),
-        target_port: target.map(Into::into),
+        adapter_port: of("host_traddr")
+            .or_else(|| of("src_addr"))
+            .map(str::to_owned),
+        target_port: target,
         controller: name(controller),
         session: None,
     }
 }
 
-fn adapter_port(host: &Path) -> Option<Box<str>> {
+fn adapter_port(host: &Path) -> Option<String> {
     let host_name = name(host)?;
     let files = [
         ("fc_host", "port_name"),
@@ -139,31 +141,31 @@ fn adapter_port(host: &Path) -> Option<Box<str>> {
         ("sas_host", "device/sas_address"),
     ];
     let mut texts = files.iter().filter_map(|(class, file)| {
-        let text = text_in(&host.join(class).join(&*host_name).join(file))?;
-        (!matches!(&*text, "(null)" | "<NULL>")).then(|| text.into())
+        let text = text_in(&host.join(class).join(&host_name).join(file))?;
+        (!matches!(&*text, "(null)" | "<NULL>")).then_some(text)
     });
     texts.next()
 }
 
-fn target_port(folder: &Path) -> Option<Box<str>> {
+fn target_port(folder: &Path) -> Option<String> {
     let text = |part: &Path, class: &str, file: &str| {
         text_in(&part.join(class).join(part.file_name()?).join(file))
     };
     if let Some(port) = ancestor(folder, "rport-") {
-        return text(&port, "fc_remote_ports", "port_name").map(Into::into);
+        return text(&port, "fc_remote_ports", "port_name");
     }
     if let Some(device) = ancestor(folder, "end_device-") {
-        return text(&device, "sas_device", "sas_address").map(Into::into);
+        return text(&device, "sas_device", "sas_address");
     }
     let session = ancestor(folder, "session")?;
     let target = text(&session, "iscsi_session", "targetname")?;
     let group = text(&session, "iscsi_session", "tpgt");
     let group = group.map_or_else(String::new, |group| format!(",{group}"));
-    Some(format!("{target}{group}").into())
+    Some(format!("{target}{group}"))
 }
 
 /// The PCI function nearest to this folder.
-fn pci_address(folder: &Path) -> Option<Box<str>> {
+fn pci_address(folder: &Path) -> Option<String> {
     let mut above = folder.ancestors().filter_map(name);
     above.find(|name| {
         let parts: Vec<&str> = name.split([':', '.']).collect();
@@ -189,8 +191,8 @@ fn is_numbered(folder: &Path, prefix: &str) -> bool {
     })
 }
 
-fn name(folder: &Path) -> Option<Box<str>> {
-    Some(folder.file_name()?.to_str()?.into())
+fn name(folder: &Path) -> Option<String> {
+    Some(folder.file_name()?.to_str()?.to_owned())
 }
 
 #[cfg(test)]

@@ -240,24 +240,25 @@ impl PathDocument {
 
 impl DetailsDocument {
     fn new(info: &DeviceInfo) -> DetailsDocument {
-        let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
-        let names = info.names.iter();
-        let topology = &info.topology;
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        let topology = info.topology();
         DetailsDocument {
-            names: names.map(|name| display_name(name).to_string()).collect(),
-            hctl: text(&info.hctl),
-            map: text(&info.map),
-            wwid: text(&info.wwid),
-            vendor: text(&info.vendor),
-            model: text(&info.model),
-            size_bytes: info.size_bytes,
-            transport: text(&info.transport),
+            names: { info.names() }
+                .map(|name| display_name(&name).to_string())
+                .collect(),
+            hctl: text(info.hctl()),
+            map: text(info.map()),
+            wwid: text(info.wwid()),
+            vendor: text(info.vendor()),
+            model: text(info.model()),
+            size_bytes: info.size_bytes(),
+            transport: text(info.transport()),
             topology: TopologyDocument {
-                adapter: text(&topology.adapter),
-                adapter_port: text(&topology.adapter_port),
-                target_port: text(&topology.target_port),
-                controller: text(&topology.controller),
-                session: text(&topology.session),
+                adapter: topology.adapter,
+                adapter_port: topology.adapter_port,
+                target_port: topology.target_port,
+                controller: topology.controller,
+                session: topology.session,
             },
         }
     }

@@ -66,19 +66,20 @@ fn waits(sheet: &mut Sheet<'_>, waiting: &[WaitingPath]) -> fmt::Result {
 
 /// The label `device` is that of node_exporter's disks.
 fn details(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
-    let text = |text: &Option<Box<str>>| printable(text.as_deref().unwrap_or(""));
+    let text = |text: Option<&str>| printable(text.unwrap_or(""));
     let details = all.iter().map(|(name, path)| {
         let info = path.path.details();
+        let topology = info.topology();
         let texts = [
-            &info.kernel_name,
-            &info.map,
-            &info.wwid,
-            &info.hctl,
-            &info.vendor,
-            &info.model,
-            &info.transport,
-            &info.topology.adapter,
-            &info.topology.target_port,
+            info.kernel_name(),
+            info.map(),
+            info.wwid(),
+            info.hctl(),
+            info.vendor(),
+            info.model(),
+            info.transport(),
+            topology.adapter.as_deref(),
+            topology.target_port.as_deref(),
         ];
         (name, texts.map(text))
     });

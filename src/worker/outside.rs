@@ -93,7 +93,7 @@ impl Outside {
             return;
         };
         let details = Sysfs::of(major, minor).map(|sysfs| info.details().refreshed(&sysfs));
-        if let Some(details) = details.filter(|details| *details != **info.details()) {
+        if let Some(details) = details.filter(|details| details != info.details()) {
             let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
             registry.set_details(id, details);
         }

@@ -12,6 +12,7 @@ use super::disk::{BLOCK, Disk, DiskEvidence, Way};
 use super::*;
 use crate::command::Reopened;
 use crate::device::{Device, DeviceId, Geometry};
+use crate::device_info::DeviceInfo;
 use crate::group::GroupCell;
 use crate::health::Rules;
 use crate::identity::Identity;
@@ -73,7 +74,7 @@ fn device(number: u64, disk: &Arc<Disk>) -> Device {
         file: std::fs::File::open("/dev/null").expect("a file").into(),
         geometry: Geometry::new(BLOCK, 1000),
         evidence: Box::new(DiskEvidence(Arc::clone(disk))),
-        details: Arc::default(),
+        details: DeviceInfo::default(),
         storage: None,
         stacked: false,
         submission: Submission::Prompt,
