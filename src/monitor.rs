@@ -11,19 +11,14 @@ use std::time::{Duration, Instant};
 
 use pathpulse_kernel_compat::{Errno, Mono};
 
-use crate::command::{Command, NewPath, OnceChecks};
 use crate::config::{BackendInfo, Config, ShutdownReport, StartError};
-use crate::departed::{Departed, Released};
-use crate::device::{Device, DeviceId, OpenError, OpenProblem};
-use crate::event::EventStream;
-use crate::group::GroupStatus;
-use crate::opener::{Opens, open_all};
-use crate::path::{PathId, PathInfo};
-use crate::progress::WorkerStatus;
-use crate::registry::Registry;
+use crate::device::{Device, DeviceId, OpenError, OpenProblem, Opens, open_all};
 use crate::settings::{PathSpec, Settings};
-use crate::status::{PathStatus, StatusCell};
-use crate::worker::{NameWatch, WorkerHandle, start_worker};
+use crate::status::{
+    Departed, EventStream, GroupStatus, PathId, PathInfo, PathStatus, Registry, Released,
+    StatusCell, WorkerStatus,
+};
+use crate::worker::{Command, NameWatch, NewPath, OnceChecks, WorkerHandle, start_worker};
 
 /// How long a worker may take to make room for the word that its monitor is dropped.
 const DROP_LIMIT: Duration = Duration::from_millis(100);

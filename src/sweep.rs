@@ -10,14 +10,11 @@ use std::time::Duration;
 
 use pathpulse_kernel_compat::{Choice, Key, Stats, open_backend};
 
-use crate::command::{Command, NewPath};
 use crate::config::StartError;
 use crate::device::{Device, OpenError};
-use crate::path::PathId;
-use crate::path::PathInfo;
 use crate::settings::Settings;
-use crate::status::{PathStatus, StatusCell};
-use crate::worker::{BEGUN_PER_TURN, Worker};
+use crate::status::{PathId, PathInfo, PathStatus, StatusCell};
+use crate::worker::{BEGUN_PER_TURN, Command, NewPath, Worker};
 
 /// Longer than any program runs: nothing becomes due by itself.
 const NEVER: Duration = Duration::from_secs(1 << 32);

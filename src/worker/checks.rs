@@ -1,7 +1,7 @@
 //! The checks of a worker: begun when due, applied when they end, shown when they change something.
 
 use super::*;
-use crate::verdict::VerdictKind;
+use crate::health::VerdictKind;
 
 impl Worker {
     /// Begins what the schedule and the pauses of checks have come to.

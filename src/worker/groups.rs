@@ -1,7 +1,7 @@
 //! The groups of a worker's paths: who belongs to which, and what follows from that after a turn.
 
 use super::*;
-use crate::siblings::{COMPARED, Peer, is_slow, spared};
+use crate::health::{COMPARED, Peer, is_slow, spared};
 
 /// The groups of a worker.
 #[derive(Default)]

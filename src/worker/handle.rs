@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use pathpulse_kernel_compat::{Errno, KernelError, open_backend};
 
 use super::{Carrier, Outside, Worker};
-use crate::command::Command;
 use crate::config::{BackendInfo, Config, StartError};
-use crate::opener::Opens;
-use crate::progress::{Progress, WorkerStatus};
-use crate::registry::Registry;
+use crate::device::Opens;
+use crate::status::{Progress, Registry, WorkerStatus};
+use crate::worker::message::Command;
 
 /// Commands that may wait for a worker; whoever adds more waits, and the worker is soon there.
 const COMMANDS: usize = 256;

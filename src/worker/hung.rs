@@ -11,8 +11,7 @@ use pathpulse_kernel_compat::{
 
 use super::*;
 use crate::device::Device;
-use crate::path::PathInfo;
-use crate::status::StatusCell;
+use crate::status::{PathInfo, StatusCell};
 
 /// A real backend whose `wait` never returns once there is something in its way, as with a driver that
 /// sleeps on the thread that submits.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::Outside;
 use super::outside::Lookup;
-use crate::command::Reopened;
-use crate::opener::open_all;
-use crate::path::PathId;
+use crate::device::open_all;
+use crate::status::PathId;
+use crate::worker::message::Reopened;
 
 /// All names are looked up after so many intervals, but not more often than once a second, nor less than once
 /// a minute.

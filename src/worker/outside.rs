@@ -20,14 +20,10 @@ use std::sync::{PoisonError, RwLock};
 use pathpulse_kernel_compat::{Choice, Waker};
 
 use super::*;
-use crate::command::Reopened;
 use crate::config::BackendInfo;
-use crate::device::{Device, DeviceId};
-use crate::identity::{Identity, Likeness};
-use crate::opener::{Opens, open_all};
-use crate::registry::{Leads, Registry};
-use crate::status::StatusCell;
-use crate::sysfs::Sysfs;
+use crate::device::{Device, DeviceId, Identity, Likeness, Opens, Sysfs, open_all};
+use crate::status::{Leads, Registry, StatusCell};
+use crate::worker::message::Reopened;
 
 /// The backend of a worker as others see it: what it is, and how to wake who waits in it.
 pub(crate) struct Carrier {

@@ -1,7 +1,7 @@
 //! Paths that are not checked for a while: their files are given up, so that others can have the devices.
 
 use super::*;
-use crate::command::Reopened;
+use crate::worker::message::Reopened;
 
 impl Worker {
     /// Checks a path no longer, and gives its file up.

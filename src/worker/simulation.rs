@@ -14,7 +14,7 @@ use pathpulse_kernel_compat::{Errno, Reject};
 use self::disk::Way;
 use self::world::World;
 use super::*;
-use crate::verdict::VerdictKind;
+use crate::health::VerdictKind;
 
 mod disk;
 mod invariants;

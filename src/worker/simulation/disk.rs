@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use pathpulse_kernel_compat::{Answer, Errno, Reject, Stage};
 
-use crate::evidence::{Activity, Counters, Evidence, Layout, Leaf, LinkState};
+use crate::health::{Activity, Counters, Evidence, Layout, Leaf, LinkState};
 
 pub(super) const BLOCK: u32 = 512;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::world::World;
 use super::*;
-use crate::verdict::VerdictKind;
+use crate::health::VerdictKind;
 
 impl World {
     /// At the end of a run.

@@ -4,10 +4,9 @@ use fastrand::Rng;
 
 use super::world::{World, any_settings};
 use super::*;
-use crate::health::Rules;
+use crate::health::{Rules, VerdictKind};
 use crate::settings::Sleeping;
 use crate::status::Counts;
-use crate::verdict::VerdictKind;
 
 /// A world of many paths in two groups, whose completions are shuffled or not.
 fn crowd(seed: u64, shuffled: Option<u64>) -> World {

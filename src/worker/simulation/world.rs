@@ -10,15 +10,11 @@ use pathpulse_kernel_compat::{Audit, Scripted, Submission};
 
 use super::disk::{BLOCK, Disk, DiskEvidence, Way};
 use super::*;
-use crate::command::Reopened;
-use crate::device::{Device, DeviceId, Geometry};
-use crate::device_info::DeviceInfo;
-use crate::group::GroupCell;
+use crate::device::{Device, DeviceId, DeviceInfo, Geometry, Identity};
 use crate::health::Rules;
-use crate::identity::Identity;
-use crate::path::PathInfo;
 use crate::settings::{Place, Region, Sleeping};
-use crate::status::StatusCell;
+use crate::status::{GroupCell, PathInfo, StatusCell};
+use crate::worker::message::Reopened;
 
 pub(super) struct World {
     pub(super) seed: u64,

@@ -1,6 +1,6 @@
 # shellcheck shell=dash
 # limit_s: 120
-# Each way to fail that the kernel tells apart has its own cause (the table of src/fault.rs).
+# Each way to fail that the kernel tells apart has its own cause (the table of src/health/fault.rs).
 scsi_disks add_host=7 vpd_use_hostno=1
 within 10000 test -b /dev/sdg || fail "there are no seven disks"
 daemon /dev/sd[a-g]

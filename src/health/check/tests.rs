@@ -1,0 +1,398 @@
+//! Goes through checks step by step.
+
+use super::*;
+use crate::health::{Activity, Backpressure, Counters, LinkState};
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+fn at(ms: u64) -> Mono {
+    Mono::ZERO + Duration::from_millis(ms)
+}
+
+fn check() -> Check {
+    let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Untried);
+    assert_eq!(
+        check.read(at(0)),
+        Step::Read {
+            nowait: true,
+            place: 0
+        }
+    );
+    check
+}
+
+/// What a disk is seen to do at a moment.
+struct Seen(Option<Counters>);
+
+impl Evidence for Seen {
+    fn link(&self) -> LinkState {
+        LinkState::Running
+    }
+
+    fn activity(&self) -> Option<Activity> {
+        self.0.map(|counters| Activity::of_disk(Some(counters)))
+    }
+}
+
+fn counters(completed: u64, in_flight: u64) -> Option<Counters> {
+    Some(Counters {
+        completed,
+        in_flight,
+    })
+}
+
+/// Lets every try end in `EAGAIN` until the verdict.
+fn never_in(first: Option<Counters>, last: Option<Counters>) -> (Verdict, u32) {
+    let mut check = check();
+    let mut step = check.ended(Outcome::Failed(Errno::EAGAIN), at(0), &Seen(first));
+    for tries in 1..1000 {
+        let Step::Pause(until) = step else {
+            panic!("{step:?}")
+        };
+        match check.again(until, &Seen(last)) {
+            Step::Read { .. } => {
+                let again = Outcome::Failed(Errno::EAGAIN);
+                step = check.ended(again, until, &Seen(first));
+            }
+            Step::End(verdict) => {
+                assert_eq!(until, at(2000), "judged at the deadline");
+                return (verdict, tries);
+            }
+            Step::Pause(_) => panic!("two pauses in a row"),
+        }
+    }
+    panic!("never judged")
+}
+
+#[test]
+fn an_answer_is_good_and_its_latency_is_that_of_its_own_read() {
+    let mut check = check();
+    let step = check.ended(Outcome::Failed(Errno::EAGAIN), at(1), &Seen(None));
+    assert_eq!(step, Step::Pause(at(2)));
+    assert!(matches!(check.again(at(2), &Seen(None)), Step::Read { .. }));
+    let latency = Duration::from_millis(3);
+    assert_eq!(
+        check.ended(Outcome::Read(512), at(5), &Seen(None)),
+        Step::End(Verdict::Good { latency })
+    );
+}
+
+#[test]
+fn counters_tell_busy_from_saturated_and_from_idle() {
+    assert_eq!(
+        never_in(counters(5, 128), counters(6, 128)).0,
+        Verdict::Busy
+    );
+    assert_eq!(
+        never_in(counters(5, 128), counters(5, 128)).0,
+        Verdict::Saturated(Backpressure::NoProgress)
+    );
+    assert_eq!(
+        never_in(None, None).0,
+        Verdict::Saturated(Backpressure::NoProgress)
+    );
+    let why = Why::WouldBlock;
+    let (verdict, tries) = never_in(counters(5, 0), counters(5, 0));
+    assert_eq!(verdict, Verdict::Unknown { why });
+    assert!(tries >= 40, "{tries} tries");
+}
+
+#[test]
+fn a_read_that_got_in_late_does_not_condemn_a_busy_device() {
+    let stage = Stage::Device;
+    for (now, verdict) in [(6, Verdict::Busy), (5, Verdict::TimedOut { stage })] {
+        let mut check = check();
+        let again = Outcome::Failed(Errno::EAGAIN);
+        check.ended(again, at(0), &Seen(counters(5, 128)));
+        check.again(at(1900), &Seen(None));
+        assert_eq!(check.submitted(), at(1900));
+        let step = check.ended(Outcome::Expired(stage), at(2000), &Seen(counters(now, 128)));
+        assert_eq!(step, Step::End(verdict));
+    }
+}
+
+/// Goes through a check of which every try ends in `EAGAIN`, with these counters at each moment.
+fn kept_out(
+    begun: u64,
+    history: Option<Box<History>>,
+    counters: impl Fn(Mono) -> Option<Counters>,
+) -> (Mono, Verdict, Option<Box<History>>) {
+    let mut check = Check::new(at(begun), TIMEOUT, 512, Nowait::Untried).remembering(history);
+    check.read(at(begun));
+    let again = Outcome::Failed(Errno::EAGAIN);
+    let mut step = check.ended(again, at(begun), &Seen(counters(at(begun))));
+    loop {
+        let Step::Pause(until) = step else {
+            panic!("{step:?}")
+        };
+        step = match check.again(until, &Seen(counters(until))) {
+            Step::End(verdict) => return (until, verdict, check.into_history(false)),
+            _ => check.ended(again, until, &Seen(counters(until))),
+        };
+    }
+}
+
+#[test]
+fn a_device_that_dies_while_it_is_busy_has_one_timeout_and_not_two() {
+    let dies = |now: Mono| counters(now.min(at(300)).as_nanos(), 128);
+    let (end, verdict, history) = kept_out(0, None, dies);
+    assert_eq!((end, verdict), (at(2000), Verdict::Busy));
+    let (end, verdict, _) = kept_out(2100, history.clone(), dies);
+    assert_eq!(verdict, Verdict::Saturated(Backpressure::NoProgress));
+    assert!((at(2300)..at(2400)).contains(&end), "{end}");
+    let (end, verdict, _) = kept_out(4000, history, dies);
+    assert_eq!(
+        (end, verdict),
+        (at(4001), Verdict::Saturated(Backpressure::NoProgress))
+    );
+}
+
+#[test]
+fn a_device_that_was_idle_in_between_has_its_whole_time_again() {
+    // Everything was completed at 1 s; after 60 s others fill it again, and it works.
+    let bursts = |now: Mono| match now {
+        now if now < at(1_000) => counters(now.as_nanos(), 128),
+        now if now < at(60_000) => counters(at(1_000).as_nanos(), 0),
+        now if now < at(61_500) => counters(at(1_000).as_nanos(), 128),
+        now => counters(now.as_nanos(), 128),
+    };
+    let (_, verdict, history) = kept_out(0, None, bursts);
+    assert_eq!((verdict, &history), (Verdict::Busy, &None));
+    let (end, verdict, _) = kept_out(60_000, history, bursts);
+    assert_eq!((end, verdict), (at(62_000), Verdict::Busy));
+}
+
+#[test]
+fn retries_alternate_between_the_place_and_others() {
+    let mut check = check();
+    let mut places = vec![];
+    for ms in 1..7 {
+        match check.again(at(ms), &Seen(None)) {
+            Step::Read { place, .. } => places.push(place),
+            step => panic!("{step:?}"),
+        }
+    }
+    assert_eq!(places, [1, 0, 3, 0, 5, 0]);
+}
+
+#[test]
+fn a_file_without_nowait_is_read_without_it() {
+    let mut check = check();
+    assert_eq!(
+        check.ended(Outcome::Failed(Errno::EOPNOTSUPP), at(1), &Seen(None)),
+        Step::Read {
+            nowait: false,
+            place: 0
+        },
+        "the place that was asked for"
+    );
+    assert_eq!(check.nowait(), Nowait::Missing);
+    let errno = Errno::EOPNOTSUPP;
+    assert_eq!(
+        check.ended(Outcome::Failed(errno), at(2), &Seen(None)),
+        Step::End(Verdict::Failed { errno })
+    );
+}
+
+#[test]
+fn a_read_that_waits_for_a_tag_does_not_condemn_a_busy_device() {
+    for (stage, now, is_busy) in [
+        (Stage::Submission, 6, true),
+        (Stage::Submission, 5, false),
+        (Stage::Device, 6, false),
+    ] {
+        let verdict = match is_busy {
+            true => Verdict::Busy,
+            false => Verdict::TimedOut { stage },
+        };
+        let busy = Seen(counters(5, 128));
+        let expired = Outcome::Expired(stage);
+        // Known to take no such reads.
+        let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Missing);
+        check.look_first(at(0), &busy);
+        check.read(at(0));
+        let step = check.ended(expired, at(2000), &Seen(counters(now, 128)));
+        assert_eq!(step, Step::End(verdict), "{stage:?} {now}");
+        // Found out in this check.
+        let mut check = self::check();
+        check.look_first(at(0), &busy);
+        check.ended(Outcome::Failed(Errno::EOPNOTSUPP), at(1), &busy);
+        let step = check.ended(expired, at(2000), &Seen(counters(now, 128)));
+        assert_eq!(step, Step::End(verdict), "{stage:?} {now}");
+    }
+    // One that has a tag, or needs none to wait for, is not excused.
+    let stage = Stage::Submission;
+    let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Works);
+    check.look_first(at(0), &Seen(counters(5, 128)));
+    check.read(at(0));
+    let step = check.ended(Outcome::Expired(stage), at(2000), &Seen(counters(6, 128)));
+    assert_eq!(step, Step::End(Verdict::TimedOut { stage }));
+}
+
+#[test]
+fn a_stuck_read_is_judged_by_what_was_seen_before_though_the_disk_held_nothing_then() {
+    let stage = Stage::Submission;
+    let expired = || {
+        let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Missing);
+        check.look_first(at(0), &Seen(counters(5, 0)));
+        check.read(at(0));
+        let step = check.ended(Outcome::Expired(stage), at(2000), &Seen(counters(6, 0)));
+        assert_eq!(step, Step::End(Verdict::Busy));
+        check
+    };
+    assert_eq!(expired().into_history(false), None);
+    let mut history = expired().into_history(true).expect("kept");
+    for (ms, completed, verdict) in [
+        (3000, 7, Verdict::Busy),
+        (5000, 7, Verdict::TimedOut { stage }),
+    ] {
+        let seen = Seen(counters(completed, 0));
+        let times = (at(0), at(ms), TIMEOUT);
+        let told = unanswered(stage, true, &mut history, &seen, times);
+        assert_eq!(told, verdict, "{ms} ms");
+    }
+}
+
+#[test]
+fn a_device_that_says_so_after_it_answered_is_believed_for_itself() {
+    let errno = Errno::EOPNOTSUPP;
+    for before in [Outcome::Read(512), Outcome::Failed(Errno::EAGAIN)] {
+        let mut check = check();
+        check.ended(before, at(1), &Seen(None));
+        assert_eq!(check.nowait(), Nowait::Works);
+        let step = check.ended(Outcome::Failed(errno), at(2), &Seen(None));
+        assert_eq!(step, Step::End(Verdict::Failed { errno }));
+        assert_eq!(check.nowait(), Nowait::Works);
+    }
+}
+
+#[test]
+fn a_file_in_a_file_system_that_would_wait_is_read_without_nowait() {
+    let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Untried).in_filesystem(true);
+    check.read(at(0));
+    let plain = Step::Read {
+        nowait: false,
+        place: 0,
+    };
+    let again = Outcome::Failed(Errno::EAGAIN);
+    assert_eq!(check.ended(again, at(1), &Seen(None)), plain);
+    assert_eq!(
+        check.nowait(),
+        Nowait::Works,
+        "the next check may be lucky again"
+    );
+    let step = check.ended(Outcome::Read(512), at(3), &Seen(None));
+    let latency = Duration::from_millis(2);
+    assert_eq!(step, Step::End(Verdict::Good { latency }));
+}
+
+#[test]
+fn refusals_are_tried_again_and_never_blame_the_device() {
+    for (reject, why) in [
+        (Reject::Full, Why::NoSlot),
+        (Reject::NoMemory, Why::NoMemory),
+    ] {
+        let mut check = check();
+        assert_eq!(check.refused(reject, at(0)), Step::Pause(at(1)));
+        let step = check.again(at(2000), &Seen(counters(1, 1)));
+        assert_eq!(step, Step::End(Verdict::Unknown { why }));
+    }
+    let step = check().refused(Reject::Broken, at(0));
+    assert_eq!(step, unknown(Why::Broken));
+}
+
+#[test]
+fn every_outcome_leads_on() {
+    let ends = [
+        (Outcome::Read(511), Verdict::ShortRead { got: 511 }),
+        (
+            Outcome::Failed(Errno::ENOLINK),
+            Verdict::Failed {
+                errno: Errno::ENOLINK,
+            },
+        ),
+        (
+            Outcome::Expired(Stage::Device),
+            Verdict::TimedOut {
+                stage: Stage::Device,
+            },
+        ),
+        (
+            Outcome::NotStarted,
+            Verdict::Unknown {
+                why: Why::NotStarted,
+            },
+        ),
+        (
+            Outcome::Cancelled,
+            Verdict::Unknown {
+                why: Why::Cancelled,
+            },
+        ),
+        (
+            Outcome::Failed(Errno::EINVAL),
+            Verdict::Unknown {
+                why: Why::Refused(Errno::EINVAL),
+            },
+        ),
+        (
+            Outcome::Failed(Errno::ENOMEM),
+            Verdict::Unknown { why: Why::NoMemory },
+        ),
+    ];
+    for (outcome, verdict) in ends {
+        assert_eq!(
+            check().ended(outcome, at(1), &Seen(None)),
+            Step::End(verdict),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn a_bad_block_is_held_against_the_path_only_if_another_is_bad_too() {
+    let (good, second) = (Outcome::Read(512), Duration::from_millis(3));
+    for errno in [Errno::EIO, Errno::ENODATA, Errno::EILSEQ] {
+        let failed = Step::End(Verdict::Failed { errno });
+        let bad = Outcome::Failed(errno);
+        let stage = Stage::Device;
+        let gone = Outcome::Failed(Errno::ENODEV);
+        for (then, verdict) in [
+            (good, Step::End(Verdict::Good { latency: second })),
+            (bad, failed),
+            (Outcome::Failed(Errno::EILSEQ), failed),
+            (
+                Outcome::Expired(stage),
+                Step::End(Verdict::TimedOut { stage }),
+            ),
+            (
+                gone,
+                Step::End(Verdict::Failed {
+                    errno: Errno::ENODEV,
+                }),
+            ),
+        ] {
+            let mut check = check();
+            match check.ended(bad, at(7), &Seen(None)) {
+                Step::Read { place, .. } => assert_ne!(place, 0),
+                step => panic!("{step:?}"),
+            }
+            assert_eq!(check.ended(then, at(10), &Seen(None)), verdict, "{then:?}");
+        }
+        let late = check().ended(bad, at(2000), &Seen(None));
+        assert_eq!(late, failed, "no time is left for another");
+    }
+}
+
+#[test]
+fn the_other_place_is_kept_to_when_its_read_would_have_to_wait() {
+    let mut check = check();
+    check.ended(Outcome::Failed(Errno::EIO), at(1), &Seen(None));
+    check.ended(Outcome::Failed(Errno::EAGAIN), at(1), &Seen(None));
+    for ms in 10..20 {
+        match check.again(at(ms), &Seen(None)) {
+            Step::Read { place, .. } => assert_ne!(place, 0, "not the bad block again"),
+            step => panic!("{step:?}"),
+        }
+    }
+}

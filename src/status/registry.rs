@@ -1,0 +1,382 @@
+//! Who watches what: the paths of a monitor, their groups, and which worker has them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::device::{Device, DeviceId, DeviceInfo, Identity, Likeness, OpenProblem, display_name};
+use crate::status::{GroupCell, GroupStatus, PathId, PathInfo, StatusCell};
+
+struct Entry {
+    cell: Arc<StatusCell>,
+    /// What its device led to when it was added.
+    storage: Option<Box<str>>,
+    /// With the number of its device, what is read.
+    generation: Option<u64>,
+    worker: u32,
+}
+
+impl Entry {
+    fn identity(&self) -> Identity {
+        Identity::new(self.cell.info().device(), self.generation)
+    }
+}
+
+/// All paths of a group are with the same worker, which judges them together.
+struct Group {
+    cell: Arc<GroupCell>,
+    worker: usize,
+    members: usize,
+}
+
+/// What became of a path whose name was opened anew.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Leads {
+    /// It is to be read through that.
+    Here,
+    /// It is not: why, if that is news.
+    Elsewhere(Option<String>),
+    /// It is watched no longer.
+    Nowhere,
+}
+
+/// The paths of a monitor.
+pub(crate) struct Registry {
+    paths: BTreeMap<PathId, Entry>,
+    devices: HashMap<DeviceId, PathId>,
+    /// Those whose names lead elsewhere.
+    astray: BTreeSet<PathId>,
+    groups: BTreeMap<String, Group>,
+    /// For each worker, what it counts for its paths that are in no group.
+    alone: Vec<Arc<GroupCell>>,
+    closed: bool,
+}
+
+impl Registry {
+    /// Without any path.
+    pub(crate) fn new(workers: usize) -> Registry {
+        Registry {
+            paths: BTreeMap::new(),
+            devices: HashMap::new(),
+            astray: BTreeSet::new(),
+            groups: BTreeMap::new(),
+            alone: (0..workers).map(|_| Arc::default()).collect(),
+            closed: false,
+        }
+    }
+
+    /// From now on nothing enters.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Takes a path in, and says which worker is to have it, and its group. It is `any_worker`, unless
+    /// another one has its group.
+    pub(crate) fn enter(
+        &mut self,
+        id: PathId,
+        cell: &Arc<StatusCell>,
+        (storage, identity): (Option<String>, Identity),
+        any_worker: usize,
+    ) -> Result<(usize, Arc<GroupCell>), OpenProblem> {
+        if self.closed {
+            return Err(OpenProblem::Closed);
+        }
+        let info = cell.info();
+        if let Some(first) = self.devices.get(&info.device()) {
+            let first = self.paths[first].cell.info().name().to_owned();
+            return Err(OpenProblem::Twice { first });
+        }
+        self.devices.insert(info.device(), id);
+        let (worker, group) = match info.group() {
+            None => (any_worker, &self.alone[any_worker]),
+            Some(name) => {
+                let group = self.groups.entry(name.to_owned()).or_insert_with(|| Group {
+                    cell: Arc::new(GroupCell::new(name)),
+                    worker: any_worker,
+                    members: 0,
+                });
+                group.members += 1;
+                (group.worker, &group.cell)
+            }
+        };
+        let entry = Entry {
+            cell: Arc::clone(cell),
+            storage: storage.map(String::into_boxed_str),
+            generation: identity.generation,
+            worker: u32::try_from(worker).unwrap_or(u32::MAX),
+        };
+        self.paths.insert(id, entry);
+        Ok((worker, Arc::clone(group)))
+    }
+
+    /// Strikes a path out, and says which worker has it, and where its status is.
+    pub(crate) fn leave(&mut self, id: PathId) -> Option<(usize, Arc<StatusCell>)> {
+        let entry = self.paths.remove(&id)?;
+        let info = entry.cell.info();
+        self.devices.remove(&info.device());
+        self.astray.remove(&id);
+        if let Some(name) = info.group()
+            && let Some(group) = self.groups.get_mut(name)
+        {
+            group.members -= 1;
+            if group.members == 0 {
+                self.groups.remove(name);
+            }
+        }
+        Some((entry.worker as usize, entry.cell))
+    }
+
+    /// The name of a path was opened anew: whether it is to be read through that from now on. It is, unless
+    /// it is other storage than before, or a device that another path leads to.
+    pub(crate) fn now_leads_to(&mut self, id: PathId, device: &Device) -> Leads {
+        let Some(entry) = self.paths.get_mut(&id) else {
+            return Leads::Nowhere;
+        };
+        let before = entry.cell.info();
+        let now = device.identity.device;
+        let other = self.devices.get(&now).filter(|by| **by != id).copied();
+        if let Some(other) = other {
+            let name = self.paths.get(&other).map(|entry| entry.cell.info());
+            let name = name.map_or_else(String::new, |info| display_name(info.name()).to_string());
+            return self.leads_elsewhere(
+                id,
+                &format!("leads to {now} now, which is watched as {name}"),
+            );
+        }
+        let is_same = entry.identity().compare(&device.identity) == Likeness::Same;
+        let (storage, storage_before) = (device.storage.as_deref(), entry.storage.as_deref());
+        if storage_before != storage && !is_same {
+            let wwid = |storage: Option<&str>| match storage {
+                Some(wwid) => format!("WWID {wwid}"),
+                None => "no WWID".to_owned(),
+            };
+            let (now, was) = (wwid(storage), wwid(storage_before));
+            return self.leads_elsewhere(
+                id,
+                &format!("leads to other storage now ({now}, was {was})"),
+            );
+        }
+        entry.generation = device.identity.generation;
+        let is_known = before.device() == now && before.elsewhere().is_none();
+        if !is_known || *before.details() != device.details {
+            let info = PathInfo::new(before.name().to_owned(), now, before.group());
+            let info = info.with_details(device.details.clone());
+            entry.cell.set_info(Arc::new(info));
+        }
+        self.astray.remove(&id);
+        self.devices.remove(&before.device());
+        self.devices.insert(now, id);
+        Leads::Here
+    }
+
+    fn leads_elsewhere(&mut self, id: PathId, where_to: &str) -> Leads {
+        let Some(entry) = self.paths.get(&id) else {
+            return Leads::Nowhere;
+        };
+        let said = format!("{where_to}; to watch that, remove and add it, or reload");
+        let info = entry.cell.info();
+        if info.elsewhere() == Some(&said) {
+            return Leads::Elsewhere(None);
+        }
+        entry
+            .cell
+            .set_info(Arc::new(info.leading(Some(said.clone()))));
+        self.astray.insert(id);
+        Leads::Elsewhere(Some(said))
+    }
+
+    /// The name of a path still leads to what is watched.
+    pub(crate) fn leads_home(&mut self, id: PathId) {
+        if self.astray.remove(&id)
+            && let Some(entry) = self.paths.get(&id)
+        {
+            entry
+                .cell
+                .set_info(Arc::new(entry.cell.info().leading(None)));
+        }
+    }
+
+    /// More is known of the device of a path by now.
+    pub(crate) fn set_details(&self, id: PathId, details: DeviceInfo) {
+        if let Some(entry) = self.paths.get(&id) {
+            let info = PathInfo::clone(&entry.cell.info());
+            let info = info.with_details(details);
+            entry.cell.set_info(Arc::new(info));
+        }
+    }
+
+    /// Gives a path another name; `false` if it is not watched.
+    pub(crate) fn rename(&mut self, id: PathId, name: &Path) -> bool {
+        let Some(entry) = self.paths.get(&id) else {
+            return false;
+        };
+        let info = entry.cell.info().named(name);
+        entry.cell.set_info(Arc::new(info));
+        true
+    }
+
+    pub(crate) fn is_astray(&self, id: PathId) -> bool {
+        self.astray.contains(&id)
+    }
+
+    /// All paths with their workers and their names.
+    pub(crate) fn names(&self) -> Vec<(PathId, usize, PathBuf)> {
+        let all = self.paths.iter();
+        let names = all.map(|(id, entry)| {
+            (
+                *id,
+                entry.worker as usize,
+                entry.cell.info().name().to_owned(),
+            )
+        });
+        names.collect()
+    }
+
+    /// The paths whose names lead elsewhere.
+    pub(crate) fn astray(&self) -> impl Iterator<Item = PathId> {
+        self.astray.iter().copied()
+    }
+
+    /// What was opened of a path.
+    pub(crate) fn identity(&self, id: PathId) -> Option<Identity> {
+        self.paths.get(&id).map(Entry::identity)
+    }
+
+    /// The path that leads to this device.
+    pub(crate) fn leads_to(&self, device: DeviceId) -> Option<PathId> {
+        self.devices.get(&device).copied()
+    }
+
+    /// The worker that has this path.
+    pub(crate) fn worker_of(&self, id: PathId) -> Option<usize> {
+        self.paths.get(&id).map(|entry| entry.worker as usize)
+    }
+
+    /// The status of this path.
+    pub(crate) fn cell(&self, id: PathId) -> Option<&StatusCell> {
+        self.paths.get(&id).map(|entry| &*entry.cell)
+    }
+
+    /// The status of all paths, in the order in which they entered.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (PathId, &StatusCell)> {
+        self.paths.iter().map(|(id, entry)| (*id, &*entry.cell))
+    }
+
+    /// The status of all groups; what is in none comes last, as one.
+    pub(crate) fn groups(&self) -> Vec<GroupStatus> {
+        let all = self.groups.values();
+        let mut groups: Vec<GroupStatus> = all
+            .map(|group| group.cell.snapshot(group.members))
+            .collect();
+        let grouped: usize = groups.iter().map(|group| group.paths).sum();
+        let alone = self.alone.iter().map(|cell| cell.snapshot(0));
+        let together = alone.reduce(|all, one| GroupStatus {
+            latencies: all.latencies.and(&one.latencies),
+            ..all
+        });
+        groups.extend(together.map(|alone| GroupStatus {
+            paths: self.paths.len() - grouped,
+            ..alone
+        }));
+        groups
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Geometry;
+    use crate::health::NoEvidence;
+
+    fn device(minor: u32, generation: u64, storage: Option<&str>) -> Device {
+        Device {
+            identity: Identity::new(DeviceId::Block { major: 8, minor }, Some(generation)),
+            file: std::fs::File::open("/dev/null").expect("a file").into(),
+            geometry: Geometry::new(512, 8),
+            evidence: Box::new(NoEvidence),
+            details: DeviceInfo::default(),
+            storage: storage.map(str::to_owned),
+            stacked: false,
+            submission: pathpulse_kernel_compat::Submission::Prompt,
+        }
+    }
+
+    fn with(paths: &[(PathId, &str, &Device)]) -> Registry {
+        let mut registry = Registry::new(1);
+        for (id, name, device) in paths {
+            let info = PathInfo::new(name.into(), device.identity.device, None);
+            let cell = Arc::new(StatusCell::new(Arc::new(info)));
+            let what = (device.storage.clone(), device.identity);
+            registry.enter(*id, &cell, what, 0).expect("it enters");
+        }
+        registry
+    }
+
+    #[test]
+    fn another_device_of_the_same_storage_is_taken_and_other_storage_is_told_of() {
+        let id = PathId::first_of_new(1);
+        let mut registry = with(&[(id, "/dev/slot", &device(0, 1, Some("3600a")))]);
+        let info = |registry: &Registry| registry.cell(id).expect("there").info();
+        // The same number given to another disk counts as much as another number.
+        for (minor, generation) in [(0, 2), (16, 3)] {
+            let other = device(minor, generation, Some("3600b"));
+            let Leads::Elsewhere(Some(said)) = registry.now_leads_to(id, &other) else {
+                panic!("other storage is not taken");
+            };
+            if minor == 0 {
+                assert!(
+                    said.contains("other storage now (WWID 3600b, was WWID 3600a)"),
+                    "{said}"
+                );
+                assert_eq!(
+                    registry.now_leads_to(id, &other),
+                    Leads::Elsewhere(None),
+                    "told once"
+                );
+                assert_eq!(info(&registry).elsewhere(), Some(&*said));
+                registry.leads_home(id);
+            }
+        }
+        assert_eq!(registry.astray().collect::<Vec<_>>(), [id]);
+        assert_eq!(
+            registry.now_leads_to(id, &device(32, 4, Some("3600a"))),
+            Leads::Here
+        );
+        assert_eq!(
+            (info(&registry).elsewhere(), registry.astray().count()),
+            (None, 0)
+        );
+        assert_eq!(
+            registry.leads_to(DeviceId::Block {
+                major: 8,
+                minor: 32
+            }),
+            Some(id)
+        );
+        assert_eq!(
+            registry.leads_to(DeviceId::Block { major: 8, minor: 0 }),
+            None
+        );
+        // Of the very same disk more may be known by now.
+        assert_eq!(registry.now_leads_to(id, &device(32, 4, None)), Leads::Here);
+    }
+
+    #[test]
+    fn what_another_path_watches_is_not_taken_from_it() {
+        let (one, other) = (PathId::first_of_new(1), PathId::first_of_new(1));
+        let devices = [device(0, 1, None), device(16, 2, None)];
+        let mut registry = with(&[(one, "/one", &devices[0]), (other, "/other", &devices[1])]);
+        let Leads::Elsewhere(Some(said)) = registry.now_leads_to(one, &devices[1]) else {
+            panic!("it is taken");
+        };
+        assert!(
+            said.contains("leads to 8:16 now, which is watched as /other"),
+            "{said}"
+        );
+        registry.leave(other);
+        assert_eq!(registry.now_leads_to(one, &devices[1]), Leads::Here);
+        registry.leave(one);
+        assert_eq!(registry.now_leads_to(one, &devices[1]), Leads::Nowhere);
+    }
+}
