@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use crate::Mono;
-use crate::link::KernelResult;
-use crate::threads::Call;
+use crate::errno::KernelResult;
+use crate::threads::pool::Call;
 
 /// Tells when a file that was given up is closed.
 #[derive(Debug)]

@@ -62,6 +62,9 @@ impl fmt::Debug for Errno {
     }
 }
 
+/// What the kernel says of an operation: bytes or an errno.
+pub(crate) type KernelResult = Result<u32, Errno>;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,58 +8,48 @@
 //! All `unsafe` code of the engine is in this crate; each block says who owns the memory it
 //! touches and who frees it.
 
-mod aio_contexts;
-mod aio_sys;
-mod asked;
+mod aio;
 mod backend;
-mod backend_aio;
-mod backend_scripted;
-mod backend_sync;
-mod backend_uring;
+mod batching;
 mod buffer;
 mod choice;
 mod closing;
 mod deadlines;
-mod desk;
 mod dm;
-mod doorbell;
-mod entry;
+mod epoll_waiter;
 mod errno;
 mod errno_table;
 mod error;
 mod fiemap;
-mod gather;
 mod inflight;
-mod isolating;
-mod life;
 mod limits;
-mod link;
 mod probe;
-mod ring;
+mod read_tracker;
+mod scripted;
 mod table;
-mod thread_reads;
 mod threads;
 mod time;
+mod uring;
 mod wake;
 
+pub use aio::{Aio, AioConfig};
 pub use backend::{
     Backend, BackendKind, Completion, MAX_READ_LEN, Op, OpId, Outcome, Reject, Rejected, Shutdown,
     Stage, Stats, Submission, TargetId,
 };
-pub use backend_aio::{Aio, AioConfig};
-pub use backend_scripted::{Answer, Audit, Scripted};
-pub use backend_sync::{Preadv, PreadvConfig};
-pub use backend_uring::Uring;
 pub use choice::{Choice, Opened, Unavailable, open_backend};
 pub use closing::Closing;
 pub use dm::{dm_message, dm_status};
 pub use errno::Errno;
 pub use error::KernelError;
 pub use fiemap::{Extent, ExtentData, file_extents};
-pub use isolating::Isolating;
 pub use limits::{exit_now, raise_open_files_limit};
 pub use probe::probe_uring;
-pub use ring::{RingFeatures, UringConfig};
+pub use scripted::{Answer, Audit, Scripted};
 pub use table::{Key, Table};
+pub use threads::Isolating;
+pub use threads::{Preadv, PreadvConfig};
 pub use time::Mono;
+pub use uring::Uring;
+pub use uring::{RingFeatures, UringConfig};
 pub use wake::Waker;

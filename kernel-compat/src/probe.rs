@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::backend::{Backend, Op, Outcome, Submission, TargetId};
-use crate::ring::{Ring, RingFeatures};
+use crate::uring::ring::{Ring, RingFeatures};
 use crate::{Errno, KernelError, Mono, Uring, UringConfig};
 
 /// How long the one read may take. It reads from memory; a kernel that needs longer is not usable.

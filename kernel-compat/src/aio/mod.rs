@@ -2,7 +2,7 @@
 //!
 //! All reads with nowait that were queued go down in one io_submit at the next wait, which can't
 //! block then. A read without nowait may block io_submit for as long as its device is silent: a
-//! thread makes that call (`threads.rs`). It is the same context all the same, since a blocked
+//! thread makes that call (`threads/pool.rs`). It is the same context all the same, since a blocked
 //! io_submit keeps nothing of it but the read's own slot.
 //!
 //! The kernel's limits here are hard: io_destroy and the exit of the process wait, unkillable, for
@@ -12,18 +12,21 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::aio_contexts::{Contexts, destroy_when_drained};
-use crate::aio_sys::{BATCH, Context, Event, Iocb, Pread};
+mod contexts;
+mod sys;
+
+use crate::aio::contexts::{Contexts, destroy_when_drained};
+use crate::aio::sys::{BATCH, Context, Event, Iocb, Pread};
 use crate::backend::{
     self, Backend, BackendKind, Completion, Op, OpId, Outcome, Reject, Rejected, Shutdown, Stage,
     Stats, Submission, TargetId,
 };
+use crate::batching::{self, Gather};
 use crate::closing::{Closing, SharedFile};
-use crate::desk::{Accepted, Desk};
-use crate::doorbell::Doorbell;
-use crate::gather::{self, Gather};
-use crate::link::KernelResult;
-use crate::threads::{Call, Threads, Whereabouts};
+use crate::epoll_waiter::Doorbell;
+use crate::errno::KernelResult;
+use crate::read_tracker::{Accepted, Desk};
+use crate::threads::pool::{Call, Threads, Whereabouts};
 use crate::{Errno, KernelError, Key, Mono, Waker, probe};
 
 /// How to open an [`Aio`].
@@ -350,7 +353,7 @@ impl Aio {
         }
         let want = self.gather.want().min(BATCH as u32);
         if submitted || want > 1 {
-            self.reap(want, Duration::from_micros(gather::LIMIT_US.into()))?;
+            self.reap(want, Duration::from_micros(batching::LIMIT_US.into()))?;
         } else if rung
             || self
                 .desk
@@ -383,7 +386,7 @@ impl Aio {
         until: Option<Mono>,
         completions: &mut Vec<Completion>,
     ) -> Result<(), KernelError> {
-        let mut rung = crate::doorbell::Rung::default();
+        let mut rung = crate::epoll_waiter::Rung::default();
         loop {
             let patient = until.is_none_or(|until| until > Mono::now());
             let again = self.advance(rung.done, patient)?;

@@ -1,7 +1,7 @@
 //! What the completions of a read without nowait mean (pure).
 //!
 //! Such a read goes to a kernel thread, which may be blocked while it hands the read to the device.
-//! It has no linked timeout (`link.rs` says why): the backend watches its deadline, and when that
+//! It has no linked timeout (`linked_timeout.rs` says why): the backend watches its deadline, and when that
 //! passes, asks by an ASYNC_CANCEL. The answer tells where the read is:
 //!
 //! | the answer is | the read is | the read says |
@@ -12,7 +12,8 @@
 
 use crate::Errno;
 use crate::backend::{Outcome, Stage};
-use crate::link::{KernelResult, Told};
+use crate::errno::KernelResult;
+use crate::uring::linked_timeout::Told;
 
 /// A read without nowait, from submit until it has completed and no question about it is open.
 #[derive(Clone, Copy, Debug, Default)]

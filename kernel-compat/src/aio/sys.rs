@@ -5,7 +5,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::link::KernelResult;
+use crate::errno::KernelResult;
 use crate::{Errno, KernelError};
 
 /// So many completions are taken by one call at the most.

@@ -1,7 +1,7 @@
 //! The io_uring backend: one ring, one thread.
 //!
 //! A read with nowait is linked to its deadline, unless the user wants it otherwise: it and its
-//! LINK_TIMEOUT make two completions; `link.rs` says what these mean together. The deadlines of other reads
+//! LINK_TIMEOUT make two completions; `linked_timeout.rs` says what these mean together. The deadlines of other reads
 //! are watched here; `asked.rs` says why and how. A flight leaves the table at the kernel's last word about it.
 //!
 //! A target that is given up keeps its file until its reads have ended. A file of the ring's table gets
@@ -18,17 +18,19 @@ use crate::backend::{
     self, Backend, BackendKind, Completion, MAX_READ_LEN, Op, OpId, Reject, Rejected, Shutdown,
     Stats, Submission, TargetId,
 };
+use crate::batching::{self, Gather};
 use crate::buffer::BufferPool;
 use crate::closing::{Closed, Closing, NoCall};
 use crate::deadlines::Deadlines;
-use crate::entry::{self, File, Kind, ReadMemory, Timespecs};
-use crate::gather::{self, Gather};
+use crate::errno::KernelResult;
 use crate::inflight::{Flight, InFlight};
-use crate::life::Life;
-use crate::link::{KernelResult, Told};
-use crate::ring::{Ring, RingFeatures, UringConfig};
 use crate::table::{Key, Table};
-use crate::threads::Threads;
+use crate::threads::pool::Threads;
+use crate::uring::linked_timeout::Told;
+use crate::uring::read_state::Life;
+use crate::uring::ring::Ring;
+pub use crate::uring::ring::{RingFeatures, UringConfig};
+use crate::uring::sqe::{File, Kind, ReadMemory, Timespecs};
 use crate::{Errno, KernelError, Mono, Waker, probe};
 
 struct Target {
@@ -132,7 +134,7 @@ impl Uring {
             None => File::Place(flight.op.target.0.index()),
             Some(fd) => File::Descriptor(fd.as_raw_fd()),
         };
-        Some(entry::read(file, &flight.op, memory))
+        Some(sqe::read(file, &flight.op, memory))
     }
 
     fn arm_waker(&mut self) {
@@ -265,12 +267,12 @@ impl Uring {
         let gathering = want > 1 && !self.ring.features.min_wait;
         let until = if gathering {
             // Without a limit of its own for gathering, that becomes the limit of this wait.
-            let limit = Mono::now() + Duration::from_micros(gather::LIMIT_US.into());
+            let limit = Mono::now() + Duration::from_micros(batching::LIMIT_US.into());
             Some(until.map_or(limit, |until| until.min(limit)))
         } else {
             until
         };
-        match self.ring.submit_and_wait(want, gather::LIMIT_US, until) {
+        match self.ring.submit_and_wait(want, batching::LIMIT_US, until) {
             Ok(()) => Ok(()),
             // The kernel is short of memory or of room for completions. What is queued stays
             // queued; reaping makes room, and a moment's pause lets the kernel find memory.
@@ -473,8 +475,13 @@ impl Drop for Uring {
     }
 }
 
+mod async_cancel;
 mod files;
+mod linked_timeout;
 mod overdue;
+mod read_state;
+pub(crate) mod ring;
+mod sqe;
 
 #[cfg(test)]
 mod tests {

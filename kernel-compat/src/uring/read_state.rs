@@ -1,8 +1,9 @@
 //! A read on a ring, linked to its deadline or not (pure).
 
-use crate::asked::Asked;
-use crate::entry::Kind;
-use crate::link::{KernelResult, Link, Told};
+use crate::errno::KernelResult;
+use crate::uring::async_cancel::Asked;
+use crate::uring::linked_timeout::{Link, Told};
+use crate::uring::sqe::Kind;
 
 /// What the completions of a read mean.
 pub(crate) enum Life {

@@ -1,9 +1,13 @@
 //! The backend over preadv2(2) and threads, for kernels with neither io_uring nor libaio.
 //!
-//! A read occupies a thread until its device answers. `threads.rs` has as many as there are reads
+//! A read occupies a thread until its device answers. `pool.rs` has as many as there are reads
 //! that don't answer, up to a bound: beyond it, reads are refused or end in `NotStarted`, and nothing
 //! is said of their devices. The threads wait in D state: like a stuck read of libaio they keep the
 //! process from ending.
+
+mod isolating;
+pub(crate) mod pool;
+mod reads;
 
 use std::os::fd::OwnedFd;
 
@@ -11,8 +15,9 @@ use crate::backend::{
     self, Backend, BackendKind, Completion, Op, OpId, Rejected, Shutdown, Stage, Stats, Submission,
     TargetId,
 };
-use crate::doorbell::{Doorbell, Rung};
-use crate::thread_reads::ThreadReads;
+use crate::epoll_waiter::{Doorbell, Rung};
+pub use crate::threads::isolating::Isolating;
+use crate::threads::reads::ThreadReads;
 use crate::{Closing, KernelError, Mono, Waker, probe};
 
 /// How to open a [`Preadv`].

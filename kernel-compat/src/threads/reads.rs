@@ -1,7 +1,7 @@
 //! Reads made by threads, each of which its device may block: what the backend over threads and the
 //! isolating one have in common.
 //!
-//! It owns targets, flights and deadlines (`desk.rs`) and the threads (`threads.rs`), and never
+//! It owns targets, flights and deadlines (`read_tracker.rs`) and the threads (`pool.rs`), and never
 //! waits: its owner waits for what the threads ring, and calls [`ThreadReads::advance`].
 
 use std::io::IoSliceMut;
@@ -13,9 +13,9 @@ use rustix::io::ReadWriteFlags;
 
 use crate::backend::{self, Completion, Op, OpId, Outcome, Reject, Stage, Stats, TargetId};
 use crate::closing::{Closing, SharedFile};
-use crate::desk::{Accepted, Desk};
-use crate::link::KernelResult;
-use crate::threads::{Call, Threads, Whereabouts};
+use crate::errno::KernelResult;
+use crate::read_tracker::{Accepted, Desk};
+use crate::threads::pool::{Call, Threads, Whereabouts};
 use crate::{Errno, KernelError, Key, Mono, Waker};
 
 /// Targets that threads read, and the reads in flight.

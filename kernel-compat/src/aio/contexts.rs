@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::aio_sys::{BATCH, Context, Event};
+use crate::aio::sys::{BATCH, Context, Event};
 use crate::{Errno, KernelError, Mono};
 
 /// After the kernel refused a larger context, this long passes before the next try.

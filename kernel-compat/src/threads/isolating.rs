@@ -2,7 +2,7 @@
 //!
 //! Some drivers sleep while a read is handed to them, on the stack of whoever does it
 //! ([`Submission::MayBlock`]): with io_uring and libaio that is the thread that waits for all other
-//! paths, too. So reads of such targets are made by threads of their own (`thread_reads.rs`), and all
+//! paths, too. So reads of such targets are made by threads of their own (`threads/reads.rs`), and all
 //! others by the backend inside. There is one `wait`: the threads ring what wakes the backend inside.
 //!
 //! A thread makes one read at a time, so targets that are read one at a time occupy one each at most.
@@ -17,7 +17,7 @@ use crate::backend::{
     self, BLOCKING_THREADS, Backend, BackendKind, Completion, Op, OpId, Rejected, Shutdown, Stage,
     Stats, Submission, TargetId,
 };
-use crate::thread_reads::ThreadReads;
+use crate::threads::reads::ThreadReads;
 use crate::{Closing, KernelError, Mono, Waker};
 
 /// A backend, and threads for the targets that may block their submitter. See the module.
@@ -181,7 +181,7 @@ impl<B: Backend> Backend for Isolating<B> {
 mod tests {
     use super::*;
     use crate::backend::{Outcome, Reject};
-    use crate::backend_scripted::{Answer, Scripted};
+    use crate::scripted::{Answer, Scripted};
     use std::time::Duration;
 
     const PROMPT: u64 = 1;

@@ -10,7 +10,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::link::KernelResult;
+use crate::errno::KernelResult;
 use crate::{Errno, KernelError, Key, Mono, Waker};
 
 /// Room for a system call and its wrappers. Only touched pages cost memory.

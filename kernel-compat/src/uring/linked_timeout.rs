@@ -26,9 +26,7 @@
 
 use crate::Errno;
 use crate::backend::{Outcome, Stage};
-
-/// What the kernel says of an operation: bytes or an errno.
-pub(crate) type KernelResult = Result<u32, Errno>;
+use crate::errno::KernelResult;
 
 /// A read and its timeout, from submit until both have completed.
 #[derive(Clone, Copy, Debug, Default)]

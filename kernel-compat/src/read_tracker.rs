@@ -14,8 +14,8 @@ use crate::backend::{
 use crate::buffer::BufferPool;
 use crate::closing::SharedFile;
 use crate::deadlines::Deadlines;
+use crate::errno::KernelResult;
 use crate::inflight::{Flight, InFlight};
-use crate::link::KernelResult;
 use crate::table::Table;
 use crate::{Key, Mono};
 
