@@ -48,8 +48,7 @@
 //! `tracing`, once per change of the engine itself (a backend that breaks), never per check; what
 //! happens to paths is told by [`EventStream`]s.
 //!
-//! The command-line tool and the daemon are behind the feature `daemon`, which is on by default;
-//! without default features this is the library alone.
+//! The command-line tool and the daemon are the package `pathpulse-cli`.
 
 #![forbid(unsafe_code)]
 

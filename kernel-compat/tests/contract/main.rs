@@ -17,7 +17,6 @@ mod scenarios;
 mod scripted;
 mod uring_facts;
 mod world;
-mod zram;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -9,13 +9,12 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use pathpulse_faultdisk::{Behaviour, DiskSpec, Load, Release, Rig, Spec};
+use pathpulse_faultdisk::{Behaviour, DiskSpec, Load, Release, Rig, Spec, Zram};
 use pathpulse_kernel_compat::TargetId;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::child::states;
 use crate::lab::PATIENCE;
-use crate::zram::Zram;
 
 /// The first argument of a process that serves fault disks.
 pub(crate) const RIG_ROLE: &str = "serve-rig";
@@ -86,7 +85,10 @@ impl Real {
             .iter()
             .map(|kind| {
                 if *kind == Kind::Zram {
-                    assert!(zram.replace(Zram::create()).is_none(), "one zram disk");
+                    assert!(
+                        zram.replace(Zram::create().expect("a zram disk")).is_none(),
+                        "one zram disk"
+                    );
                     return Place::Zram;
                 }
                 let rig = usize::from(*kind == Kind::Apart);

@@ -71,7 +71,7 @@ pub(super) fn short_read(contender: &'static Contender) {
 
 /// Files that take no RWF_NOWAIT say so, and are read without.
 pub(super) fn without_nowait(contender: &'static Contender) {
-    if let Some(reason) = crate::zram::Zram::missing().filter(|_| contender.is_real()) {
+    if let Some(reason) = pathpulse_faultdisk::Zram::missing().filter(|_| contender.is_real()) {
         return crate::skip(&format!("{}::without_nowait", contender.name), &reason);
     }
     let mut lab = Lab::new(contender, &[Kind::File, Kind::Zram, Kind::Loop]);

@@ -160,7 +160,7 @@ enum Command {
 }
 
 /// Runs the command that the process was started with, and returns its exit status.
-pub(crate) fn main() -> i32 {
+pub fn main() -> i32 {
     let (status, unwritten) = match parse() {
         Ok(cli) => {
             // To what asks whether disks are well, nothing that can be read is no answer.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use pathpulse_faultdisk::{Behaviour, Release, Spec, report_skip, require};
 
-use super::common::{Daemon, PATIENCE, backend, plain_file, rig};
+use super::common::{Daemon, PATIENCE, backend, plain_file, rig, root};
 use super::web::Web;
 
 const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0\r\n";
@@ -189,7 +189,7 @@ fn every_metric_is_documented_and_their_number_is_as_promised() {
         SERIES_PER_PATH + OTHER_SERIES + SERIES_PER_WAITING_PATH,
         "{one}"
     );
-    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
+    let document = root().join("docs/METRICS.md");
     let document = fs::read_to_string(document).expect("there");
     assert!(document.contains(&format!("**{SERIES_PER_PATH} series for each path**")));
     let told: BTreeSet<&str> = samples(&two)

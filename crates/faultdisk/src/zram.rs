@@ -1,19 +1,20 @@
 //! One zram disk: a block device that takes no RWF_NOWAIT.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 const CONTROL: &str = "/sys/class/zram-control";
 
 /// A zram disk of 16 MiB, removed when dropped.
-pub(crate) struct Zram {
+#[derive(Debug)]
+pub struct Zram {
     number: String,
     node: PathBuf,
 }
 
 impl Zram {
     /// What is missing to make one.
-    pub(crate) fn missing() -> Option<String> {
+    pub fn missing() -> Option<String> {
         let control = Path::new(CONTROL).join("hot_add");
         (!control.exists()).then(|| {
             format!(
@@ -23,16 +24,20 @@ impl Zram {
         })
     }
 
-    pub(crate) fn create() -> Zram {
-        let number =
-            fs::read_to_string(Path::new(CONTROL).join("hot_add")).expect("add a zram disk");
+    /// Makes one, which needs root.
+    pub fn create() -> io::Result<Zram> {
+        let number = fs::read_to_string(Path::new(CONTROL).join("hot_add"))?;
         let number = number.trim().to_owned();
         let node = PathBuf::from(format!("/dev/zram{number}"));
-        fs::write(format!("/sys/block/zram{number}/disksize"), "16M").expect("size the zram disk");
-        Zram { number, node }
+        let size = format!("/sys/block/zram{number}/disksize");
+        // From here on it is removed when dropped.
+        let zram = Zram { number, node };
+        fs::write(size, "16M")?;
+        Ok(zram)
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Its node.
+    pub fn path(&self) -> &Path {
         &self.node
     }
 }

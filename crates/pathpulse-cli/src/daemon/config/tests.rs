@@ -240,7 +240,7 @@ fn a_file_that_cannot_be_read_says_why() {
 
 #[test]
 fn the_example_in_the_package_says_what_is_the_default() {
-    let text = include_str!("../../../packaging/pathpulse.toml");
+    let text = include_str!("../../../../../packaging/pathpulse.toml");
     let as_it_is = parsed(text, &CommandLine::default());
     assert_eq!(as_it_is.engine().settings, Settings::default());
     // Each key is there as a remark with its default, or with an example.

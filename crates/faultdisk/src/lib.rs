@@ -42,6 +42,7 @@ mod role;
 mod server;
 mod spec;
 mod wire;
+mod zram;
 
 pub use available::{available, report_skip};
 pub use cleanup::sweep;
@@ -49,3 +50,4 @@ pub use plain::PlainDisks;
 pub use rig::{Disk, Pids, Rig};
 pub use role::serve_main;
 pub use spec::{Behaviour, Counts, DiskSpec, FILL, Load, Release, Spec};
+pub use zram::Zram;

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use pathpulse_faultdisk::{Behaviour, Release, Spec, report_skip, require};
 use serde_json::Value;
 
-use super::common::{Daemon, PATIENCE, lines, next_with, rig};
+use super::common::{Daemon, PATIENCE, lines, next_with, rig, root};
 use super::web::Web;
 
 fn packaged(file: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/prometheus");
+    let folder = root().join("packaging/prometheus");
     folder.join(file)
 }
 

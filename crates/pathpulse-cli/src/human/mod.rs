@@ -1,9 +1,6 @@
 //! Numbers and names as people read them, the same in tables, on screens and on the status page.
 
-// The fuzz targets take this file by its path, and so these, too.
-#[path = "human/shorten.rs"]
 mod shorten;
-#[path = "human/styled.rs"]
 mod styled;
 
 use std::collections::HashMap;

@@ -6,7 +6,7 @@ use std::process::Command;
 use pathpulse_faultdisk::report_skip;
 use serde_json::Value;
 
-use super::common::{assert_complaint, run, stderr, stdout};
+use super::common::{assert_complaint, root, run, stderr, stdout};
 
 /// What bash would complete after these words, the last of which is not finished.
 fn bash_completes(script: &Path, words: &[&str]) -> Vec<String> {
@@ -103,28 +103,30 @@ fn a_folder_that_cannot_be_made_is_named() {
 
 #[test]
 fn the_debian_package_takes_files_that_are_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let package_folder = root().join("crates/pathpulse-cli");
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version=1", "--offline"])
-        .current_dir(root)
+        .current_dir(&package_folder)
         .output()
         .expect("cargo");
     let workspace: Value = serde_json::from_slice(&output.stdout).expect("a document");
     let members = workspace["packages"].as_array().expect("a list");
-    let this = members.iter().find(|member| member["name"] == "pathpulse");
+    let this = members
+        .iter()
+        .find(|member| member["name"] == "pathpulse-cli");
     let package = &this.expect("a member")["metadata"]["deb"];
     let assets = package["assets"].as_array().expect("a list");
     let files = assets
         .iter()
         .map(|asset| asset[0].as_str().expect("a file"));
-    let made_before = |file: &&str| !file.starts_with("target/");
+    let made_before = |file: &&str| !file.contains("target/");
     for file in files.filter(made_before) {
         // A pattern stands for what is in its folder.
         let place = file.split('*').next().expect("a name");
-        assert!(root.join(place).exists(), "{file}");
+        assert!(package_folder.join(place).exists(), "{file}");
     }
     let unit = package["systemd-units"]["unit-scripts"]
         .as_str()
         .expect("a folder");
-    assert!(root.join(unit).join("pathpulse.service").exists());
+    assert!(package_folder.join(unit).join("pathpulse.service").exists());
 }

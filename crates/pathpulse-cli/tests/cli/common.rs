@@ -376,6 +376,11 @@ pub(crate) fn next_with(lines: &Receiver<String>, part: &str) -> String {
     }
 }
 
+/// The folder of the whole project.
+pub(crate) fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
 /// A file on a disk file system that takes O_DIRECT, deleted when dropped.
 pub(crate) fn plain_file(bytes: usize) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file");

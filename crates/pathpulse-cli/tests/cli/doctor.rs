@@ -6,14 +6,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use pathpulse_faultdisk::{Behaviour, Load, Rig, Spec, report_skip, require};
+use pathpulse_faultdisk::{Behaviour, Load, Rig, Spec, Zram, report_skip, require};
 use serde_json::Value;
 
 use super::common::{
     assert_complaint, pathpulse, plain_file, public_binary, rig, run, stderr, stdout,
 };
 use super::seccomp::{IO_URING, output_under};
-use super::zram::Zram;
 
 const NOBODY: u32 = 65_534;
 const FIELDS: [&str; 12] = [
@@ -245,7 +244,7 @@ fn what_does_not_take_nowait_is_said() {
     if let Some(missing) = Zram::missing() {
         return report_skip(&missing);
     }
-    let zram = Zram::create();
+    let zram = Zram::create().expect("a zram disk");
     let found = document(&doctor(&[name(zram.path())]));
     assert_path(&found, 0, "good", true, false);
     assert_eq!(found["paths"][0]["size_bytes"], 16 << 20);

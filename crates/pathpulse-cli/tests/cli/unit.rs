@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use seccompiler::{BpfProgram, apply_filter, compile_from_json};
 use serde_json::json;
 
-use super::common::{Daemon, backend, plain_file, public_binary, rig, stderr, stdout};
+use super::common::{Daemon, backend, plain_file, public_binary, rig, root, stderr, stdout};
 use super::web::Web;
 
 /// A user that nobody is, one that is in `GROUP`, and one that is not.
@@ -26,7 +26,7 @@ const GROUP: u32 = 61_187;
 const BEFORE: [&str; 2] = ["@setuid", "capset"];
 
 fn unit() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/systemd/pathpulse.service")
+    root().join("packaging/systemd/pathpulse.service")
 }
 
 /// The values of a setting of the unit, in order.
@@ -75,7 +75,7 @@ fn systemd_understands_all_of_the_unit() {
 
 #[test]
 fn the_package_is_of_this_version() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+    let folder = root().join("packaging");
     let changelog = fs::read_to_string(folder.join("changelog")).expect("there");
     let version = concat!("pathpulse (", env!("CARGO_PKG_VERSION"), "-");
     assert!(changelog.starts_with(version), "{changelog}");

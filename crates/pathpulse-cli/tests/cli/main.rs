@@ -43,5 +43,3 @@ mod uevents;
 mod unit;
 mod watch;
 mod web;
-#[path = "../../kernel-compat/tests/contract/zram.rs"]
-mod zram;
