@@ -10,7 +10,7 @@ use pathpulse_kernel_compat::Mono;
 
 use crate::config::{BackendInfo, Config, StartError};
 use crate::device::{DeviceId, OpenError, OpenProblem};
-use crate::health::{State, Verdict, Why};
+use crate::health::{State, UnknownReason, Verdict};
 use crate::monitor::Monitor;
 use crate::settings::PathSpec;
 use crate::status::PathId;
@@ -177,7 +177,7 @@ fn report_of(
         device: None,
         // A worker that gave no verdict in time says nothing about the device.
         verdict: Ok(Verdict::Unknown {
-            why: Why::NotStarted,
+            why: UnknownReason::NotStarted,
         }),
         state: State::Pending,
         nowait: None,

@@ -73,7 +73,7 @@ pub use device::look_up_all;
 pub use device::{DeviceId, OpenError, OpenProblem};
 pub use device::{DisplayName, display_name, is_unprintable, parse_name};
 pub use health::Fault;
-pub use health::{Backpressure, Verdict, VerdictKind, Why};
+pub use health::{Backpressure, UnknownReason, Verdict, VerdictKind};
 pub use health::{Cause, Rules, State};
 pub use monitor::Monitor;
 pub use pathpulse_kernel_compat::{
@@ -85,7 +85,14 @@ pub use status::Latency;
 pub use status::LatencyHistogram;
 pub use status::{Backlog, Event, EventStream, Next};
 pub use status::{Counts, OVERDUE_GRACE, PathStatus};
-pub use status::{Departed, Released};
 pub use status::{Lag, Outcomes, WorkerStatus};
 pub use status::{PathId, PathInfo};
+pub use status::{Released, RemovedPath};
 pub use sweep::{Sweep, SweepError, Swept};
+
+/// The former name of [`RemovedPath`].
+#[doc(hidden)]
+pub type Departed = RemovedPath;
+/// The former name of [`UnknownReason`].
+#[doc(hidden)]
+pub type Why = UnknownReason;

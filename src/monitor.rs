@@ -15,7 +15,7 @@ use crate::config::{BackendInfo, Config, ShutdownReport, StartError};
 use crate::device::{Device, DeviceId, OpenError, OpenProblem, Opens, open_all};
 use crate::settings::{PathSpec, Settings};
 use crate::status::{
-    Departed, EventStream, GroupStatus, PathId, PathInfo, PathStatus, Registry, Released,
+    EventStream, GroupStatus, PathId, PathInfo, PathStatus, Registry, Released, RemovedPath,
     StatusCell, WorkerStatus,
 };
 use crate::worker::{Command, NameWatch, NewPath, OnceChecks, WorkerHandle, start_worker};
@@ -93,7 +93,7 @@ impl Monitor {
     /// may be stuck, [`Monitor::add_all`] has a limit.
     ///
     /// # Errors
-    /// Why it can't be watched.
+    /// UnknownReason it can't be watched.
     pub fn add(&self, spec: impl Into<PathSpec>) -> Result<PathId, OpenError> {
         let spec = spec.into();
         Device::open(&spec.path)
@@ -193,7 +193,7 @@ impl Monitor {
         }
     }
 
-    /// Waits until the workers have obeyed what they were told so far, but no longer than `limit`.
+    /// Waits until the workers have handled what they were told so far, but no longer than `limit`.
     pub fn settle(&self, limit: Duration) {
         self.settle_until(Instant::now() + limit);
     }
@@ -253,7 +253,7 @@ impl Monitor {
     }
 
     fn watch_names(&self) -> NameWatch {
-        let workers = self.workers.iter().map(|worker| worker.outside.clone());
+        let workers = self.workers.iter().map(|worker| worker.env.clone());
         let registry = Arc::clone(&self.registry);
         let all = move || {
             registry
@@ -272,12 +272,12 @@ impl Monitor {
 
     /// As [`Monitor::remove`], and keeps its status; `None` if it was not watched. Its worker may still have
     /// something to say of it; not after [`Monitor::settle`].
-    pub fn part(&self, id: PathId) -> Option<Departed> {
+    pub fn part(&self, id: PathId) -> Option<RemovedPath> {
         let left = self.registry_mut().leave(id);
         let (worker, cell) = left?;
         let (closing, released) = channel();
         let told = self.workers[worker].tell(Command::Remove(id, closing));
-        told.then_some(Departed(cell, Released(released)))
+        told.then_some(RemovedPath(cell, Released(released)))
     }
 
     /// Watches a path in another way from now on; `false` if it is not watched. Its state, its
@@ -388,7 +388,7 @@ impl Monitor {
     /// What carries the checks to the kernel, now: a worker whose backend breaks takes the best of
     /// its choice that still works.
     pub fn backend(&self) -> BackendInfo {
-        self.workers[0].carrier().info.clone()
+        self.workers[0].handle().info.clone()
     }
 
     /// How the workers are.

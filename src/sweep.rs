@@ -14,7 +14,7 @@ use crate::config::StartError;
 use crate::device::{Device, OpenError};
 use crate::settings::Settings;
 use crate::status::{PathId, PathInfo, PathStatus, StatusCell};
-use crate::worker::{BEGUN_PER_TURN, Command, NewPath, Worker};
+use crate::worker::{BEGUN_PER_TICK, Command, NewPath, Worker};
 
 /// Longer than any program runs: nothing becomes due by itself.
 const NEVER: Duration = Duration::from_secs(1 << 32);
@@ -80,7 +80,7 @@ impl Sweep {
             keys.push(worker.add(new));
             if number % OPENED_PER_LOOK == OPENED_PER_LOOK - 1 {
                 // What has ended gives its buffer to the next.
-                worker.look();
+                worker.poll();
             }
         }
         let mut sweep = Sweep {
@@ -97,7 +97,7 @@ impl Sweep {
     /// backend broke, each verdict is [`Verdict::Unknown`](crate::Verdict::Unknown): make another sweep.
     pub fn run(&mut self) -> Swept {
         let mut swept = Swept::default();
-        for keys in self.keys.chunks(BEGUN_PER_TURN) {
+        for keys in self.keys.chunks(BEGUN_PER_TICK) {
             let now = self.worker.now();
             for key in keys {
                 if self.worker.begin(*key, now) {
@@ -114,7 +114,7 @@ impl Sweep {
     /// Works until no check is going on.
     fn finish(&mut self) {
         while self.worker.is_checking() {
-            self.worker.turn_while_checking();
+            self.worker.tick_while_checking();
         }
     }
 
@@ -129,7 +129,7 @@ impl Sweep {
     }
 }
 
-/// Why there is no [`Sweep`].
+/// UnknownReason there is no [`Sweep`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SweepError {
     /// The kernel offers no way to check.

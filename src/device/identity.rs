@@ -26,7 +26,7 @@ pub(crate) struct Identity {
 
 /// How what a name leads to compares with what was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Likeness {
+pub(crate) enum Comparison {
     Same,
     /// The same number, and nobody knows whether it is the same object.
     Alike,
@@ -71,12 +71,12 @@ impl Identity {
         Identity { device, generation }
     }
 
-    pub(crate) fn compare(&self, other: &Identity) -> Likeness {
+    pub(crate) fn compare(&self, other: &Identity) -> Comparison {
         match (self.generation, other.generation) {
-            _ if self.device != other.device => Likeness::Other,
-            (Some(ours), Some(theirs)) if ours == theirs => Likeness::Same,
-            (Some(_), Some(_)) => Likeness::Other,
-            _ => Likeness::Alike,
+            _ if self.device != other.device => Comparison::Other,
+            (Some(ours), Some(theirs)) if ours == theirs => Comparison::Same,
+            (Some(_), Some(_)) => Comparison::Other,
+            _ => Comparison::Alike,
         }
     }
 }
@@ -100,12 +100,12 @@ mod tests {
     fn what_has_the_same_number_is_the_same_only_if_the_kernel_says_so() {
         let device = |minor| DeviceId::Block { major: 8, minor };
         let one = |generation| Identity::new(device(0), generation);
-        assert_eq!(one(Some(1)).compare(&one(Some(1))), Likeness::Same);
-        assert_eq!(one(Some(1)).compare(&one(Some(2))), Likeness::Other);
-        assert_eq!(one(Some(1)).compare(&one(None)), Likeness::Alike);
-        assert_eq!(one(None).compare(&one(None)), Likeness::Alike);
+        assert_eq!(one(Some(1)).compare(&one(Some(1))), Comparison::Same);
+        assert_eq!(one(Some(1)).compare(&one(Some(2))), Comparison::Other);
+        assert_eq!(one(Some(1)).compare(&one(None)), Comparison::Alike);
+        assert_eq!(one(None).compare(&one(None)), Comparison::Alike);
         let other = Identity::new(device(16), None);
-        assert_eq!(one(None).compare(&other), Likeness::Other);
+        assert_eq!(one(None).compare(&other), Comparison::Other);
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(Identity::of_file(file.as_file()), Ok(named));
         let other = tempfile::NamedTempFile::new_in(".").expect("a file");
         let other = Identity::of_file(other.as_file()).expect("open");
-        assert_eq!(named.compare(&other), Likeness::Other);
+        assert_eq!(named.compare(&other), Comparison::Other);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub use backing::Unbacked;
 pub(crate) use backing::bytes_on_device;
 pub(crate) use driver::submission_of;
 pub use facts::PathFacts;
-pub(crate) use identity::{Identity, Likeness};
+pub(crate) use identity::{Comparison, Identity};
 pub use info::DeviceInfo;
 pub(crate) use leaves::{activity_of, is_asleep, is_redundant, is_stacked, numbers_of};
 pub use name::{DisplayName, display_name, is_unprintable, parse_name};

@@ -15,7 +15,7 @@ use rustix::fs::{
 use crate::device::{
     DeviceInfo, Identity, Sysfs, Unbacked, bytes_on_device, display_name, map_of, submission_of,
 };
-use crate::health::{Evidence, NoEvidence, open_blames_device, open_fell_short};
+use crate::health::{DeviceProbe, NoProbe, open_blames_device, open_fell_short};
 use crate::settings::{Place, Region};
 
 /// What makes two names the same path.
@@ -63,7 +63,7 @@ impl fmt::Display for DeviceId {
     }
 }
 
-/// Why a path can't be watched.
+/// UnknownReason a path can't be watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenError {
     /// As it was named.
@@ -195,7 +195,7 @@ pub(crate) struct Device {
     pub(crate) identity: Identity,
     pub(crate) file: OwnedFd,
     pub(crate) geometry: Geometry,
-    pub(crate) evidence: Box<dyn Evidence + Send>,
+    pub(crate) evidence: Box<dyn DeviceProbe + Send>,
     /// What it is called and where it is attached.
     pub(crate) details: DeviceInfo,
     /// What the paths to the same storage have in common, if the kernel knows.
@@ -322,9 +322,9 @@ impl Device {
         let storage = details.wwid().filter(|_| is_leg).map(str::to_owned);
         let submission = disk.as_deref().map_or(Submission::Prompt, submission_of);
         let stacked = sysfs.as_ref().is_some_and(Sysfs::is_stacked);
-        let evidence: Box<dyn Evidence + Send> = match sysfs {
+        let evidence: Box<dyn DeviceProbe + Send> = match sysfs {
             Some(sysfs) => Box::new(sysfs),
-            None => Box::new(NoEvidence),
+            None => Box::new(NoProbe),
         };
         Ok(Device {
             identity,

@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::device::{activity_of, is_asleep, is_redundant, is_stacked, limits_reads, numbers_of};
-use crate::health::{Activity, Evidence, LinkState};
+use crate::health::{Activity, DeviceProbe, LinkState};
 
 /// The sysfs folder of one block device, by its number, which belongs to the device as long as it is
 /// open. Paths are put together when they are asked for, since there may be very many of these.
@@ -132,7 +132,7 @@ impl Sysfs {
     }
 }
 
-impl Evidence for Sysfs {
+impl DeviceProbe for Sysfs {
     fn link(&self) -> LinkState {
         let state = self.state();
         if state.as_deref().is_some_and(is_offline) {

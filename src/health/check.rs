@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use pathpulse_kernel_compat::{Errno, Mono, Outcome, Reject, Stage};
 
-use crate::health::{Evidence, History, Silence, Verdict, Why, when_kept_out};
+use crate::health::{DeviceProbe, History, Silence, UnknownReason, Verdict, when_kept_out};
 
 /// The first pause of the `EAGAIN` ladder; each is twice the one before.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
@@ -77,7 +77,7 @@ pub(crate) struct Check {
     in_filesystem: bool,
     /// From here on this check reads without `RWF_NOWAIT`.
     plain: bool,
-    refused: Option<Why>,
+    refused: Option<UnknownReason>,
     /// A read would have had to wait.
     kept_out: bool,
     /// The path is not up, and only a read that is answered makes it so.
@@ -141,9 +141,9 @@ impl Check {
     /// Looks at what the device does, before the first read: where one of several devices below may be
     /// the one that answers, or the read may wait for a tag, a read that is not answered is judged by
     /// what happens from here on.
-    pub(crate) fn look_first(&mut self, now: Mono, evidence: &dyn Evidence) {
+    pub(crate) fn observe_first(&mut self, now: Mono, evidence: &dyn DeviceProbe) {
         if evidence.is_redundant() || self.nowait == Nowait::Missing {
-            self.look(now, evidence);
+            self.observe(now, evidence);
         }
     }
 
@@ -179,15 +179,15 @@ impl Check {
     }
 
     /// The pause is over.
-    pub(crate) fn again(&mut self, now: Mono, evidence: &dyn Evidence) -> Step {
-        if now < self.end_of_patience() {
+    pub(crate) fn again(&mut self, now: Mono, evidence: &dyn DeviceProbe) -> Step {
+        if now < self.decides_by() {
             return self.read(now);
         }
         if let Some(why) = self.refused {
             return unknown(why);
         }
-        self.look(now, evidence);
-        if now < self.end_of_patience() {
+        self.observe(now, evidence);
+        if now < self.decides_by() {
             return self.read(now);
         }
         let seen = self.history.take().unwrap_or_default();
@@ -198,7 +198,7 @@ impl Check {
 
     /// When there is something to say even if no read gets in: at the deadline, or when the device has
     /// completed nothing for the whole timeout.
-    pub(crate) fn end_of_patience(&self) -> Mono {
+    pub(crate) fn decides_by(&self) -> Mono {
         let still = self.history.as_ref().and_then(|seen| seen.still_since());
         match still {
             Some(since) if self.kept_out && self.refused.is_none() => {
@@ -212,27 +212,27 @@ impl Check {
         self.deadline.since(self.begun)
     }
 
-    fn look(&mut self, now: Mono, evidence: &dyn Evidence) {
+    fn observe(&mut self, now: Mono, evidence: &dyn DeviceProbe) {
         let (begun, timeout) = (self.begun, self.timeout());
         if let Some(activity) = evidence.activity() {
             let history = self.history.get_or_insert_default();
-            history.look(&activity, begun, now, timeout);
+            history.observe(&activity, begun, now, timeout);
         }
     }
 
     /// The backend refused the read.
     pub(crate) fn refused(&mut self, why: Reject, now: Mono) -> Step {
         self.refused = Some(match why {
-            Reject::Full => Why::NoSlot,
-            Reject::NoMemory => Why::NoMemory,
-            Reject::Invalid => return unknown(Why::Refused(Errno::EINVAL)),
-            Reject::Broken => return unknown(Why::Broken),
+            Reject::Full => UnknownReason::NoSlot,
+            Reject::NoMemory => UnknownReason::NoMemory,
+            Reject::Invalid => return unknown(UnknownReason::Refused(Errno::EINVAL)),
+            Reject::Broken => return unknown(UnknownReason::Broken),
         });
         self.pause(now)
     }
 
     /// The read ended.
-    pub(crate) fn ended(&mut self, outcome: Outcome, at: Mono, evidence: &dyn Evidence) -> Step {
+    pub(crate) fn ended(&mut self, outcome: Outcome, at: Mono, evidence: &dyn DeviceProbe) -> Step {
         let unsupported = outcome == Outcome::Failed(Errno::EOPNOTSUPP);
         let answered = matches!(outcome, Outcome::Read(_) | Outcome::Failed(_));
         if self.nowait == Nowait::Untried && answered && !unsupported {
@@ -244,23 +244,23 @@ impl Check {
             }),
             Outcome::Read(got) => Step::End(Verdict::ShortRead { got }),
             Outcome::Failed(errno) => self.failed(errno, at, evidence),
-            Outcome::NotStarted => unknown(Why::NotStarted),
-            Outcome::Cancelled => unknown(Why::Cancelled),
+            Outcome::NotStarted => unknown(UnknownReason::NotStarted),
+            Outcome::Cancelled => unknown(UnknownReason::Cancelled),
             Outcome::Expired(stage) => Step::End(self.expired(stage, at, evidence)),
             // A late answer belongs to no check.
-            Outcome::Late(_) => unknown(Why::Cancelled),
+            Outcome::Late(_) => unknown(UnknownReason::Cancelled),
         }
     }
 
     /// The read got in and did not answer in time.
-    fn expired(&mut self, stage: Stage, at: Mono, evidence: &dyn Evidence) -> Verdict {
+    fn expired(&mut self, stage: Stage, at: Mono, evidence: &dyn DeviceProbe) -> Verdict {
         let timeout = self.timeout();
         let was_kept_out = self.kept_out || waits_for_tag(self.nowait, stage);
         let (history, begun) = (self.history.get_or_insert_default(), self.begun);
         unanswered(stage, was_kept_out, history, evidence, (begun, at, timeout))
     }
 
-    fn failed(&mut self, errno: Errno, at: Mono, evidence: &dyn Evidence) -> Step {
+    fn failed(&mut self, errno: Errno, at: Mono, evidence: &dyn DeviceProbe) -> Step {
         match errno {
             Errno::EAGAIN if self.in_filesystem && !self.plain => {
                 self.plain = true;
@@ -270,23 +270,23 @@ impl Check {
             Errno::EAGAIN => {
                 self.refused = None;
                 self.kept_out = true;
-                self.look(at, evidence);
+                self.observe(at, evidence);
                 self.pause(at)
             }
             Errno::EOPNOTSUPP if self.nowait == Nowait::Untried => {
                 self.nowait = Nowait::Missing;
                 self.tries = 0;
-                self.look(at, evidence);
+                self.observe(at, evidence);
                 self.read(at)
             }
             Errno::EINTR => {
-                self.refused = Some(Why::Refused(errno));
+                self.refused = Some(UnknownReason::Refused(errno));
                 self.pause(at)
             }
-            Errno::ENOMEM => unknown(Why::NoMemory),
+            Errno::ENOMEM => unknown(UnknownReason::NoMemory),
             // The kernel found fault with the request before any device saw it.
             Errno::EINVAL | Errno::EBADF | Errno::EFAULT | Errno::ECANCELED => {
-                unknown(Why::Refused(errno))
+                unknown(UnknownReason::Refused(errno))
             }
             Errno::EIO | Errno::ENODATA | Errno::EILSEQ => self.block_failed(errno, at),
             _ => Step::End(Verdict::Failed { errno }),
@@ -317,7 +317,7 @@ impl Check {
             false => PAUSE_MAX,
         };
         let pause = (PAUSE_MIN * (1 << doubling)).min(longest);
-        let end = self.end_of_patience();
+        let end = self.decides_by();
         Step::Pause(
             (now + pause)
                 .min(end.max(now + PAUSE_MIN))
@@ -338,7 +338,7 @@ pub(crate) fn unanswered(
     stage: Stage,
     was_kept_out: bool,
     history: &mut History,
-    evidence: &dyn Evidence,
+    evidence: &dyn DeviceProbe,
     (begun, at, timeout): (Mono, Mono, Duration),
 ) -> Verdict {
     let silence = Silence {
@@ -350,12 +350,12 @@ pub(crate) fn unanswered(
     if silence.is_arguable()
         && let Some(activity) = evidence.activity()
     {
-        history.look(&activity, begun, at, timeout);
+        history.observe(&activity, begun, at, timeout);
     }
     silence.verdict(history)
 }
 
-fn unknown(why: Why) -> Step {
+fn unknown(why: UnknownReason) -> Step {
     Step::End(Verdict::Unknown { why })
 }
 

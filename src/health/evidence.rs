@@ -59,7 +59,7 @@ use std::time::Duration;
 
 use pathpulse_kernel_compat::{Errno, Mono, Stage};
 
-use crate::health::{Backpressure, Verdict, Why};
+use crate::health::{Backpressure, UnknownReason, Verdict};
 
 /// What the kernel says about the way to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub(crate) enum LinkState {
 }
 
 /// Where a check learns what the kernel says about a path. Real paths have sysfs; simulations make it up.
-pub(crate) trait Evidence {
+pub(crate) trait DeviceProbe {
     /// The state of the way to the device, now.
     fn link(&self) -> LinkState;
 
@@ -107,9 +107,9 @@ pub(crate) trait Evidence {
 }
 
 /// No evidence at all: for files that are not block devices.
-pub(crate) struct NoEvidence;
+pub(crate) struct NoProbe;
 
-impl Evidence for NoEvidence {
+impl DeviceProbe for NoProbe {
     fn link(&self) -> LinkState {
         LinkState::Running
     }
@@ -233,7 +233,7 @@ impl History {
     }
 
     /// Takes a look in, in a check that began at `begun` and may take `timeout`.
-    pub(crate) fn look(&mut self, now: &Activity, begun: Mono, at: Mono, timeout: Duration) {
+    pub(crate) fn observe(&mut self, now: &Activity, begun: Mono, at: Mono, timeout: Duration) {
         self.note(&now.layout, begun, at);
         self.looks += 1;
         self.suspended = now.suspended;
@@ -348,7 +348,7 @@ pub(crate) fn when_kept_out(history: &History, may_be_dirty: impl FnOnce() -> bo
     } else if history.progresses {
         Verdict::Busy
     } else if history.looks > 0 && history.is_idle && may_be_dirty() {
-        let why = Why::WouldBlock;
+        let why = UnknownReason::WouldBlock;
         Verdict::Unknown { why }
     } else {
         Verdict::Saturated(Backpressure::NoProgress)
@@ -362,9 +362,9 @@ pub(crate) struct Silence {
     pub(crate) stage: Stage,
     /// The read was kept out first, and so had less than the whole time, or still is.
     pub(crate) was_kept_out: bool,
-    /// [`Evidence::is_redundant`].
+    /// [`DeviceProbe::is_redundant`].
     pub(crate) is_redundant: bool,
-    /// [`Evidence::is_throttled`].
+    /// [`DeviceProbe::is_throttled`].
     pub(crate) is_throttled: bool,
 }
 
@@ -382,7 +382,7 @@ impl Silence {
         }
         let innocent = history.is_idle || history.progresses || history.looks < 2;
         if self.is_throttled && innocent {
-            let why = Why::Throttled;
+            let why = UnknownReason::Throttled;
             return Verdict::Unknown { why };
         }
         Verdict::TimedOut { stage }

@@ -13,12 +13,12 @@ mod verdict;
 
 pub(crate) use check::{Check, Nowait, Step, unanswered, waits_for_tag};
 pub(crate) use evidence::{
-    Activity, Counters, Evidence, History, Layout, Leaf, LinkState, NoEvidence, Silence,
+    Activity, Counters, DeviceProbe, History, Layout, Leaf, LinkState, NoProbe, Silence,
     when_kept_out,
 };
 pub use fault::Fault;
 pub(crate) use fault::{kernel_class, open_blames_device, open_fell_short};
-pub(crate) use peers::{COMPARED, Peer, is_slow, spared};
+pub(crate) use peers::{COMPARED, Peer, is_slow, kept_up};
 pub(crate) use state::Health;
 pub use state::{Cause, Rules, State};
-pub use verdict::{Backpressure, Verdict, VerdictKind, Why};
+pub use verdict::{Backpressure, UnknownReason, Verdict, VerdictKind};

@@ -1,8 +1,8 @@
 //! What the paths of a group make of each other (pure: no clock, no I/O).
 //!
 //! Two things can only be told by comparison. A path is *slow* when its median latency is more than
-//! [`Rules::marginal_latency`] times that of its siblings, and above a floor. And a group of which any path
-//! works shows one that is up: of paths that are all marginal one is *spared*, so that nobody who
+//! [`Rules::marginal_latency`] times that of its peers, and above a floor. And a group of which any path
+//! works shows one that is up: of paths that are all marginal one is *kept_up*, so that nobody who
 //! takes marginal paths out of use takes the last one.
 //!
 //! Both are worked out after all completions of a turn were applied, so that the order in which
@@ -13,26 +13,26 @@ use crate::health::{Rules, State};
 /// Members of a group that are compared with each other; larger groups are compared by their first.
 pub(crate) const COMPARED: usize = 64;
 
-/// A path as its siblings see it.
+/// A path as its peers see it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Peer {
     /// Taken for itself.
     pub(crate) state: State,
-    /// Whether it was spared so far.
-    pub(crate) spared: bool,
+    /// Whether it was kept_up so far.
+    pub(crate) kept_up: bool,
     /// Bad verdicts among its last hundred.
     pub(crate) errors: u32,
 }
 
-/// Which of them is spared, if any: none while one is up; else the marginal one that was spared already,
+/// Which of them is kept_up, if any: none while one is up; else the marginal one that was kept_up already,
 /// or that fails least, or that comes first.
-pub(crate) fn spared(peers: impl Iterator<Item = Peer>) -> Option<usize> {
+pub(crate) fn kept_up(peers: impl Iterator<Item = Peer>) -> Option<usize> {
     let mut best: Option<((bool, u32), usize)> = None;
     for (place, peer) in peers.enumerate() {
         match peer.state {
             State::Up => return None,
             State::Marginal => {
-                let rank = (!peer.spared, peer.errors);
+                let rank = (!peer.kept_up, peer.errors);
                 if best.is_none_or(|(least, _)| rank < least) {
                     best = Some((rank, place));
                 }
@@ -67,10 +67,10 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn peer(state: State, spared: bool, errors: u32) -> Peer {
+    fn peer(state: State, kept_up: bool, errors: u32) -> Peer {
         Peer {
             state,
-            spared,
+            kept_up,
             errors,
         }
     }
@@ -82,10 +82,10 @@ mod tests {
             for b in states {
                 for c in states {
                     let group = [a, b, c];
-                    let spared = spared(group.iter().map(|state| peer(*state, false, 0)));
+                    let kept_up = kept_up(group.iter().map(|state| peer(*state, false, 0)));
                     let up = group.contains(&State::Up);
                     let first = group.iter().position(|state| *state == State::Marginal);
-                    assert_eq!(spared, if up { None } else { first }, "{group:?}");
+                    assert_eq!(kept_up, if up { None } else { first }, "{group:?}");
                 }
             }
         }
@@ -100,10 +100,10 @@ mod tests {
             peer(Marginal, false, 12),
             peer(Marginal, false, 12),
         ];
-        assert_eq!(spared(fewest.into_iter()), Some(2));
+        assert_eq!(kept_up(fewest.into_iter()), Some(2));
         let mut kept = fewest;
-        kept[1].spared = true;
-        assert_eq!(spared(kept.into_iter()), Some(1));
+        kept[1].kept_up = true;
+        assert_eq!(kept_up(kept.into_iter()), Some(1));
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
         assert!(is_slow(40_000, &[900, 1_000, 40_000], &rules));
         assert!(!is_slow(5_000, &[900, 1_000, 5_000], &rules), "the floor");
         assert!(!is_slow(40_000, &[9_000, 40_000], &rules), "not five times");
-        assert!(!is_slow(40_000, &[40_000], &rules), "no siblings");
+        assert!(!is_slow(40_000, &[40_000], &rules), "no peers");
         let off = Rules {
             marginal_latency: 0,
             ..rules

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `Pending` | no verdict yet | the path is added or resumed | the first verdict that says something |
 //! | `Up` | it works | good from `Pending`, `Standby`; `rise` good in a row from `Down`; from `Marginal` when clean for `recovery` | as below |
-//! | `Marginal` | it works, but not well | as `Up`, while a blemish is there; from `Up` when one appears | clean for `recovery` |
+//! | `Marginal` | it works, but not well | as `Up`, while a impairment is there; from `Up` when one appears | clean for `recovery` |
 //! | `Standby` | its target serves no reads here, by design | a `Standby` verdict | the next other verdict |
 //! | `Down` | it does not work | `fall` bad in a row from any state but `Paused` | as above |
 //! | `Paused` | it is not checked | a person said so | a person said so |
@@ -16,17 +16,17 @@
 //! no path up, and none down. `Unknown` is about ourselves: it changes nothing either. All others
 //! but `Standby` are bad.
 //!
-//! The blemishes, in the order in which they are looked for: it *flaps* (went down more than `flaps` times
+//! The impairments, in the order in which they are looked for: it *flaps* (went down more than `flaps` times
 //! within `flap_window`), it *fails* (more than `marginal_errors_per_mille` of its last hundred verdicts
 //! were bad), it is *slow* (see `health/peers.rs`). They count for a good verdict that comes within `recovery`
 //! of the last bad one, or while it is slow. The last path of a group that works is shown as `Up` whatever
-//! its blemishes are (`health/peers.rs`).
+//! its impairments are (`health/peers.rs`).
 //!
 //! | cause | of the states | says |
 //! |---|---|---|
 //! | `good`, `busy`, `reservation_conflict` | `Up` | the verdict |
-//! | `error_rate`, `flapping`, `slow` | `Marginal` | the blemish |
-//! | `last_usable` | `Up` | it has a blemish, and no sibling is up |
+//! | `error_rate`, `flapping`, `slow` | `Marginal` | the impairment |
+//! | `last_usable` | `Up` | it has a impairment, and no peer is up |
 //! | `device_gone`, `io_error`, `medium_error`, `target_error`, `transport_error`, `failed` | `Down` | the class of the errno (`health/fault.rs`) |
 //! | `device_gone` | `Down` | also: the read gave 0 bytes, and the device has no size any more |
 //! | `timed_out`, `saturated`, `short_read`, `offline` | `Down` | the verdict |
@@ -105,7 +105,7 @@ impl std::fmt::Display for State {
     }
 }
 
-/// Why a path is in its state.
+/// UnknownReason a path is in its state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cause {
     /// No verdict yet.
@@ -117,9 +117,9 @@ pub enum Cause {
     ErrorRate,
     /// Went down too often lately.
     Flapping,
-    /// Answers much more slowly than its siblings.
+    /// Answers much more slowly than its peers.
     Slow,
-    /// Has one of the blemishes above, and no sibling of it is up.
+    /// Has one of the impairments above, and no peer of it is up.
     LastUsable,
     /// A person said so.
     Command,
@@ -176,10 +176,10 @@ pub struct Rules {
     pub flaps: u32,
     /// See `flaps`.
     pub flap_window: Duration,
-    /// A median latency of more than so many times that of its siblings makes it `Marginal`. 0 switches
+    /// A median latency of more than so many times that of its peers makes it `Marginal`. 0 switches
     /// the rule off.
     pub marginal_latency: u32,
-    /// What answers within this is never too slow, however fast its siblings are.
+    /// What answers within this is never too slow, however fast its peers are.
     pub marginal_latency_floor: Duration,
     /// How long a `Marginal` path has to go without a bad verdict, and without being slow, to be `Up`.
     pub recovery: Duration,
@@ -207,7 +207,7 @@ pub(crate) struct Transition {
     pub(crate) from: State,
     /// The state now.
     pub(crate) to: State,
-    /// Why.
+    /// UnknownReason.
     pub(crate) cause: Cause,
 }
 
@@ -238,7 +238,7 @@ fn weigh(verdict: &Verdict) -> Weight {
     }
 }
 
-/// The health of one path, taken for itself: what its siblings make of it is in `health/peers.rs`.
+/// The health of one path, taken for itself: what its peers make of it is in `health/peers.rs`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health {
     state: State,
@@ -251,7 +251,7 @@ pub(crate) struct Health {
     /// there is one of these for each path, and none is to have gaps for the sake of this.
     window: [u64; 2],
     /// The last bad verdict, or the last time that it was found slow.
-    last_blemish: Mono,
+    last_impairment: Mono,
     slow: bool,
     /// The last falls; most paths have none.
     falls: Option<Box<[Mono; FALLS]>>,
@@ -264,7 +264,7 @@ impl Health {
         self.state
     }
 
-    /// Why it is in that state.
+    /// UnknownReason it is in that state.
     pub(crate) fn cause(&self) -> Cause {
         self.cause
     }
@@ -281,7 +281,7 @@ impl Health {
 
     /// How much longer than usual the next check may wait: a path that is down for long is asked less
     /// often.
-    pub(crate) fn patience(&self, now: Mono, interval: Duration, most: Duration) -> Duration {
+    pub(crate) fn backoff(&self, now: Mono, interval: Duration, most: Duration) -> Duration {
         if self.state != State::Down || self.good_in_a_row > 0 {
             return Duration::ZERO;
         }
@@ -323,13 +323,13 @@ impl Health {
         }
     }
 
-    /// Takes in how its latency compares to its siblings'; `None` if the state stays.
+    /// Takes in how its latency compares to its peers'; `None` if the state stays.
     pub(crate) fn compare(&mut self, slow: bool, now: Mono) -> Option<Transition> {
         self.slow = slow && matches!(self.state, State::Up | State::Marginal);
         if !self.slow {
             return None;
         }
-        self.last_blemish = now;
+        self.last_impairment = now;
         match self.state {
             State::Up => self.enter(State::Marginal, Cause::Slow, now),
             _ => None,
@@ -366,20 +366,20 @@ impl Health {
         if self.state == State::Down && self.good_in_a_row < rules.rise {
             return None;
         }
-        match self.blemish(now, rules) {
+        match self.impairment(now, rules) {
             None if self.state == State::Marginal && !self.is_clean(now, rules) => None,
             None => self.enter(State::Up, verdict.into(), now),
             Some(_) if self.state == State::Marginal => None,
-            Some(blemish) => self.enter(State::Marginal, blemish, now),
+            Some(impairment) => self.enter(State::Marginal, impairment, now),
         }
     }
 
     fn is_clean(&self, now: Mono, rules: &Rules) -> bool {
-        !self.slow && now.since(self.last_blemish) >= rules.recovery
+        !self.slow && now.since(self.last_impairment) >= rules.recovery
     }
 
     /// What is wrong with a path that works.
-    fn blemish(&self, now: Mono, rules: &Rules) -> Option<Cause> {
+    fn impairment(&self, now: Mono, rules: &Rules) -> Option<Cause> {
         if self.is_clean(now, rules) {
             None
         } else if rules.flaps > 0 && self.falls_since(now, rules.flap_window) > rules.flaps {
@@ -393,7 +393,7 @@ impl Health {
 
     fn bad(&mut self, verdict: &Verdict, now: Mono, rules: &Rules) -> Option<Transition> {
         self.note(true);
-        self.last_blemish = now;
+        self.last_impairment = now;
         self.good_in_a_row = 0;
         self.bad_in_a_row = self.bad_in_a_row.saturating_add(1);
         if self.state == State::Down {

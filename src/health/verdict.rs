@@ -42,7 +42,7 @@ pub enum Verdict {
     /// Our own side failed. Says nothing about the device and never changes a state.
     Unknown {
         /// What failed.
-        why: Why,
+        why: UnknownReason,
     },
 }
 
@@ -57,7 +57,7 @@ pub enum Backpressure {
 
 /// What failed on our own side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum UnknownReason {
     /// The queue to the kernel had no room until the deadline.
     NoSlot,
     /// There was no memory for a buffer, here or in the kernel.
@@ -82,18 +82,18 @@ pub enum Why {
     NotOpen,
 }
 
-impl Why {
-    const PLAIN: [Why; 10] = [
-        Why::NoSlot,
-        Why::NoMemory,
-        Why::NotStarted,
-        Why::WouldBlock,
-        Why::Throttled,
-        Why::Cancelled,
-        Why::Stalled,
-        Why::Broken,
-        Why::Asleep,
-        Why::NotOpen,
+impl UnknownReason {
+    const PLAIN: [UnknownReason; 10] = [
+        UnknownReason::NoSlot,
+        UnknownReason::NoMemory,
+        UnknownReason::NotStarted,
+        UnknownReason::WouldBlock,
+        UnknownReason::Throttled,
+        UnknownReason::Cancelled,
+        UnknownReason::Stalled,
+        UnknownReason::Broken,
+        UnknownReason::Asleep,
+        UnknownReason::NotOpen,
     ];
 
     /// The number of the first errno: they are less than 4,096.
@@ -101,18 +101,20 @@ impl Why {
 
     /// As a number that is not 0.
     pub(crate) fn code(self) -> u16 {
-        let place = Why::PLAIN.iter().position(|plain| *plain == self);
+        let place = UnknownReason::PLAIN.iter().position(|plain| *plain == self);
         match self {
-            Why::Refused(errno) => Why::REFUSED + errno.raw() as u16,
+            UnknownReason::Refused(errno) => UnknownReason::REFUSED + errno.raw() as u16,
             _ => 1 + place.unwrap_or_default() as u16,
         }
     }
 
     /// The one of this number; `None` for 0.
-    pub(crate) fn from_code(code: u16) -> Option<Why> {
-        match code.checked_sub(Why::REFUSED) {
-            Some(errno) => Some(Why::Refused(Errno::from_raw(i32::from(errno)))),
-            None => Why::PLAIN.get(usize::from(code).checked_sub(1)?).copied(),
+    pub(crate) fn from_code(code: u16) -> Option<UnknownReason> {
+        match code.checked_sub(UnknownReason::REFUSED) {
+            Some(errno) => Some(UnknownReason::Refused(Errno::from_raw(i32::from(errno)))),
+            None => UnknownReason::PLAIN
+                .get(usize::from(code).checked_sub(1)?)
+                .copied(),
         }
     }
 }
@@ -137,7 +139,7 @@ impl Verdict {
     pub(crate) fn is_of_read(&self) -> bool {
         match self {
             Verdict::Offline | Verdict::Standby => false,
-            Verdict::Unknown { why } => matches!(why, Why::WouldBlock),
+            Verdict::Unknown { why } => matches!(why, UnknownReason::WouldBlock),
             _ => true,
         }
     }
@@ -168,13 +170,13 @@ impl Verdict {
             Verdict::ShortRead { got } => *got == 0,
             Verdict::Offline => true,
             // Perhaps its blocks have another size now.
-            Verdict::Unknown { why } => *why == Why::Refused(Errno::EINVAL),
+            Verdict::Unknown { why } => *why == UnknownReason::Refused(Errno::EINVAL),
             _ => false,
         }
     }
 
-    /// Why it says nothing about the device, if it doesn't.
-    pub(crate) fn unknown_reason(&self) -> Option<Why> {
+    /// UnknownReason it says nothing about the device, if it doesn't.
+    pub(crate) fn unknown_reason(&self) -> Option<UnknownReason> {
         match self {
             Verdict::Unknown { why } => Some(*why),
             _ => None,
@@ -194,7 +196,7 @@ impl Verdict {
         match self {
             Verdict::Failed { errno }
             | Verdict::Unknown {
-                why: Why::Refused(errno),
+                why: UnknownReason::Refused(errno),
             } => Some(*errno),
             _ => None,
         }
@@ -275,28 +277,34 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-impl std::fmt::Display for Why {
+impl std::fmt::Display for UnknownReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Why::NoSlot => f.write_str("no room in the queue to the kernel"),
-            Why::NoMemory => f.write_str("no memory for the read"),
-            Why::NotStarted => f.write_str("all kernel threads for blocking reads are taken"),
-            Why::WouldBlock => f.write_str("the read would wait although the device is idle"),
-            Why::Throttled => {
+            UnknownReason::NoSlot => f.write_str("no room in the queue to the kernel"),
+            UnknownReason::NoMemory => f.write_str("no memory for the read"),
+            UnknownReason::NotStarted => {
+                f.write_str("all kernel threads for blocking reads are taken")
+            }
+            UnknownReason::WouldBlock => {
+                f.write_str("the read would wait although the device is idle")
+            }
+            UnknownReason::Throttled => {
                 f.write_str("an I/O limit of this process's cgroup (io.max) holds the read back")
             }
-            Why::Cancelled => f.write_str("given up"),
-            Why::Stalled => f.write_str("this program did not run for a while"),
-            Why::Refused(errno) => {
+            UnknownReason::Cancelled => f.write_str("given up"),
+            UnknownReason::Stalled => f.write_str("this program did not run for a while"),
+            UnknownReason::Refused(errno) => {
                 write!(
                     f,
                     "the kernel refused the read: {errno}: {}",
                     errno.meaning()
                 )
             }
-            Why::Broken => f.write_str("the way to the kernel is broken"),
-            Why::Asleep => f.write_str("its disk sleeps, and is left alone (sleeping = \"leave\")"),
-            Why::NotOpen => f.write_str("it is not open; the log says why"),
+            UnknownReason::Broken => f.write_str("the way to the kernel is broken"),
+            UnknownReason::Asleep => {
+                f.write_str("its disk sleeps, and is left alone (sleeping = \"leave\")")
+            }
+            UnknownReason::NotOpen => f.write_str("it is not open; the log says why"),
         }
     }
 }
@@ -307,11 +315,13 @@ mod tests {
 
     #[test]
     fn every_reason_survives_its_number() {
-        let all = Why::PLAIN.into_iter().chain([Why::Refused(Errno::EINVAL)]);
+        let all = UnknownReason::PLAIN
+            .into_iter()
+            .chain([UnknownReason::Refused(Errno::EINVAL)]);
         for why in all {
-            assert_eq!(Why::from_code(why.code()), Some(why));
+            assert_eq!(UnknownReason::from_code(why.code()), Some(why));
         }
-        assert_eq!(Why::from_code(0), None);
-        assert_eq!(Why::from_code(99), None);
+        assert_eq!(UnknownReason::from_code(0), None);
+        assert_eq!(UnknownReason::from_code(99), None);
     }
 }

@@ -17,14 +17,14 @@ pub(crate) const LATE_REMARKABLE: Duration = Duration::from_secs(1);
 
 /// When this thread last did not run although it should have.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Stall {
+pub(crate) struct SchedulingGap {
     from: Mono,
     to: Mono,
     /// The most that a check may have lost of its time.
     lost: Duration,
 }
 
-impl Stall {
+impl SchedulingGap {
     /// A wait from `from` that was to last until `until`, at most, and ended `now`. Returns by how much it
     /// was late, if that is a gap.
     pub(crate) fn waited(
@@ -38,7 +38,7 @@ impl Stall {
     }
 
     /// A wait from `from` during which the deadline of a read passed, for which the kernel wakes who
-    /// waits, and which ended `now`. As [`Stall::waited`], but the gap may have begun with the wait, and
+    /// waits, and which ended `now`. As [`SchedulingGap::waited`], but the gap may have begun with the wait, and
     /// have left the device no time at all.
     pub(crate) fn missed(&mut self, from: Mono, deadline: Mono, now: Mono) -> Option<Duration> {
         let late = now.since(deadline.max(from));
@@ -49,7 +49,7 @@ impl Stall {
         if late <= LATE_MIN {
             return None;
         }
-        *self = Stall { from, to, lost };
+        *self = SchedulingGap { from, to, lost };
         Some(late)
     }
 
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn only_waking_long_after_the_time_is_a_stall() {
         let timeout = Duration::from_secs(2);
-        let mut stall = Stall::default();
+        let mut stall = SchedulingGap::default();
         stall.waited(at(1_000), Some(at(1_100)), at(2_100));
         stall.waited(at(3_000), Some(at(9_000)), at(9_500));
         stall.waited(at(10_000), None, at(99_000));
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_gap_shows_against_a_deadline_and_may_have_begun_with_the_wait() {
-        let mut stall = Stall::default();
+        let mut stall = SchedulingGap::default();
         // Asleep from 0 on, the read's deadline at 2 s, awake at 2.3 s: asleep for anything up to 2.3 s.
         stall.missed(at(0), at(2_000), at(2_300));
         assert!(stall.covers(at(2_000), Duration::from_secs(2)));
@@ -98,12 +98,15 @@ mod tests {
         stall.missed(at(1_900), at(2_000), at(2_300));
         assert!(!stall.covers(at(2_000), Duration::from_secs(2)));
         // Late by no more than any busy machine is.
-        assert_eq!(Stall::default().missed(at(0), at(2_000), at(2_200)), None);
+        assert_eq!(
+            SchedulingGap::default().missed(at(0), at(2_000), at(2_200)),
+            None
+        );
     }
 
     #[test]
     fn a_wait_that_was_overdue_from_the_start_counts_from_there() {
-        let mut stall = Stall::default();
+        let mut stall = SchedulingGap::default();
         stall.waited(at(5_000), Some(at(1_000)), at(5_200));
         assert!(!stall.covers(at(5_100), Duration::from_millis(1)));
     }

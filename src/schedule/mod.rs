@@ -4,6 +4,6 @@ mod gap;
 mod phases;
 mod wheel;
 
-pub(crate) use gap::{LATE_REMARKABLE, Stall};
+pub(crate) use gap::{LATE_REMARKABLE, SchedulingGap};
 pub(crate) use phases::Phases;
-pub(crate) use wheel::{Pace, Schedule};
+pub(crate) use wheel::{CheckTiming, Schedule};

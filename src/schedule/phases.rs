@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::schedule::Pace;
+use crate::schedule::CheckTiming;
 
 /// Places that paths share, and how many share one. 16 reads at a time are nothing to a host, and 64
 /// paths, the most that a small one has, still spread over four places.
@@ -34,17 +34,17 @@ struct Places {
 impl Phases {
     /// Gives a path the first place that has room. It keeps it, whatever other paths do, until it
     /// gives it back by [`Phases::leave`].
-    pub(crate) fn enter(&mut self, interval: Duration) -> Pace {
+    pub(crate) fn enter(&mut self, interval: Duration) -> CheckTiming {
         let places = self.intervals.entry(interval).or_default();
-        Pace::new(interval, places.enter())
+        CheckTiming::new(interval, places.enter())
     }
 
     /// Takes the place back that [`Phases::enter`] gave for this interval.
-    pub(crate) fn leave(&mut self, interval: Duration, pace: Pace) {
+    pub(crate) fn leave(&mut self, interval: Duration, timing: CheckTiming) {
         let Some(places) = self.intervals.get_mut(&interval) else {
             unreachable!("a path left an interval that has none");
         };
-        places.leave(pace.place());
+        places.leave(timing.place());
         if places.paths == 0 {
             self.intervals.remove(&interval);
         }
@@ -100,14 +100,14 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_millis(500);
 
-    fn next(pace: Pace) -> Mono {
-        pace.next_after(Mono::ZERO + Duration::from_secs(10))
+    fn next(timing: CheckTiming) -> Mono {
+        timing.next_after(Mono::ZERO + Duration::from_secs(10))
     }
 
-    fn distinct(paces: &[Pace]) -> usize {
+    fn distinct(paces: &[CheckTiming]) -> usize {
         paces
             .iter()
-            .map(|pace| next(*pace))
+            .map(|timing| next(*timing))
             .collect::<BTreeSet<_>>()
             .len()
     }
@@ -116,7 +116,7 @@ mod tests {
     fn few_paths_share_wakeups() {
         for (paths, wakeups) in [(1, 1), (4, 1), (16, 1), (17, 2), (64, 4)] {
             let mut phases = Phases::default();
-            let paces: Vec<Pace> = (0..paths).map(|_| phases.enter(INTERVAL)).collect();
+            let paces: Vec<CheckTiming> = (0..paths).map(|_| phases.enter(INTERVAL)).collect();
             assert_eq!(distinct(&paces), wakeups, "{paths} paths");
         }
     }
@@ -124,8 +124,8 @@ mod tests {
     #[test]
     fn shared_places_lie_apart() {
         let mut phases = Phases::default();
-        let paces: Vec<Pace> = (0..64).map(|_| phases.enter(INTERVAL)).collect();
-        let times: BTreeSet<Mono> = paces.iter().map(|pace| next(*pace)).collect();
+        let paces: Vec<CheckTiming> = (0..64).map(|_| phases.enter(INTERVAL)).collect();
+        let times: BTreeSet<Mono> = paces.iter().map(|timing| next(*timing)).collect();
         let times: Vec<Mono> = times.into_iter().collect();
         for pair in times.windows(2) {
             assert!(pair[1].since(pair[0]) >= INTERVAL / 10, "{times:?}");
@@ -137,8 +137,8 @@ mod tests {
         let mut phases = Phases::default();
         let mut tenths = [0_u32; 10];
         for _ in 0..10_000 {
-            let pace = phases.enter(Duration::from_secs(10));
-            let phase_ms = next(pace).as_nanos() / 1_000_000 % 10_000;
+            let timing = phases.enter(Duration::from_secs(10));
+            let phase_ms = next(timing).as_nanos() / 1_000_000 % 10_000;
             tenths[(phase_ms / 1_000) as usize] += 1;
         }
         assert!(
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_place_that_was_left_is_given_again_and_nobody_else_moves() {
         let mut phases = Phases::default();
-        let mut paces: Vec<Pace> = (0..100).map(|_| phases.enter(INTERVAL)).collect();
+        let mut paces: Vec<CheckTiming> = (0..100).map(|_| phases.enter(INTERVAL)).collect();
         for round in 0..1_000 {
             let nth = round * 37 % 100;
             phases.leave(INTERVAL, paces[nth]);
@@ -158,8 +158,8 @@ mod tests {
             assert_eq!(again, paces[nth], "the only place with room");
             paces[nth] = again;
         }
-        for pace in paces.drain(4..) {
-            phases.leave(INTERVAL, pace);
+        for timing in paces.drain(4..) {
+            phases.leave(INTERVAL, timing);
         }
         assert_eq!(phases.paths(), 4);
         assert_eq!(distinct(&paces), 1);

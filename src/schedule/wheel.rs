@@ -1,6 +1,6 @@
 //! What is due when (pure: no clock, no I/O).
 //!
-//! Two things: when a path's next check is due ([`Pace`]), and a timing wheel that says which
+//! Two things: when a path's next check is due ([`CheckTiming`]), and a timing wheel that says which
 //! entries are due now ([`Schedule`]). Time is cut into slots, and everything of a slot is due
 //! together, so that one wake-up and one system call serve many paths.
 
@@ -20,17 +20,17 @@ const SLOT_MAX_NS: u64 = 256 * SLOT_MIN_NS;
 
 /// How often a path is checked, and where within the interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pace {
+pub(crate) struct CheckTiming {
     interval_ns: u64,
     place: u32,
 }
 
-impl Pace {
+impl CheckTiming {
     /// Checks at a place of the interval. Places follow the golden ratio: however many there are, they
     /// lie evenly in the interval, and none moves when one is added.
-    pub(crate) fn new(interval: Duration, place: u32) -> Pace {
+    pub(crate) fn new(interval: Duration, place: u32) -> CheckTiming {
         let interval_ns = nanos(interval).max(1);
-        Pace { interval_ns, place }
+        CheckTiming { interval_ns, place }
     }
 
     /// The number of its place.
@@ -256,7 +256,7 @@ mod tests {
         for count in [1u32, 7, 100, 1000] {
             let mut tenths = [0u32; 10];
             for nth in 0..count {
-                let phase = Pace::new(interval, nth).phase_ns();
+                let phase = CheckTiming::new(interval, nth).phase_ns();
                 assert!(phase < 2_000_000_000);
                 tenths[(phase / 200_000_000) as usize] += 1;
             }
@@ -268,13 +268,13 @@ mod tests {
     #[test]
     fn the_next_time_is_after_now_and_at_most_an_interval_away() {
         for nth in 0..50 {
-            let pace = Pace::new(SECOND, nth);
+            let timing = CheckTiming::new(SECOND, nth);
             let mut now = Mono::ZERO;
             for _ in 0..5 {
-                let next = pace.next_after(now);
+                let next = timing.next_after(now);
                 assert!(next > now || now == Mono::ZERO);
                 assert!(next.since(now) <= SECOND);
-                assert_eq!(next.as_nanos() % 1_000_000_000, pace.phase_ns());
+                assert_eq!(next.as_nanos() % 1_000_000_000, timing.phase_ns());
                 now = next;
             }
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use pathpulse_kernel_compat::{Errno, Mono};
 
-use crate::health::{Cause, State, VerdictKind, Why};
+use crate::health::{Cause, State, UnknownReason, VerdictKind};
 use crate::status::{Latency, PathInfo, Window};
 
 /// A verdict may come so much later than its check should have ended before the path counts as
@@ -25,7 +25,7 @@ pub struct PathStatus {
     pub path: Arc<PathInfo>,
     /// What its verdicts add up to.
     pub state: State,
-    /// Why.
+    /// UnknownReason.
     pub cause: Cause,
     /// Since when it is in that state, by the wall clock.
     pub since: SystemTime,
@@ -43,8 +43,8 @@ pub struct PathStatus {
     pub latency_us: Option<Latency>,
     /// Whether it is read with `RWF_NOWAIT`; `None` if no read has shown yet.
     pub nowait: Option<bool>,
-    /// Why its last check said nothing about the device; `None` if it said something.
-    pub unknown: Option<Why>,
+    /// UnknownReason its last check said nothing about the device; `None` if it said something.
+    pub unknown: Option<UnknownReason>,
     /// Whether a thread of its own reads it, since its driver may put the thread that submits a read
     /// to sleep. Such a thread keeps the process from ending while the driver holds it.
     pub isolated: bool,
@@ -77,7 +77,7 @@ impl Counts {
     }
 }
 
-/// [`Why::code`] of the last check; 0 if that said something.
+/// [`UnknownReason::code`] of the last check; 0 if that said something.
 const UNKNOWN: u16 = (1 << 13) - 1;
 /// It is read with `RWF_NOWAIT`, or without; neither as long as no read has shown.
 const NOWAIT: u16 = 1 << 13;
@@ -199,9 +199,9 @@ impl StatusCell {
         self.expected_by_ns.store(by.as_nanos(), Relaxed);
     }
 
-    /// Why the last check said nothing, if it did not.
-    pub(crate) fn set_unknown(&self, why: Option<Why>) {
-        self.set_flags(UNKNOWN, why.map_or(0, Why::code));
+    /// UnknownReason the last check said nothing, if it did not.
+    pub(crate) fn set_unknown(&self, why: Option<UnknownReason>) {
+        self.set_flags(UNKNOWN, why.map_or(0, UnknownReason::code));
     }
 
     pub(crate) fn set_nowait(&self, nowait: bool) {
@@ -247,7 +247,7 @@ impl StatusCell {
                 && expected_by_ns > 0
                 && now > Mono::from_nanos(expected_by_ns),
             latency_us: self.window.latency(),
-            unknown: Why::from_code(flags & UNKNOWN),
+            unknown: UnknownReason::from_code(flags & UNKNOWN),
             nowait: match flags & (NOWAIT | PLAIN) {
                 NOWAIT => Some(true),
                 PLAIN => Some(false),

@@ -20,7 +20,7 @@ pub(crate) use latency::Histogram;
 pub use latency::LatencyHistogram;
 pub use path::{PathId, PathInfo};
 pub(crate) use registry::{Leads, Registry};
-pub use removed_path::{Departed, Released};
+pub use removed_path::{Released, RemovedPath};
 pub use window::Latency;
 pub(crate) use window::Window;
 pub(crate) use worker_status::Progress;

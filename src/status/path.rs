@@ -90,7 +90,7 @@ impl PathInfo {
         self.elsewhere.as_deref()
     }
 
-    /// What it has in common with its siblings: the paths to the same storage.
+    /// What it has in common with its peers: the paths to the same storage.
     pub fn group(&self) -> Option<&str> {
         self.group.as_deref()
     }

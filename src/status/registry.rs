@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::device::{Device, DeviceId, DeviceInfo, Identity, Likeness, OpenProblem, display_name};
+use crate::device::{
+    Comparison, Device, DeviceId, DeviceInfo, Identity, OpenProblem, display_name,
+};
 use crate::status::{GroupCell, GroupStatus, PathId, PathInfo, StatusCell};
 
 struct Entry {
@@ -144,7 +146,7 @@ impl Registry {
                 &format!("leads to {now} now, which is watched as {name}"),
             );
         }
-        let is_same = entry.identity().compare(&device.identity) == Likeness::Same;
+        let is_same = entry.identity().compare(&device.identity) == Comparison::Same;
         let (storage, storage_before) = (device.storage.as_deref(), entry.storage.as_deref());
         if storage_before != storage && !is_same {
             let wwid = |storage: Option<&str>| match storage {
@@ -287,14 +289,14 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::device::Geometry;
-    use crate::health::NoEvidence;
+    use crate::health::NoProbe;
 
     fn device(minor: u32, generation: u64, storage: Option<&str>) -> Device {
         Device {
             identity: Identity::new(DeviceId::Block { major: 8, minor }, Some(generation)),
             file: std::fs::File::open("/dev/null").expect("a file").into(),
             geometry: Geometry::new(512, 8),
-            evidence: Box::new(NoEvidence),
+            evidence: Box::new(NoProbe),
             details: DeviceInfo::default(),
             storage: storage.map(str::to_owned),
             stacked: false,

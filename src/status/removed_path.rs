@@ -9,7 +9,7 @@ use pathpulse_kernel_compat::{Closing, Mono};
 use crate::status::{PathStatus, StatusCell};
 
 /// A path that is watched no longer.
-pub struct Departed(pub(crate) Arc<StatusCell>, pub(crate) Released);
+pub struct RemovedPath(pub(crate) Arc<StatusCell>, pub(crate) Released);
 
 /// Tells when the device of a path that was given up is free: closed by this process, whoever else may
 /// have it open.
@@ -28,7 +28,7 @@ impl Released {
     }
 }
 
-impl Departed {
+impl RemovedPath {
     /// Tells when its device is free.
     pub fn released(&self) -> &Released {
         &self.1

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
 
 /// Checks that a window holds: four minutes of them at one in two seconds.
 const CHECKS: usize = 128;
-/// Checks that a comparison with siblings goes by: the last minute.
+/// Checks that a comparison with peers goes by: the last minute.
 pub(crate) const RECENT: usize = 32;
 
 /// Latencies of the last checks of one path.

@@ -9,7 +9,7 @@ impl Worker {
         let now = self.backend.now();
         self.schedule.take_due(now, &mut self.due);
         let (mut began, mut late, mut latest) = (0, Duration::ZERO, Duration::ZERO);
-        for _ in 0..BEGUN_PER_TURN {
+        for _ in 0..BEGUN_PER_TICK {
             let Some((time, key)) = self.due.pop_front() else {
                 break;
             };
@@ -31,9 +31,9 @@ impl Worker {
                 _ => continue,
             }
             let stall = self.stall;
-            self.go_on(key, now, |check, evidence, timeout| {
+            self.step(key, now, |check, evidence, timeout| {
                 check.forgive(stall.end());
-                let end = check.end_of_patience();
+                let end = check.decides_by();
                 if now >= end && stall.covers(end, timeout) {
                     return Step::End(STALLED);
                 }
@@ -65,7 +65,7 @@ impl Worker {
             Some(once) => once.deadline.since(now),
             None => path.settings.timeout,
         };
-        path.begin_turn();
+        path.count_check();
         if path.is_to_sleep_on() {
             self.conclude(key, ASLEEP, now);
             return true;
@@ -77,7 +77,7 @@ impl Worker {
             // The stuck read is this check's, too: a second one would only be stuck behind it.
             (LinkState::Running, true) => path.while_stuck(now),
             (LinkState::Running, false) if path.target.is_none() => {
-                let why = Why::NotOpen;
+                let why = UnknownReason::NotOpen;
                 Verdict::Unknown { why }
             }
             (LinkState::Running, false) => {
@@ -86,8 +86,8 @@ impl Worker {
                     .needing_answer(!matches!(path.health.state(), State::Up | State::Marginal))
                     .remembering(path.history.take());
                 self.start_check(key, check);
-                self.go_on(key, now, |check, evidence, _| {
-                    check.look_first(now, evidence);
+                self.step(key, now, |check, evidence, _| {
+                    check.observe_first(now, evidence);
                     check.read(now)
                 });
                 return true;
@@ -130,7 +130,7 @@ impl Worker {
             path.cell.set_stuck(Some(completion.at));
         }
         let stall_end = self.stall.end();
-        self.go_on(key, completion.at, |check, evidence, _| {
+        self.step(key, completion.at, |check, evidence, _| {
             if stalled {
                 return Step::End(STALLED);
             }
@@ -158,11 +158,11 @@ impl Worker {
     }
 
     /// Asks a check for its next step and takes it.
-    pub(super) fn go_on(
+    pub(super) fn step(
         &mut self,
         key: Key,
         now: Mono,
-        next: impl FnOnce(&mut Check, &dyn Evidence, Duration) -> Step,
+        next: impl FnOnce(&mut Check, &dyn DeviceProbe, Duration) -> Step,
     ) {
         let Some(path) = self.paths.get_mut(key) else {
             return;
@@ -174,7 +174,13 @@ impl Worker {
         let deadline = check.deadline();
         if let Step::Read { nowait, place } = step {
             let Some(target) = path.target else {
-                return self.conclude(key, Verdict::Unknown { why: Why::Broken }, now);
+                return self.conclude(
+                    key,
+                    Verdict::Unknown {
+                        why: UnknownReason::Broken,
+                    },
+                    now,
+                );
             };
             let op = Op {
                 target,
@@ -287,7 +293,7 @@ impl Worker {
         if path.health.apply(&verdict, now, rules).is_some() {
             // The next check was planned for the state before, perhaps for long after.
             let next = path.next_check(now);
-            self.hasten(key, next);
+            self.reschedule_earlier(key, next);
             self.group_changed(key);
         }
         self.show(key, || verdict.to_string());
@@ -315,9 +321,9 @@ impl Worker {
         } else if is_closed && !path.reopening && self.broken.is_none() {
             self.gone.push(key);
         }
-        let soon = path.pace.soon(now);
+        let soon = path.timing.soon(now);
         if path.health.is_suspicious() && path.stuck.is_none() {
-            self.hasten(key, soon);
+            self.reschedule_earlier(key, soon);
         }
         let Some(path) = self.paths.get(key) else {
             return;
@@ -330,7 +336,7 @@ impl Worker {
     }
 
     /// Plans the next check of a path for that moment, unless it comes sooner anyway.
-    pub(super) fn hasten(&mut self, key: Key, moment: Mono) {
+    pub(super) fn reschedule_earlier(&mut self, key: Key, moment: Mono) {
         let Some(path) = self.paths.get_mut(key) else {
             return;
         };
@@ -340,15 +346,15 @@ impl Worker {
         }
     }
 
-    /// Shows what a path has become. Whether one in a group is shown as marginal is up to its siblings,
+    /// Shows what a path has become. Whether one in a group is shown as marginal is up to its peers,
     /// after the turn.
     pub(super) fn show(&mut self, key: Key, detail: impl FnOnce() -> String) {
         let Some(path) = self.paths.get_mut(key) else {
             return;
         };
         if path.health.state() != State::Marginal {
-            path.spared = false;
-        } else if path.group.is_some() && path.shown != State::Marginal && !path.spared {
+            path.kept_up = false;
+        } else if path.group.is_some() && path.shown != State::Marginal && !path.kept_up {
             return;
         }
         self.show_now(key, detail);
@@ -400,6 +406,10 @@ impl Worker {
 }
 
 /// The disk sleeps, and is left alone.
-const ASLEEP: Verdict = Verdict::Unknown { why: Why::Asleep };
+const ASLEEP: Verdict = Verdict::Unknown {
+    why: UnknownReason::Asleep,
+};
 /// Our own side did not run.
-const STALLED: Verdict = Verdict::Unknown { why: Why::Stalled };
+const STALLED: Verdict = Verdict::Unknown {
+    why: UnknownReason::Stalled,
+};

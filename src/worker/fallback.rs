@@ -17,7 +17,7 @@ impl Worker {
         tracing::error!(%error, "the backend broke; its paths keep their states");
         self.give_up_all();
         let paths = u32::try_from(self.paths.len()).unwrap_or(u32::MAX);
-        let choice = self.outside.as_ref().map(|outside| outside.choice);
+        let choice = self.env.as_ref().map(|env| env.choice);
         let opened = match choice.map(|choice| open_backend(choice, paths)) {
             Some(Ok(opened)) => opened,
             Some(Err(tried)) => {
@@ -33,9 +33,9 @@ impl Worker {
             }
         };
         tracing::warn!("checking through {} from now on", opened.backend.kind());
-        if let Some(outside) = &self.outside {
-            let carrier = outside.carrier.write();
-            *carrier.unwrap_or_else(PoisonError::into_inner) = Carrier {
+        if let Some(env) = &self.env {
+            let handle = env.handle.write();
+            *handle.unwrap_or_else(PoisonError::into_inner) = BackendHandle {
                 info: BackendInfo::of(&opened),
                 waker: opened.backend.waker(),
             };
@@ -61,7 +61,13 @@ impl Worker {
             path.stuck = None;
             path.cell.set_stuck(None);
             if path.check.is_some() {
-                self.conclude(key, Verdict::Unknown { why: Why::Broken }, now);
+                self.conclude(
+                    key,
+                    Verdict::Unknown {
+                        why: UnknownReason::Broken,
+                    },
+                    now,
+                );
             }
         }
         self.retries.clear();

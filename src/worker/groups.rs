@@ -1,7 +1,7 @@
 //! The groups of a worker's paths: who belongs to which, and what follows from that after a turn.
 
 use super::*;
-use crate::health::{COMPARED, Peer, is_slow, spared};
+use crate::health::{COMPARED, Peer, is_slow, kept_up};
 
 /// The groups of a worker.
 #[derive(Default)]
@@ -86,7 +86,7 @@ impl Worker {
         self.groups.change(group, true);
     }
 
-    /// Lets siblings be compared, and one be spared where none is up, now that all that came in this
+    /// Lets peers be compared, and one be kept_up where none is up, now that all that came in this
     /// turn was applied.
     pub(super) fn settle_groups(&mut self) {
         if self.groups.unsettled.is_empty() {
@@ -118,7 +118,7 @@ impl Worker {
         let mut medians_us = std::mem::take(&mut self.groups.medians_us);
         medians_us.clear();
         let working = members.iter().filter_map(|member| self.paths.get(*member));
-        medians_us.extend(working.filter_map(Watched::comparable_us));
+        medians_us.extend(working.filter_map(PathRuntime::comparable_us));
         medians_us.sort_unstable();
         for member in members {
             let Some(path) = self.paths.get_mut(*member) else {
@@ -138,17 +138,17 @@ impl Worker {
             let path = self.paths.get(*member);
             path.map_or(Peer::default(), |path| Peer {
                 state: path.health.state(),
-                spared: path.spared,
+                kept_up: path.kept_up,
                 errors: path.health.errors(),
             })
         });
-        let spared = spared(peers);
+        let kept_up = kept_up(peers);
         for (place, member) in members.iter().enumerate() {
             let Some(path) = self.paths.get_mut(*member) else {
                 continue;
             };
             if path.health.state() == State::Marginal {
-                path.spared = spared == Some(place);
+                path.kept_up = kept_up == Some(place);
                 self.show_now(*member, String::new);
             }
         }

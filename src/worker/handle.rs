@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pathpulse_kernel_compat::{Errno, KernelError, open_backend};
 
-use super::{Carrier, Outside, Worker};
+use super::{BackendHandle, Worker, WorkerEnv};
 use crate::config::{BackendInfo, Config, StartError};
 use crate::device::Opens;
 use crate::status::{Progress, Registry, WorkerStatus};
@@ -22,9 +22,9 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running worker, as seen from outside.
 pub(crate) struct WorkerHandle {
-    pub(crate) outside: Outside,
+    pub(crate) env: WorkerEnv,
     commands: SyncSender<Command>,
-    carrier: Arc<RwLock<Carrier>>,
+    handle: Arc<RwLock<BackendHandle>>,
     progress: Arc<Progress>,
 }
 
@@ -52,16 +52,16 @@ impl WorkerHandle {
     }
 
     fn wake(&self) {
-        self.carrier().waker.wake();
+        self.handle().waker.wake();
     }
 
     /// How the worker is.
     pub(crate) fn status(&self) -> WorkerStatus {
-        self.progress.snapshot(self.carrier().info.clone())
+        self.progress.snapshot(self.handle().info.clone())
     }
 
-    pub(crate) fn carrier(&self) -> RwLockReadGuard<'_, Carrier> {
-        self.carrier.read().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn handle(&self) -> RwLockReadGuard<'_, BackendHandle> {
+        self.handle.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As [`WorkerHandle::tell`], but waits no longer than `end` for room.
@@ -101,9 +101,9 @@ pub(crate) fn start_worker(
             Ok(opened) => opened,
             Err(tried) => return drop(ready.send(Err(StartError::NoBackend(tried)))),
         };
-        let outside = Outside {
+        let env = WorkerEnv {
             choice,
-            carrier: Arc::new(RwLock::new(Carrier {
+            handle: Arc::new(RwLock::new(BackendHandle {
                 info: BackendInfo::of(&opened),
                 waker: opened.backend.waker(),
             })),
@@ -113,20 +113,20 @@ pub(crate) fn start_worker(
         };
         // Says so when the thread ends, by a panic too.
         let _end = End(Arc::clone(&theirs));
-        if ready.send(Ok(outside.clone())).is_ok() {
-            Worker::new(opened.backend, settings, inbox, Some(outside)).run(theirs);
+        if ready.send(Ok(env.clone())).is_ok() {
+            Worker::new(opened.backend, settings, inbox, Some(env)).run(theirs);
         }
     };
     thread::Builder::new()
         .name("pathpulse-worker".to_owned())
         .spawn(work)
         .map_err(|error| StartError::NoThread(KernelError::of("clone")(error)))?;
-    let outside = opened
+    let env = opened
         .recv_timeout(START_LIMIT)
         .map_err(|_| no_thread())??;
     Ok(WorkerHandle {
-        carrier: Arc::clone(&outside.carrier),
-        outside,
+        handle: Arc::clone(&env.handle),
+        env,
         commands,
         progress,
     })

@@ -117,7 +117,7 @@ fn the_paths_of_a_worker_that_hangs_are_overdue_until_it_goes_on() {
     wait_for("up", || cell.snapshot().state == State::Up);
     assert!(!cell.snapshot().overdue);
 
-    let (go_on, released) = channel();
+    let (step, released) = channel();
     wedge.send(released).expect("it lives");
     wait_for("overdue", || cell.snapshot().overdue);
     let hung = cell.snapshot();
@@ -130,7 +130,7 @@ fn the_paths_of_a_worker_that_hangs_are_overdue_until_it_goes_on() {
     assert!(ago.expect("before now") >= age);
     wait_for("older", || cell.snapshot().verdict_age > Some(age));
 
-    drop(go_on);
+    drop(step);
     wait_for("known again", || !cell.snapshot().overdue);
     assert!(cell.snapshot().verdict_age < Some(age));
     let (reply, replies) = channel();

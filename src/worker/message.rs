@@ -28,7 +28,7 @@ pub(crate) enum Command {
     Resume(PathId),
     /// Check it now, if nothing speaks against it.
     CheckNow(PathId),
-    /// Say that all commands before this one were obeyed.
+    /// Say that all commands before this one were handled.
     Answer(Sender<()>),
     /// Tell this one what happens.
     Subscribe(Subscriber),

@@ -4,7 +4,7 @@
 //! writer of their status. It waits in one place only, in its backend; it reads the kernel's
 //! statistics in sysfs, which wait for nothing; it never waits for a reader of its events.
 //!
-//! Here are the loop and the commands. How a check goes is in `worker/checks.rs`, what siblings do to
+//! Here are the loop and the commands. How a check goes is in `worker/checks.rs`, what peers do to
 //! each other in `worker/groups.rs`. What a verdict is is decided in `health/check.rs`, what verdicts add up to in
 //! `health/state.rs` and `health/peers.rs`, and what is due in `schedule/wheel.rs`.
 
@@ -18,28 +18,30 @@ use pathpulse_kernel_compat::{
     Backend, Closing, Completion, KernelError, Key, Mono, Op, Outcome, Shutdown, Stats, Table,
 };
 
-use crate::health::{Cause, Check, Evidence, LinkState, Nowait, State, Step, Verdict, Why};
-use crate::schedule::{LATE_REMARKABLE, Phases, Schedule, Stall};
+use crate::health::{
+    Cause, Check, DeviceProbe, LinkState, Nowait, State, Step, UnknownReason, Verdict,
+};
+use crate::schedule::{LATE_REMARKABLE, Phases, Schedule, SchedulingGap};
 use crate::settings::Settings;
 use crate::status::{Event, PathId, Progress, Subscriber};
 use groups::Groups;
 pub(crate) use handle::{WorkerHandle, start_worker};
 pub(crate) use message::{Command, NewPath, OnceChecks};
 pub(crate) use names::NameWatch;
-pub(crate) use outside::{Carrier, Outside};
-use path_runtime::{Stuck, Watched};
+use path_runtime::{PathRuntime, Stuck};
+pub(crate) use reopen::{BackendHandle, WorkerEnv};
 
 /// A flood of commands must not keep completions waiting.
-const COMMANDS_PER_TURN: u32 = 64;
+const COMMANDS_PER_TICK: u32 = 64;
 
 /// Of many checks that are due together so many begin, by one reading of the clock, before what has
 /// ended is looked at: the latency that is measured of each is off by what these take to begin.
-pub(crate) const BEGUN_PER_TURN: usize = 64;
+pub(crate) const BEGUN_PER_TICK: usize = 64;
 
 /// Checks its paths. See the module.
 pub(crate) struct Worker {
     backend: Box<dyn Backend>,
-    paths: Table<Watched>,
+    paths: Table<PathRuntime>,
     keys: HashMap<PathId, Key>,
     groups: Groups,
     /// All that are in use: many paths share one.
@@ -53,20 +55,20 @@ pub(crate) struct Worker {
     schedule: Schedule<Key>,
     retries: BinaryHeap<Reverse<(Mono, Key)>>,
     commands: Receiver<Command>,
-    /// Taken while waiting, to be obeyed next.
+    /// Taken while waiting, to be handled next.
     next_command: Option<Command>,
     subscribers: Vec<Subscriber>,
     /// The world outside; simulations have none.
-    outside: Option<Outside>,
+    env: Option<WorkerEnv>,
     /// Paths whose device is gone, to be opened anew by their names.
     gone: Vec<Key>,
-    stall: Stall,
+    stall: SchedulingGap,
     /// When the last wait began.
     waits_since: Mono,
     /// The end of the last gap that the log was told of.
     told_gap: Mono,
     progress: Arc<Progress>,
-    /// Why the backend no longer works.
+    /// UnknownReason the backend no longer works.
     broken: Option<KernelError>,
     /// Reused, so that a check allocates nothing.
     completions: Vec<Completion>,
@@ -81,7 +83,7 @@ impl Worker {
         backend: Box<dyn Backend>,
         usual: Settings,
         commands: Receiver<Command>,
-        outside: Option<Outside>,
+        env: Option<WorkerEnv>,
     ) -> Worker {
         Worker {
             backend,
@@ -97,9 +99,9 @@ impl Worker {
             commands,
             next_command: None,
             subscribers: Vec::new(),
-            outside,
+            env,
             gone: Vec::new(),
-            stall: Stall::default(),
+            stall: SchedulingGap::default(),
             waits_since: Mono::ZERO,
             told_gap: Mono::ZERO,
             progress: Arc::default(),
@@ -114,7 +116,7 @@ impl Worker {
     /// Works until it is told to stop, or nobody is left who could tell it anything.
     pub(crate) fn run(mut self, progress: Arc<Progress>) {
         self.progress = progress;
-        let mut obeyed = 0;
+        let mut handled = 0;
         loop {
             let next = self.next_command.take();
             match next.map_or_else(|| self.commands.try_recv(), Ok) {
@@ -122,37 +124,37 @@ impl Worker {
                     let _ = reply.send(self.shut_down(deadline));
                     return;
                 }
-                Ok(command) => self.obey(command),
-                Err(TryRecvError::Empty) => obeyed = COMMANDS_PER_TURN,
+                Ok(command) => self.handle(command),
+                Err(TryRecvError::Empty) => handled = COMMANDS_PER_TICK,
                 Err(TryRecvError::Disconnected) => return,
             }
-            obeyed += 1;
-            if obeyed == COMMANDS_PER_TURN {
+            handled += 1;
+            if handled == COMMANDS_PER_TICK {
                 // There may be more commands, and their wake-up was taken: don't wait.
                 self.backend.waker().wake();
             }
-            if obeyed >= COMMANDS_PER_TURN {
-                self.turn();
-                obeyed = 0;
+            if handled >= COMMANDS_PER_TICK {
+                self.tick();
+                handled = 0;
             }
         }
     }
 
     /// One round: begin what is due, wait, apply what came.
-    pub(crate) fn turn(&mut self) {
+    pub(crate) fn tick(&mut self) {
         self.begin_due();
         let until = self.next_moment();
         self.wait_and_apply(until);
     }
 
     /// Applies what has come by now.
-    pub(crate) fn look(&mut self) {
+    pub(crate) fn poll(&mut self) {
         self.wait_and_apply(Some(Mono::ZERO));
     }
 
     /// A turn of a worker that nobody tells anything and that has no timetable: when what began it
     /// has ended its last check, there is nothing to wait for.
-    pub(crate) fn turn_while_checking(&mut self) {
+    pub(crate) fn tick_while_checking(&mut self) {
         self.begin_due();
         if self.is_checking() {
             let until = self.next_moment();
@@ -175,7 +177,7 @@ impl Worker {
         self.progress.publish(self.keys.len(), self.backend.stats());
     }
 
-    pub(crate) fn obey(&mut self, command: Command) {
+    pub(crate) fn handle(&mut self, command: Command) {
         match command {
             Command::Add(new) => {
                 self.add(*new);
@@ -200,8 +202,8 @@ impl Worker {
     pub(crate) fn add(&mut self, new: NewPath) -> Key {
         let settings = self.share(new.settings);
         self.schedule.suit(settings.interval);
-        let pace = self.phases.enter(settings.interval);
-        let mut path = Watched::new(new.id, new.cell, (settings, pace), new.group);
+        let timing = self.phases.enter(settings.interval);
+        let mut path = PathRuntime::new(new.id, new.cell, (settings, timing), new.group);
         let submission = new.device.submission;
         let file = path.take_device(new.device);
         path.target = Some(self.backend.attach(file, submission));
@@ -236,7 +238,7 @@ impl Worker {
             let _ = told.send(self.backend.detach(target));
         }
         self.count_blocking(path.nowait == Nowait::Missing, false);
-        self.phases.leave(path.settings.interval, path.pace);
+        self.phases.leave(path.settings.interval, path.timing);
         debug_assert_eq!(
             self.keys.len(),
             self.phases.paths(),
@@ -263,10 +265,10 @@ impl Worker {
             ..
         } = *path.settings;
         if (interval, backoff_max) != (before.interval, before.backoff_max) {
-            self.phases.leave(before.interval, path.pace);
-            path.pace = self.phases.enter(interval);
+            self.phases.leave(before.interval, path.timing);
+            path.timing = self.phases.enter(interval);
             let next = path.next_check(now);
-            self.hasten(key, next);
+            self.reschedule_earlier(key, next);
         }
         if let Some(path) = self.paths.get(key) {
             // A check that is going on keeps the timeout that it began with.
@@ -379,8 +381,8 @@ mod handle;
 mod hung;
 mod message;
 mod names;
-mod outside;
 mod path_runtime;
 mod pause;
+mod reopen;
 #[cfg(test)]
 mod simulation;

@@ -6,8 +6,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Outside;
-use super::outside::Lookup;
+use super::WorkerEnv;
+use super::reopen::Lookup;
 use crate::device::open_all;
 use crate::status::PathId;
 use crate::worker::message::Reopened;
@@ -28,7 +28,7 @@ impl NameWatch {
     /// its worker and its name.
     pub(crate) fn start(
         interval: Duration,
-        workers: Vec<Outside>,
+        workers: Vec<WorkerEnv>,
         all: impl Fn() -> Vec<(PathId, usize, PathBuf)> + Send + 'static,
     ) -> NameWatch {
         let pause = (interval * INTERVALS).clamp(PAUSE.0, PAUSE.1);
@@ -48,7 +48,7 @@ impl NameWatch {
     }
 }
 
-fn look_at_all(workers: &[Outside], all: Vec<(PathId, usize, PathBuf)>) {
+fn look_at_all(workers: &[WorkerEnv], all: Vec<(PathId, usize, PathBuf)>) {
     let Some(any) = workers.first() else {
         return;
     };
@@ -62,10 +62,10 @@ fn look_at_all(workers: &[Outside], all: Vec<(PathId, usize, PathBuf)>) {
     });
     let lookups: Vec<(Lookup, usize)> = lookups.collect();
     let names = all.into_iter().map(|(_, _, name)| name).collect();
-    let (theirs, outside) = (lookups.clone(), any.clone());
-    let look = move |place: usize, name: &Path| outside.look(&theirs[place].0, name);
+    let (theirs, env) = (lookups.clone(), any.clone());
+    let look_up = move |place: usize, name: &Path| env.look_up(&theirs[place].0, name);
     let end = Instant::now() + LIMIT;
-    open_all(names, Some(end), &any.opens, look, |place, found| {
+    open_all(names, Some(end), &any.opens, look_up, |place, found| {
         let (lookup, worker) = lookups[place];
         match found {
             Some(Reopened::Same) => {

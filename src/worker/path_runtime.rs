@@ -8,10 +8,10 @@ use pathpulse_kernel_compat::{Errno, Key, Mono, OpId, Stage, Submission, TargetI
 
 use crate::device::{Device, DeviceId, Geometry};
 use crate::health::{
-    Cause, Check, Evidence, Health, History, LinkState, NoEvidence, Nowait, State, Verdict, Why,
-    unanswered, waits_for_tag,
+    Cause, Check, DeviceProbe, Health, History, LinkState, NoProbe, Nowait, State, UnknownReason,
+    Verdict, unanswered, waits_for_tag,
 };
-use crate::schedule::Pace;
+use crate::schedule::CheckTiming;
 use crate::settings::{Settings, Sleeping};
 use crate::status::{GroupCell, PathId, StatusCell};
 use crate::worker::message::Once;
@@ -39,12 +39,12 @@ pub(crate) struct Stuck {
 }
 
 /// A path under watch. There may be very many: what only a sick one needs is in boxes.
-pub(crate) struct Watched {
+pub(crate) struct PathRuntime {
     pub(crate) id: PathId,
     /// What the backend reads; `None` while there is none, after a backend broke.
     pub(crate) target: Option<TargetId>,
     pub(crate) geometry: Geometry,
-    pub(crate) evidence: Box<dyn Evidence + Send>,
+    pub(crate) evidence: Box<dyn DeviceProbe + Send>,
     /// A file in a file system, not a block device.
     pub(crate) is_file: bool,
     pub(crate) cell: Arc<StatusCell>,
@@ -53,16 +53,16 @@ pub(crate) struct Watched {
     /// The state that was shown last.
     pub(crate) shown: State,
     /// Shown as up though it is marginal: see `health/peers.rs`.
-    pub(crate) spared: bool,
+    pub(crate) kept_up: bool,
     /// Its group, in the worker's table.
     pub(crate) group: Option<Key>,
     /// What counts for its group, or for all that are in none.
     pub(crate) latencies: Arc<GroupCell>,
     /// Of its last good checks; `None` without a group, or with too few.
     pub(crate) median_us: Option<u32>,
-    pub(crate) pace: Pace,
+    pub(crate) timing: CheckTiming,
     /// Checks begun.
-    pub(crate) turn: u32,
+    pub(crate) checks_begun: u32,
     /// The last check was answered.
     pub(crate) answered: bool,
     /// What was asked of the schedule last, so that the same is not asked for twice.
@@ -91,30 +91,30 @@ pub(crate) struct Watched {
     pub(crate) once: Option<Box<Once>>,
 }
 
-impl Watched {
-    /// A path whose first check begins at once; [`Watched::take_device`] says how it is read.
+impl PathRuntime {
+    /// A path whose first check begins at once; [`PathRuntime::take_device`] says how it is read.
     pub(crate) fn new(
         id: PathId,
         cell: Arc<StatusCell>,
-        (settings, pace): (Arc<Settings>, Pace),
+        (settings, timing): (Arc<Settings>, CheckTiming),
         latencies: Arc<GroupCell>,
-    ) -> Watched {
-        Watched {
+    ) -> PathRuntime {
+        PathRuntime {
             id,
             target: None,
             geometry: Geometry::new(512, 1),
-            evidence: Box::new(NoEvidence),
+            evidence: Box::new(NoProbe),
             is_file: false,
             cell,
             settings,
             health: Health::default(),
             shown: State::default(),
-            spared: false,
+            kept_up: false,
             group: None,
             latencies,
             median_us: None,
-            pace,
-            turn: 0,
+            timing,
+            checks_begun: 0,
             answered: false,
             planned: Mono::ZERO,
             due: Mono::ZERO,
@@ -150,13 +150,13 @@ impl Watched {
             backoff_max,
             ..
         } = *self.settings;
-        let patience = self.health.patience(now, interval, backoff_max);
-        self.pace.next_after(now + patience)
+        let backoff = self.health.backoff(now, interval, backoff_max);
+        self.timing.next_after(now + backoff)
     }
 
     /// A check begins.
-    pub(crate) fn begin_turn(&mut self) {
-        self.turn = self.turn.wrapping_add(1);
+    pub(crate) fn count_check(&mut self) {
+        self.checks_begun = self.checks_begun.wrapping_add(1);
         // The settings may have changed while the last one was going on.
         if self.geometry.region() != self.settings.region {
             self.geometry = self.geometry.reading(self.settings.region);
@@ -166,8 +166,10 @@ impl Watched {
     /// Where a read of this check goes: 0 is the first, others are tried when that would wait.
     pub(crate) fn offset(&self, retry: u32) -> u64 {
         match retry {
-            0 => self.geometry.offset(self.turn),
-            other => self.geometry.elsewhere(self.turn.wrapping_add(other)),
+            0 => self.geometry.offset(self.checks_begun),
+            other => self
+                .geometry
+                .elsewhere(self.checks_begun.wrapping_add(other)),
         }
     }
 
@@ -178,7 +180,7 @@ impl Watched {
         }) = self.stuck.as_deref().copied()
         else {
             return Verdict::Unknown {
-                why: Why::Cancelled,
+                why: UnknownReason::Cancelled,
             };
         };
         let mut history = self.history.take().unwrap_or_default();
@@ -234,7 +236,7 @@ impl Watched {
 
     /// What this check is to take for known of `RWF_NOWAIT`.
     pub(crate) fn presumed_nowait(&self) -> Nowait {
-        if self.nowait == Nowait::Missing && self.turn.is_multiple_of(READS_PER_TRIAL) {
+        if self.nowait == Nowait::Missing && self.checks_begun.is_multiple_of(READS_PER_TRIAL) {
             return Nowait::Untried;
         }
         self.nowait
@@ -242,11 +244,13 @@ impl Watched {
 
     /// What sysfs says before a read.
     pub(crate) fn link(&self) -> LinkState {
-        if self.answered && !self.turn.is_multiple_of(READS_PER_LOOK) {
+        if self.answered && !self.checks_begun.is_multiple_of(READS_PER_LOOK) {
             return LinkState::Running;
         }
         match self.evidence.link() {
-            LinkState::Standby if self.answered || self.turn.is_multiple_of(STANDBY_PER_READ) => {
+            LinkState::Standby
+                if self.answered || self.checks_begun.is_multiple_of(STANDBY_PER_READ) =>
+            {
                 LinkState::Running
             }
             link => link,
@@ -261,7 +265,7 @@ impl Watched {
             let errno = Errno::ENODEV;
             return Verdict::Failed { errno };
         }
-        let why = Why::WouldBlock;
+        let why = UnknownReason::WouldBlock;
         if !verdict.is_bad() && verdict != (Verdict::Unknown { why }) {
             return verdict;
         }
@@ -272,7 +276,7 @@ impl Watched {
         }
     }
 
-    /// Counts a latency; says whether the path's median is another one for its siblings.
+    /// Counts a latency; says whether the path's median is another one for its peers.
     pub(crate) fn time(&mut self, latency: Duration) -> bool {
         let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         self.latencies.latencies.count(us);
@@ -285,15 +289,15 @@ impl Watched {
         self.median_us.is_some()
     }
 
-    /// Its median, if its siblings may be compared with it: what does not work is no measure.
+    /// Its median, if its peers may be compared with it: what does not work is no measure.
     pub(crate) fn comparable_us(&self) -> Option<u64> {
         let works = matches!(self.health.state(), State::Up | State::Marginal);
         self.median_us.filter(|_| works).map(u64::from)
     }
 
-    /// Its state and the cause, its siblings considered.
+    /// Its state and the cause, its peers considered.
     pub(crate) fn judged(&self) -> (State, Cause) {
-        if self.spared {
+        if self.kept_up {
             (State::Up, Cause::LastUsable)
         } else {
             (self.health.state(), self.health.cause())
@@ -313,12 +317,12 @@ impl Watched {
                 rules.flap_window
             ),
             Cause::Slow => format!(
-                "answers in {} us (median), more than {} times its siblings'",
+                "answers in {} us (median), more than {} times its peers'",
                 self.median_us.unwrap_or_default(),
                 rules.marginal_latency
             ),
             Cause::LastUsable => {
-                format!("{}, but no sibling is up", self.health.cause().name())
+                format!("{}, but no peer is up", self.health.cause().name())
             }
             _ => return None,
         })
@@ -333,7 +337,7 @@ mod tests {
     /// of it say when the path was last known and by when it is to be known again.
     #[test]
     fn a_path_takes_two_thirds_of_a_kibibyte() {
-        let bytes = size_of::<Watched>() + size_of::<StatusCell>();
+        let bytes = size_of::<PathRuntime>() + size_of::<StatusCell>();
         assert!(bytes <= 688, "{bytes}");
     }
 }

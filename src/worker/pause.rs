@@ -32,7 +32,7 @@ impl Worker {
             self.backend.cancel(read);
         }
         if path.check.is_some() {
-            let why = Why::Cancelled;
+            let why = UnknownReason::Cancelled;
             self.conclude(key, Verdict::Unknown { why }, now);
         }
         if let Some(path) = self.paths.get_mut(key) {

@@ -149,7 +149,7 @@ fn a_broken_backend_says_unknown_and_keeps_the_states() {
     world.worker.backend.shutdown(Mono::ZERO);
     world.run(Duration::from_secs(5), false);
     let last = world.worker.probe.verdicts.last().expect("some");
-    let why = Why::Broken;
+    let why = UnknownReason::Broken;
     assert_eq!(
         (last.0, last.2, last.3),
         (id, Verdict::Unknown { why }, State::Up)

@@ -24,7 +24,7 @@ fn check() -> Check {
 /// What a disk is seen to do at a moment.
 struct Seen(Option<Counters>);
 
-impl Evidence for Seen {
+impl DeviceProbe for Seen {
     fn link(&self) -> LinkState {
         LinkState::Running
     }
@@ -91,7 +91,7 @@ fn counters_tell_busy_from_saturated_and_from_idle() {
         never_in(None, None).0,
         Verdict::Saturated(Backpressure::NoProgress)
     );
-    let why = Why::WouldBlock;
+    let why = UnknownReason::WouldBlock;
     let (verdict, tries) = never_in(counters(5, 0), counters(5, 0));
     assert_eq!(verdict, Verdict::Unknown { why });
     assert!(tries >= 40, "{tries} tries");
@@ -209,13 +209,13 @@ fn a_read_that_waits_for_a_tag_does_not_condemn_a_busy_device() {
         let expired = Outcome::Expired(stage);
         // Known to take no such reads.
         let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Missing);
-        check.look_first(at(0), &busy);
+        check.observe_first(at(0), &busy);
         check.read(at(0));
         let step = check.ended(expired, at(2000), &Seen(counters(now, 128)));
         assert_eq!(step, Step::End(verdict), "{stage:?} {now}");
         // Found out in this check.
         let mut check = self::check();
-        check.look_first(at(0), &busy);
+        check.observe_first(at(0), &busy);
         check.ended(Outcome::Failed(Errno::EOPNOTSUPP), at(1), &busy);
         let step = check.ended(expired, at(2000), &Seen(counters(now, 128)));
         assert_eq!(step, Step::End(verdict), "{stage:?} {now}");
@@ -223,7 +223,7 @@ fn a_read_that_waits_for_a_tag_does_not_condemn_a_busy_device() {
     // One that has a tag, or needs none to wait for, is not excused.
     let stage = Stage::Submission;
     let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Works);
-    check.look_first(at(0), &Seen(counters(5, 128)));
+    check.observe_first(at(0), &Seen(counters(5, 128)));
     check.read(at(0));
     let step = check.ended(Outcome::Expired(stage), at(2000), &Seen(counters(6, 128)));
     assert_eq!(step, Step::End(Verdict::TimedOut { stage }));
@@ -234,7 +234,7 @@ fn a_stuck_read_is_judged_by_what_was_seen_before_though_the_disk_held_nothing_t
     let stage = Stage::Submission;
     let expired = || {
         let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Missing);
-        check.look_first(at(0), &Seen(counters(5, 0)));
+        check.observe_first(at(0), &Seen(counters(5, 0)));
         check.read(at(0));
         let step = check.ended(Outcome::Expired(stage), at(2000), &Seen(counters(6, 0)));
         assert_eq!(step, Step::End(Verdict::Busy));
@@ -289,8 +289,8 @@ fn a_file_in_a_file_system_that_would_wait_is_read_without_nowait() {
 #[test]
 fn refusals_are_tried_again_and_never_blame_the_device() {
     for (reject, why) in [
-        (Reject::Full, Why::NoSlot),
-        (Reject::NoMemory, Why::NoMemory),
+        (Reject::Full, UnknownReason::NoSlot),
+        (Reject::NoMemory, UnknownReason::NoMemory),
     ] {
         let mut check = check();
         assert_eq!(check.refused(reject, at(0)), Step::Pause(at(1)));
@@ -298,7 +298,7 @@ fn refusals_are_tried_again_and_never_blame_the_device() {
         assert_eq!(step, Step::End(Verdict::Unknown { why }));
     }
     let step = check().refused(Reject::Broken, at(0));
-    assert_eq!(step, unknown(Why::Broken));
+    assert_eq!(step, unknown(UnknownReason::Broken));
 }
 
 #[test]
@@ -320,24 +320,26 @@ fn every_outcome_leads_on() {
         (
             Outcome::NotStarted,
             Verdict::Unknown {
-                why: Why::NotStarted,
+                why: UnknownReason::NotStarted,
             },
         ),
         (
             Outcome::Cancelled,
             Verdict::Unknown {
-                why: Why::Cancelled,
+                why: UnknownReason::Cancelled,
             },
         ),
         (
             Outcome::Failed(Errno::EINVAL),
             Verdict::Unknown {
-                why: Why::Refused(Errno::EINVAL),
+                why: UnknownReason::Refused(Errno::EINVAL),
             },
         ),
         (
             Outcome::Failed(Errno::ENOMEM),
-            Verdict::Unknown { why: Why::NoMemory },
+            Verdict::Unknown {
+                why: UnknownReason::NoMemory,
+            },
         ),
     ];
     for (outcome, verdict) in ends {

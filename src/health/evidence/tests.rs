@@ -22,7 +22,7 @@ fn leaf(name: &str, completed: u64, in_flight: u64) -> Layout {
 fn seen(looks: &[(u64, Activity)]) -> History {
     let mut history = History::default();
     for (ms, activity) in looks {
-        history.look(activity, at(0), at(*ms), TIMEOUT);
+        history.observe(activity, at(0), at(*ms), TIMEOUT);
     }
     history
 }
@@ -56,7 +56,7 @@ fn every_combination_of_a_read_that_was_kept_out_is_judged_by_the_table() {
                         (true, ..) => Verdict::Saturated(Backpressure::Suspended),
                         (false, true, ..) => Verdict::Busy,
                         (false, false, Some(0), true) => Verdict::Unknown {
-                            why: Why::WouldBlock,
+                            why: UnknownReason::WouldBlock,
                         },
                         (false, false, ..) => Verdict::Saturated(Backpressure::NoProgress),
                     };
@@ -97,7 +97,7 @@ fn every_combination_of_a_read_that_is_not_answered_is_judged_by_the_table() {
                 let expected = match (was_kept_out || is_redundant, progresses, is_throttled) {
                     (true, true, _) => Verdict::Busy,
                     (_, _, true) if innocent => Verdict::Unknown {
-                        why: Why::Throttled,
+                        why: UnknownReason::Throttled,
                     },
                     _ => Verdict::TimedOut { stage },
                 };
@@ -145,7 +145,7 @@ fn a_mirror_of_which_both_legs_are_dead_stands_still_since_the_second_died() {
     let mut history = seen(&[look(0), look(300), look(700), look(1_900)]);
     assert_eq!(history.still_since(), Some(at(700)));
     history.begin_check();
-    history.look(&look(2_700).1, at(2_100), at(2_700), TIMEOUT);
+    history.observe(&look(2_700).1, at(2_100), at(2_700), TIMEOUT);
     assert_eq!(history.still_since(), Some(at(700)));
     let still = Verdict::Saturated(Backpressure::NoProgress);
     assert_eq!(when_kept_out(&history, || true), still);

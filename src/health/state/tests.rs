@@ -1,7 +1,7 @@
 //! Enumerates the module's tables, and tells some stories.
 
 use super::*;
-use crate::health::{Backpressure, Why};
+use crate::health::{Backpressure, UnknownReason};
 use pathpulse_kernel_compat::Stage;
 
 const GOOD: Verdict = Verdict::Good {
@@ -9,7 +9,7 @@ const GOOD: Verdict = Verdict::Good {
 };
 const FAILED: Verdict = Verdict::Failed { errno: Errno::EIO };
 const UNKNOWN: Verdict = Verdict::Unknown {
-    why: Why::NotStarted,
+    why: UnknownReason::NotStarted,
 };
 const ALL: [Verdict; 9] = [
     GOOD,
@@ -29,7 +29,7 @@ fn at(seconds: u64) -> Mono {
     Mono::ZERO + Duration::from_secs(seconds)
 }
 
-/// What happens to a path: a verdict, or a comparison with its siblings.
+/// What happens to a path: a verdict, or a comparison with its peers.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Verdict(Verdict),
@@ -40,13 +40,13 @@ enum Step {
 /// whole row.
 fn expected(steps: &[Step], rules: &Rules) -> State {
     let mut state = State::Pending;
-    let (mut falls, mut blemish, mut slow) = (Vec::new(), None, false);
+    let (mut falls, mut impairment, mut slow) = (Vec::new(), None, false);
     for (now, step) in steps.iter().enumerate() {
         let verdict = match step {
             Step::Compared { slow: found } => {
                 slow = *found && matches!(state, State::Up | State::Marginal);
                 if slow {
-                    blemish = Some(now);
+                    impairment = Some(now);
                     state = State::Marginal;
                 }
                 continue;
@@ -58,7 +58,7 @@ fn expected(steps: &[Step], rules: &Rules) -> State {
             Weight::Nothing | Weight::Keeps => {}
             Weight::Standby => state = State::Standby,
             Weight::Bad => {
-                blemish = Some(now);
+                impairment = Some(now);
                 if state != State::Down && run(Weight::Bad) >= rules.fall {
                     falls.extend(matches!(state, State::Up | State::Marginal).then_some(now));
                     (state, slow) = (State::Down, false);
@@ -67,7 +67,7 @@ fn expected(steps: &[Step], rules: &Rules) -> State {
             Weight::Good if state == State::Down && run(Weight::Good) < rules.rise => {}
             Weight::Good => {
                 let recovery = rules.recovery.as_secs() as usize;
-                let clean = !slow && blemish.is_none_or(|then| now - then >= recovery);
+                let clean = !slow && impairment.is_none_or(|then| now - then >= recovery);
                 let window = rules.flap_window.as_secs() as usize;
                 let recent = falls.iter().filter(|fall| now - **fall <= window).count() as u32;
                 let flaps = rules.flaps > 0 && recent > rules.flaps;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use pathpulse_kernel_compat::{Answer, Errno, Reject, Stage};
 
-use crate::health::{Activity, Counters, Evidence, Layout, Leaf, LinkState};
+use crate::health::{Activity, Counters, DeviceProbe, Layout, Leaf, LinkState};
 
 pub(super) const BLOCK: u32 = 512;
 
@@ -133,9 +133,9 @@ impl Disk {
     }
 }
 
-pub(super) struct DiskEvidence(pub(super) Arc<Disk>);
+pub(super) struct DiskProbe(pub(super) Arc<Disk>);
 
-impl Evidence for DiskEvidence {
+impl DeviceProbe for DiskProbe {
     fn link(&self) -> LinkState {
         match self.0.way() {
             Way::Offline => LinkState::Offline,

@@ -24,10 +24,10 @@ impl World {
         self.assert_events();
     }
 
-    fn assert_status(&self, path: &Watched) {
+    fn assert_status(&self, path: &PathRuntime) {
         let seed = self.seed;
         let status = self.cells[&path.id].0.snapshot();
-        let begun = u64::from(path.turn) - u64::from(path.check.is_some());
+        let begun = u64::from(path.checks_begun) - u64::from(path.check.is_some());
         let ended = status.checks.total();
         assert_eq!(begun, ended, "seed {seed}: one verdict for each check");
         assert_eq!(status.state, path.shown, "seed {seed}");
@@ -46,7 +46,7 @@ impl World {
 
     /// As long as its worker works, only a path of which nothing was known lately is overdue; and one
     /// is, if there was a verdict when one was to be there at the latest.
-    fn assert_fresh(&self, path: &Watched) {
+    fn assert_fresh(&self, path: &PathRuntime) {
         let (seed, now) = (self.seed, self.worker.now());
         let status = self.cells[&path.id].0.snapshot_at(now);
         let mine = self.worker.probe.verdicts.iter().rev();
@@ -70,16 +70,16 @@ impl World {
     }
 
     /// No path waits longer for its next check than its settings allow.
-    fn assert_pace(&self, path: &Watched) {
+    fn assert_pace(&self, path: &PathRuntime) {
         let now = self.worker.now();
         let settings = &path.settings;
-        let patience = path
+        let backoff = path
             .health
-            .patience(now, settings.interval, settings.backoff_max);
+            .backoff(now, settings.interval, settings.backoff_max);
         let most = settings.interval.max(settings.backoff_max);
-        assert!(patience + settings.interval <= most, "seed {}", self.seed);
+        assert!(backoff + settings.interval <= most, "seed {}", self.seed);
         // Its phase and the slot of the timetable come on top.
-        let latest = now + patience + settings.interval * 2 + Duration::from_millis(64);
+        let latest = now + backoff + settings.interval * 2 + Duration::from_millis(64);
         assert!(path.due <= latest, "seed {}: {:?}", self.seed, path.due);
     }
 
@@ -132,17 +132,17 @@ impl World {
     }
 
     /// After every turn: a group of which any path works shows one that is up, and only what is marginal
-    /// is spared.
+    /// is kept_up.
     pub(super) fn assert_groups(&self) {
         let mut groups: HashMap<Key, (bool, bool)> = HashMap::new();
         for (_, path) in self.worker.paths.iter() {
             let state = path.health.state();
             assert!(
-                !path.spared || state == State::Marginal,
+                !path.kept_up || state == State::Marginal,
                 "seed {}",
                 self.seed
             );
-            assert!(path.shown == state || path.spared, "seed {}", self.seed);
+            assert!(path.shown == state || path.kept_up, "seed {}", self.seed);
             if let Some(group) = path.group {
                 let (works, up) = groups.entry(group).or_default();
                 *works |= matches!(state, State::Up | State::Marginal);

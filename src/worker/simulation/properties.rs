@@ -57,8 +57,8 @@ fn the_order_of_the_completions_of_a_slot_changes_no_state() {
                 shuffled.cells[&id].1.set(way);
             }
             let before = plain.worker.probe.checks;
-            plain.worker.turn();
-            shuffled.worker.turn();
+            plain.worker.tick();
+            shuffled.worker.tick();
             batches += u32::from(plain.worker.probe.checks > before + 1);
             let (one, other) = (picture(&plain), picture(&shuffled));
             assert_eq!(one, other, "seed {seed}, turn {turn}");
@@ -92,7 +92,7 @@ fn a_jump_of_the_clock_condemns_no_disk_that_answers() {
             world.run(calm, false);
             let jump = [1, 500, 1_500, 60_000, 3_600_000][world.rng.usize(0..5)];
             world.jump.set(Duration::from_millis(jump));
-            world.worker.turn();
+            world.worker.tick();
             jumps += 1;
         }
         world.run(Duration::from_secs(10), false);
@@ -109,7 +109,7 @@ fn a_disk_that_hangs_is_found_after_a_jump_too() {
     let mut world = World::new(3);
     let id = world.add(Way::Hangs, None, Settings::default());
     world.jump.set(Duration::from_secs(3600));
-    world.worker.turn();
+    world.worker.tick();
     assert_eq!(world.watched(id).shown, State::Pending);
     world.run(
         TIMEOUT + Settings::default().interval + Duration::from_millis(200),
@@ -190,8 +190,8 @@ fn the_last_path_that_works_is_up_whatever_its_blemishes() {
     assert_eq!(judged(&world), (State::Up, Cause::LastUsable));
     let last = world.worker.probe.events.last().expect("some").1.clone();
     assert_eq!((last.from, last.to), (State::Marginal, State::Up));
-    assert_eq!(last.detail, "flapping, but no sibling is up");
-    // Alone in its group it stays so; with a new sibling it is marginal again.
+    assert_eq!(last.detail, "flapping, but no peer is up");
+    // Alone in its group it stays so; with a new peer it is marginal again.
     world.remove(steady);
     world.run(Duration::from_secs(4), false);
     assert_eq!(judged(&world), (State::Up, Cause::LastUsable));
@@ -215,7 +215,7 @@ fn what_is_down_for_long_is_asked_less_often_and_what_is_suspicious_more_often()
     };
     let dead = world.add(Way::Fails(Errno::EIO), None, settings);
     world.run(Duration::from_secs(3600), false);
-    let checks = world.watched(dead).turn;
+    let checks = world.watched(dead).checks_begun;
     // Every second for 32 s, then at a 32nd of the time so far until that is 30 s, at 960 s.
     assert!((180..=260).contains(&checks), "{checks}");
     world.cells[&dead].1.set(Way::Answers);
@@ -238,7 +238,10 @@ fn what_is_down_for_long_is_asked_less_often_and_what_is_suspicious_more_often()
     let (mut world, from) = (World::new(9), 3600);
     let dead = world.add(Way::Fails(Errno::EIO), None, off);
     world.run(Duration::from_secs(from), false);
-    assert!(world.watched(dead).turn.abs_diff(3600) < 5, "every second");
+    assert!(
+        world.watched(dead).checks_begun.abs_diff(3600) < 5,
+        "every second"
+    );
 }
 
 #[test]
@@ -266,11 +269,11 @@ fn a_machine_that_is_paused_with_a_read_in_flight_takes_nothing_down() {
         let id = world.add(Way::Slow, None, settings);
         world.run(Duration::from_secs(60), false);
         for _ in 0..20 {
-            world.worker.obey(Command::CheckNow(id));
+            world.worker.handle(Command::CheckNow(id));
             world
                 .jump
                 .set(Duration::from_millis(world.rng.u64(2_300..9_000)));
-            world.worker.turn();
+            world.worker.tick();
             world.run(Duration::from_secs(6), false);
             assert_eq!(world.watched(id).shown, State::Up, "seed {seed}");
         }
@@ -385,7 +388,7 @@ fn a_disk_that_sleeps_is_left_alone_if_that_is_wanted_and_its_path_keeps_its_sta
         let expected = if is_left { more } else { 0 };
         assert_eq!(unknown(&status.checks) - unknown(&before), expected);
         assert_eq!((status.state, status.overdue), (State::Up, false));
-        assert_eq!(status.unknown, is_left.then_some(Why::Asleep));
+        assert_eq!(status.unknown, is_left.then_some(UnknownReason::Asleep));
         world.cells[&id].1.set(Way::Hangs);
         world.run(Duration::from_secs(5), false);
         assert_eq!(world.watched(id).shown, State::Down, "whoever wakes it");

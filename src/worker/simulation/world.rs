@@ -8,7 +8,7 @@ use std::sync::mpsc::{channel, sync_channel};
 use fastrand::Rng;
 use pathpulse_kernel_compat::{Audit, Scripted, Submission};
 
-use super::disk::{BLOCK, Disk, DiskEvidence, Way};
+use super::disk::{BLOCK, Disk, DiskProbe, Way};
 use super::*;
 use crate::device::{Device, DeviceId, DeviceInfo, Geometry, Identity};
 use crate::health::Rules;
@@ -69,7 +69,7 @@ fn device(number: u64, disk: &Arc<Disk>) -> Device {
         ),
         file: std::fs::File::open("/dev/null").expect("a file").into(),
         geometry: Geometry::new(BLOCK, 1000),
-        evidence: Box::new(DiskEvidence(Arc::clone(disk))),
+        evidence: Box::new(DiskProbe(Arc::clone(disk))),
         details: DeviceInfo::default(),
         storage: None,
         stacked: false,
@@ -130,7 +130,7 @@ impl World {
             }
         };
         self.disks.borrow_mut().insert(u64::MAX, Arc::clone(&disk));
-        self.worker.obey(Command::Add(Box::new(NewPath {
+        self.worker.handle(Command::Add(Box::new(NewPath {
             id,
             device,
             cell: Arc::clone(&cell),
@@ -158,7 +158,7 @@ impl World {
     }
 
     pub(super) fn remove(&mut self, path: PathId) {
-        self.worker.obey(Command::Remove(path, channel().0));
+        self.worker.handle(Command::Remove(path, channel().0));
         self.cells.remove(&path);
         self.worker
             .probe
@@ -173,7 +173,7 @@ impl World {
         ids
     }
 
-    pub(super) fn watched(&self, id: PathId) -> &Watched {
+    pub(super) fn watched(&self, id: PathId) -> &PathRuntime {
         self.worker
             .paths
             .get(self.worker.keys[&id])
@@ -194,9 +194,9 @@ impl World {
             }
             15 => drop(self.add_any()),
             16 => self.remove(path),
-            17 => self.worker.obey(Command::Pause(path, channel().0)),
+            17 => self.worker.handle(Command::Pause(path, channel().0)),
             18 | 19 => self.resume(path),
-            20 => self.worker.obey(Command::CheckNow(path)),
+            20 => self.worker.handle(Command::CheckNow(path)),
             21 => self.reload(),
             22 | 23 => self.reopen(path),
             _ => {}
@@ -206,7 +206,7 @@ impl World {
     /// A path is resumed, and its name opened anew if it was paused.
     fn resume(&mut self, path: PathId) {
         let is_paused = self.watched(path).health.state() == State::Paused;
-        self.worker.obey(Command::Resume(path));
+        self.worker.handle(Command::Resume(path));
         if is_paused {
             self.reopen(path);
         }
@@ -216,7 +216,7 @@ impl World {
     fn reopen(&mut self, id: PathId) {
         let device = device(id.number(), &self.cells[&id].1);
         self.worker
-            .obey(Command::Reopened(id, Reopened::Device(Box::new(device))));
+            .handle(Command::Reopened(id, Reopened::Device(Box::new(device))));
     }
 
     /// A new configuration: some paths go, some come, some are watched in another way, and the rest
@@ -224,7 +224,7 @@ impl World {
     fn reload(&mut self) {
         for id in self.ids() {
             let before = self.watched(id);
-            let (health, turn) = (format!("{:?}", before.health), before.turn);
+            let (health, turn) = (format!("{:?}", before.health), before.checks_begun);
             let (due, settings) = (before.due, *before.settings);
             let settings = match self.rng.u32(0..10) {
                 0 => {
@@ -237,10 +237,10 @@ impl World {
             let before = &self.watched(id).settings;
             let same =
                 (settings.interval, settings.backoff_max) == (before.interval, before.backoff_max);
-            self.worker.obey(Command::Change(id, Box::new(settings)));
+            self.worker.handle(Command::Change(id, Box::new(settings)));
             let after = self.watched(id);
             assert_eq!(health, format!("{:?}", after.health), "seed {}", self.seed);
-            assert_eq!(turn, after.turn, "seed {}", self.seed);
+            assert_eq!(turn, after.checks_begun, "seed {}", self.seed);
             assert!(after.due <= due, "seed {}", self.seed);
             assert!(!same || after.due == due, "seed {}", self.seed);
         }
@@ -256,7 +256,7 @@ impl World {
             if meddle {
                 self.meddle();
             }
-            self.worker.turn();
+            self.worker.tick();
             self.assert_groups();
         }
     }

@@ -4,7 +4,7 @@
 //! | whose name | when |
 //! |---|---|
 //! | of all paths | the backend broke that had their files: they are opened in any case |
-//! | of a path that is down | at each check that finds it so, at its pace |
+//! | of a path that is down | at each check that finds it so, at its timing |
 //! | of a path whose device says that it is gone | the same, and it is opened in any case |
 //! | of a path that was paused | when it is resumed, and at each check until it opens |
 //! | of any path | once a minute (`worker/names.rs`) |
@@ -21,21 +21,21 @@ use pathpulse_kernel_compat::{Choice, Waker};
 
 use super::*;
 use crate::config::BackendInfo;
-use crate::device::{Device, DeviceId, Identity, Likeness, Opens, Sysfs, open_all};
+use crate::device::{Comparison, Device, DeviceId, Identity, Opens, Sysfs, open_all};
 use crate::status::{Leads, Registry, StatusCell};
 use crate::worker::message::Reopened;
 
 /// The backend of a worker as others see it: what it is, and how to wake who waits in it.
-pub(crate) struct Carrier {
+pub(crate) struct BackendHandle {
     pub(crate) info: BackendInfo,
     pub(crate) waker: Waker,
 }
 
 /// What a worker knows of the world outside.
 #[derive(Clone)]
-pub(crate) struct Outside {
+pub(crate) struct WorkerEnv {
     pub(crate) choice: Choice,
-    pub(crate) carrier: Arc<RwLock<Carrier>>,
+    pub(crate) handle: Arc<RwLock<BackendHandle>>,
     /// The worker's own queue.
     pub(crate) commands: SyncSender<Command>,
     /// Only for the threads that open: the worker waits for no lock.
@@ -43,18 +43,18 @@ pub(crate) struct Outside {
     pub(crate) opens: Arc<Opens>,
 }
 
-impl Outside {
+impl WorkerEnv {
     /// Looks where a name leads, and opens that if it is not what is read already. On threads that
     /// nobody waits for.
-    pub(crate) fn look(&self, lookup: &Lookup, name: &Path) -> Reopened {
+    pub(crate) fn look_up(&self, lookup: &Lookup, name: &Path) -> Reopened {
         let registry = || self.registry.read().unwrap_or_else(PoisonError::into_inner);
         let known = registry().identity(lookup.id);
         if let (false, Some(known), Ok(now)) = (lookup.anyway, known, Identity::of_name(name)) {
             match now.compare(&known) {
                 // A read that is stuck would only be joined by another one there.
-                Likeness::Alike if lookup.keeps => return Reopened::Same,
-                Likeness::Same => return Reopened::Same,
-                Likeness::Alike | Likeness::Other => {}
+                Comparison::Alike if lookup.keeps => return Reopened::Same,
+                Comparison::Same => return Reopened::Same,
+                Comparison::Alike | Comparison::Other => {}
             }
         }
         match Device::open(name) {
@@ -115,8 +115,8 @@ impl Outside {
             other => other,
         };
         let _ = self.commands.send(Command::Reopened(id, found));
-        let carrier = self.carrier.read().unwrap_or_else(PoisonError::into_inner);
-        carrier.waker.wake();
+        let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+        handle.waker.wake();
     }
 }
 
@@ -143,7 +143,7 @@ impl Worker {
     /// Has names looked up by threads, which send here what they lead to. Each at most once at a time, however
     /// long that takes.
     pub(super) fn open_anew(&mut self, keys: &[Key]) {
-        let Some(outside) = self.outside.clone() else {
+        let Some(env) = self.env.clone() else {
             return;
         };
         let (mut lookups, mut names): (Vec<Lookup>, Vec<PathBuf>) = Default::default();
@@ -161,10 +161,10 @@ impl Worker {
         }
         let tried = lookups.clone();
         let work = move || {
-            let (theirs, ours) = (outside.clone(), lookups.clone());
-            let look = move |place: usize, name: &Path| theirs.look(&ours[place], name);
-            open_all(names, None, &outside.opens, look, |place, found| {
-                outside.hand_over(lookups[place].id, found.unwrap_or(Reopened::Nothing));
+            let (theirs, ours) = (env.clone(), lookups.clone());
+            let look_up = move |place: usize, name: &Path| theirs.look_up(&ours[place], name);
+            open_all(names, None, &env.opens, look_up, |place, found| {
+                env.hand_over(lookups[place].id, found.unwrap_or(Reopened::Nothing));
             });
         };
         let thread = std::thread::Builder::new().name("pathpulse-reopen".to_owned());
@@ -200,7 +200,7 @@ impl Worker {
             }
             Reopened::Nothing if path.target.is_none() => {
                 // Each check that finds it so has it tried again; it is told once.
-                if path.cell.snapshot().unknown != Some(Why::NotOpen) {
+                if path.cell.snapshot().unknown != Some(UnknownReason::NotOpen) {
                     let info = path.cell.info();
                     tracing::error!(device = %info.device(), "could not be opened anew; it keeps its state");
                 }
@@ -228,7 +228,7 @@ impl Worker {
         };
         let now = self.backend.now();
         if path.check.is_some() {
-            let why = Why::Cancelled;
+            let why = UnknownReason::Cancelled;
             self.conclude(key, Verdict::Unknown { why }, now);
         }
         if let Some(path) = self.paths.get_mut(key) {
