@@ -51,7 +51,7 @@ impl BackendInfo {
     }
 }
 
-/// UnknownReason nothing can be checked.
+/// Why nothing can be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartError {
     /// The backends that were tried, and why none can be used here.

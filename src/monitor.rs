@@ -93,7 +93,7 @@ impl Monitor {
     /// may be stuck, [`Monitor::add_all`] has a limit.
     ///
     /// # Errors
-    /// UnknownReason it can't be watched.
+    /// Why it can't be watched.
     pub fn add(&self, spec: impl Into<PathSpec>) -> Result<PathId, OpenError> {
         let spec = spec.into();
         Device::open(&spec.path)

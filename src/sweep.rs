@@ -129,7 +129,7 @@ impl Sweep {
     }
 }
 
-/// UnknownReason there is no [`Sweep`].
+/// Why there is no [`Sweep`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SweepError {
     /// The kernel offers no way to check.

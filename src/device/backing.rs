@@ -21,7 +21,7 @@ use rustix::fs::{SeekFrom, seek};
 /// Calls that are made to learn how much of a file is on its device: it may be in very many pieces.
 const CALLS_MAX: usize = 32;
 
-/// UnknownReason a read of a file says nothing about its device.
+/// Why a read of a file says nothing about its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unbacked {
     /// Its first block was never written, and has no place on the device.
@@ -102,7 +102,7 @@ fn leading(
     })
 }
 
-/// UnknownReason a read at `from`, which is in this extent or before it, does not get to the device.
+/// Why a read at `from`, which is in this extent or before it, does not get to the device.
 fn why_not(extent: &Extent, from: u64) -> Option<Unbacked> {
     if extent.offset > from {
         return Some(Unbacked::Hole);

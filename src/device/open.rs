@@ -63,7 +63,7 @@ impl fmt::Display for DeviceId {
     }
 }
 
-/// UnknownReason a path can't be watched.
+/// Why a path can't be watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenError {
     /// As it was named.

@@ -105,7 +105,7 @@ impl std::fmt::Display for State {
     }
 }
 
-/// UnknownReason a path is in its state.
+/// Why a path is in its state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cause {
     /// No verdict yet.
@@ -207,7 +207,7 @@ pub(crate) struct Transition {
     pub(crate) from: State,
     /// The state now.
     pub(crate) to: State,
-    /// UnknownReason.
+    /// Why.
     pub(crate) cause: Cause,
 }
 
@@ -264,7 +264,7 @@ impl Health {
         self.state
     }
 
-    /// UnknownReason it is in that state.
+    /// Why it is in that state.
     pub(crate) fn cause(&self) -> Cause {
         self.cause
     }

@@ -175,7 +175,7 @@ impl Verdict {
         }
     }
 
-    /// UnknownReason it says nothing about the device, if it doesn't.
+    /// Why it says nothing about the device, if it doesn't.
     pub(crate) fn unknown_reason(&self) -> Option<UnknownReason> {
         match self {
             Verdict::Unknown { why } => Some(*why),

@@ -25,7 +25,7 @@ pub struct PathStatus {
     pub path: Arc<PathInfo>,
     /// What its verdicts add up to.
     pub state: State,
-    /// UnknownReason.
+    /// Why.
     pub cause: Cause,
     /// Since when it is in that state, by the wall clock.
     pub since: SystemTime,
@@ -43,7 +43,7 @@ pub struct PathStatus {
     pub latency_us: Option<Latency>,
     /// Whether it is read with `RWF_NOWAIT`; `None` if no read has shown yet.
     pub nowait: Option<bool>,
-    /// UnknownReason its last check said nothing about the device; `None` if it said something.
+    /// Why its last check said nothing about the device; `None` if it said something.
     pub unknown: Option<UnknownReason>,
     /// Whether a thread of its own reads it, since its driver may put the thread that submits a read
     /// to sleep. Such a thread keeps the process from ending while the driver holds it.
@@ -199,7 +199,7 @@ impl StatusCell {
         self.expected_by_ns.store(by.as_nanos(), Relaxed);
     }
 
-    /// UnknownReason the last check said nothing, if it did not.
+    /// Why the last check said nothing, if it did not.
     pub(crate) fn set_unknown(&self, why: Option<UnknownReason>) {
         self.set_flags(UNKNOWN, why.map_or(0, UnknownReason::code));
     }

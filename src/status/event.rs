@@ -25,7 +25,7 @@ pub struct Event {
     pub from: State,
     /// The state now; the same as before for [`Cause::LateAnswer`] and [`Cause::LeadsElsewhere`].
     pub to: State,
-    /// UnknownReason.
+    /// Why.
     pub cause: Cause,
     /// The particulars, in words.
     pub detail: String,

@@ -68,7 +68,7 @@ pub(crate) struct Worker {
     /// The end of the last gap that the log was told of.
     told_gap: Mono,
     progress: Arc<Progress>,
-    /// UnknownReason the backend no longer works.
+    /// Why the backend no longer works.
     broken: Option<KernelError>,
     /// Reused, so that a check allocates nothing.
     completions: Vec<Completion>,
