@@ -13,11 +13,11 @@ use hyper_util::service::TowerToHyperService;
 use pathpulse::{Config, Monitor};
 
 use crate::daemon::config::{CommandLine, Configuration};
-use crate::daemon::control::{Control, router};
 use crate::daemon::discovery::uevent;
-use crate::daemon::roster::{Order, Roster};
-use crate::daemon::stop;
-use crate::daemon::visitor::Visitor;
+use crate::daemon::http::peers::Visitor;
+use crate::daemon::http::routes::{Control, router};
+use crate::daemon::process::stop;
+use crate::daemon::watchlist::{Order, Roster};
 
 /// Any text as a configuration file: what is taken says the same when it is shown and read again.
 pub fn config(text: &str) {

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
 mod cli;
 mod daemon;
 #[doc(hidden)]

@@ -114,7 +114,7 @@ pub(crate) fn find_one<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::examples;
+    use crate::api::examples;
 
     #[test]
     fn an_exact_name_wins_and_what_may_mean_several_is_refused_with_them() {

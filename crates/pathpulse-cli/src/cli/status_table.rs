@@ -279,7 +279,7 @@ pub(crate) fn since(time: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::examples::path;
+    use crate::api::examples::path;
 
     fn all(paths: &[PathDocument]) -> BTreeSet<usize> {
         (0..paths.len()).collect()

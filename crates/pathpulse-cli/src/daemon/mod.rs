@@ -16,38 +16,14 @@
 //! No thread waits for another one without a limit, and only the engine's touch devices.
 
 mod actions;
-mod commands;
 pub(crate) mod config;
-pub(crate) mod control;
 pub(crate) mod discovery;
-mod document;
-#[cfg(test)]
-pub(crate) mod examples;
-pub(crate) mod history;
-mod journal;
-mod journald;
-mod livez;
-pub(crate) mod lock;
-mod logging;
-pub(crate) mod metrics;
-pub(crate) mod metrics_daemon;
-mod metrics_paths;
-mod metrics_workers;
-mod names;
-mod notify;
-mod openapi;
-mod order;
-mod page;
-mod place;
-pub(crate) mod predecessors;
+mod events;
+pub(crate) mod http;
+mod log;
+mod metrics;
 pub(crate) mod process;
-pub(crate) mod roster;
-mod server;
-mod socket;
-mod state;
-mod state_file;
-pub(crate) mod stop;
-pub(crate) mod visitor;
+pub(crate) mod watchlist;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,29 +33,29 @@ use std::time::{Duration, Instant};
 
 use pathpulse::{EventStream, Monitor, Settings};
 
-pub(crate) use commands::RefusalDocument;
-pub(crate) use document::{EventDocument, PathDocument, StatusDocument};
-pub(crate) use history::LostDocument;
-pub(crate) use logging::{Filter, Log};
-pub(crate) use names::Name;
-pub(crate) use order::{by_group, count_states};
-pub(crate) use predecessors::HeldProcessDocument;
-pub(crate) use roster::{AnswerDocument, PathsDocument, ReloadDocument};
-pub(crate) use state_file::keep_events;
-pub(crate) use stop::Notice;
+pub(crate) use crate::api::{
+    EventDocument, Name, PathDocument, StatusDocument, by_group, count_states,
+};
+pub(crate) use events::history::LostDocument;
+pub(crate) use events::keep_events;
+pub(crate) use http::RefusalDocument;
+pub(crate) use log::{Filter, Log};
+pub(crate) use process::HeldProcessDocument;
+pub(crate) use watchlist::{AnswerDocument, PathsDocument, ReloadDocument};
 
 use actions::Actions;
 use config::{CommandLine, Configuration};
-use control::Control;
-use history::History;
-use journal::Journal;
-use metrics_daemon::Tally;
-use notify::Notifier;
-use place::Place;
-use roster::{Order, Roster};
-use socket::Claim;
-use state::Keeper;
-use stop::{Stopper, Vital};
+use events::event_log::{self, Journal};
+use events::history::History;
+use events::store::Keeper;
+use http::place::Place;
+use http::routes::Control;
+use http::server;
+use http::socket::Claim;
+use metrics::daemon::Tally;
+use process::notify::Notifier;
+use process::stop::{self, Notice, Stopper, Vital};
+use watchlist::{Order, Roster};
 
 /// Events on their way from the workers to the journal: more than a large host has paths.
 const EVENTS_ON_THE_WAY: usize = 16_384;
@@ -135,7 +111,7 @@ fn watch(
     let events = monitor.events(EVENTS_ON_THE_WAY);
     let journal = Journal::new(&history, &state, actions, &tally, events.backlog());
     let (roster, orders) = Roster::new();
-    let keeper = roster::Keeper::new(
+    let keeper = watchlist::Keeper::new(
         roster.clone(),
         (Arc::clone(&monitor), journal.clone()),
         stopper.clone(),
@@ -163,7 +139,9 @@ fn start(
     serve: impl FnOnce() + Send + 'static,
     stopper: &Stopper,
 ) -> Result<(), String> {
-    spawn_vital("journal", stopper, move || journal::keep(&events, &journal))?;
+    spawn_vital("journal", stopper, move || {
+        event_log::keep(&events, &journal)
+    })?;
     spawn_vital("control", stopper, serve)
 }
 

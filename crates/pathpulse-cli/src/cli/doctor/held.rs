@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::daemon::HeldProcessDocument;
 use crate::daemon::config::SOCKET;
-use crate::daemon::lock::recorded;
 use crate::daemon::process::ProcessId;
+use crate::daemon::process::lock::recorded;
 
 /// The kernel's name of them.
 const NAME: &str = "pathpulse";

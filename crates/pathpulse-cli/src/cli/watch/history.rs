@@ -49,7 +49,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::examples::path;
+    use crate::api::examples::path;
 
     #[test]
     fn each_check_seen_is_a_bar_and_those_without_answer_stand_out() {

@@ -164,8 +164,8 @@ mod tests {
     use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
     use super::*;
+    use crate::api::examples::{path, status};
     use crate::cli::watch::feed::Command;
-    use crate::daemon::examples::{path, status};
 
     fn press(model: &mut Model, keys: &str) -> Option<Action> {
         let mut action = None;

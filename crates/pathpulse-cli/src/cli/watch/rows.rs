@@ -89,7 +89,7 @@ fn grouped(paths: &[PathDocument], filter: &str) -> Vec<Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::examples::path;
+    use crate::api::examples::path;
 
     fn shown(paths: &[PathDocument], sort: Sort, filter: &str) -> Vec<String> {
         let text = |row: Row| match row {

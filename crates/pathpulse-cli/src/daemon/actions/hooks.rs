@@ -11,9 +11,9 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use crate::api::document::EventDocument;
 use crate::daemon::config::Hook;
-use crate::daemon::document::EventDocument;
-use crate::daemon::metrics_daemon::Tally;
+use crate::daemon::metrics::daemon::Tally;
 
 /// Programs that run at a time.
 const AT_A_TIME: usize = 4;

@@ -10,11 +10,11 @@ use std::time::Duration;
 use pathpulse::{DeviceId, Monitor, State};
 use pathpulse_kernel_compat::{dm_message, dm_status};
 
-use super::ledger::{Ledger, Map, Mapper, Number};
+use super::failed_path_log::{Ledger, Map, Mapper, Number};
 use super::notes::StateNotes;
 use crate::daemon::config::Multipath;
-use crate::daemon::state::Keeper;
-use crate::daemon::state_file::Taken;
+use crate::daemon::events::store::Keeper;
+use crate::daemon::events::store_file::Taken;
 
 /// How soon is tried again what could not be noted.
 const AGAIN: Duration = Duration::from_secs(1);

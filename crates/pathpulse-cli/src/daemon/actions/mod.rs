@@ -3,8 +3,8 @@
 //! Nobody waits for any of it: events are handed over, and lost if there are too many (they are in the
 //! history all the same). No worker has a part in it.
 
+mod failed_path_log;
 mod hooks;
-mod ledger;
 mod maps;
 mod notes;
 mod rules;
@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use pathpulse::Monitor;
 
-use super::config::Configuration;
-use super::document::EventDocument;
-use super::metrics_daemon::Tally;
-use super::state::Keeper;
-use super::state_file::Taken;
+use crate::api::document::EventDocument;
+use crate::daemon::config::Configuration;
+use crate::daemon::events::store::Keeper;
+use crate::daemon::events::store_file::Taken;
+use crate::daemon::metrics::daemon::Tally;
 use hooks::Hooks;
 use maps::Maps;
 

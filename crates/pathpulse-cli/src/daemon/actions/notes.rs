@@ -7,9 +7,9 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use super::ledger::Notes;
-use crate::daemon::state::Keeper;
-use crate::daemon::state_file::Taken;
+use super::failed_path_log::Notes;
+use crate::daemon::events::store::Keeper;
+use crate::daemon::events::store_file::Taken;
 
 /// How long notes may take to be on the disk.
 pub(super) const LIMIT: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::uses::Parts;
+use super::holders::Parts;
 
 /// A disk with something to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

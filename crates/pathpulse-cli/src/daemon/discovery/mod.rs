@@ -2,15 +2,15 @@
 //! wants; and the kernel's word that some came or went.
 
 mod disks;
+mod holders;
 pub(crate) mod mounts;
 pub(crate) mod uevent;
-mod uses;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(crate) use disks::{Disk, disks_in};
-pub(crate) use uses::{User, Users};
+pub(crate) use holders::{User, Users};
 
 use super::config::{Discovery, Names};
 

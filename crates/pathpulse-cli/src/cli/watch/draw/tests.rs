@@ -7,8 +7,8 @@ use ratatui::crossterm::event::{Event as Input, KeyCode};
 use ratatui::style::{Color, Modifier};
 
 use super::*;
+use crate::api::examples::{event, overdue, path, status};
 use crate::cli::watch::feed::Update;
-use crate::daemon::examples::{event, overdue, path, status};
 
 fn drawn(model: &mut Model, width: u16, height: u16, has_colours: bool) -> Buffer {
     let backend = TestBackend::new(width, height);

@@ -8,9 +8,9 @@ use pathpulse::State::{Down, Up};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
-use crate::daemon::actions::ledger::tests::{A, B, C, OneMap};
-use crate::daemon::actions::ledger::{Ledger, Map, Mapper, Number};
-use crate::daemon::state::tests::keeper_of;
+use crate::daemon::actions::failed_path_log::tests::{A, B, C, OneMap};
+use crate::daemon::actions::failed_path_log::{Ledger, Map, Mapper, Number};
+use crate::daemon::events::store::tests::keeper_of;
 
 const A_DOWN: [(Number, pathpulse::State); 3] = [(A, Down), (B, Up), (C, Up)];
 /// For what comes as soon as it can.
