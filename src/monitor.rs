@@ -18,7 +18,7 @@ use crate::status::{
     EventStream, GroupStatus, PathId, PathInfo, PathStatus, Registry, Released, RemovedPath,
     StatusCell, WorkerStatus,
 };
-use crate::worker::{Command, NameWatch, NewPath, OnceChecks, WorkerHandle, start_worker};
+use crate::worker::{NameWatch, NewPath, OnceChecks, WorkerHandle, WorkerMsg, start_worker};
 
 /// How long a worker may take to make room for the word that its monitor is dropped.
 const DROP_LIMIT: Duration = Duration::from_millis(100);
@@ -201,7 +201,7 @@ impl Monitor {
     fn settle_until(&self, deadline: Instant) {
         let (reply, replies) = channel();
         for worker in &self.workers {
-            worker.tell_until(Command::Answer(reply.clone()), deadline);
+            worker.tell_until(WorkerMsg::Answer(reply.clone()), deadline);
         }
         drop(reply);
         let left = || deadline.saturating_duration_since(Instant::now());
@@ -245,7 +245,7 @@ impl Monitor {
             group,
             once: once.map(|once| Box::new(once.one())),
         };
-        if self.workers[worker].tell(Command::Add(Box::new(new))) {
+        if self.workers[worker].tell(WorkerMsg::Add(Box::new(new))) {
             Ok(id)
         } else {
             Err(OpenProblem::Closed)
@@ -276,7 +276,7 @@ impl Monitor {
         let left = self.registry_mut().leave(id);
         let (worker, cell) = left?;
         let (closing, released) = channel();
-        let told = self.workers[worker].tell(Command::Remove(id, closing));
+        let told = self.workers[worker].tell(WorkerMsg::Remove(id, closing));
         told.then_some(RemovedPath(cell, Released(released)))
     }
 
@@ -284,7 +284,7 @@ impl Monitor {
     /// history and, if the interval stays, the times of its checks are kept.
     pub fn change(&self, id: PathId, settings: Settings) -> bool {
         let settings = Box::new(settings.within_limits());
-        self.tell_worker_of(id, Command::Change(id, settings))
+        self.tell_worker_of(id, WorkerMsg::Change(id, settings))
     }
 
     /// Gives a path another name, by which it is looked up and told of from now on; `false` if it is not
@@ -301,14 +301,14 @@ impl Monitor {
     /// As [`Monitor::pause`], and tells when the device is free; `None` if it is not watched.
     pub fn release(&self, id: PathId) -> Option<Released> {
         let (closing, released) = channel();
-        let told = self.tell_worker_of(id, Command::Pause(id, closing));
+        let told = self.tell_worker_of(id, WorkerMsg::Pause(id, closing));
         told.then_some(Released(released))
     }
 
     /// Opens a paused path again by its name, and checks it, from `Pending` on; `false` if it is not
     /// watched.
     pub fn resume(&self, id: PathId) -> bool {
-        self.tell_worker_of(id, Command::Resume(id))
+        self.tell_worker_of(id, WorkerMsg::Resume(id))
     }
 
     /// Checks a path now instead of when it is due; `false` if it is not watched. A path whose
@@ -317,12 +317,12 @@ impl Monitor {
     pub fn check_now(&self, id: PathId) -> bool {
         let worker = self.registry().worker_of(id);
         if let Some(worker) = worker {
-            self.workers[worker].tell_now(Command::CheckNow(id));
+            self.workers[worker].tell_now(WorkerMsg::CheckNow(id));
         }
         worker.is_some()
     }
 
-    fn tell_worker_of(&self, id: PathId, command: Command) -> bool {
+    fn tell_worker_of(&self, id: PathId, command: WorkerMsg) -> bool {
         let worker = self.registry().worker_of(id);
         worker.is_some_and(|worker| self.workers[worker].tell(command))
     }
@@ -380,7 +380,7 @@ impl Monitor {
     pub fn events(&self, capacity: usize) -> EventStream {
         let (subscriber, stream) = EventStream::new(capacity);
         for worker in &self.workers {
-            worker.tell(Command::Subscribe(subscriber.clone()));
+            worker.tell(WorkerMsg::Subscribe(subscriber.clone()));
         }
         stream
     }
@@ -439,7 +439,7 @@ impl Monitor {
         } = &mut *ending;
         let (reply, replies) = replies.get_or_insert_with(channel);
         for (worker, told) in self.workers.iter().zip(&mut *told) {
-            *told = *told || worker.tell_until(Command::Stop(deadline, reply.clone()), end);
+            *told = *told || worker.tell_until(WorkerMsg::Stop(deadline, reply.clone()), end);
         }
         let mut waiting = told.iter().filter(|told| **told).count() - *answered;
         while waiting > 0 {
@@ -472,7 +472,7 @@ impl Drop for Monitor {
     fn drop(&mut self) {
         let end = Instant::now() + DROP_LIMIT;
         for worker in &self.workers {
-            let stop = Command::Stop(Mono::now() + DROP_GRACE, channel().0);
+            let stop = WorkerMsg::Stop(Mono::now() + DROP_GRACE, channel().0);
             worker.tell_until(stop, end);
         }
     }

@@ -14,7 +14,7 @@ use crate::config::StartError;
 use crate::device::{Device, OpenError};
 use crate::settings::Settings;
 use crate::status::{PathId, PathInfo, PathStatus, StatusCell};
-use crate::worker::{BEGUN_PER_TICK, Command, NewPath, Worker};
+use crate::worker::{BEGUN_PER_TICK, NewPath, Worker, WorkerMsg};
 
 /// Longer than any program runs: nothing becomes due by itself.
 const NEVER: Duration = Duration::from_secs(1 << 32);
@@ -28,7 +28,7 @@ pub struct Sweep {
     worker: Worker,
     keys: Vec<Key>,
     cells: Vec<Arc<StatusCell>>,
-    _commands: SyncSender<Command>,
+    _commands: SyncSender<WorkerMsg>,
 }
 
 /// What one sweep did.

@@ -1,36 +1,25 @@
-//! What a worker does when its backend breaks: it takes the best that works now.
+//! What a worker does when its backend breaks: it continues with the best one that works now.
 //!
-//! A ring can be lost while it is used: a sandbox that closes later forbids its calls. The paths keep
-//! their states, checks that are going on say nothing, and the files, which the old backend had, are
-//! opened anew.
+//! A ring can be lost while it is in use: a sandbox that is closed later forbids its system calls. The
+//! paths keep their states, the checks in progress end without a statement, and the files, which the
+//! old backend owned, are opened again.
 
 use std::sync::PoisonError;
 
-use pathpulse_kernel_compat::open_backend;
+use pathpulse_kernel_compat::{KernelError, Key, Opened, open_backend};
 
-use super::*;
+use super::{BackendHandle, Worker};
 use crate::config::BackendInfo;
+use crate::health::{State, UnknownReason, Verdict};
 
 impl Worker {
-    /// The backend broke.
+    /// Replaces the broken backend, if another one can be opened.
     pub(super) fn fall_back(&mut self, error: KernelError) {
         tracing::error!(%error, "the backend broke; its paths keep their states");
-        self.give_up_all();
-        let paths = u32::try_from(self.paths.len()).unwrap_or(u32::MAX);
-        let choice = self.env.as_ref().map(|env| env.choice);
-        let opened = match choice.map(|choice| open_backend(choice, paths)) {
-            Some(Ok(opened)) => opened,
-            Some(Err(tried)) => {
-                for unavailable in tried {
-                    tracing::error!("{unavailable}");
-                }
-                self.broken = Some(error);
-                return;
-            }
-            None => {
-                self.broken = Some(error);
-                return;
-            }
+        self.abandon_checks();
+        let Some(opened) = self.open_other_backend() else {
+            self.checker.broken = Some(error);
+            return;
         };
         tracing::warn!("checking through {} from now on", opened.backend.kind());
         if let Some(env) = &self.env {
@@ -40,36 +29,44 @@ impl Worker {
                 waker: opened.backend.waker(),
             };
         }
-        self.backend = opened.backend;
-        self.backend.expect_blocking(self.blocking);
+        self.checker.backend = opened.backend;
+        self.checker.backend.expect_blocking(self.checker.blocking);
         let all = self.paths.iter();
         let all = all.filter(|(_, path)| path.health.state() != State::Paused);
         let all: Vec<Key> = all.map(|(key, _)| key).collect();
-        self.open_anew(&all);
+        self.reopen(&all);
     }
 
-    /// Ends the checks that are going on: they say nothing. What is stuck stays with the old backend,
-    /// which tells nobody any more how it ends.
-    fn give_up_all(&mut self) {
-        let now = self.backend.now();
-        let keys: Vec<Key> = self.paths.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            let Some(path) = self.paths.get_mut(key) else {
-                continue;
-            };
-            path.target = None;
-            path.stuck = None;
-            path.cell.set_stuck(None);
-            if path.check.is_some() {
-                self.conclude(
-                    key,
-                    Verdict::Unknown {
-                        why: UnknownReason::Broken,
-                    },
-                    now,
-                );
+    fn open_other_backend(&self) -> Option<Opened> {
+        let paths = u32::try_from(self.paths.len()).unwrap_or(u32::MAX);
+        match open_backend(self.env.as_ref()?.choice, paths) {
+            Ok(opened) => Some(opened),
+            Err(tried) => {
+                for unavailable in tried {
+                    tracing::error!("{unavailable}");
+                }
+                None
             }
         }
-        self.retries.clear();
+    }
+
+    /// Ends all checks in progress with `Unknown`. Stuck reads stay with the old backend, which reports
+    /// their end to nobody.
+    fn abandon_checks(&mut self) {
+        let now = self.checker.backend.now();
+        let keys: Vec<Key> = self.paths.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(mut path) = self.checked(key) else {
+                continue;
+            };
+            path.path.target = None;
+            path.path.stuck = None;
+            path.path.cell.set_stuck(None);
+            if path.path.check.is_some() {
+                let why = UnknownReason::Broken;
+                path.conclude(Verdict::Unknown { why }, now);
+            }
+        }
+        self.checker.retries.clear();
     }
 }

@@ -1,121 +1,137 @@
-//! The groups of a worker's paths: who belongs to which, and what follows from that after a turn.
+//! The groups of a worker's paths: their members, and how the members are judged together at the end
+//! of a tick.
 
-use super::*;
-use crate::health::{COMPARED, Peer, is_slow, kept_up};
+use std::collections::HashMap;
+
+use pathpulse_kernel_compat::{Key, Mono, Table};
+
+use super::Worker;
+use super::path_runtime::PathRuntime;
+use crate::health::{COMPARED, Peer, State, is_slow, kept_up};
 
 /// The groups of a worker.
 #[derive(Default)]
 pub(super) struct Groups {
     by_name: HashMap<Box<str>, Key>,
     all: Table<Group>,
-    /// Those in which something changed in this turn.
-    unsettled: Vec<Key>,
-    /// Reused.
+    /// The groups in which something changed during this tick.
+    changed: Vec<Key>,
+    /// Reused by each comparison.
     medians_us: Vec<u64>,
 }
 
 struct Group {
     name: Box<str>,
     members: Vec<Key>,
-    unsettled: bool,
+    /// It is in [`Groups::changed`].
+    is_changed: bool,
     /// A member has a new median latency.
     latencies_changed: bool,
 }
 
 impl Groups {
+    /// A member of this group has another state of its own.
+    pub(super) fn state_changed(&mut self, group: Option<Key>) {
+        self.change(group, false);
+    }
+
+    /// A member of this group has another median latency.
+    pub(super) fn latency_changed(&mut self, group: Option<Key>) {
+        self.change(group, true);
+    }
+
     fn change(&mut self, key: Option<Key>, latencies: bool) {
         let Some((key, group)) = key.and_then(|key| Some((key, self.all.get_mut(key)?))) else {
             return;
         };
         group.latencies_changed |= latencies;
-        if !std::mem::replace(&mut group.unsettled, true) {
-            self.unsettled.push(key);
+        if !std::mem::replace(&mut group.is_changed, true) {
+            self.changed.push(key);
+        }
+    }
+
+    /// Adds a member to the group of this name, and returns the group.
+    fn join(&mut self, name: &str, member: Key) -> Key {
+        let key = match self.by_name.get(name) {
+            Some(group) => *group,
+            None => {
+                let group = self.all.insert(Group {
+                    name: name.into(),
+                    members: Vec::new(),
+                    is_changed: false,
+                    latencies_changed: false,
+                });
+                self.by_name.insert(name.into(), group);
+                group
+            }
+        };
+        if let Some(group) = self.all.get_mut(key) {
+            group.members.push(member);
+        }
+        key
+    }
+
+    /// Removes a member; a group without members is removed, too.
+    fn leave(&mut self, key: Key, member: Key) {
+        self.change(Some(key), true);
+        let Some(group) = self.all.get_mut(key) else {
+            return;
+        };
+        group.members.retain(|other| *other != member);
+        if group.members.is_empty() {
+            self.by_name.remove(&group.name);
+            self.all.remove(key);
         }
     }
 }
 
 impl Worker {
-    /// The path is of this group from now on.
-    pub(super) fn join(&mut self, key: Key, name: &str) {
-        let groups = &mut self.groups;
-        let group = match groups.by_name.get(name) {
-            Some(group) => *group,
-            None => {
-                let group = groups.all.insert(Group {
-                    name: name.into(),
-                    members: Vec::new(),
-                    unsettled: false,
-                    latencies_changed: false,
-                });
-                groups.by_name.insert(name.into(), group);
-                group
-            }
-        };
-        if let Some(group) = groups.all.get_mut(group) {
-            group.members.push(key);
-        }
+    /// Makes a path a member of a group.
+    pub(super) fn join_group(&mut self, key: Key, name: &str) {
+        let group = self.checker.groups.join(name, key);
         if let Some(path) = self.paths.get_mut(key) {
             path.group = Some(group);
         }
     }
 
-    /// The path is of no group any more.
-    pub(super) fn part(&mut self, key: Key) {
-        let group = self.paths.get_mut(key).and_then(|path| path.group.take());
-        self.groups.change(group, true);
-        let Some((of, group)) = group.and_then(|of| Some((of, self.groups.all.get_mut(of)?)))
-        else {
-            return;
-        };
-        group.members.retain(|member| *member != key);
-        if group.members.is_empty() {
-            self.groups.by_name.remove(&group.name);
-            self.groups.all.remove(of);
+    /// Removes a path from its group.
+    pub(super) fn leave_group(&mut self, key: Key) {
+        let path = self.paths.get_mut(key);
+        if let Some(group) = path.and_then(|path| path.group.take()) {
+            self.checker.groups.leave(group, key);
         }
     }
 
-    /// The path has another state, taken for itself.
-    pub(super) fn group_changed(&mut self, key: Key) {
-        let group = self.paths.get(key).and_then(|path| path.group);
-        self.groups.change(group, false);
-    }
-
-    /// The path has another median latency.
-    pub(super) fn latency_changed(&mut self, key: Key) {
-        let group = self.paths.get(key).and_then(|path| path.group);
-        self.groups.change(group, true);
-    }
-
-    /// Lets peers be compared, and one be kept_up where none is up, now that all that came in this
-    /// turn was applied.
-    pub(super) fn settle_groups(&mut self) {
-        if self.groups.unsettled.is_empty() {
+    /// Judges the members of changed groups together. This happens once all completions of a tick were
+    /// applied, so that their order decides nothing.
+    pub(super) fn judge_groups(&mut self) {
+        if self.checker.groups.changed.is_empty() {
             return;
         }
-        let now = self.backend.now();
-        let mut unsettled = std::mem::take(&mut self.groups.unsettled);
-        for key in unsettled.drain(..) {
-            let Some(group) = self.groups.all.get_mut(key) else {
+        let now = self.checker.backend.now();
+        let mut changed = std::mem::take(&mut self.checker.groups.changed);
+        for key in changed.drain(..) {
+            let Some(group) = self.checker.groups.all.get_mut(key) else {
                 continue;
             };
-            group.unsettled = false;
-            let compare = std::mem::take(&mut group.latencies_changed);
+            group.is_changed = false;
+            let latencies_changed = std::mem::take(&mut group.latencies_changed);
             let members = std::mem::take(&mut group.members);
-            if compare {
-                self.compare(&members, now);
+            if latencies_changed {
+                self.compare_latencies(&members, now);
             }
-            self.spare(&members);
-            if let Some(group) = self.groups.all.get_mut(key) {
+            self.keep_one_up(&members);
+            if let Some(group) = self.checker.groups.all.get_mut(key) {
                 group.members = members;
             }
         }
-        self.groups.unsettled = unsettled;
+        self.checker.groups.changed = changed;
     }
 
-    /// Finds out who is slow.
-    fn compare(&mut self, members: &[Key], now: Mono) {
+    /// Finds the members that are slow compared with their peers.
+    fn compare_latencies(&mut self, members: &[Key], now: Mono) {
         let members = &members[..members.len().min(COMPARED)];
-        let mut medians_us = std::mem::take(&mut self.groups.medians_us);
+        let mut medians_us = std::mem::take(&mut self.checker.groups.medians_us);
         medians_us.clear();
         let working = members.iter().filter_map(|member| self.paths.get(*member));
         medians_us.extend(working.filter_map(PathRuntime::comparable_us));
@@ -129,11 +145,12 @@ impl Worker {
             let slow = mine_us.is_some_and(|mine_us| is_slow(mine_us, &medians_us, rules));
             path.health.compare(slow, now);
         }
-        self.groups.medians_us = medians_us;
+        self.checker.groups.medians_us = medians_us;
     }
 
-    /// Shows who is marginal, and who is not although it would be.
-    fn spare(&mut self, members: &[Key]) {
+    /// Publishes the members that are marginal, except the one that is kept up because no other member
+    /// is up.
+    fn keep_one_up(&mut self, members: &[Key]) {
         let peers = members.iter().map(|member| {
             let path = self.paths.get(*member);
             path.map_or(Peer::default(), |path| Peer {
@@ -144,12 +161,12 @@ impl Worker {
         });
         let kept_up = kept_up(peers);
         for (place, member) in members.iter().enumerate() {
-            let Some(path) = self.paths.get_mut(*member) else {
+            let Some(mut member) = self.checked(*member) else {
                 continue;
             };
-            if path.health.state() == State::Marginal {
-                path.kept_up = kept_up == Some(place);
-                self.show_now(*member, String::new);
+            if member.path.health.state() == State::Marginal {
+                member.path.kept_up = kept_up == Some(place);
+                member.publish_now(String::new);
             }
         }
     }

@@ -11,10 +11,10 @@ use super::{BackendHandle, Worker, WorkerEnv};
 use crate::config::{BackendInfo, Config, StartError};
 use crate::device::Opens;
 use crate::status::{Progress, Registry, WorkerStatus};
-use crate::worker::message::Command;
+use crate::worker::message::WorkerMsg;
 
 /// Commands that may wait for a worker; whoever adds more waits, and the worker is soon there.
-const COMMANDS: usize = 256;
+const QUEUED_MAX: usize = 256;
 /// What a backend that has to know makes room for at first.
 const EXPECTED_PATHS: u32 = 64;
 /// How long a worker may take to open its backend, which makes no I/O to any device.
@@ -23,7 +23,7 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// A running worker, as seen from outside.
 pub(crate) struct WorkerHandle {
     pub(crate) env: WorkerEnv,
-    commands: SyncSender<Command>,
+    messages: SyncSender<WorkerMsg>,
     handle: Arc<RwLock<BackendHandle>>,
     progress: Arc<Progress>,
 }
@@ -38,15 +38,15 @@ impl Drop for End {
 
 impl WorkerHandle {
     /// Hands a command over; `false` when the worker is gone.
-    pub(crate) fn tell(&self, command: Command) -> bool {
-        let sent = self.commands.send(command).is_ok();
+    pub(crate) fn tell(&self, message: WorkerMsg) -> bool {
+        let sent = self.messages.send(message).is_ok();
         self.wake();
         sent
     }
 
     /// Hands a command over if there is room for it at once; without room the worker has enough to do.
-    pub(crate) fn tell_now(&self, command: Command) {
-        if self.commands.try_send(command).is_ok() {
+    pub(crate) fn tell_now(&self, message: WorkerMsg) {
+        if self.messages.try_send(message).is_ok() {
             self.wake();
         }
     }
@@ -65,14 +65,14 @@ impl WorkerHandle {
     }
 
     /// As [`WorkerHandle::tell`], but waits no longer than `end` for room.
-    pub(crate) fn tell_until(&self, mut command: Command, end: Instant) -> bool {
+    pub(crate) fn tell_until(&self, mut message: WorkerMsg, end: Instant) -> bool {
         loop {
-            match self.commands.try_send(command) {
+            match self.messages.try_send(message) {
                 Ok(()) => {
                     self.wake();
                     return true;
                 }
-                Err(TrySendError::Full(back)) if Instant::now() < end => command = back,
+                Err(TrySendError::Full(back)) if Instant::now() < end => message = back,
                 Err(_) => return false,
             }
             // The standard channel can't wait for room with a limit; the worker makes some soon.
@@ -91,9 +91,9 @@ pub(crate) fn start_worker(
 ) -> Result<WorkerHandle, StartError> {
     let (choice, settings) = (config.backend, config.settings);
     let (registry, opens) = (Arc::clone(registry), Arc::clone(opens));
-    let (commands, inbox) = sync_channel(COMMANDS);
+    let (messages, inbox) = sync_channel(QUEUED_MAX);
     let (ready, opened) = channel();
-    let own_queue = commands.clone();
+    let own_queue = messages.clone();
     let progress = Arc::<Progress>::default();
     let theirs = Arc::clone(&progress);
     let work = move || {
@@ -107,7 +107,7 @@ pub(crate) fn start_worker(
                 info: BackendInfo::of(&opened),
                 waker: opened.backend.waker(),
             })),
-            commands: own_queue,
+            messages: own_queue,
             registry,
             opens,
         };
@@ -127,7 +127,7 @@ pub(crate) fn start_worker(
     Ok(WorkerHandle {
         handle: Arc::clone(&env.handle),
         env,
-        commands,
+        messages,
         progress,
     })
 }

@@ -3,14 +3,16 @@
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use pathpulse_kernel_compat::{
-    BackendKind, Choice, Closing, OpId, Rejected, Submission, TargetId, Waker, open_backend,
+    BackendKind, Choice, Closing, KernelError, Op, OpId, Rejected, Submission, TargetId, Waker,
+    open_backend,
 };
 
 use super::*;
 use crate::device::Device;
+use crate::health::State;
 use crate::status::{PathInfo, StatusCell};
 
 /// A real backend whose `wait` never returns once there is something in its way, as with a driver that
@@ -134,7 +136,7 @@ fn the_paths_of_a_worker_that_hangs_are_overdue_until_it_goes_on() {
     wait_for("known again", || !cell.snapshot().overdue);
     assert!(cell.snapshot().verdict_age < Some(age));
     let (reply, replies) = channel();
-    let stop = Command::Stop(Mono::now() + Duration::from_secs(1), reply);
+    let stop = WorkerMsg::Stop(Mono::now() + Duration::from_secs(1), reply);
     commands.send(stop).expect("it lives");
     drop(commands);
     assert_eq!(replies.recv(), Ok(0));

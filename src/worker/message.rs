@@ -13,7 +13,7 @@ use crate::settings::Settings;
 use crate::status::{GroupCell, PathId, StatusCell, Subscriber};
 
 /// What a worker is told.
-pub(crate) enum Command {
+pub(crate) enum WorkerMsg {
     /// Watch this path.
     Add(Box<NewPath>),
     /// The name of a path was looked up again.

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::WorkerEnv;
-use super::reopen::Lookup;
+use super::env::Lookup;
 use crate::device::open_all;
 use crate::status::PathId;
 use crate::worker::message::Reopened;
@@ -55,8 +55,8 @@ fn look_at_all(workers: &[WorkerEnv], all: Vec<(PathId, usize, PathBuf)>) {
     let lookups = all.iter().map(|(id, worker, _)| {
         let lookup = Lookup {
             id: *id,
-            anyway: false,
-            keeps: true,
+            always_opens: false,
+            keeps_if_alike: true,
         };
         (lookup, *worker)
     });

@@ -203,7 +203,7 @@ impl PathRuntime {
     }
 
     /// Whether its disk sleeps, and is to be left alone. A disk that has a read of ours does not sleep.
-    pub(crate) fn is_to_sleep_on(&self) -> bool {
+    pub(crate) fn is_left_asleep(&self) -> bool {
         self.settings.sleeping == Sleeping::Leave
             && self.once.is_none()
             && self.stuck.is_none()
@@ -259,7 +259,7 @@ impl PathRuntime {
 
     /// A verdict for which sysfs has the reason by now is that reason: the target may have gone to
     /// standby after the check began.
-    pub(crate) fn in_the_light_of_sysfs(&self, verdict: Verdict) -> Verdict {
+    pub(crate) fn refine_with_sysfs(&self, verdict: Verdict) -> Verdict {
         if verdict == (Verdict::ShortRead { got: 0 }) && self.evidence.is_gone() {
             // As the block layer calls a device that is gone (`BLK_STS_OFFLINE`).
             let errno = Errno::ENODEV;
@@ -276,8 +276,21 @@ impl PathRuntime {
         }
     }
 
+    /// Counts a verdict in the status cell, with what it says about how the path is read.
+    pub(crate) fn record(&mut self, verdict: Verdict) {
+        self.answered = matches!(verdict, Verdict::Good { .. });
+        let cell = &self.cell;
+        cell.count(verdict.kind());
+        cell.set_unknown(verdict.unknown_reason());
+        cell.settle_owed(verdict.kind());
+        let is_plain = self.nowait == Nowait::Missing;
+        if verdict.is_of_read() || is_plain {
+            cell.set_nowait(!is_plain);
+        }
+    }
+
     /// Counts a latency; says whether the path's median is another one for its peers.
-    pub(crate) fn time(&mut self, latency: Duration) -> bool {
+    pub(crate) fn record_latency(&mut self, latency: Duration) -> bool {
         let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         self.latencies.latencies.count(us);
         let counted = self.cell.window.count(us);

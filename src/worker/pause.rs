@@ -1,74 +1,85 @@
-//! Paths that are not checked for a while: their files are given up, so that others can have the devices.
+//! Paused paths: their files are closed, so that others can use the devices.
 
-use super::*;
-use crate::worker::message::Reopened;
+use std::sync::mpsc::Sender;
+
+use pathpulse_kernel_compat::{Closing, Key};
+
+use super::checks::CheckedPath;
+use super::message::Reopened;
+use super::{PathId, Worker};
+use crate::health::{UnknownReason, Verdict};
 
 impl Worker {
-    /// Checks a path no longer, and gives its file up.
-    pub(super) fn pause(&mut self, id: PathId, told: &Sender<Closing>) {
-        let Some(&key) = self.keys.get(&id) else {
-            return;
-        };
-        let now = self.backend.now();
-        let Some(path) = self.paths.get_mut(key) else {
-            return;
-        };
-        if path.health.pause(true, now).is_some() {
-            path.cell.expect_verdict(now, path.settings.timeout);
-            self.group_changed(key);
-            self.show(key, String::new);
-        }
-        let _ = told.send(self.let_go(key));
-    }
-
-    /// Ends the check of a path, and gives its file up.
-    fn let_go(&mut self, key: Key) -> Closing {
-        let now = self.backend.now();
-        let Some(path) = self.paths.get_mut(key) else {
-            return Closing::nothing();
-        };
-        let (read, target) = (path.read, path.target.take());
-        if let Some(read) = read {
-            self.backend.cancel(read);
-        }
-        if path.check.is_some() {
-            let why = UnknownReason::Cancelled;
-            self.conclude(key, Verdict::Unknown { why }, now);
-        }
-        if let Some(path) = self.paths.get_mut(key) {
-            // If it is not answered in time, it is stuck all the same.
-            path.read = read;
-        }
-        match target {
-            Some(target) => self.backend.detach(target),
-            None => Closing::nothing(),
+    /// Stops checking a path and closes its file; `closing` learns when it is closed.
+    pub(super) fn pause(&mut self, id: PathId, closing: &Sender<Closing>) {
+        if let Some(mut path) = self.find(id) {
+            path.pause();
+            let _ = closing.send(path.close());
         }
     }
 
-    /// Checks a path again, as soon as it is open.
+    /// Opens a paused path again, and then checks it.
     pub(super) fn resume(&mut self, id: PathId) {
-        let Some(&key) = self.keys.get(&id) else {
-            return;
-        };
-        let now = self.backend.now();
-        let Some(path) = self.paths.get_mut(key) else {
-            return;
-        };
-        if path.health.pause(false, now).is_some() {
-            // It is not late for what it was not asked for while it was paused.
-            path.cell
-                .expect_verdict(path.due.max(now), path.settings.timeout);
-            self.group_changed(key);
-            self.show(key, String::new);
-            self.open_anew(&[key]);
+        let reopens: Option<Key> = self
+            .find(id)
+            .and_then(|mut path| path.resume().then_some(path.key));
+        if let Some(key) = reopens {
+            self.reopen(&[key]);
         }
     }
 
-    /// A paused path was opened by who did not know that it is: others are to have the device.
-    pub(super) fn turn_away(&mut self, found: Reopened) {
+    /// Closes the device of a path that was paused while it was being opened.
+    pub(super) fn close_unused(&mut self, found: Reopened) {
         if let Reopened::Device(device) = found {
-            let target = self.backend.attach(device.file, device.submission);
-            self.backend.detach(target);
+            let backend = &mut self.checker.backend;
+            let target = backend.attach(device.file, device.submission);
+            backend.detach(target);
+        }
+    }
+}
+
+impl CheckedPath<'_> {
+    fn pause(&mut self) {
+        let now = self.checker.backend.now();
+        if self.path.health.pause(true, now).is_some() {
+            let timeout = self.path.settings.timeout;
+            self.path.cell.expect_verdict(now, timeout);
+            self.checker.groups.state_changed(self.path.group);
+            self.publish(String::new);
+        }
+    }
+
+    /// Returns whether the path was paused.
+    fn resume(&mut self) -> bool {
+        let now = self.checker.backend.now();
+        let was_paused = self.path.health.pause(false, now).is_some();
+        if was_paused {
+            // A verdict was not expected during the pause, so none is overdue now.
+            let expected = self.path.due.max(now);
+            let timeout = self.path.settings.timeout;
+            self.path.cell.expect_verdict(expected, timeout);
+            self.checker.groups.state_changed(self.path.group);
+            self.publish(String::new);
+        }
+        was_paused
+    }
+
+    /// Ends the check in progress, and closes the file.
+    fn close(&mut self) -> Closing {
+        let now = self.checker.backend.now();
+        let (read, target) = (self.path.read, self.path.target.take());
+        if let Some(read) = read {
+            self.checker.backend.cancel(read);
+        }
+        if self.path.check.is_some() {
+            let why = UnknownReason::Cancelled;
+            self.conclude(Verdict::Unknown { why }, now);
+        }
+        // A read that can't be cancelled becomes a stuck read at its deadline.
+        self.path.read = read;
+        match target {
+            Some(target) => self.checker.backend.detach(target),
+            None => Closing::nothing(),
         }
     }
 }

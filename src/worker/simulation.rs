@@ -14,7 +14,9 @@ use pathpulse_kernel_compat::{Errno, Reject};
 use self::disk::Way;
 use self::world::World;
 use super::*;
-use crate::health::VerdictKind;
+use crate::health::{Cause, State, UnknownReason, Verdict, VerdictKind};
+use crate::status::Event;
+use pathpulse_kernel_compat::Op;
 
 mod disk;
 mod invariants;
@@ -26,7 +28,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a simulation sees of a worker beyond what all see, and does to it.
 #[derive(Default)]
-pub(crate) struct Probe {
+pub(crate) struct Recorder {
     pub(super) verdicts: Vec<(PathId, Mono, Verdict, State)>,
     pub(super) events: Vec<(PathId, Event)>,
     pub(super) checks: u64,
@@ -34,7 +36,7 @@ pub(crate) struct Probe {
     pub(super) shuffling: Option<Rng>,
 }
 
-impl Probe {
+impl Recorder {
     pub(super) fn shuffle(&mut self, completions: &mut [Completion]) {
         if let Some(rng) = &mut self.shuffling {
             rng.shuffle(completions);
@@ -42,13 +44,11 @@ impl Probe {
     }
 }
 
-impl Worker {
-    pub(super) fn note(&mut self, key: Key, verdict: Verdict, now: Mono) {
-        if let Some(path) = self.paths.get(key) {
-            let verdict = (path.id, now, verdict, path.health.state());
-            self.probe.verdicts.push(verdict);
-            self.probe.checks += 1;
-        }
+impl CheckedPath<'_> {
+    pub(super) fn record_verdict(&mut self, verdict: Verdict, now: Mono) {
+        let verdict = (self.path.id, now, verdict, self.path.health.state());
+        self.checker.recorder.verdicts.push(verdict);
+        self.checker.recorder.checks += 1;
     }
 }
 
@@ -64,7 +64,7 @@ fn simulate(seed: u64) -> u64 {
     world.run(Duration::from_secs(30), false);
     world.assert_invariants();
     world.assert_healed();
-    world.worker.probe.checks
+    world.worker.checker.recorder.checks
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn every_way_leads_to_its_verdict_in_time() {
     let ids: Vec<PathId> = ways.iter().map(add).collect();
     world.run(Duration::from_secs(30), false);
     for (id, (way, kind, state)) in ids.iter().zip(ways) {
-        let all = world.worker.probe.verdicts.iter();
+        let all = world.worker.checker.recorder.verdicts.iter();
         let mine: Vec<_> = all.filter(|v| v.0 == *id).collect();
         assert!(!mine.is_empty(), "{way:?}");
         assert!(mine[0].1 <= Mono::ZERO + TIMEOUT, "{way:?}: {}", mine[0].1);
@@ -146,9 +146,9 @@ fn a_broken_backend_says_unknown_and_keeps_the_states() {
     let mut world = World::new(7);
     let id = world.add(Way::Answers, None, Settings::default());
     world.run(Duration::from_secs(5), false);
-    world.worker.backend.shutdown(Mono::ZERO);
+    world.worker.checker.backend.shutdown(Mono::ZERO);
     world.run(Duration::from_secs(5), false);
-    let last = world.worker.probe.verdicts.last().expect("some");
+    let last = world.worker.checker.recorder.verdicts.last().expect("some");
     let why = UnknownReason::Broken;
     assert_eq!(
         (last.0, last.2, last.3),

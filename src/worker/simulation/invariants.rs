@@ -19,7 +19,7 @@ impl World {
         }
         let all = self.worker.paths.iter();
         let running = all.filter(|(_, path)| path.check.is_some());
-        assert_eq!(running.count(), self.worker.running, "seed {seed}");
+        assert_eq!(running.count(), self.worker.checker.running, "seed {seed}");
         self.assert_verdicts();
         self.assert_events();
     }
@@ -49,7 +49,7 @@ impl World {
     fn assert_fresh(&self, path: &PathRuntime) {
         let (seed, now) = (self.seed, self.worker.now());
         let status = self.cells[&path.id].0.snapshot_at(now);
-        let mine = self.worker.probe.verdicts.iter().rev();
+        let mine = self.worker.checker.recorder.verdicts.iter().rev();
         let mut mine = mine.filter(|(id, ..)| *id == path.id).peekable();
         let last = mine.peek().map(|(_, _, verdict, _)| verdict.kind());
         assert!(
@@ -86,7 +86,7 @@ impl World {
     /// Verdicts that say nothing about the device never changed a state.
     fn assert_verdicts(&self) {
         let mut states: HashMap<PathId, State> = HashMap::new();
-        for (id, _, verdict, state) in &self.worker.probe.verdicts {
+        for (id, _, verdict, state) in &self.worker.checker.recorder.verdicts {
             let before = states.insert(*id, *state);
             if verdict.kind() == VerdictKind::Unknown
                 && let Some(before) = before
@@ -102,7 +102,7 @@ impl World {
     /// Events tell every change, each with its cause, and nothing else.
     fn assert_events(&self) {
         let mut states: HashMap<PathId, State> = HashMap::new();
-        for (id, event) in &self.worker.probe.events {
+        for (id, event) in &self.worker.checker.recorder.events {
             let before = states.insert(*id, event.to).unwrap_or_default();
             assert_eq!(event.from, before, "seed {}: {event:?}", self.seed);
             let change = event.from != event.to;

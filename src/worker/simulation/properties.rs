@@ -21,7 +21,7 @@ fn crowd(seed: u64, shuffled: Option<u64>) -> World {
         let way = Way::any(&mut world.rng);
         world.add(way, group, settings);
     }
-    world.worker.probe.shuffling = shuffled.map(Rng::with_seed);
+    world.worker.checker.recorder.shuffling = shuffled.map(Rng::with_seed);
     world
 }
 
@@ -56,10 +56,10 @@ fn the_order_of_the_completions_of_a_slot_changes_no_state() {
                 plain.cells[&id].1.set(way);
                 shuffled.cells[&id].1.set(way);
             }
-            let before = plain.worker.probe.checks;
+            let before = plain.worker.checker.recorder.checks;
             plain.worker.tick();
             shuffled.worker.tick();
-            batches += u32::from(plain.worker.probe.checks > before + 1);
+            batches += u32::from(plain.worker.checker.recorder.checks > before + 1);
             let (one, other) = (picture(&plain), picture(&shuffled));
             assert_eq!(one, other, "seed {seed}, turn {turn}");
         }
@@ -97,7 +97,7 @@ fn a_jump_of_the_clock_condemns_no_disk_that_answers() {
         }
         world.run(Duration::from_secs(10), false);
         world.assert_invariants();
-        for (_, at, verdict, _) in &world.worker.probe.verdicts {
+        for (_, at, verdict, _) in &world.worker.checker.recorder.verdicts {
             assert!(!verdict.is_bad(), "seed {seed}: {verdict:?} at {at}");
         }
     }
@@ -134,7 +134,7 @@ fn a_leg_in_standby_is_never_down_and_is_read_again_at_once_when_it_is_active() 
             assert_eq!(world.watched(leg).shown, expected);
         }
     }
-    let events = world.worker.probe.events.iter();
+    let events = world.worker.checker.recorder.events.iter();
     assert!(events.clone().count() > 90);
     assert!(
         events
@@ -188,7 +188,15 @@ fn the_last_path_that_works_is_up_whatever_its_blemishes() {
     world.run(Duration::from_secs(6), false);
     assert_eq!(world.watched(steady).shown, State::Down);
     assert_eq!(judged(&world), (State::Up, Cause::LastUsable));
-    let last = world.worker.probe.events.last().expect("some").1.clone();
+    let last = world
+        .worker
+        .checker
+        .recorder
+        .events
+        .last()
+        .expect("some")
+        .1
+        .clone();
     assert_eq!((last.from, last.to), (State::Marginal, State::Up));
     assert_eq!(last.detail, "flapping, but no peer is up");
     // Alone in its group it stays so; with a new peer it is marginal again.
@@ -222,7 +230,7 @@ fn what_is_down_for_long_is_asked_less_often_and_what_is_suspicious_more_often()
     let back = world.worker.now();
     world.run(Duration::from_secs(33), false);
     assert_eq!(world.watched(dead).shown, State::Up);
-    let verdicts = world.worker.probe.verdicts.iter();
+    let verdicts = world.worker.checker.recorder.verdicts.iter();
     let mut good = verdicts
         .filter(|v| v.1 > back && !v.2.is_bad())
         .map(|v| v.1);
@@ -254,7 +262,7 @@ fn a_device_that_says_eopnotsupp_is_not_read_without_nowait_for_ever() {
     world.cells[&disk].1.set(Way::Answers);
     world.run(Duration::from_secs(130), false);
     assert_eq!(world.watched(disk).nowait, Nowait::Works);
-    assert_eq!(world.worker.blocking, 0);
+    assert_eq!(world.worker.checker.blocking, 0);
 }
 
 #[test]
@@ -269,7 +277,7 @@ fn a_machine_that_is_paused_with_a_read_in_flight_takes_nothing_down() {
         let id = world.add(Way::Slow, None, settings);
         world.run(Duration::from_secs(60), false);
         for _ in 0..20 {
-            world.worker.handle(Command::CheckNow(id));
+            world.worker.handle(WorkerMsg::CheckNow(id));
             world
                 .jump
                 .set(Duration::from_millis(world.rng.u64(2_300..9_000)));
@@ -277,7 +285,7 @@ fn a_machine_that_is_paused_with_a_read_in_flight_takes_nothing_down() {
             world.run(Duration::from_secs(6), false);
             assert_eq!(world.watched(id).shown, State::Up, "seed {seed}");
         }
-        let verdicts = &world.worker.probe.verdicts;
+        let verdicts = &world.worker.checker.recorder.verdicts;
         assert!(
             verdicts.iter().all(|(_, _, verdict, _)| !verdict.is_bad()),
             "seed {seed}"
@@ -293,7 +301,8 @@ fn a_standby_path_whose_state_in_sysfs_is_stale_is_up_once_it_is_read() {
     assert_eq!(world.watched(leg).shown, State::Up);
     let states: Vec<State> = world
         .worker
-        .probe
+        .checker
+        .recorder
         .events
         .iter()
         .map(|(_, e)| e.to)
@@ -306,7 +315,13 @@ fn a_standby_path_whose_state_in_sysfs_is_stale_is_up_once_it_is_read() {
     world.cells[&leg].1.set(Way::Standby);
     world.run(Duration::from_secs(2 * 40), false);
     assert_eq!(world.watched(leg).shown, State::Standby);
-    let states = world.worker.probe.events.iter().map(|(_, event)| event.to);
+    let states = world
+        .worker
+        .checker
+        .recorder
+        .events
+        .iter()
+        .map(|(_, event)| event.to);
     assert!(states.into_iter().all(|state| state != State::Down));
 }
 
@@ -322,7 +337,7 @@ fn a_mirror_is_never_down_while_a_leg_answers_and_down_in_time_when_none_does() 
             world.run(Duration::from_secs(60), false);
             assert_eq!(world.watched(id).shown, State::Up, "seed {seed}: {legs:?}");
         }
-        let events = world.worker.probe.events.iter();
+        let events = world.worker.checker.recorder.events.iter();
         let mut states = events.map(|(_, event)| event.to);
         assert!(states.all(|state| state != State::Down), "seed {seed}");
         world.cells[&id].1.set(Way::Mirror(false, false));

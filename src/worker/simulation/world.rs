@@ -130,7 +130,7 @@ impl World {
             }
         };
         self.disks.borrow_mut().insert(u64::MAX, Arc::clone(&disk));
-        self.worker.handle(Command::Add(Box::new(NewPath {
+        self.worker.handle(WorkerMsg::Add(Box::new(NewPath {
             id,
             device,
             cell: Arc::clone(&cell),
@@ -158,10 +158,11 @@ impl World {
     }
 
     pub(super) fn remove(&mut self, path: PathId) {
-        self.worker.handle(Command::Remove(path, channel().0));
+        self.worker.handle(WorkerMsg::Remove(path, channel().0));
         self.cells.remove(&path);
         self.worker
-            .probe
+            .checker
+            .recorder
             .verdicts
             .retain(|verdict| verdict.0 != path);
     }
@@ -194,9 +195,9 @@ impl World {
             }
             15 => drop(self.add_any()),
             16 => self.remove(path),
-            17 => self.worker.handle(Command::Pause(path, channel().0)),
+            17 => self.worker.handle(WorkerMsg::Pause(path, channel().0)),
             18 | 19 => self.resume(path),
-            20 => self.worker.handle(Command::CheckNow(path)),
+            20 => self.worker.handle(WorkerMsg::CheckNow(path)),
             21 => self.reload(),
             22 | 23 => self.reopen(path),
             _ => {}
@@ -206,7 +207,7 @@ impl World {
     /// A path is resumed, and its name opened anew if it was paused.
     fn resume(&mut self, path: PathId) {
         let is_paused = self.watched(path).health.state() == State::Paused;
-        self.worker.handle(Command::Resume(path));
+        self.worker.handle(WorkerMsg::Resume(path));
         if is_paused {
             self.reopen(path);
         }
@@ -216,7 +217,7 @@ impl World {
     fn reopen(&mut self, id: PathId) {
         let device = device(id.number(), &self.cells[&id].1);
         self.worker
-            .handle(Command::Reopened(id, Reopened::Device(Box::new(device))));
+            .handle(WorkerMsg::Reopened(id, Reopened::Device(Box::new(device))));
     }
 
     /// A new configuration: some paths go, some come, some are watched in another way, and the rest
@@ -237,7 +238,8 @@ impl World {
             let before = &self.watched(id).settings;
             let same =
                 (settings.interval, settings.backoff_max) == (before.interval, before.backoff_max);
-            self.worker.handle(Command::Change(id, Box::new(settings)));
+            self.worker
+                .handle(WorkerMsg::Change(id, Box::new(settings)));
             let after = self.watched(id);
             assert_eq!(health, format!("{:?}", after.health), "seed {}", self.seed);
             assert_eq!(turn, after.checks_begun, "seed {}", self.seed);
