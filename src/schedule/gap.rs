@@ -1,32 +1,32 @@
-//! Telling a device that does not answer from ourselves not running (pure: no clock, no I/O).
+//! Tells a silent device from a process that did not run (pure: no clock, no I/O).
 //!
-//! A host that is suspended, a virtual machine that is paused, a process that is stopped or starved: then
-//! deadlines pass that nobody could have kept, and to call devices dead for that would be wrong. It
-//! shows: whoever waits until some moment wakes long after it, and so does whoever has a read in flight
-//! whose deadline passes. When in the wait the gap began nobody knows: what fell due in it says nothing if
-//! the gap may have taken more than half of the time that it had.
+//! A suspended host, a paused virtual machine, or a stopped or starved process misses deadlines
+//! through no fault of its devices. Such a gap is visible in two ways: a wait ends long after its
+//! timeout, or a completion reports an expired deadline long after that deadline. Nobody knows when
+//! within the wait the gap began. A deadline that fell into a gap therefore says nothing about the
+//! device if the gap may have taken more than half of the check's time.
 
 use std::time::Duration;
 
 use pathpulse_kernel_compat::Mono;
 
-/// Less than this is the scheduler of a busy machine.
+/// Delays up to this come from the scheduler of a busy machine and do not count as a gap.
 const LATE_MIN: Duration = Duration::from_millis(250);
-/// More than this is worth a line in the log.
+/// The log reports gaps longer than this.
 pub(crate) const LATE_REMARKABLE: Duration = Duration::from_secs(1);
 
-/// When this thread last did not run although it should have.
+/// The last time that this thread was not scheduled although it should have run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SchedulingGap {
     from: Mono,
     to: Mono,
-    /// The most that a check may have lost of its time.
+    /// The largest part of a check's time that the gap may have taken.
     lost: Duration,
 }
 
 impl SchedulingGap {
-    /// A wait from `from` that was to last until `until`, at most, and ended `now`. Returns by how much it
-    /// was late, if that is a gap.
+    /// Records a wait that began at `from`, was due to end by `until`, and ended at `now`. Returns
+    /// the delay if it is a gap.
     pub(crate) fn waited(
         &mut self,
         from: Mono,
@@ -34,18 +34,19 @@ impl SchedulingGap {
         now: Mono,
     ) -> Option<Duration> {
         let late = now.since(until?.max(from));
-        self.note(from, now, late, late)
+        self.record(from, now, late, late)
     }
 
-    /// A wait from `from` during which the deadline of a read passed, for which the kernel wakes who
-    /// waits, and which ended `now`. As [`SchedulingGap::waited`], but the gap may have begun with the wait, and
-    /// have left the device no time at all.
+    /// Records a wait that began at `from` and ended at `now`, during which the deadline of a read
+    /// passed. The kernel wakes the waiting thread at that deadline. Unlike in
+    /// [`SchedulingGap::waited`], the gap may have begun together with the wait and left the device
+    /// no time at all.
     pub(crate) fn missed(&mut self, from: Mono, deadline: Mono, now: Mono) -> Option<Duration> {
         let late = now.since(deadline.max(from));
-        self.note(from, now, late, now.since(from))
+        self.record(from, now, late, now.since(from))
     }
 
-    fn note(&mut self, from: Mono, to: Mono, late: Duration, lost: Duration) -> Option<Duration> {
+    fn record(&mut self, from: Mono, to: Mono, late: Duration, lost: Duration) -> Option<Duration> {
         if late <= LATE_MIN {
             return None;
         }
@@ -53,13 +54,13 @@ impl SchedulingGap {
         Some(late)
     }
 
-    /// Whether what was to happen at that moment fell into the last gap, and that may have spoiled a check
-    /// of this timeout: by less than half of it, it does not.
+    /// Whether `moment` lies in the last gap, and the gap may have spoiled a check with this
+    /// timeout. A gap that took less than half of the timeout does not.
     pub(crate) fn covers(&self, moment: Mono, timeout: Duration) -> bool {
         self.from < moment && moment <= self.to && self.lost > timeout / 2
     }
 
-    /// When the last stall ended.
+    /// When the last gap ended.
     pub(crate) fn end(&self) -> Mono {
         self.to
     }
@@ -74,30 +75,30 @@ mod tests {
     }
 
     #[test]
-    fn only_waking_long_after_the_time_is_a_stall() {
+    fn only_a_long_delayed_wakeup_is_a_gap() {
         let timeout = Duration::from_secs(2);
-        let mut stall = SchedulingGap::default();
-        stall.waited(at(1_000), Some(at(1_100)), at(2_100));
-        stall.waited(at(3_000), Some(at(9_000)), at(9_500));
-        stall.waited(at(10_000), None, at(99_000));
-        assert!((1..100_000).all(|ms| !stall.covers(at(ms), timeout)));
-        let late = stall.waited(at(100_000), Some(at(100_100)), at(101_101));
+        let mut gap = SchedulingGap::default();
+        gap.waited(at(1_000), Some(at(1_100)), at(2_100));
+        gap.waited(at(3_000), Some(at(9_000)), at(9_500));
+        gap.waited(at(10_000), None, at(99_000));
+        assert!((1..100_000).all(|ms| !gap.covers(at(ms), timeout)));
+        let late = gap.waited(at(100_000), Some(at(100_100)), at(101_101));
         assert_eq!(late, Some(Duration::from_millis(1_001)));
-        assert!(!stall.covers(at(100_000), timeout) && stall.covers(at(100_001), timeout));
-        assert!(stall.covers(at(101_101), timeout) && !stall.covers(at(101_102), timeout));
-        assert!(!stall.covers(at(100_500), Duration::from_secs(3)));
+        assert!(!gap.covers(at(100_000), timeout) && gap.covers(at(100_001), timeout));
+        assert!(gap.covers(at(101_101), timeout) && !gap.covers(at(101_102), timeout));
+        assert!(!gap.covers(at(100_500), Duration::from_secs(3)));
     }
 
     #[test]
-    fn a_gap_shows_against_a_deadline_and_may_have_begun_with_the_wait() {
-        let mut stall = SchedulingGap::default();
-        // Asleep from 0 on, the read's deadline at 2 s, awake at 2.3 s: asleep for anything up to 2.3 s.
-        stall.missed(at(0), at(2_000), at(2_300));
-        assert!(stall.covers(at(2_000), Duration::from_secs(2)));
+    fn a_missed_deadline_shows_a_gap_that_may_span_the_whole_wait() {
+        let mut gap = SchedulingGap::default();
+        // Asleep from 0 on, deadline of the read at 2 s, awake at 2.3 s: the gap took up to 2.3 s.
+        gap.missed(at(0), at(2_000), at(2_300));
+        assert!(gap.covers(at(2_000), Duration::from_secs(2)));
         // Awake until 1.9 s: the device had all but 0.1 s of its time.
-        stall.missed(at(1_900), at(2_000), at(2_300));
-        assert!(!stall.covers(at(2_000), Duration::from_secs(2)));
-        // Late by no more than any busy machine is.
+        gap.missed(at(1_900), at(2_000), at(2_300));
+        assert!(!gap.covers(at(2_000), Duration::from_secs(2)));
+        // This delay is normal on a busy machine.
         assert_eq!(
             SchedulingGap::default().missed(at(0), at(2_000), at(2_200)),
             None
@@ -105,9 +106,9 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_was_overdue_from_the_start_counts_from_there() {
-        let mut stall = SchedulingGap::default();
-        stall.waited(at(5_000), Some(at(1_000)), at(5_200));
-        assert!(!stall.covers(at(5_100), Duration::from_millis(1)));
+    fn the_delay_of_an_overdue_wait_counts_from_its_start() {
+        let mut gap = SchedulingGap::default();
+        gap.waited(at(5_000), Some(at(1_000)), at(5_200));
+        assert!(!gap.covers(at(5_100), Duration::from_millis(1)));
     }
 }

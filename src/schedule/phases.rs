@@ -1,90 +1,90 @@
-//! Where in the interval each path's checks lie (pure: no clock, no I/O).
+//! Assigns each path a phase within its check interval (pure: no clock, no I/O).
 //!
-//! A wake-up costs more than a check. So the first paths of an interval share their places, some at
-//! each: a host with four paths wakes up once an interval. What comes beyond that has places of its
-//! own, so that thousands of checks spread evenly.
+//! A wake-up costs more than a check. The first paths of an interval therefore share a few phases:
+//! a host with four paths wakes up once per interval. Each further path gets a phase of its own, so
+//! that thousands of checks spread evenly.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::schedule::CheckTiming;
 
-/// Places that paths share, and how many share one. 16 reads at a time are nothing to a host, and 64
-/// paths, the most that a small one has, still spread over four places.
-const SHARED_PLACES: usize = 4;
-const PATHS_PER_SHARED_PLACE: u32 = 16;
+/// Number of shared phases, and paths per shared phase. A host serves 16 simultaneous reads with
+/// ease, and the 64 paths that a small host has at most still spread over four phases.
+const SHARED_PHASES: usize = 4;
+const PATHS_PER_SHARED_PHASE: u32 = 16;
 
-/// The places of a worker's paths, for each of their intervals.
+/// The phases of a worker's paths, per interval.
 #[derive(Debug, Default)]
 pub(crate) struct Phases {
-    intervals: HashMap<Duration, Places>,
+    intervals: HashMap<Duration, IntervalPhases>,
 }
 
-/// The places of one interval.
+/// The phases of one interval.
 #[derive(Debug, Default)]
-struct Places {
-    /// Paths at each.
-    taken: Vec<u32>,
-    /// No place before this one has room.
-    lowest: usize,
-    /// The sum of `taken`.
+struct IntervalPhases {
+    /// Number of paths in each phase.
+    path_counts: Vec<u32>,
+    /// All phases before this one are full.
+    first_free: usize,
+    /// The sum of `path_counts`.
     paths: usize,
 }
 
 impl Phases {
-    /// Gives a path the first place that has room. It keeps it, whatever other paths do, until it
-    /// gives it back by [`Phases::leave`].
+    /// Assigns a path the first phase with room. The path keeps it, whatever other paths do, until
+    /// [`Phases::leave`] gives it back.
     pub(crate) fn enter(&mut self, interval: Duration) -> CheckTiming {
-        let places = self.intervals.entry(interval).or_default();
-        CheckTiming::new(interval, places.enter())
+        let phases = self.intervals.entry(interval).or_default();
+        CheckTiming::new(interval, phases.enter())
     }
 
-    /// Takes the place back that [`Phases::enter`] gave for this interval.
+    /// Gives back the phase that [`Phases::enter`] assigned for this interval.
     pub(crate) fn leave(&mut self, interval: Duration, timing: CheckTiming) {
-        let Some(places) = self.intervals.get_mut(&interval) else {
-            unreachable!("a path left an interval that has none");
+        let Some(phases) = self.intervals.get_mut(&interval) else {
+            unreachable!("a path gave back a phase of an interval without paths");
         };
-        places.leave(timing.place());
-        if places.paths == 0 {
+        phases.leave(timing.phase());
+        if phases.paths == 0 {
             self.intervals.remove(&interval);
         }
     }
 
-    /// Paths that have a place.
+    /// Number of paths that have a phase.
     pub(crate) fn paths(&self) -> usize {
-        self.intervals.values().map(|places| places.paths).sum()
+        self.intervals.values().map(|phases| phases.paths).sum()
     }
 }
 
-impl Places {
+impl IntervalPhases {
     fn enter(&mut self) -> u32 {
-        let room = |place: &usize| {
-            let taken = self.taken.get(*place).copied().unwrap_or(0);
-            taken < room_at(*place)
+        let room = |phase: &usize| {
+            let count = self.path_counts.get(*phase).copied().unwrap_or(0);
+            count < capacity_of(*phase)
         };
-        let Some(place) = (self.lowest..=self.taken.len()).find(room) else {
-            unreachable!("a new place has room");
+        let Some(phase) = (self.first_free..=self.path_counts.len()).find(room) else {
+            unreachable!("a new phase has room");
         };
-        if place == self.taken.len() {
-            self.taken.push(0);
+        if phase == self.path_counts.len() {
+            self.path_counts.push(0);
         }
-        self.taken[place] += 1;
-        self.lowest = place;
+        self.path_counts[phase] += 1;
+        self.first_free = phase;
         self.paths += 1;
-        u32::try_from(place).unwrap_or(u32::MAX)
+        u32::try_from(phase).unwrap_or(u32::MAX)
     }
 
-    fn leave(&mut self, place: u32) {
-        let place = place as usize;
-        self.taken[place] -= 1;
-        self.lowest = self.lowest.min(place);
+    fn leave(&mut self, phase: u32) {
+        let phase = phase as usize;
+        self.path_counts[phase] -= 1;
+        self.first_free = self.first_free.min(phase);
         self.paths -= 1;
     }
 }
 
-fn room_at(place: usize) -> u32 {
-    if place < SHARED_PLACES {
-        PATHS_PER_SHARED_PLACE
+fn capacity_of(phase: usize) -> u32 {
+    if phase < SHARED_PHASES {
+        PATHS_PER_SHARED_PHASE
     } else {
         1
     }
@@ -104,8 +104,8 @@ mod tests {
         timing.next_after(Mono::ZERO + Duration::from_secs(10))
     }
 
-    fn distinct(paces: &[CheckTiming]) -> usize {
-        paces
+    fn distinct(timings: &[CheckTiming]) -> usize {
+        timings
             .iter()
             .map(|timing| next(*timing))
             .collect::<BTreeSet<_>>()
@@ -116,16 +116,16 @@ mod tests {
     fn few_paths_share_wakeups() {
         for (paths, wakeups) in [(1, 1), (4, 1), (16, 1), (17, 2), (64, 4)] {
             let mut phases = Phases::default();
-            let paces: Vec<CheckTiming> = (0..paths).map(|_| phases.enter(INTERVAL)).collect();
-            assert_eq!(distinct(&paces), wakeups, "{paths} paths");
+            let timings: Vec<CheckTiming> = (0..paths).map(|_| phases.enter(INTERVAL)).collect();
+            assert_eq!(distinct(&timings), wakeups, "{paths} paths");
         }
     }
 
     #[test]
-    fn shared_places_lie_apart() {
+    fn shared_phases_are_far_apart() {
         let mut phases = Phases::default();
-        let paces: Vec<CheckTiming> = (0..64).map(|_| phases.enter(INTERVAL)).collect();
-        let times: BTreeSet<Mono> = paces.iter().map(|timing| next(*timing)).collect();
+        let timings: Vec<CheckTiming> = (0..64).map(|_| phases.enter(INTERVAL)).collect();
+        let times: BTreeSet<Mono> = timings.iter().map(|timing| next(*timing)).collect();
         let times: Vec<Mono> = times.into_iter().collect();
         for pair in times.windows(2) {
             assert!(pair[1].since(pair[0]) >= INTERVAL / 10, "{times:?}");
@@ -148,29 +148,29 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_was_left_is_given_again_and_nobody_else_moves() {
+    fn a_released_phase_is_reused_and_no_other_path_moves() {
         let mut phases = Phases::default();
-        let mut paces: Vec<CheckTiming> = (0..100).map(|_| phases.enter(INTERVAL)).collect();
+        let mut timings: Vec<CheckTiming> = (0..100).map(|_| phases.enter(INTERVAL)).collect();
         for round in 0..1_000 {
             let nth = round * 37 % 100;
-            phases.leave(INTERVAL, paces[nth]);
+            phases.leave(INTERVAL, timings[nth]);
             let again = phases.enter(INTERVAL);
-            assert_eq!(again, paces[nth], "the only place with room");
-            paces[nth] = again;
+            assert_eq!(again, timings[nth], "the only phase with room");
+            timings[nth] = again;
         }
-        for timing in paces.drain(4..) {
+        for timing in timings.drain(4..) {
             phases.leave(INTERVAL, timing);
         }
         assert_eq!(phases.paths(), 4);
-        assert_eq!(distinct(&paces), 1);
+        assert_eq!(distinct(&timings), 1);
     }
 
     #[test]
-    fn intervals_have_places_of_their_own() {
+    fn each_interval_has_its_own_phases() {
         let mut phases = Phases::default();
         let one = phases.enter(INTERVAL);
         let other = phases.enter(INTERVAL * 2);
-        assert_eq!((one.place(), other.place()), (0, 0));
+        assert_eq!((one.phase(), other.phase()), (0, 0));
         phases.leave(INTERVAL * 2, other);
         assert_eq!(phases.paths(), 1);
     }

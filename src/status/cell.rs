@@ -1,114 +1,52 @@
-//! The status of a path: written by its worker, read by anyone, without a lock.
+//! The status of a path. One worker writes it, any thread reads it, without a lock.
 //!
-//! One worker writes a cell, with plain stores. State, cause and since belong together, so they are
-//! guarded by a sequence number: odd while they are written, and a reader that sees it change
-//! reads again. Counters and latencies stand for themselves.
+//! The worker writes with plain stores. State, cause and since belong together, so a sequence
+//! number guards them: it is odd while they are being written, and a reader that sees it change
+//! reads again. Counters and latencies are independent of each other.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, fence};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use pathpulse_kernel_compat::{Errno, Mono};
+use pathpulse_kernel_compat::Mono;
 
 use crate::health::{Cause, State, UnknownReason, VerdictKind};
-use crate::status::{Latency, PathInfo, Window};
+use crate::status::packed::{pack, unpack};
+use crate::status::{Counts, OVERDUE_GRACE, PathInfo, PathStatus, Window};
 
-/// A verdict may come so much later than its check should have ended before the path counts as
-/// overdue: checks of a second that are due together, the slots of the schedule, a busy host.
-pub const OVERDUE_GRACE: Duration = Duration::from_secs(1);
-
-/// How a path is, at one moment.
-#[derive(Clone, Debug)]
-pub struct PathStatus {
-    /// What it is.
-    pub path: Arc<PathInfo>,
-    /// What its verdicts add up to.
-    pub state: State,
-    /// Why.
-    pub cause: Cause,
-    /// Since when it is in that state, by the wall clock.
-    pub since: SystemTime,
-    /// When a check last said something about the device, by the wall clock; `None` if none did yet.
-    /// A verdict [`VerdictKind::Unknown`] says nothing about it. A read that is stuck says at each
-    /// time of its path that it still is.
-    pub checked_at: Option<SystemTime>,
-    /// How long ago that was, by the monotonic clock.
-    pub verdict_age: Option<Duration>,
-    /// The next verdict should have been there: its check was planned for a time that passed longer
-    /// ago than its timeout and [`OVERDUE_GRACE`]. The state is what was known then. It needs no
-    /// word of the worker, so it shows also when that hangs or is dead. Never of a paused path.
-    pub overdue: bool,
-    /// How fast it answered lately; `None` if it never did.
-    pub latency_us: Option<Latency>,
-    /// Whether it is read with `RWF_NOWAIT`; `None` if no read has shown yet.
-    pub nowait: Option<bool>,
-    /// Why its last check said nothing about the device; `None` if it said something.
-    pub unknown: Option<UnknownReason>,
-    /// Whether a thread of its own reads it, since its driver may put the thread that submits a read
-    /// to sleep. Such a thread keeps the process from ending while the driver holds it.
-    pub isolated: bool,
-    /// How long a read has been stuck in the kernel, beyond its deadline.
-    pub stuck: Option<Duration>,
-    /// How long the check has been going on that is going on.
-    pub in_flight: Option<Duration>,
-    /// How long the path has owed a good answer: since the first check after the last good one began.
-    /// `None` if it answered when it was asked last.
-    pub unanswered: Option<Duration>,
-    /// Changes of state so far.
-    pub transitions: u64,
-    /// Verdicts so far, by kind.
-    pub checks: Counts,
-}
-
-/// How many verdicts of each kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([u64; VerdictKind::ALL.len()]);
-
-impl Counts {
-    /// How many of one kind.
-    pub fn of(&self, kind: VerdictKind) -> u64 {
-        self.0[kind as usize]
-    }
-
-    /// How many of all.
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-}
-
-/// [`UnknownReason::code`] of the last check; 0 if that said something.
+/// [`UnknownReason::code`] of the last check; 0 if the check gave information about the device.
 const UNKNOWN: u16 = (1 << 13) - 1;
-/// It is read with `RWF_NOWAIT`, or without; neither as long as no read has shown.
+/// Reads use `RWF_NOWAIT`, or do not. Neither bit is set until a read has shown it.
 const NOWAIT: u16 = 1 << 13;
 const PLAIN: u16 = 1 << 14;
-/// A thread of its own reads it.
+/// A thread of its own reads this path.
 const ISOLATED: u16 = 1 << 15;
 
-/// The shared memory of one path's status. What a healthy check touches comes first and fits a cache
-/// line; of the rest it touches one place of the window.
+/// The shared memory of one path's status. The fields that a healthy check touches come first and
+/// fit into one cache line; besides them it touches one entry of the window.
 #[repr(C)]
 pub(crate) struct StatusCell {
     sequence: AtomicU32,
-    /// How it is read, and why its last check said nothing: see [`UNKNOWN`] and those beside it. Only the
-    /// worker writes it.
+    /// How the path is read, and why its last check gave no information: [`UNKNOWN`] and the
+    /// constants after it. Only the worker writes this.
     flags: AtomicU16,
     word: AtomicU64,
     counts: [AtomicU32; VerdictKind::ALL.len()],
     transitions: AtomicU32,
     since_ns: AtomicU64,
-    /// On the monotonic clock; 0: no verdict yet that says something about the device.
+    /// Time of the last verdict about the device, on the monotonic clock; 0: none yet.
     checked_ns: AtomicU64,
-    /// By when the next such verdict is to be there, on the monotonic clock; 0: nobody expects one.
+    /// When the next verdict about the device is late, on the monotonic clock; 0: none is expected.
     expected_by_ns: AtomicU64,
-    /// On the monotonic clock; 0: nothing is owed.
+    /// When the first check without a good answer began, on the monotonic clock; 0: none.
     owed_since_ns: AtomicU64,
-    /// On the monotonic clock; 0: no check is going on.
+    /// When the running check began, on the monotonic clock; 0: none is running.
     begun_ns: AtomicU64,
-    /// On the monotonic clock; 0: no read is stuck.
+    /// When the stuck read passed its deadline, on the monotonic clock; 0: none is stuck.
     stuck_since_ns: AtomicU64,
-    /// Replaced when the name leads to another device; the worker waits for no lock of a reader's,
-    /// which last for the copy of a pointer.
+    /// Replaced when the name leads to another device. Readers hold this lock only while they copy
+    /// a pointer, so the worker does not wait for it.
     info: RwLock<Arc<PathInfo>>,
     pub(crate) window: Window,
 }
@@ -136,12 +74,12 @@ impl StatusCell {
         Arc::clone(&self.info.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The name leads to another device now.
+    /// Replaces the identity: its device, its name or its details changed.
     pub(crate) fn set_info(&self, info: Arc<PathInfo>) {
         *self.info.write().unwrap_or_else(PoisonError::into_inner) = info;
     }
 
-    /// Counts a verdict. For the worker only, as all that writes.
+    /// Counts a verdict. Only the worker may call this and all other functions that write.
     pub(crate) fn count(&self, kind: VerdictKind) {
         bump(&self.counts[kind as usize]);
     }
@@ -159,7 +97,7 @@ impl StatusCell {
         self.sequence.store(sequence.wrapping_add(2), Release);
     }
 
-    /// The cause has changed and the state has not.
+    /// The cause changed, but not the state.
     pub(crate) fn set_cause(&self, state: State, cause: Cause) {
         let word = pack(state, cause);
         if self.word.load(Relaxed) != word {
@@ -167,7 +105,8 @@ impl StatusCell {
         }
     }
 
-    /// A check begins: from now on the path owes an answer, unless it did so before.
+    /// A check begins. Unless an earlier check is still without a good answer, this is the first
+    /// one.
     pub(crate) fn owe_since(&self, now: Mono) {
         let ns = now.as_nanos().max(1);
         self.begun_ns.store(ns, Relaxed);
@@ -176,8 +115,8 @@ impl StatusCell {
         }
     }
 
-    /// The check has ended so. A good answer settles what was owed; a bad one does not, nor does one that
-    /// says nothing: nobody knows then.
+    /// The check ended. A good answer resets the time without an answer. A bad verdict does not,
+    /// nor does one without information about the device.
     pub(crate) fn settle_owed(&self, kind: VerdictKind) {
         self.begun_ns.store(0, Relaxed);
         if matches!(
@@ -188,18 +127,18 @@ impl StatusCell {
         }
     }
 
-    /// At `now` something was known of the device.
+    /// Records that a verdict about the device was there at `now`.
     pub(crate) fn known_at(&self, now: Mono) {
         self.checked_ns.store(now.as_nanos().max(1), Relaxed);
     }
 
-    /// The next check is planned for `due` and has `timeout`.
+    /// The next check is planned for `due` and takes up to `timeout`.
     pub(crate) fn expect_verdict(&self, due: Mono, timeout: Duration) {
         let by = due + timeout + OVERDUE_GRACE;
         self.expected_by_ns.store(by.as_nanos(), Relaxed);
     }
 
-    /// Why the last check said nothing, if it did not.
+    /// Why the last check gave no information about the device, if so.
     pub(crate) fn set_unknown(&self, why: Option<UnknownReason>) {
         self.set_flags(UNKNOWN, why.map_or(0, UnknownReason::code));
     }
@@ -223,12 +162,12 @@ impl StatusCell {
         self.stuck_since_ns.store(ns, Relaxed);
     }
 
-    /// How the path is now.
+    /// The status now.
     pub(crate) fn snapshot(&self) -> PathStatus {
         self.snapshot_at(Mono::now())
     }
 
-    /// How the path is at `now`, on the clock of its worker.
+    /// The status at `now`, on the clock of the worker.
     pub(crate) fn snapshot_at(&self, now: Mono) -> PathStatus {
         let (word, since_ns) = self.state_word();
         let (state, cause) = unpack(word);
@@ -277,12 +216,12 @@ impl StatusCell {
     }
 }
 
-/// How long ago a moment was; 0 is none.
+/// Time since a moment; 0 stands for no moment.
 fn age(ns: u64, now: Mono) -> Option<Duration> {
     (ns > 0).then(|| now.since(Mono::from_nanos(ns)))
 }
 
-/// One writer: a load and a store cost less than an atomic addition.
+/// With one writer, a load and a store are enough, and cost less than an atomic addition.
 fn bump(counter: &AtomicU32) {
     counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
 }
@@ -292,79 +231,16 @@ fn unix_ns(time: SystemTime) -> u64 {
     u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// State, cause and errno as one word: bits 0-7, 8-15 and 16-31.
-fn pack(state: State, cause: Cause) -> u64 {
-    const VERDICTS: u64 = VerdictKind::ALL.len() as u64;
-    let cause_bits = match cause {
-        Cause::Verdict(kind, _) => kind as u64,
-        Cause::NotChecked => VERDICTS,
-        Cause::ErrorRate => VERDICTS + 1,
-        Cause::Flapping => VERDICTS + 2,
-        Cause::Command => VERDICTS + 3,
-        Cause::LateAnswer => VERDICTS + 4,
-        Cause::Slow => VERDICTS + 5,
-        Cause::LastUsable => VERDICTS + 6,
-        Cause::LeadsElsewhere => VERDICTS + 7,
-    };
-    let errno = cause
-        .errno()
-        .map_or(0, |errno| u64::from(errno.raw().unsigned_abs()));
-    state as u64 | cause_bits << 8 | errno << 16
-}
-
-fn unpack(word: u64) -> (State, Cause) {
-    let byte = |shift| usize::from((word >> shift) as u8);
-    let errno = match (word >> 16) as i32 {
-        0 => None,
-        raw => Some(Errno::from_raw(raw)),
-    };
-    let state = State::ALL.get(byte(0)).copied().unwrap_or_default();
-    let cause = match VerdictKind::ALL.get(byte(8)) {
-        Some(kind) => Cause::Verdict(*kind, errno),
-        None => match byte(8) - VerdictKind::ALL.len() {
-            1 => Cause::ErrorRate,
-            2 => Cause::Flapping,
-            3 => Cause::Command,
-            4 => Cause::LateAnswer,
-            5 => Cause::Slow,
-            6 => Cause::LastUsable,
-            7 => Cause::LeadsElsewhere,
-            _ => Cause::NotChecked,
-        },
-    };
-    (state, cause)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::device::DeviceId;
+    use pathpulse_kernel_compat::Errno;
     use std::sync::atomic::AtomicBool;
 
     fn cell() -> StatusCell {
         let id = DeviceId::Block { major: 7, minor: 0 };
         StatusCell::new(Arc::new(PathInfo::new("/dev/loop0".into(), id, None)))
-    }
-
-    #[test]
-    fn every_state_and_cause_survives_its_word() {
-        let verdicts = VerdictKind::ALL.map(|kind| Cause::Verdict(kind, None));
-        let others = [
-            Cause::NotChecked,
-            Cause::ErrorRate,
-            Cause::Flapping,
-            Cause::Command,
-            Cause::LateAnswer,
-            Cause::Slow,
-            Cause::LastUsable,
-            Cause::LeadsElsewhere,
-            Cause::Verdict(VerdictKind::Failed, Some(Errno::EREMOTEIO)),
-        ];
-        for state in State::ALL {
-            for cause in verdicts.into_iter().chain(others) {
-                assert_eq!(unpack(pack(state, cause)), (state, cause));
-            }
-        }
     }
 
     #[test]

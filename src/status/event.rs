@@ -1,7 +1,7 @@
-//! Events: what changed, when and why; and the streams that carry them to whoever wants to know.
+//! Events (what changed, when and why) and the streams that deliver them.
 //!
-//! A worker never waits for a reader. A stream has room for so many events; those that find it full
-//! are lost to this reader, who is told how many and can ask for a snapshot.
+//! A worker never waits for a reader. A stream has a fixed capacity. Events that find it full are
+//! lost to this reader; the stream counts them, and the reader can take a status snapshot instead.
 
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -17,9 +17,9 @@ use crate::status::PathInfo;
 /// Something that happened to a path.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// When, by the wall clock.
+    /// When it happened, by the wall clock.
     pub time: SystemTime,
-    /// To which path.
+    /// The path.
     pub path: Arc<PathInfo>,
     /// The state before.
     pub from: State,
@@ -27,24 +27,24 @@ pub struct Event {
     pub to: State,
     /// Why.
     pub cause: Cause,
-    /// The particulars, in words.
+    /// Details as text.
     pub detail: String,
 }
 
-/// What [`EventStream::next_within`] brings. The answers are three, so that a loop that waits for
-/// events can tell when there will be no more of them.
+/// Result of [`EventStream::next_within`]. It distinguishes a pause from the end, so that a loop
+/// over events knows when to stop.
 #[derive(Clone, Debug)]
 pub enum Next {
     /// An event.
     Event(Event),
-    /// There was none within the limit; there may be one later.
+    /// No event came within the limit. One may come later.
     Timeout,
-    /// The monitor has ended, and all events were taken: there will never be another one.
+    /// The monitor has ended and all its events were taken. No more events will come.
     Ended,
 }
 
 impl Next {
-    /// The event, if it is one.
+    /// The event, if there is one.
     pub fn event(self) -> Option<Event> {
         match self {
             Next::Event(event) => Some(event),
@@ -62,9 +62,10 @@ pub(crate) struct Subscriber {
 }
 
 impl Subscriber {
-    /// Hands an event on without waiting; `false` when nobody listens any more.
+    /// Sends an event without waiting. Returns `false` if the stream was dropped.
     pub(crate) fn tell(&self, event: &Event) -> bool {
-        // Before it is taken, so that whoever counts never thinks that all are when some are not.
+        // Count before sending: a reader must never see all events as done while one is still
+        // queued.
         self.told.fetch_add(1, Release);
         match self.sender.try_send(event.clone()) {
             Ok(()) => true,
@@ -78,14 +79,14 @@ impl Subscriber {
     }
 }
 
-/// The reader's end of a stream of events, in the order in which they happened on each path.
+/// The reader's end of a stream. Events of one path come in the order in which they happened.
 pub struct EventStream {
     receiver: Receiver<Event>,
     lost: Arc<AtomicU64>,
     backlog: Backlog,
 }
 
-/// How far the reader of a stream is behind, for others to see.
+/// Lets other threads see how far the reader of a stream is behind.
 #[derive(Clone, Debug, Default)]
 pub struct Backlog {
     told: Arc<AtomicU64>,
@@ -94,17 +95,18 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Events that the stream was told so far, but for those that were lost.
+    /// Number of events sent to the stream so far, without the lost ones.
     pub fn told(&self) -> u64 {
         self.told.load(Acquire)
     }
 
-    /// Those that its reader is done with: with the last one it is when it asks for the next.
+    /// Number of events that the reader has handled. An event counts as handled when the reader
+    /// asks for the next one.
     pub fn done(&self) -> u64 {
         self.done.load(Acquire)
     }
 
-    fn ask(&self) {
+    fn mark_done(&self) {
         self.done.store(self.taken.load(Relaxed), Release);
     }
 
@@ -114,7 +116,7 @@ impl Backlog {
 }
 
 impl EventStream {
-    /// A stream that holds up to `capacity` events, and its other end.
+    /// Creates a stream with this capacity, and its sending end.
     pub(crate) fn new(capacity: usize) -> (Subscriber, EventStream) {
         let (sender, receiver) = sync_channel(capacity.max(1));
         let lost = Arc::new(AtomicU64::new(0));
@@ -132,17 +134,17 @@ impl EventStream {
         (subscriber, stream)
     }
 
-    /// Waits for the next event; `None` when the monitor is gone and all events were taken.
+    /// Waits for the next event; `None` when the monitor has ended and all events were taken.
     pub fn next(&self) -> Option<Event> {
-        self.backlog.ask();
+        self.backlog.mark_done();
         let event = self.receiver.recv().ok()?;
         self.backlog.count_taken();
         Some(event)
     }
 
-    /// Waits for the next event for so long at the most.
+    /// Waits for the next event, up to this limit.
     pub fn next_within(&self, limit: Duration) -> Next {
-        self.backlog.ask();
+        self.backlog.mark_done();
         let received = self.receiver.recv_timeout(limit);
         match received {
             Ok(event) => {
@@ -154,12 +156,12 @@ impl EventStream {
         }
     }
 
-    /// How far its reader is behind.
+    /// Shows how far the reader of this stream is behind.
     pub fn backlog(&self) -> Backlog {
         self.backlog.clone()
     }
 
-    /// How many events were lost since the last call, because this reader was too slow.
+    /// Number of events lost since the last call because the stream was full.
     pub fn take_lost(&self) -> u64 {
         self.lost.swap(0, Relaxed)
     }
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_loses_events_and_is_told_how_many() {
+    fn a_slow_reader_loses_events_and_sees_how_many() {
         let (subscriber, stream) = EventStream::new(2);
         for _ in 0..5 {
             assert!(subscriber.tell(&event()));
@@ -201,12 +203,12 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_over_events_can_tell_a_pause_from_the_end() {
+    fn a_pause_of_events_differs_from_their_end() {
         let (subscriber, stream) = EventStream::new(2);
         assert!(matches!(stream.next_within(Duration::ZERO), Next::Timeout));
         assert!(subscriber.tell(&event()));
         drop(subscriber);
-        // What was told before the end comes before it.
+        // Events sent before the end are delivered before it.
         assert!(stream.next_within(Duration::ZERO).event().is_some());
         for _ in 0..2 {
             assert!(matches!(stream.next_within(Duration::MAX), Next::Ended));

@@ -2,19 +2,19 @@
 
 use crate::status::{Histogram, LatencyHistogram};
 
-/// How a group is, at one moment.
+/// Status of a group at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupStatus {
-    /// Its name; `None` for all paths that are in no group.
+    /// The name; `None` for the set of all paths without a group.
     pub name: Option<String>,
-    /// Paths in it.
+    /// Number of paths in the group.
     pub paths: usize,
-    /// Latencies of all good checks of its paths, since the group exists.
+    /// Latencies of all good checks of its paths since the group was created.
     pub latencies: LatencyHistogram,
 }
 
-/// What a worker counts for all paths of a group together. One for each worker counts for the
-/// paths that are in no group, too.
+/// What a worker counts for all paths of a group together. Each worker has one more cell, for its
+/// paths without a group.
 #[derive(Default)]
 pub(crate) struct GroupCell {
     name: Option<Box<str>>,
@@ -29,7 +29,7 @@ impl GroupCell {
         }
     }
 
-    /// Its name, if it is a group.
+    /// The name; `None` in the cell for paths without a group.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }

@@ -1,21 +1,21 @@
-//! A histogram of latencies since the beginning, which one thread writes and any thread may read,
-//! without a lock.
+//! A histogram of latencies since the start. One thread writes it, any thread reads it, without a
+//! lock.
 //!
-//! Four buckets for every doubling, from 1 us to 67 s: 100 counters, 800 bytes a group.
+//! Each doubling from 1 us to 67 s has four buckets: 100 counters, 800 bytes per group.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Buckets of a histogram.
+/// Number of buckets.
 const BUCKETS: usize = 100;
-const LAST: u64 = 1 << 26;
+const LATENCY_MAX_US: u64 = 1 << 26;
 
-/// Latencies of the paths of one group, in microseconds.
+/// Latencies of all paths of one group, in microseconds.
 pub(crate) struct Histogram {
     buckets: [AtomicU64; BUCKETS],
     sum_us: AtomicU64,
 }
 
-/// How many checks took how long, since the beginning.
+/// How many checks took how long, since the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LatencyHistogram {
     counts: [u64; BUCKETS],
@@ -32,7 +32,7 @@ impl Default for Histogram {
 }
 
 fn bucket_of(us: u64) -> usize {
-    let us = us.min(LAST - 1);
+    let us = us.min(LATENCY_MAX_US - 1);
     if us < 4 {
         return us as usize;
     }
@@ -41,7 +41,7 @@ fn bucket_of(us: u64) -> usize {
     ((doubling - 1) * 4) as usize + quarter as usize
 }
 
-/// Where a bucket begins, in microseconds.
+/// Lower limit of a bucket, in microseconds.
 fn start_of(bucket: usize) -> u64 {
     if bucket < 4 {
         return bucket as u64;
@@ -53,7 +53,7 @@ fn start_of(bucket: usize) -> u64 {
 impl Histogram {
     /// Counts a latency. Only one thread may do this.
     pub(crate) fn count(&self, us: u64) {
-        // One writer: loads and stores cost less than atomic additions.
+        // With one writer, a load and a store are enough, and cost less than an atomic addition.
         let add = |counter: &AtomicU64, more| {
             counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
         };
@@ -61,7 +61,7 @@ impl Histogram {
         add(&self.sum_us, us);
     }
 
-    /// How it is now.
+    /// The counters now.
     pub(crate) fn snapshot(&self) -> LatencyHistogram {
         LatencyHistogram {
             counts: std::array::from_fn(|i| self.buckets[i].load(Relaxed)),
@@ -71,25 +71,25 @@ impl Histogram {
 }
 
 impl LatencyHistogram {
-    /// The buckets in order: the latency in microseconds that its checks stay below, and how many
-    /// they are. The last one has all that took longer, too.
+    /// The buckets in ascending order: the latency in microseconds that all checks of the bucket
+    /// stay below, and the number of checks. The last bucket includes all longer latencies.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
         let counts = self.counts.iter().enumerate();
         counts.map(|(bucket, count)| (start_of(bucket + 1), *count))
     }
 
-    /// All checks.
+    /// Number of checks.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// All latencies together, in microseconds.
+    /// Sum of all latencies, in microseconds.
     pub fn sum_us(&self) -> u64 {
         self.sum_us
     }
 
-    /// Both together.
-    pub(crate) fn and(mut self, other: &LatencyHistogram) -> LatencyHistogram {
+    /// The sum of two histograms.
+    pub(crate) fn merged(mut self, other: &LatencyHistogram) -> LatencyHistogram {
         for (mine, more) in self.counts.iter_mut().zip(other.counts) {
             *mine += more;
         }
@@ -103,8 +103,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_follow_each_other_without_gap() {
-        assert_eq!(bucket_of(LAST - 1), BUCKETS - 1);
+    fn buckets_are_adjacent() {
+        assert_eq!(bucket_of(LATENCY_MAX_US - 1), BUCKETS - 1);
         assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
         for bucket in 0..BUCKETS {
             assert_eq!(bucket_of(start_of(bucket)), bucket);
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn every_latency_is_counted_below_the_limit_of_its_bucket() {
+    fn each_latency_counts_in_its_bucket() {
         let histogram = Histogram::default();
         for us in [1, 85, 85, 5_000, 1 << 40] {
             histogram.count(us);
@@ -125,7 +125,7 @@ mod tests {
         };
         assert_eq!((below(2), below(96), below(6_000)), (1, 3, 4));
         assert_eq!(seen.count(), 5);
-        let twice = seen.clone().and(&seen);
+        let twice = seen.clone().merged(&seen);
         assert_eq!((twice.count(), twice.sum_us()), (10, (2 << 40) + 10_342));
     }
 }

@@ -1,17 +1,24 @@
-//! What workers write and anyone reads, without a lock that a worker waits for.
+//! Status that workers write and any thread reads. No lock here blocks a worker for long.
+//!
+//! Each path has one status cell (`cell.rs`, with its latency window in `window.rs`), each group
+//! one histogram (`group.rs`, `latency.rs`), and each worker one status of its own
+//! (`worker_status.rs`). A worker is the only writer of its cells and sends events to subscribers
+//! (`event.rs`). The registry (`registry.rs`) records which paths a monitor has and which worker
+//! owns each of them. Nothing here decides about a path: that is done in `health`.
 
 mod cell;
 mod event;
 mod group;
 mod latency;
+mod packed;
 mod path;
+mod path_status;
 mod registry;
 mod removed_path;
 mod window;
 mod worker_status;
 
 pub(crate) use cell::StatusCell;
-pub use cell::{Counts, OVERDUE_GRACE, PathStatus};
 pub(crate) use event::Subscriber;
 pub use event::{Backlog, Event, EventStream, Next};
 pub(crate) use group::GroupCell;
@@ -19,6 +26,7 @@ pub use group::GroupStatus;
 pub(crate) use latency::Histogram;
 pub use latency::LatencyHistogram;
 pub use path::{PathId, PathInfo};
+pub use path_status::{Counts, OVERDUE_GRACE, PathStatus};
 pub(crate) use registry::{Leads, Registry};
 pub use removed_path::{Released, RemovedPath};
 pub use window::Latency;

@@ -1,12 +1,12 @@
-//! What a path is, apart from how it is.
+//! Identity of a path: its id, its name, its device and its group. Its state is in `cell.rs`.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::device::{DeviceId, DeviceInfo};
 
-/// Names a path of one monitor; never another one, even after it was removed, and none of another monitor
-/// of this process: there it is not watched.
+/// Identifies a path of one monitor. An id is never used again, neither after the path was removed
+/// nor by another monitor of this process: other monitors do not know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathId(u64);
 
@@ -15,7 +15,7 @@ impl PathId {
         PathId(number)
     }
 
-    /// The first of `count` ids in a row that nobody in this process has, whatever monitor asks.
+    /// Allocates `count` consecutive ids that are unique in this process, and returns the first.
     pub(crate) fn first_of_new(count: u64) -> PathId {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         PathId(NEXT.fetch_add(count, Relaxed))
@@ -26,7 +26,7 @@ impl PathId {
     }
 }
 
-/// What a path is, apart from how it is.
+/// Identity of a path, without its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathInfo {
     name: Box<Path>,
@@ -47,12 +47,12 @@ impl PathInfo {
         }
     }
 
-    /// The same, with this known of its device.
+    /// Returns a copy with these details of the device.
     pub(crate) fn with_details(self, details: DeviceInfo) -> PathInfo {
         PathInfo { details, ..self }
     }
 
-    /// The same, but that its name leads elsewhere by now, or no longer does.
+    /// Returns a copy with a new value of [`PathInfo::elsewhere`].
     pub(crate) fn leading(&self, elsewhere: Option<String>) -> PathInfo {
         PathInfo {
             elsewhere: elsewhere.map(Into::into),
@@ -60,7 +60,7 @@ impl PathInfo {
         }
     }
 
-    /// The same by another name.
+    /// Returns a copy with another name.
     pub(crate) fn named(&self, name: &Path) -> PathInfo {
         PathInfo {
             name: name.into(),
@@ -68,29 +68,31 @@ impl PathInfo {
         }
     }
 
-    /// As it was named when it was added, or later.
+    /// The name with which the path was added, or to which it was renamed.
     pub fn name(&self) -> &Path {
         &self.name
     }
 
-    /// What it leads to.
+    /// The device that the path leads to.
     pub fn device(&self) -> DeviceId {
         self.device
     }
 
-    /// What the device is called and where it is attached, as it was known when the path was opened; the
-    /// map, the size and the links of a block device as they were known a minute ago or later.
+    /// Names of the device and where it is attached, as known when the path was opened. The map,
+    /// the size and the links of a block device are refreshed at least once a minute.
     pub fn details(&self) -> &DeviceInfo {
         &self.details
     }
 
-    /// Where its name leads by now, in words, if that is not what is watched: to other storage, or to a
-    /// device that another path leads to. It is watched when the path was removed and added again.
+    /// A description of what the name leads to now, if that is not the watched device: other
+    /// storage, or a device that another path watches. To watch it, remove the path and add it
+    /// again.
     pub fn elsewhere(&self) -> Option<&str> {
         self.elsewhere.as_deref()
     }
 
-    /// What it has in common with its peers: the paths to the same storage.
+    /// The group: what this path and its peers, the other paths to the same storage, have in
+    /// common.
     pub fn group(&self) -> Option<&str> {
         self.group.as_deref()
     }

@@ -1,4 +1,9 @@
-//! Who watches what: the paths of a monitor, their groups, and which worker has them.
+//! The paths of a monitor: their names, devices, groups, and the worker of each.
+//!
+//! A group belongs to one worker, which compares its paths. A device belongs to one path: adding it
+//! a second time is refused. When a name was looked up again, the registry decides whether the path
+//! follows it to another device. Whoever changes the registry also updates the [`PathInfo`] in the
+//! status cell; workers and readers take it from there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -11,9 +16,9 @@ use crate::status::{GroupCell, GroupStatus, PathId, PathInfo, StatusCell};
 
 struct Entry {
     cell: Arc<StatusCell>,
-    /// What its device led to when it was added.
+    /// The storage of the device when the path was added.
     storage: Option<Box<str>>,
-    /// With the number of its device, what is read.
+    /// [`Identity::generation`] of the device that is read.
     generation: Option<u64>,
     worker: u32,
 }
@@ -24,21 +29,21 @@ impl Entry {
     }
 }
 
-/// All paths of a group are with the same worker, which judges them together.
+/// A group. One worker has all its paths and compares them.
 struct Group {
     cell: Arc<GroupCell>,
     worker: usize,
     members: usize,
 }
 
-/// What became of a path whose name was opened anew.
+/// What to do with a path whose name was opened again.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Leads {
-    /// It is to be read through that.
+    /// Read it through the newly opened device.
     Here,
-    /// It is not: why, if that is news.
+    /// Keep the device: the name leads elsewhere. Has a description, unless it was given before.
     Elsewhere(Option<String>),
-    /// It is watched no longer.
+    /// Nothing: the path is not watched any more.
     Nowhere,
 }
 
@@ -46,34 +51,34 @@ pub(crate) enum Leads {
 pub(crate) struct Registry {
     paths: BTreeMap<PathId, Entry>,
     devices: HashMap<DeviceId, PathId>,
-    /// Those whose names lead elsewhere.
+    /// Paths whose names lead elsewhere.
     astray: BTreeSet<PathId>,
     groups: BTreeMap<String, Group>,
-    /// For each worker, what it counts for its paths that are in no group.
-    alone: Vec<Arc<GroupCell>>,
+    /// For each worker, the counters of its paths without a group.
+    ungrouped: Vec<Arc<GroupCell>>,
     closed: bool,
 }
 
 impl Registry {
-    /// Without any path.
+    /// An empty registry.
     pub(crate) fn new(workers: usize) -> Registry {
         Registry {
             paths: BTreeMap::new(),
             devices: HashMap::new(),
             astray: BTreeSet::new(),
             groups: BTreeMap::new(),
-            alone: (0..workers).map(|_| Arc::default()).collect(),
+            ungrouped: (0..workers).map(|_| Arc::default()).collect(),
             closed: false,
         }
     }
 
-    /// From now on nothing enters.
+    /// Refuses new paths from now on.
     pub(crate) fn close(&mut self) {
         self.closed = true;
     }
 
-    /// Takes a path in, and says which worker is to have it, and its group. It is `any_worker`, unless
-    /// another one has its group.
+    /// Adds a path. Returns its worker and the counters of its group. The worker is `any_worker`,
+    /// unless another worker has the group already.
     pub(crate) fn enter(
         &mut self,
         id: PathId,
@@ -91,7 +96,7 @@ impl Registry {
         }
         self.devices.insert(info.device(), id);
         let (worker, group) = match info.group() {
-            None => (any_worker, &self.alone[any_worker]),
+            None => (any_worker, &self.ungrouped[any_worker]),
             Some(name) => {
                 let group = self.groups.entry(name.to_owned()).or_insert_with(|| Group {
                     cell: Arc::new(GroupCell::new(name)),
@@ -112,7 +117,7 @@ impl Registry {
         Ok((worker, Arc::clone(group)))
     }
 
-    /// Strikes a path out, and says which worker has it, and where its status is.
+    /// Removes a path. Returns its worker and its status cell.
     pub(crate) fn leave(&mut self, id: PathId) -> Option<(usize, Arc<StatusCell>)> {
         let entry = self.paths.remove(&id)?;
         let info = entry.cell.info();
@@ -129,8 +134,8 @@ impl Registry {
         Some((entry.worker as usize, entry.cell))
     }
 
-    /// The name of a path was opened anew: whether it is to be read through that from now on. It is, unless
-    /// it is other storage than before, or a device that another path leads to.
+    /// Decides whether a path is read through the device that its name was opened as. It is, unless
+    /// the device is other storage than before, or another path watches it.
     pub(crate) fn now_leads_to(&mut self, id: PathId, device: &Device) -> Leads {
         let Some(entry) = self.paths.get_mut(&id) else {
             return Leads::Nowhere;
@@ -141,7 +146,7 @@ impl Registry {
         if let Some(other) = other {
             let name = self.paths.get(&other).map(|entry| entry.cell.info());
             let name = name.map_or_else(String::new, |info| display_name(info.name()).to_string());
-            return self.leads_elsewhere(
+            return self.keep_device(
                 id,
                 &format!("leads to {now} now, which is watched as {name}"),
             );
@@ -154,7 +159,7 @@ impl Registry {
                 None => "no WWID".to_owned(),
             };
             let (now, was) = (wwid(storage), wwid(storage_before));
-            return self.leads_elsewhere(
+            return self.keep_device(
                 id,
                 &format!("leads to other storage now ({now}, was {was})"),
             );
@@ -172,23 +177,23 @@ impl Registry {
         Leads::Here
     }
 
-    fn leads_elsewhere(&mut self, id: PathId, where_to: &str) -> Leads {
+    fn keep_device(&mut self, id: PathId, target: &str) -> Leads {
         let Some(entry) = self.paths.get(&id) else {
             return Leads::Nowhere;
         };
-        let said = format!("{where_to}; to watch that, remove and add it, or reload");
+        let description = format!("{target}; to watch that, remove and add it, or reload");
         let info = entry.cell.info();
-        if info.elsewhere() == Some(&said) {
+        if info.elsewhere() == Some(&description) {
             return Leads::Elsewhere(None);
         }
         entry
             .cell
-            .set_info(Arc::new(info.leading(Some(said.clone()))));
+            .set_info(Arc::new(info.leading(Some(description.clone()))));
         self.astray.insert(id);
-        Leads::Elsewhere(Some(said))
+        Leads::Elsewhere(Some(description))
     }
 
-    /// The name of a path still leads to what is watched.
+    /// The name of a path leads to the watched device, perhaps again.
     pub(crate) fn leads_home(&mut self, id: PathId) {
         if self.astray.remove(&id)
             && let Some(entry) = self.paths.get(&id)
@@ -199,7 +204,7 @@ impl Registry {
         }
     }
 
-    /// More is known of the device of a path by now.
+    /// Replaces the details of a path's device.
     pub(crate) fn set_details(&self, id: PathId, details: DeviceInfo) {
         if let Some(entry) = self.paths.get(&id) {
             let info = PathInfo::clone(&entry.cell.info());
@@ -208,7 +213,7 @@ impl Registry {
         }
     }
 
-    /// Gives a path another name; `false` if it is not watched.
+    /// Renames a path. Returns `false` if it is not watched.
     pub(crate) fn rename(&mut self, id: PathId, name: &Path) -> bool {
         let Some(entry) = self.paths.get(&id) else {
             return false;
@@ -222,7 +227,7 @@ impl Registry {
         self.astray.contains(&id)
     }
 
-    /// All paths with their workers and their names.
+    /// All paths with their workers and names.
     pub(crate) fn names(&self) -> Vec<(PathId, usize, PathBuf)> {
         let all = self.paths.iter();
         let names = all.map(|(id, entry)| {
@@ -235,17 +240,17 @@ impl Registry {
         names.collect()
     }
 
-    /// The paths whose names lead elsewhere.
+    /// Paths whose names lead elsewhere.
     pub(crate) fn astray(&self) -> impl Iterator<Item = PathId> {
         self.astray.iter().copied()
     }
 
-    /// What was opened of a path.
+    /// Identity of the device that is open for a path.
     pub(crate) fn identity(&self, id: PathId) -> Option<Identity> {
         self.paths.get(&id).map(Entry::identity)
     }
 
-    /// The path that leads to this device.
+    /// The path that watches this device.
     pub(crate) fn leads_to(&self, device: DeviceId) -> Option<PathId> {
         self.devices.get(&device).copied()
     }
@@ -255,31 +260,31 @@ impl Registry {
         self.paths.get(&id).map(|entry| entry.worker as usize)
     }
 
-    /// The status of this path.
+    /// The status cell of this path.
     pub(crate) fn cell(&self, id: PathId) -> Option<&StatusCell> {
         self.paths.get(&id).map(|entry| &*entry.cell)
     }
 
-    /// The status of all paths, in the order in which they entered.
+    /// The status cells of all paths, in the order in which the paths were added.
     pub(crate) fn cells(&self) -> impl Iterator<Item = (PathId, &StatusCell)> {
         self.paths.iter().map(|(id, entry)| (*id, &*entry.cell))
     }
 
-    /// The status of all groups; what is in none comes last, as one.
+    /// Status of all groups. The last entry stands for all paths without a group.
     pub(crate) fn groups(&self) -> Vec<GroupStatus> {
         let all = self.groups.values();
         let mut groups: Vec<GroupStatus> = all
             .map(|group| group.cell.snapshot(group.members))
             .collect();
         let grouped: usize = groups.iter().map(|group| group.paths).sum();
-        let alone = self.alone.iter().map(|cell| cell.snapshot(0));
-        let together = alone.reduce(|all, one| GroupStatus {
-            latencies: all.latencies.and(&one.latencies),
+        let ungrouped = self.ungrouped.iter().map(|cell| cell.snapshot(0));
+        let together = ungrouped.reduce(|all, one| GroupStatus {
+            latencies: all.latencies.merged(&one.latencies),
             ..all
         });
-        groups.extend(together.map(|alone| GroupStatus {
+        groups.extend(together.map(|ungrouped| GroupStatus {
             paths: self.paths.len() - grouped,
-            ..alone
+            ..ungrouped
         }));
         groups
     }
@@ -316,27 +321,27 @@ mod tests {
     }
 
     #[test]
-    fn another_device_of_the_same_storage_is_taken_and_other_storage_is_told_of() {
+    fn a_path_follows_its_name_to_the_same_storage_only() {
         let id = PathId::first_of_new(1);
         let mut registry = with(&[(id, "/dev/slot", &device(0, 1, Some("3600a")))]);
         let info = |registry: &Registry| registry.cell(id).expect("there").info();
-        // The same number given to another disk counts as much as another number.
+        // Another disk with the same number counts like another number.
         for (minor, generation) in [(0, 2), (16, 3)] {
             let other = device(minor, generation, Some("3600b"));
-            let Leads::Elsewhere(Some(said)) = registry.now_leads_to(id, &other) else {
-                panic!("other storage is not taken");
+            let Leads::Elsewhere(Some(description)) = registry.now_leads_to(id, &other) else {
+                panic!("other storage was accepted");
             };
             if minor == 0 {
                 assert!(
-                    said.contains("other storage now (WWID 3600b, was WWID 3600a)"),
-                    "{said}"
+                    description.contains("other storage now (WWID 3600b, was WWID 3600a)"),
+                    "{description}"
                 );
                 assert_eq!(
                     registry.now_leads_to(id, &other),
                     Leads::Elsewhere(None),
-                    "told once"
+                    "reported once"
                 );
-                assert_eq!(info(&registry).elsewhere(), Some(&*said));
+                assert_eq!(info(&registry).elsewhere(), Some(&*description));
                 registry.leads_home(id);
             }
         }
@@ -360,21 +365,21 @@ mod tests {
             registry.leads_to(DeviceId::Block { major: 8, minor: 0 }),
             None
         );
-        // Of the very same disk more may be known by now.
+        // The same disk may have become known better.
         assert_eq!(registry.now_leads_to(id, &device(32, 4, None)), Leads::Here);
     }
 
     #[test]
-    fn what_another_path_watches_is_not_taken_from_it() {
+    fn a_path_does_not_follow_its_name_to_a_watched_device() {
         let (one, other) = (PathId::first_of_new(1), PathId::first_of_new(1));
         let devices = [device(0, 1, None), device(16, 2, None)];
         let mut registry = with(&[(one, "/one", &devices[0]), (other, "/other", &devices[1])]);
-        let Leads::Elsewhere(Some(said)) = registry.now_leads_to(one, &devices[1]) else {
-            panic!("it is taken");
+        let Leads::Elsewhere(Some(description)) = registry.now_leads_to(one, &devices[1]) else {
+            panic!("the device was accepted");
         };
         assert!(
-            said.contains("leads to 8:16 now, which is watched as /other"),
-            "{said}"
+            description.contains("leads to 8:16 now, which is watched as /other"),
+            "{description}"
         );
         registry.leave(other);
         assert_eq!(registry.now_leads_to(one, &devices[1]), Leads::Here);

@@ -1,4 +1,5 @@
-//! Paths that are given up, and how their last state and the end of their files are learned.
+//! Handles for removed and paused paths: their last status, and the time at which the device is
+//! free.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -8,16 +9,16 @@ use pathpulse_kernel_compat::{Closing, Mono};
 
 use crate::status::{PathStatus, StatusCell};
 
-/// A path that is watched no longer.
+/// A path that was removed from its monitor.
 pub struct RemovedPath(pub(crate) Arc<StatusCell>, pub(crate) Released);
 
-/// Tells when the device of a path that was given up is free: closed by this process, whoever else may
-/// have it open.
+/// Tells when the device of a removed or paused path is free. Free means closed by this process;
+/// other processes may still have it open.
 pub struct Released(pub(crate) Receiver<Closing>);
 
 impl Released {
-    /// Waits until the device is free, at the longest until `deadline`; says whether it is. It is not
-    /// while the kernel has a read of it, and while its worker does not respond.
+    /// Waits until the device is free, but not beyond `deadline`. Returns whether it is free. It is
+    /// not while the kernel holds a read of it, nor while its worker does not respond.
     pub fn wait(&self, deadline: Instant) -> bool {
         let left = || deadline.saturating_duration_since(Instant::now());
         match self.0.recv_timeout(left()) {
@@ -29,12 +30,12 @@ impl Released {
 }
 
 impl RemovedPath {
-    /// Tells when its device is free.
+    /// Tells when the device is free.
     pub fn released(&self) -> &Released {
         &self.1
     }
 
-    /// How it was at last.
+    /// The last status.
     pub fn status(&self) -> PathStatus {
         self.0.snapshot()
     }

@@ -1,35 +1,34 @@
-//! The latencies of a path's last answered checks, which one thread writes and any thread may read,
+//! The latencies of a path's last answered checks. One thread writes them, any thread reads them,
 //! without a lock.
 //!
-//! The window slides over [`CHECKS`] checks and takes two bytes for each: a floating-point number of
-//! ten bits after the point, so that what is read is off by a thousandth at most. Counting a check
-//! is one store; what they add up to is worked out by whoever wants to know.
+//! The window holds the last [`CHECKS`] checks in two bytes each, as floating-point numbers with
+//! ten fraction bits. The error is at most a thousandth. Counting a check is one store; readers
+//! compute the quantiles.
 
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
 
-/// Checks that a window holds: four minutes of them at one in two seconds.
+/// Size of the window: about four minutes at one check in two seconds.
 const CHECKS: usize = 128;
-/// Checks that a comparison with peers goes by: the last minute.
+/// Number of checks that a comparison with peers uses: the last minute at one in two seconds.
 pub(crate) const RECENT: usize = 32;
 
 /// Latencies of the last checks of one path.
 pub(crate) struct Window {
-    /// Checks counted since the beginning; one that no longer fits is counted as if there had been only
-    /// one window before it.
+    /// Number of checks since the start. On overflow it restarts at the size of one window.
     counted: AtomicU32,
     codes: [AtomicU16; CHECKS],
 }
 
-/// Latencies of the answered checks in the window, in microseconds, from submission to completion.
+/// Latencies of the answered checks in the window, from submission to completion, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latency {
-    /// Of the last one.
+    /// The last one.
     pub last: u64,
-    /// Half of them were as fast.
+    /// Median.
     pub p50: u64,
-    /// 99 of 100 were as fast.
+    /// 99th percentile.
     pub p99: u64,
-    /// The slowest.
+    /// Maximum.
     pub max: u64,
 }
 
@@ -43,7 +42,8 @@ impl Default for Window {
 }
 
 impl Window {
-    /// Counts a latency. Only one thread may do this. Returns how many were counted, as far as that is known.
+    /// Counts a latency. Only one thread may call this. Returns the number of counted checks; see
+    /// the overflow of `counted`.
     pub(crate) fn count(&self, us: u64) -> u32 {
         let counted = self.counted.load(Relaxed);
         let place = counted as usize % CHECKS;
@@ -53,13 +53,13 @@ impl Window {
         counted
     }
 
-    /// What the window shows; `None` if nothing was counted.
+    /// Latencies of the window; `None` if it is empty.
     pub(crate) fn latency(&self) -> Option<Latency> {
         let mut codes = [0; CHECKS];
         let codes = self.latest(&mut codes);
         let last = decode(*codes.last()?);
         codes.sort_unstable();
-        // The place of the slowest of the fastest so many per cent.
+        // Index of the slowest among the fastest `percent` per cent.
         let at = |percent: usize| decode(codes[(codes.len() * percent).div_ceil(100) - 1]);
         Some(Latency {
             last,
@@ -69,7 +69,8 @@ impl Window {
         })
     }
 
-    /// The latencies of the last answered checks in microseconds, at most so many, in the order of the checks.
+    /// The last `count` latencies in microseconds, in the order of the checks; fewer if there are
+    /// fewer.
     pub(crate) fn last(&self, count: usize) -> Vec<u64> {
         let mut codes = [0; CHECKS];
         let codes = self.latest(&mut codes[..count.min(CHECKS)]);
@@ -83,7 +84,7 @@ impl Window {
         (codes.len() == RECENT).then(|| decode(*codes.select_nth_unstable(RECENT / 2).1))
     }
 
-    /// As many of the latest codes as there are, and as fit; the very last one is the last.
+    /// Fills `into` with the latest codes, oldest first, and returns the filled part.
     fn latest<'a>(&self, into: &'a mut [u16]) -> &'a mut [u16] {
         let counted = self.counted.load(Relaxed);
         let wanted = into.len().min(CHECKS).min(counted as usize);
@@ -96,17 +97,17 @@ impl Window {
     }
 }
 
-/// Below 2048 the number itself; above, its upper eleven bits and how many more it has. Codes are
-/// in the order of what they stand for.
+/// Encodes numbers below 2048 as themselves, larger ones as their upper eleven bits and the count
+/// of the bits below. Codes sort like the numbers that they stand for.
 fn encode(us: u64) -> u16 {
-    let more = (us | 1024).ilog2() - 10;
-    // 53 more bits at most: the sum is below 2^16.
-    (more * 1024) as u16 + (us >> more) as u16
+    let shift = (us | 1024).ilog2() - 10;
+    // At most 53 bits are cut off, so the sum stays below 2^16.
+    (shift * 1024) as u16 + (us >> shift) as u16
 }
 
 fn decode(code: u16) -> u64 {
-    let more = (code / 1024).saturating_sub(1);
-    u64::from(code - more * 1024) << more
+    let shift = (code / 1024).saturating_sub(1);
+    u64::from(code - shift * 1024) << shift
 }
 
 #[cfg(test)]
@@ -114,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_exact_to_a_thousandth_and_in_order() {
+    fn codes_keep_the_order_and_are_exact_to_a_thousandth() {
         let mut before = 0;
         for us in (0..10_000).chain((4..64).map(|bits| (1u64 << bits) + 12_345)) {
             let back = decode(encode(us));
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn it_shows_the_latest_checks_and_forgets_the_rest() {
+    fn latencies_come_from_the_latest_checks_only() {
         let window = Window::default();
         assert_eq!(window.latency(), None);
         window.count(7);
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_ones_come_in_order_and_no_more_than_there_are() {
+    fn last_returns_the_available_latencies_in_order() {
         let window = Window::default();
         assert_eq!(window.last(60), []);
         for us in 1..=1000 {
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_recent_median_wants_enough_checks_and_sees_only_those() {
+    fn the_recent_median_needs_enough_checks_and_uses_only_those() {
         let window = Window::default();
         for us in 1..RECENT as u64 {
             window.count(us);
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn counting_goes_on_when_the_counter_wraps() {
+    fn counting_continues_when_the_counter_overflows() {
         let window = Window::default();
         for us in 1..=CHECKS as u64 {
             window.count(us);
@@ -192,7 +193,7 @@ mod tests {
         assert_eq!(
             latency.p50,
             64 + 1,
-            "but for three all are those from before"
+            "all but three are from before the overflow"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! How a worker gets on: written by it once a turn, read by anyone, without a lock.
+//! The status of a worker. The worker writes it once per loop, any thread reads it, without a lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -7,54 +7,54 @@ use pathpulse_kernel_compat::{Mono, Outcome, Stats};
 
 use crate::config::BackendInfo;
 
-/// How a worker is, at one moment.
+/// Status of a worker at one moment.
 #[derive(Clone, Debug)]
 pub struct WorkerStatus {
-    /// What carries its checks to the kernel.
+    /// The backend that submits its reads to the kernel.
     pub backend: BackendInfo,
-    /// Paths that it has.
+    /// Number of its paths.
     pub paths: usize,
-    /// How long it has been busy, or asleep beyond the time at which it meant to wake. Above a second
-    /// something is wrong with it, or this machine is starved.
+    /// How long the worker has been busy, or asleep beyond its wake-up time. More than a second
+    /// means that it is blocked, or that this host is starved.
     pub overdue: Duration,
-    /// Its thread has ended, though nobody stopped it.
+    /// The thread has ended although nobody stopped it.
     pub ended: bool,
-    /// How late checks began after they were due.
+    /// Delay between due time and start of its checks.
     pub lag: Lag,
-    /// What its backend holds and did.
+    /// Counters of its backend.
     pub stats: Stats,
     /// How its reads ended.
     pub outcomes: Outcomes,
 }
 
-/// How late checks began after they were due, since the start.
+/// Delay between due time and start of checks, since the worker started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lag {
-    /// Checks that the timetable began.
+    /// Number of checks that were begun on schedule.
     pub checks: u64,
-    /// Their delays together, in microseconds.
+    /// Sum of their delays, in microseconds.
     pub sum_us: u64,
-    /// The longest delay, in microseconds.
+    /// Longest delay, in microseconds.
     pub max_us: u64,
 }
 
-/// How reads ended, since the start.
+/// How reads ended, since the worker started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes {
-    /// In an answer, or an error.
+    /// With data or an error, before the deadline.
     pub answered: u64,
-    /// At their deadline, which the kernel could not enforce: they are stuck.
+    /// Stuck: the deadline passed and the kernel could not cancel the read.
     pub stuck: u64,
-    /// Given back by the kernel before the device saw them: at their deadline, or when the path was removed.
+    /// Cancelled before the device saw them: at the deadline, or when the path was removed.
     pub given_back: u64,
-    /// After their deadline: stuck ones that ended after all.
+    /// Late: stuck reads that completed after their deadline.
     pub late: u64,
 }
 
 /// The shared memory behind [`WorkerStatus`].
 #[derive(Default)]
 pub(crate) struct Progress {
-    /// When the worker means to be awake; 0: it waits for commands only.
+    /// When the worker is due to be awake; 0: it waits for commands only.
     wake_ns: AtomicU64,
     ended: AtomicBool,
     paths: AtomicU64,
@@ -64,7 +64,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// The worker waits until then, at most; or works since then.
+    /// The worker waits until this time at most, or has been busy since this time.
     pub(crate) fn wakes_at(&self, moment: Option<Mono>) {
         self.wake_ns
             .store(moment.map_or(0, Mono::as_nanos), Relaxed);
@@ -75,7 +75,7 @@ impl Progress {
         self.ended.store(true, Relaxed);
     }
 
-    /// For the worker only, as all that writes.
+    /// Publishes counters. Only the worker may call this and all other functions that write.
     pub(crate) fn publish(&self, paths: usize, stats: Stats) {
         self.paths.store(paths as u64, Relaxed);
         let all = [
@@ -89,7 +89,7 @@ impl Progress {
         }
     }
 
-    /// So many checks began so late, all together and the last of them.
+    /// Records that checks began: how many, the sum of their delays, and the longest delay.
     pub(crate) fn began(&self, checks: u64, sum: Duration, max: Duration) {
         let us = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         add(&self.lag[0], checks);
@@ -99,7 +99,7 @@ impl Progress {
         }
     }
 
-    /// A read ended so.
+    /// Counts the outcome of a read.
     pub(crate) fn count(&self, outcome: &Outcome) {
         let place = match outcome {
             Outcome::Read(_) | Outcome::Failed(_) => 0,
@@ -146,7 +146,7 @@ fn load(counter: &AtomicU64) -> u64 {
     counter.load(Relaxed)
 }
 
-/// One writer: a load and a store cost less than an atomic addition.
+/// With one writer, a load and a store are enough, and cost less than an atomic addition.
 fn add(counter: &AtomicU64, more: u64) {
     counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
 }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_worker_writes_is_what_others_read() {
+    fn readers_see_what_the_worker_writes() {
         let progress = Progress::default();
         let stats = Stats {
             in_flight: 1,
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_is_overdue_after_its_time_and_never_while_it_waits_for_nothing() {
+    fn a_worker_is_overdue_after_its_wakeup_time_only() {
         let progress = Progress::default();
         assert_eq!(progress.snapshot(backend()).overdue, Duration::ZERO);
         progress.wakes_at(Some(Mono::now() + Duration::from_secs(60)));
