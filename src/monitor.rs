@@ -201,7 +201,7 @@ impl Monitor {
     fn settle_until(&self, deadline: Instant) {
         let (reply, replies) = channel();
         for worker in &self.workers {
-            worker.tell_until(WorkerMsg::Answer(reply.clone()), deadline);
+            worker.send_until(WorkerMsg::Answer(reply.clone()), deadline);
         }
         drop(reply);
         let left = || deadline.saturating_duration_since(Instant::now());
@@ -245,7 +245,7 @@ impl Monitor {
             group,
             once: once.map(|once| Box::new(once.one())),
         };
-        if self.workers[worker].tell(WorkerMsg::Add(Box::new(new))) {
+        if self.workers[worker].send(WorkerMsg::Add(Box::new(new))) {
             Ok(id)
         } else {
             Err(OpenProblem::Closed)
@@ -276,7 +276,7 @@ impl Monitor {
         let left = self.registry_mut().leave(id);
         let (worker, cell) = left?;
         let (closing, released) = channel();
-        let told = self.workers[worker].tell(WorkerMsg::Remove(id, closing));
+        let told = self.workers[worker].send(WorkerMsg::Remove(id, closing));
         told.then_some(RemovedPath(cell, Released(released)))
     }
 
@@ -317,14 +317,14 @@ impl Monitor {
     pub fn check_now(&self, id: PathId) -> bool {
         let worker = self.registry().worker_of(id);
         if let Some(worker) = worker {
-            self.workers[worker].tell_now(WorkerMsg::CheckNow(id));
+            self.workers[worker].try_send(WorkerMsg::CheckNow(id));
         }
         worker.is_some()
     }
 
     fn tell_worker_of(&self, id: PathId, command: WorkerMsg) -> bool {
         let worker = self.registry().worker_of(id);
-        worker.is_some_and(|worker| self.workers[worker].tell(command))
+        worker.is_some_and(|worker| self.workers[worker].send(command))
     }
 
     /// How a path is now; `None` if it is not watched.
@@ -380,7 +380,7 @@ impl Monitor {
     pub fn events(&self, capacity: usize) -> EventStream {
         let (subscriber, stream) = EventStream::new(capacity);
         for worker in &self.workers {
-            worker.tell(WorkerMsg::Subscribe(subscriber.clone()));
+            worker.send(WorkerMsg::Subscribe(subscriber.clone()));
         }
         stream
     }
@@ -439,7 +439,7 @@ impl Monitor {
         } = &mut *ending;
         let (reply, replies) = replies.get_or_insert_with(channel);
         for (worker, told) in self.workers.iter().zip(&mut *told) {
-            *told = *told || worker.tell_until(WorkerMsg::Stop(deadline, reply.clone()), end);
+            *told = *told || worker.send_until(WorkerMsg::Stop(deadline, reply.clone()), end);
         }
         let mut waiting = told.iter().filter(|told| **told).count() - *answered;
         while waiting > 0 {
@@ -473,7 +473,7 @@ impl Drop for Monitor {
         let end = Instant::now() + DROP_LIMIT;
         for worker in &self.workers {
             let stop = WorkerMsg::Stop(Mono::now() + DROP_GRACE, channel().0);
-            worker.tell_until(stop, end);
+            worker.send_until(stop, end);
         }
     }
 }

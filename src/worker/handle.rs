@@ -1,4 +1,4 @@
-//! A worker's thread: how it is started, and how it is told things.
+//! A worker's thread: starting it, and sending it messages.
 
 use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -13,14 +13,14 @@ use crate::device::Opens;
 use crate::status::{Progress, Registry, WorkerStatus};
 use crate::worker::message::WorkerMsg;
 
-/// Commands that may wait for a worker; whoever adds more waits, and the worker is soon there.
+/// Messages that may be queued for a worker; the sender of another one waits, usually not for long.
 const QUEUED_MAX: usize = 256;
-/// What a backend that has to know makes room for at first.
+/// Paths that a backend of fixed size makes room for at first.
 const EXPECTED_PATHS: u32 = 64;
-/// How long a worker may take to open its backend, which makes no I/O to any device.
+/// How long a worker may take to open its backend, which does no I/O to any device.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// A running worker, as seen from outside.
+/// A running worker, as other threads see it.
 pub(crate) struct WorkerHandle {
     pub(crate) env: WorkerEnv,
     messages: SyncSender<WorkerMsg>,
@@ -37,15 +37,15 @@ impl Drop for End {
 }
 
 impl WorkerHandle {
-    /// Hands a command over; `false` when the worker is gone.
-    pub(crate) fn tell(&self, message: WorkerMsg) -> bool {
+    /// Sends a message; returns `false` if the worker is gone.
+    pub(crate) fn send(&self, message: WorkerMsg) -> bool {
         let sent = self.messages.send(message).is_ok();
         self.wake();
         sent
     }
 
-    /// Hands a command over if there is room for it at once; without room the worker has enough to do.
-    pub(crate) fn tell_now(&self, message: WorkerMsg) {
+    /// Sends a message if the queue has room; drops it otherwise.
+    pub(crate) fn try_send(&self, message: WorkerMsg) {
         if self.messages.try_send(message).is_ok() {
             self.wake();
         }
@@ -64,8 +64,8 @@ impl WorkerHandle {
         self.handle.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As [`WorkerHandle::tell`], but waits no longer than `end` for room.
-    pub(crate) fn tell_until(&self, mut message: WorkerMsg, end: Instant) -> bool {
+    /// As [`WorkerHandle::send`], but waits for room in the queue until `end` at most.
+    pub(crate) fn send_until(&self, mut message: WorkerMsg, end: Instant) -> bool {
         loop {
             match self.messages.try_send(message) {
                 Ok(()) => {
@@ -75,15 +75,15 @@ impl WorkerHandle {
                 Err(TrySendError::Full(back)) if Instant::now() < end => message = back,
                 Err(_) => return false,
             }
-            // The standard channel can't wait for room with a limit; the worker makes some soon.
+            // The standard channel has no send with a timeout.
             self.wake();
             thread::sleep(Duration::from_millis(1));
         }
     }
 }
 
-/// Starts a thread that opens a backend, which must stay on it, and works. The thread is never
-/// joined: leaving the kernel may take as long as a device likes.
+/// Starts a thread that opens a backend, which must stay on that thread, and runs the worker. The
+/// thread is never joined: its end may take as long as a device takes.
 pub(crate) fn start_worker(
     config: &Config,
     registry: &Arc<RwLock<Registry>>,
@@ -111,7 +111,7 @@ pub(crate) fn start_worker(
             registry,
             opens,
         };
-        // Says so when the thread ends, by a panic too.
+        // Recorded when the thread ends, also by a panic.
         let _end = End(Arc::clone(&theirs));
         if ready.send(Ok(env.clone())).is_ok() {
             Worker::new(opened.backend, settings, inbox, Some(env)).run(theirs);

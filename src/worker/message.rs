@@ -1,4 +1,4 @@
-//! What a worker is told.
+//! The messages to a worker.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,39 +12,39 @@ use crate::health::{State, Verdict};
 use crate::settings::Settings;
 use crate::status::{GroupCell, PathId, StatusCell, Subscriber};
 
-/// What a worker is told.
+/// A message to a worker.
 pub(crate) enum WorkerMsg {
     /// Watch this path.
     Add(Box<NewPath>),
     /// The name of a path was looked up again.
     Reopened(PathId, Reopened),
-    /// Watch it no longer, and say when its file is closed.
+    /// Watch it no longer, and report when its file is closed.
     Remove(PathId, Sender<Closing>),
-    /// Watch it in this way.
+    /// Give it these settings.
     Change(PathId, Box<Settings>),
-    /// Check it no longer, give its file up, and say when that is closed.
+    /// Stop checking it, close its file, and report when that is closed.
     Pause(PathId, Sender<Closing>),
-    /// Open and check it again.
+    /// Open it again, and check it.
     Resume(PathId),
-    /// Check it now, if nothing speaks against it.
+    /// Check it now, unless a check is in progress or a read is stuck.
     CheckNow(PathId),
-    /// Say that all commands before this one were handled.
+    /// Reply once all messages before this one were handled.
     Answer(Sender<()>),
-    /// Tell this one what happens.
+    /// Send events to this subscriber.
     Subscribe(Subscriber),
-    /// End until then, and say how many reads the kernel still has.
+    /// Stop before that deadline, and report how many reads the kernel still holds.
     Stop(Mono, Sender<usize>),
 }
 
-/// What the name of a path was found to lead to.
+/// What the name of a path leads to.
 pub(crate) enum Reopened {
-    /// Another object than before, to be read from now on.
+    /// Another object than the one that is read; it was opened.
     Device(Box<Device>),
-    /// What is read already.
+    /// The object that is read already.
     Same,
-    /// Nothing that opens.
+    /// Nothing that could be opened.
     Nothing,
-    /// Something that is not to be read: what there is to say of it, if that is news.
+    /// Something that must not be read, with the reason unless that was reported already.
     Elsewhere(Option<String>),
 }
 
@@ -54,26 +54,26 @@ pub(crate) struct NewPath {
     pub(crate) device: Device,
     pub(crate) cell: Arc<StatusCell>,
     pub(crate) settings: Settings,
-    /// Its group, or what counts for those that are in none.
+    /// Its group, or the counters shared by all paths without a group.
     pub(crate) group: Arc<GroupCell>,
     pub(crate) once: Option<Box<Once>>,
 }
 
-/// Makes a path be checked once only, and its verdict be told.
+/// A path is checked once only, and its verdict is reported.
 pub(crate) struct Once {
-    /// When the verdict has to be there.
+    /// When the verdict is due.
     pub(crate) deadline: Mono,
-    /// Who waits for it.
+    /// Receives it.
     pub(crate) report: Sender<(PathId, Verdict, State)>,
 }
 
-/// Checks of paths that are made once.
+/// One check of each of several paths.
 pub(crate) struct OnceChecks {
-    /// When the verdicts have to be there.
+    /// When the verdicts are due.
     pub(crate) deadline: Mono,
-    /// Who waits for them.
+    /// Receives them.
     pub(crate) report: Sender<(PathId, Verdict, State)>,
-    /// What the names lead to, those included that do not open.
+    /// The devices that the names lead to, also of names that can't be opened.
     pub(crate) devices: Arc<Mutex<HashMap<PathBuf, DeviceId>>>,
 }
 

@@ -1,5 +1,5 @@
-//! Looking up now and then where the names of paths lead that work: one may have been given to another disk.
-//! Of those that lead to the same one, what may have changed of it is learned again.
+//! Looks up the names of all paths now and then, also of those that work: a name may have been given
+//! to another disk. If it leads to the same disk, what may have changed of that is read again.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -12,20 +12,22 @@ use crate::device::open_all;
 use crate::status::PathId;
 use crate::worker::message::Reopened;
 
-/// All names are looked up after so many intervals, but not more often than once a second, nor less than once
-/// a minute.
+/// All names are looked up every so many intervals, but at most once a second, and at least once a
+/// minute.
 const INTERVALS: u32 = 64;
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// What has not been looked up by then is looked up another time.
+/// A look-up that takes longer is left for the next round.
 const LIMIT: Duration = Duration::from_secs(10);
 const STACK_BYTES: usize = 128 * 1024;
 
-/// A thread that looks names up, for as long as this is there.
-pub(crate) struct NameWatch(#[expect(dead_code, reason = "its end is what counts")] Sender<()>);
+/// A thread that looks names up until this is dropped.
+pub(crate) struct NameWatch(
+    #[expect(dead_code, reason = "dropping it ends the thread")] Sender<()>,
+);
 
 impl NameWatch {
-    /// Begins; what is found is for the workers with these, in their order. `all` lists the paths, each with
-    /// its worker and its name.
+    /// Starts the thread. `workers` receive the results; `all` lists the paths, each with the index of its
+    /// worker and its name.
     pub(crate) fn start(
         interval: Duration,
         workers: Vec<WorkerEnv>,
@@ -35,20 +37,20 @@ impl NameWatch {
         let (ours, end) = channel();
         let work = move || {
             while end.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-                look_at_all(&workers, all());
+                look_up_names(&workers, all());
             }
         };
         let thread = thread::Builder::new()
             .name("pathpulse-names".to_owned())
             .stack_size(STACK_BYTES);
         if let Err(error) = thread.spawn(work) {
-            tracing::error!(%error, "no thread to look names up; those of paths that work are not");
+            tracing::error!(%error, "no thread to look names up; names of paths that work are not looked up again");
         }
         NameWatch(ours)
     }
 }
 
-fn look_at_all(workers: &[WorkerEnv], all: Vec<(PathId, usize, PathBuf)>) {
+fn look_up_names(workers: &[WorkerEnv], all: Vec<(PathId, usize, PathBuf)>) {
     let Some(any) = workers.first() else {
         return;
     };

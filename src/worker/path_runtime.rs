@@ -1,4 +1,4 @@
-//! What a worker knows of one path.
+//! A path as its worker sees it: settings, health, the check in progress, the stuck read.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use crate::settings::{Settings, Sleeping};
 use crate::status::{GroupCell, PathId, StatusCell};
 use crate::worker::message::Once;
 
-/// Of a path that answers, sysfs is asked before one read in so many: what it could say would show in
-/// the read, too, and after a bad one it is asked.
+/// While a path answers, sysfs is read before one check in so many. Whatever it could report would show
+/// in the read as well, and after a bad check it is always read.
 const READS_PER_LOOK: u32 = 8;
-/// A path in standby is read all the same once in so many checks, and whenever its last read was
-/// answered: what sysfs says is a cache that only the answers to commands refresh (scsi_dh_alua).
+/// A path in standby is read once in so many checks, and after each read that was answered: the access
+/// state in sysfs is a cache that only answers to commands refresh (scsi_dh_alua).
 const STANDBY_PER_READ: u32 = 16;
-/// A file that refused `RWF_NOWAIT` at its first read is tried with it again after so many: it may have
-/// been the device's own answer.
+/// A file that refused `RWF_NOWAIT` at its first read is tried with it again after so many checks: the
+/// refusal may have been the device's own answer.
 const READS_PER_TRIAL: u32 = 64;
-/// After so many good checks of a path in a group its median is worked out again.
+/// The median latency of a path in a group is updated after so many good checks.
 const GOOD_PER_MEDIAN: u32 = 8;
 
-/// A read past its deadline that the kernel did not give back.
+/// A read past its deadline that the kernel still owns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stuck {
     pub(crate) id: OpId,
@@ -38,61 +38,62 @@ pub(crate) struct Stuck {
     pub(crate) stage: Stage,
 }
 
-/// A path under watch. There may be very many: what only a sick one needs is in boxes.
+/// A watched path. There may be very many, so what only a failing path needs is boxed.
 pub(crate) struct PathRuntime {
     pub(crate) id: PathId,
-    /// What the backend reads; `None` while there is none, after a backend broke.
+    /// The open file in the backend; `None` while the path is paused, or not reopened yet.
     pub(crate) target: Option<TargetId>,
     pub(crate) geometry: Geometry,
     pub(crate) evidence: Box<dyn DeviceProbe + Send>,
-    /// A file in a file system, not a block device.
+    /// A regular file, not a block device.
     pub(crate) is_file: bool,
     pub(crate) cell: Arc<StatusCell>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) health: Health,
-    /// The state that was shown last.
+    /// The state that was published last.
     pub(crate) shown: State,
-    /// Shown as up though it is marginal: see `health/peers.rs`.
+    /// Published as up although it is marginal: see `health/peers.rs`.
     pub(crate) kept_up: bool,
-    /// Its group, in the worker's table.
+    /// Its group in the worker's table.
     pub(crate) group: Option<Key>,
-    /// What counts for its group, or for all that are in none.
+    /// The counters of its group, or those shared by all paths without a group.
     pub(crate) latencies: Arc<GroupCell>,
-    /// Of its last good checks; `None` without a group, or with too few.
+    /// The median latency of its last good checks; `None` without a group, or after too few checks.
     pub(crate) median_us: Option<u32>,
     pub(crate) timing: CheckTiming,
     /// Checks begun.
     pub(crate) checks_begun: u32,
     /// The last check was answered.
     pub(crate) answered: bool,
-    /// What was asked of the schedule last, so that the same is not asked for twice.
+    /// The last moment that was planned, so that none is planned twice.
     pub(crate) planned: Mono,
-    /// When the schedule has it next; entries of other times are stale.
+    /// When its next check is due; entries of the schedule for other times are stale.
     pub(crate) due: Mono,
     pub(crate) check: Option<Check>,
-    /// When its check goes on after a pause; entries of other times are stale.
+    /// When the check in progress resumes after a pause; queued entries for other times are stale.
     pub(crate) resumes: Mono,
-    /// The read of the check, while the kernel has it.
+    /// The read of the check in progress, while the kernel owns it.
     pub(crate) read: Option<OpId>,
-    /// The read that is stuck. At most one: while it is there, none is added.
+    /// The stuck read. There is at most one: no other read is made meanwhile.
     pub(crate) stuck: Option<Box<Stuck>>,
-    /// What the device was seen to do by the last check that had to look.
+    /// The device's activity, as the last check observed it that had to.
     pub(crate) history: Option<Box<History>>,
-    /// Whether reads are made with RWF_NOWAIT: yes, until the file says that it can't.
+    /// Whether the file supports `RWF_NOWAIT`: assumed until it refuses.
     pub(crate) nowait: Nowait,
-    /// It lies on others, and what it can may change with them.
+    /// A stacked device: what it supports may change with the devices below it.
     pub(crate) stacked: bool,
-    /// A thread is opening it anew.
+    /// A thread is looking its name up.
     pub(crate) reopening: bool,
-    /// Its last verdict said that its device is gone: the same name may stand for another one.
+    /// The last verdict was that the device is gone: the name may lead to another one now.
     pub(crate) is_gone: bool,
-    /// It was, and has had no verdict since: one that says again that the device is gone must wait.
+    /// It was reopened and has had no verdict since: if the next verdict is bad, the name isn't looked up
+    /// again at once.
     pub(crate) reopened: bool,
     pub(crate) once: Option<Box<Once>>,
 }
 
 impl PathRuntime {
-    /// A path whose first check begins at once; [`PathRuntime::take_device`] says how it is read.
+    /// A path without a device: [`PathRuntime::take_device`] comes next.
     pub(crate) fn new(
         id: PathId,
         cell: Arc<StatusCell>,
@@ -132,7 +133,7 @@ impl PathRuntime {
         }
     }
 
-    /// Takes over what was learned when the device was opened, and returns its file.
+    /// Takes over what is known of an open device, and returns its file for the backend.
     pub(crate) fn take_device(&mut self, device: Device) -> OwnedFd {
         self.is_file = matches!(device.identity.device, DeviceId::File { .. });
         self.geometry = device.geometry.reading(self.settings.region);
@@ -154,16 +155,17 @@ impl PathRuntime {
         self.timing.next_after(now + backoff)
     }
 
-    /// A check begins.
+    /// Counts a check that begins.
     pub(crate) fn count_check(&mut self) {
         self.checks_begun = self.checks_begun.wrapping_add(1);
-        // The settings may have changed while the last one was going on.
+        // The settings may have changed during the last check.
         if self.geometry.region() != self.settings.region {
             self.geometry = self.geometry.reading(self.settings.region);
         }
     }
 
-    /// Where a read of this check goes: 0 is the first, others are tried when that would wait.
+    /// The offset of a read of this check. Place 0 is the configured one; other places are tried when a
+    /// read there would wait or fails.
     pub(crate) fn offset(&self, retry: u32) -> u64 {
         match retry {
             0 => self.geometry.offset(self.checks_begun),
@@ -173,7 +175,7 @@ impl PathRuntime {
         }
     }
 
-    /// The verdict of a check that makes no read, because one is stuck: that one is this check's, too.
+    /// The verdict of a check that makes no read because one is stuck: the stuck read decides.
     pub(crate) fn while_stuck(&mut self, now: Mono) -> Verdict {
         let Some(Stuck {
             stage, submitted, ..
@@ -191,9 +193,9 @@ impl PathRuntime {
         verdict
     }
 
-    /// Whether a check may begin. Not while one is going on, nor when paused. Of a path with a stuck
-    /// read there is nothing new to say when it is down, or before the read had its whole time: one
-    /// that got in late, after others had kept it out, may still be answered.
+    /// Whether a check may begin: not while one is in progress, nor while the path is paused. A check
+    /// behind a stuck read would show nothing new while the path is down, or before the stuck read had
+    /// its whole timeout: one that was submitted late, after retries, may still be answered.
     pub(crate) fn is_free(&self, now: Mono) -> bool {
         let state = self.health.state();
         let told = self.stuck.as_ref().is_some_and(|stuck| {
@@ -202,7 +204,7 @@ impl PathRuntime {
         self.check.is_none() && state != State::Paused && !told
     }
 
-    /// Whether its disk sleeps, and is to be left alone. A disk that has a read of ours does not sleep.
+    /// Whether its disk sleeps and must not be woken. A disk that owns one of our reads does not sleep.
     pub(crate) fn is_left_asleep(&self) -> bool {
         self.settings.sleeping == Sleeping::Leave
             && self.once.is_none()
@@ -210,19 +212,19 @@ impl PathRuntime {
             && self.evidence.is_asleep()
     }
 
-    /// A verdict said something about the device, and the next one is expected.
+    /// A verdict about the device is in; records its time and when the next one is expected.
     pub(crate) fn known_at(&self, now: Mono) {
         self.cell.known_at(now);
         self.expect_next();
     }
 
-    /// The next verdict may be as old as that of the next check.
+    /// The next verdict is expected from the next check.
     pub(crate) fn expect_next(&self) {
         self.cell.expect_verdict(self.due, self.settings.timeout);
     }
 
-    /// A check is due and may not begin. If that is for a read that is stuck, the next verdict may
-    /// take its time; and of a path that is down, that it still is stuck is what is known now.
+    /// A check is due but must not begin. If the reason is a stuck read, the next verdict is expected
+    /// from the next check; and the stuck read confirms now that a path which is down still is.
     pub(crate) fn confirm_stuck(&self, now: Mono) {
         let state = self.health.state();
         if self.stuck.is_none() || self.check.is_some() || state == State::Paused {
@@ -234,7 +236,7 @@ impl PathRuntime {
         self.expect_next();
     }
 
-    /// What this check is to take for known of `RWF_NOWAIT`.
+    /// What this check assumes about `RWF_NOWAIT`.
     pub(crate) fn presumed_nowait(&self) -> Nowait {
         if self.nowait == Nowait::Missing && self.checks_begun.is_multiple_of(READS_PER_TRIAL) {
             return Nowait::Untried;
@@ -242,7 +244,7 @@ impl PathRuntime {
         self.nowait
     }
 
-    /// What sysfs says before a read.
+    /// The state of the link before a read, from sysfs if that is worth reading.
     pub(crate) fn link(&self) -> LinkState {
         if self.answered && !self.checks_begun.is_multiple_of(READS_PER_LOOK) {
             return LinkState::Running;
@@ -257,11 +259,11 @@ impl PathRuntime {
         }
     }
 
-    /// A verdict for which sysfs has the reason by now is that reason: the target may have gone to
-    /// standby after the check began.
+    /// Replaces a bad verdict by the reason that sysfs shows by now: the target may have gone to standby
+    /// after the check began.
     pub(crate) fn refine_with_sysfs(&self, verdict: Verdict) -> Verdict {
         if verdict == (Verdict::ShortRead { got: 0 }) && self.evidence.is_gone() {
-            // As the block layer calls a device that is gone (`BLK_STS_OFFLINE`).
+            // The errno of the block layer for a device that is gone (`BLK_STS_OFFLINE`).
             let errno = Errno::ENODEV;
             return Verdict::Failed { errno };
         }
@@ -289,7 +291,7 @@ impl PathRuntime {
         }
     }
 
-    /// Counts a latency; says whether the path's median is another one for its peers.
+    /// Counts a latency; returns whether the median that peers are compared with was updated.
     pub(crate) fn record_latency(&mut self, latency: Duration) -> bool {
         let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         self.latencies.latencies.count(us);
@@ -302,13 +304,13 @@ impl PathRuntime {
         self.median_us.is_some()
     }
 
-    /// Its median, if its peers may be compared with it: what does not work is no measure.
+    /// Its median latency, if peers may be compared with it: a path that doesn't work is no measure.
     pub(crate) fn comparable_us(&self) -> Option<u64> {
         let works = matches!(self.health.state(), State::Up | State::Marginal);
         self.median_us.filter(|_| works).map(u64::from)
     }
 
-    /// Its state and the cause, its peers considered.
+    /// The state and the cause to publish, peers considered.
     pub(crate) fn judged(&self) -> (State, Cause) {
         if self.kept_up {
             (State::Up, Cause::LastUsable)
@@ -317,7 +319,7 @@ impl PathRuntime {
         }
     }
 
-    /// A cause in words, if it is not that of a single verdict.
+    /// The cause in words, unless it is that of a single verdict.
     pub(crate) fn explain(&self, cause: Cause, now: Mono) -> Option<String> {
         let rules = &self.settings.rules;
         Some(match cause {
@@ -346,8 +348,8 @@ impl PathRuntime {
 mod tests {
     use super::*;
 
-    /// So that a path takes less than a kibibyte with its names and its places in tables. Sixteen bytes
-    /// of it say when the path was last known and by when it is to be known again.
+    /// With names and table entries a path then takes about a kibibyte. Sixteen of these bytes tell when
+    /// the path was last known and when the next verdict is expected.
     #[test]
     fn a_path_takes_two_thirds_of_a_kibibyte() {
         let bytes = size_of::<PathRuntime>() + size_of::<StatusCell>();
