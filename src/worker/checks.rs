@@ -1,9 +1,9 @@
 //! The checks of a worker: begun when due, driven step by step, concluded with a verdict, published
 //! when they change something.
 //!
-//! What a check does next is decided in `health/check.rs`; here the steps are carried out. All methods
-//! work on one path that is borrowed for the whole step ([`CheckedPath`]), together with what its checks
-//! share with those of the other paths ([`Checker`]).
+//! What a check does next is decided in `health/check.rs`; here the steps are carried out. All
+//! methods work on one path that is borrowed for the whole step ([`CheckedPath`]), together with
+//! what its checks share with those of the other paths ([`Checker`]).
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -172,7 +172,8 @@ impl CheckedPath<'_> {
         let verdict = match (path.link(), path.stuck.is_some()) {
             (LinkState::Offline, _) => Verdict::Offline,
             (LinkState::Standby, _) => Verdict::Standby,
-            // A second read would only queue up behind the stuck one, which decides this check, too.
+            // A second read would only queue up behind the stuck one, which decides this check,
+            // too.
             (LinkState::Running, true) => path.while_stuck(now),
             (LinkState::Running, false) if path.target.is_none() => {
                 let why = UnknownReason::NotOpen;
@@ -197,8 +198,8 @@ impl CheckedPath<'_> {
         }
     }
 
-    /// Creates the check and returns its first step. With [`CheckedPath::end_check`] the only place that
-    /// counts checks in progress.
+    /// Creates the check and returns its first step. With [`CheckedPath::end_check`] the only place
+    /// that counts checks in progress.
     fn start_check(&mut self, now: Mono) -> Step {
         let path = &mut *self.path;
         debug_assert!(path.check.is_none() && path.stuck.is_none() && path.read.is_none());
@@ -272,8 +273,8 @@ impl CheckedPath<'_> {
         self.take(step, completion.at);
     }
 
-    /// Remembers a read whose deadline passed as stuck. Returns whether the deadline passed while this
-    /// process did not run.
+    /// Remembers a read whose deadline passed as stuck. Returns whether the deadline passed while
+    /// this process did not run.
     fn keep_stuck(&mut self, completion: &Completion, stage: Stage) -> bool {
         let (check, gap) = (self.path.check.as_ref(), &self.checker.gap);
         let timeout = self.path.settings.timeout;
@@ -403,7 +404,8 @@ impl CheckedPath<'_> {
         self.follow_up(verdict, now);
     }
 
-    /// Does what follows from a verdict: a report, an early next check, another look-up of the name.
+    /// Does what follows from a verdict: a report, an early next check, another look-up of the
+    /// name.
     fn follow_up(&mut self, verdict: Verdict, now: Mono) {
         let path = &mut *self.path;
         if let Some(once) = path.once.take() {

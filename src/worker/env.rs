@@ -11,7 +11,8 @@ use crate::config::BackendInfo;
 use crate::device::{Comparison, Device, DeviceId, Identity, Opens, Sysfs};
 use crate::status::{Leads, PathId, Registry, StatusCell};
 
-/// The backend of a worker as others see it: what it is, and how to wake the worker that waits in it.
+/// The backend of a worker as others see it: what it is, and how to wake the worker that waits in
+/// it.
 pub(crate) struct BackendHandle {
     pub(crate) info: BackendInfo,
     pub(crate) waker: Waker,
@@ -35,14 +36,15 @@ pub(crate) struct Lookup {
     pub(crate) id: PathId,
     /// Open it in any case: its device reported that it is gone, or its file was closed.
     pub(crate) always_opens: bool,
-    /// Keep the open file if the name may lead to the same object: the path works, or a read of it is
-    /// stuck, and another read there would be stuck, too.
+    /// Keep the open file if the name may lead to the same object: the path works, or a read of it
+    /// is stuck, and another read there would be stuck, too.
     pub(crate) keeps_if_alike: bool,
 }
 
 impl WorkerEnv {
-    /// Looks up what a name leads to, and opens that if it is another object than the one that is read.
-    /// May take as long as the file system or the device takes: call it on threads that nobody waits for.
+    /// Looks up what a name leads to, and opens that if it is another object than the one that is
+    /// read. May take as long as the file system or the device takes: call it on threads that
+    /// nobody waits for.
     pub(super) fn look_up(&self, lookup: &Lookup, name: &Path) -> Reopened {
         let known = self.registry().identity(lookup.id);
         if let (false, Some(known), Ok(now)) = (lookup.always_opens, known, Identity::of_name(name))

@@ -1,8 +1,8 @@
 //! What a worker does when its backend breaks: it continues with the best one that works now.
 //!
-//! A ring can be lost while it is in use: a sandbox that is closed later forbids its system calls. The
-//! paths keep their states, the checks in progress end without a statement, and the files, which the
-//! old backend owned, are opened again.
+//! A ring can be lost while it is in use: a sandbox that is closed later forbids its system calls.
+//! The paths keep their states, the checks in progress end without a statement, and the files,
+//! which the old backend owned, are opened again.
 
 use std::sync::PoisonError;
 
@@ -50,8 +50,8 @@ impl Worker {
         }
     }
 
-    /// Ends all checks in progress with `Unknown`. Stuck reads stay with the old backend, which reports
-    /// their end to nobody.
+    /// Ends all checks in progress with `Unknown`. Stuck reads stay with the old backend, which
+    /// reports their end to nobody.
     fn abandon_checks(&mut self) {
         let now = self.checker.backend.now();
         let keys: Vec<Key> = self.paths.iter().map(|(key, _)| key).collect();

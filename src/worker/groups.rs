@@ -1,5 +1,5 @@
-//! The groups of a worker's paths: their members, and how the members are judged together at the end
-//! of a tick.
+//! The groups of a worker's paths: their members, and how the members are judged together at the
+//! end of a tick.
 
 use std::collections::HashMap;
 
@@ -102,8 +102,8 @@ impl Worker {
         }
     }
 
-    /// Judges the members of changed groups together. This happens once all completions of a tick were
-    /// applied, so that their order decides nothing.
+    /// Judges the members of changed groups together. This happens once all completions of a tick
+    /// were applied, so that their order decides nothing.
     pub(super) fn judge_groups(&mut self) {
         if self.checker.groups.changed.is_empty() {
             return;
@@ -148,8 +148,8 @@ impl Worker {
         self.checker.groups.medians_us = medians_us;
     }
 
-    /// Publishes the members that are marginal, except the one that is kept up because no other member
-    /// is up.
+    /// Publishes the members that are marginal, except the one that is kept up because no other
+    /// member is up.
     fn keep_one_up(&mut self, members: &[Key]) {
         let peers = members.iter().map(|member| {
             let path = self.paths.get(*member);

@@ -1,4 +1,5 @@
-//! What readers see of a worker that hangs: the age of what it said last, without a word of its own.
+//! What readers see of a worker that hangs: the age of what it said last, without a word of its
+//! own.
 
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, channel, sync_channel};
@@ -15,8 +16,8 @@ use crate::device::Device;
 use crate::health::State;
 use crate::status::{PathInfo, StatusCell};
 
-/// A real backend whose `wait` never returns once there is something in its way, as with a driver that
-/// sleeps on the thread that submits.
+/// A real backend whose `wait` never returns once there is something in its way, as with a driver
+/// that sleeps on the thread that submits.
 struct Wedged {
     inner: Box<dyn Backend>,
     in_the_way: Receiver<Receiver<()>>,

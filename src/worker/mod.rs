@@ -1,12 +1,12 @@
 //! The only loop: wait, apply completions, begin what is due.
 //!
 //! A worker owns a backend and some of the paths, and does nothing but check them. It is the only
-//! writer of their status. It waits in one place only, in its backend. It reads the kernel's statistics
-//! in sysfs, which never wait for a device, and never waits for a reader of its events.
+//! writer of their status. It waits in one place only, in its backend. It reads the kernel's
+//! statistics in sysfs, which never wait for a device, and never waits for a reader of its events.
 //!
-//! Here are the loop and the messages. How a check runs is in `worker/checks.rs`, what it publishes in
-//! `worker/publish.rs`, how the paths of a group are judged together in `worker/groups.rs`. Decisions are
-//! made elsewhere: verdicts and states in `health/`, what is due in `schedule/`.
+//! Here are the loop and the messages. How a check runs is in `worker/checks.rs`, what it publishes
+//! in `worker/publish.rs`, how the paths of a group are judged together in `worker/groups.rs`.
+//! Decisions are made elsewhere: verdicts and states in `health/`, what is due in `schedule/`.
 
 mod checks;
 mod env;
@@ -135,8 +135,8 @@ impl Worker {
         self.wait_and_apply(Some(Mono::ZERO));
     }
 
-    /// A tick that does not wait when no check is in progress: for a worker without messages and without
-    /// a timetable.
+    /// A tick that does not wait when no check is in progress: for a worker without messages and
+    /// without a timetable.
     pub(crate) fn tick_while_checking(&mut self) {
         self.begin_due();
         if self.is_checking() {
@@ -302,8 +302,8 @@ impl Worker {
         self.log_gap(late);
     }
 
-    /// The kernel wakes this thread at the deadline of a read. If it runs only long afterwards, this
-    /// process did not run in between.
+    /// The kernel wakes this thread at the deadline of a read. If it runs only long afterwards,
+    /// this process did not run in between.
     fn note_late_deadlines(&mut self, completions: &[Completion]) {
         for completion in completions {
             if !matches!(completion.outcome, Outcome::Expired(_)) {

@@ -1,5 +1,6 @@
-//! Looks up the names of all paths now and then, also of those that work: a name may have been given
-//! to another disk. If it leads to the same disk, what may have changed of that is read again.
+//! Looks up the names of all paths now and then, also of those that work: a name may have been
+//! given to another disk. If it leads to the same disk, what may have changed of that is read
+//! again.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -26,8 +27,8 @@ pub(crate) struct NameWatch(
 );
 
 impl NameWatch {
-    /// Starts the thread. `workers` receive the results; `all` lists the paths, each with the index of its
-    /// worker and its name.
+    /// Starts the thread. `workers` receive the results; `all` lists the paths, each with the index
+    /// of its worker and its name.
     pub(crate) fn start(
         interval: Duration,
         workers: Vec<WorkerEnv>,

@@ -16,14 +16,14 @@ use crate::settings::{Settings, Sleeping};
 use crate::status::{GroupCell, PathId, StatusCell};
 use crate::worker::message::Once;
 
-/// While a path answers, sysfs is read before one check in so many. Whatever it could report would show
-/// in the read as well, and after a bad check it is always read.
+/// While a path answers, sysfs is read before one check in so many. Whatever it could report would
+/// show in the read as well, and after a bad check it is always read.
 const READS_PER_LOOK: u32 = 8;
-/// A path in standby is read once in so many checks, and after each read that was answered: the access
-/// state in sysfs is a cache that only answers to commands refresh (scsi_dh_alua).
+/// A path in standby is read once in so many checks, and after each read that was answered: the
+/// access state in sysfs is a cache that only answers to commands refresh (scsi_dh_alua).
 const STANDBY_PER_READ: u32 = 16;
-/// A file that refused `RWF_NOWAIT` at its first read is tried with it again after so many checks: the
-/// refusal may have been the device's own answer.
+/// A file that refused `RWF_NOWAIT` at its first read is tried with it again after so many checks:
+/// the refusal may have been the device's own answer.
 const READS_PER_TRIAL: u32 = 64;
 /// The median latency of a path in a group is updated after so many good checks.
 const GOOD_PER_MEDIAN: u32 = 8;
@@ -86,8 +86,8 @@ pub(crate) struct PathRuntime {
     pub(crate) reopening: bool,
     /// The last verdict was that the device is gone: the name may lead to another one now.
     pub(crate) is_gone: bool,
-    /// It was reopened and has had no verdict since: if the next verdict is bad, the name isn't looked up
-    /// again at once.
+    /// It was reopened and has had no verdict since: if the next verdict is bad, the name isn't
+    /// looked up again at once.
     pub(crate) reopened: bool,
     pub(crate) once: Option<Box<Once>>,
 }
@@ -164,8 +164,8 @@ impl PathRuntime {
         }
     }
 
-    /// The offset of a read of this check. Place 0 is the configured one; other places are tried when a
-    /// read there would wait or fails.
+    /// The offset of a read of this check. Place 0 is the configured one; other places are tried
+    /// when a read there would wait or fails.
     pub(crate) fn offset(&self, retry: u32) -> u64 {
         match retry {
             0 => self.geometry.offset(self.checks_begun),
@@ -193,9 +193,10 @@ impl PathRuntime {
         verdict
     }
 
-    /// Whether a check may begin: not while one is in progress, nor while the path is paused. A check
-    /// behind a stuck read would show nothing new while the path is down, or before the stuck read had
-    /// its whole timeout: one that was submitted late, after retries, may still be answered.
+    /// Whether a check may begin: not while one is in progress, nor while the path is paused. A
+    /// check behind a stuck read would show nothing new while the path is down, or before the stuck
+    /// read had its whole timeout: one that was submitted late, after retries, may still be
+    /// answered.
     pub(crate) fn is_free(&self, now: Mono) -> bool {
         let state = self.health.state();
         let told = self.stuck.as_ref().is_some_and(|stuck| {
@@ -204,7 +205,8 @@ impl PathRuntime {
         self.check.is_none() && state != State::Paused && !told
     }
 
-    /// Whether its disk sleeps and must not be woken. A disk that owns one of our reads does not sleep.
+    /// Whether its disk sleeps and must not be woken. A disk that owns one of our reads does not
+    /// sleep.
     pub(crate) fn is_left_asleep(&self) -> bool {
         self.settings.sleeping == Sleeping::Leave
             && self.once.is_none()
@@ -223,8 +225,9 @@ impl PathRuntime {
         self.cell.expect_verdict(self.due, self.settings.timeout);
     }
 
-    /// A check is due but must not begin. If the reason is a stuck read, the next verdict is expected
-    /// from the next check; and the stuck read confirms now that a path which is down still is.
+    /// A check is due but must not begin. If the reason is a stuck read, the next verdict is
+    /// expected from the next check; and the stuck read confirms now that a path which is down
+    /// still is.
     pub(crate) fn confirm_stuck(&self, now: Mono) {
         let state = self.health.state();
         if self.stuck.is_none() || self.check.is_some() || state == State::Paused {
@@ -259,8 +262,8 @@ impl PathRuntime {
         }
     }
 
-    /// Replaces a bad verdict by the reason that sysfs shows by now: the target may have gone to standby
-    /// after the check began.
+    /// Replaces a bad verdict by the reason that sysfs shows by now: the target may have gone to
+    /// standby after the check began.
     pub(crate) fn refine_with_sysfs(&self, verdict: Verdict) -> Verdict {
         if verdict == (Verdict::ShortRead { got: 0 }) && self.evidence.is_gone() {
             // The errno of the block layer for a device that is gone (`BLK_STS_OFFLINE`).
@@ -304,7 +307,8 @@ impl PathRuntime {
         self.median_us.is_some()
     }
 
-    /// Its median latency, if peers may be compared with it: a path that doesn't work is no measure.
+    /// Its median latency, if peers may be compared with it: a path that doesn't work is no
+    /// measure.
     pub(crate) fn comparable_us(&self) -> Option<u64> {
         let works = matches!(self.health.state(), State::Up | State::Marginal);
         self.median_us.filter(|_| works).map(u64::from)
@@ -348,8 +352,8 @@ impl PathRuntime {
 mod tests {
     use super::*;
 
-    /// With names and table entries a path then takes about a kibibyte. Sixteen of these bytes tell when
-    /// the path was last known and when the next verdict is expected.
+    /// With names and table entries a path then takes about a kibibyte. Sixteen of these bytes tell
+    /// when the path was last known and when the next verdict is expected.
     #[test]
     fn a_path_takes_two_thirds_of_a_kibibyte() {
         let bytes = size_of::<PathRuntime>() + size_of::<StatusCell>();

@@ -7,8 +7,8 @@ use crate::health::{Cause, State};
 use crate::status::Event;
 
 impl CheckedPath<'_> {
-    /// Publishes the state of the path. Whether a path in a group is shown as marginal depends on its
-    /// peers and is decided at the end of the tick.
+    /// Publishes the state of the path. Whether a path in a group is shown as marginal depends on
+    /// its peers and is decided at the end of the tick.
     pub(super) fn publish(&mut self, detail: impl FnOnce() -> String) {
         let path = &mut *self.path;
         if path.health.state() != State::Marginal {

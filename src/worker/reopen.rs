@@ -1,5 +1,5 @@
-//! Looking names up again and opening files, done by threads for the worker, since it may take as long
-//! as a device takes.
+//! Looking names up again and opening files, done by threads for the worker, since it may take as
+//! long as a device takes.
 //!
 //! | the name of | is looked up |
 //! |---|---|
@@ -9,9 +9,9 @@
 //! | a path that was paused | when it is resumed, and at each check until it opens |
 //! | any path | once a minute (`worker/names.rs`) |
 //!
-//! The device that a name leads to replaces the one that is read if it is another object, unless it is
-//! other storage or watched by another path already: then an event says so. No thread is waited for;
-//! there is one at a time for each name, and its result comes back as a message.
+//! The device that a name leads to replaces the one that is read if it is another object, unless it
+//! is other storage or watched by another path already: then an event says so. No thread is waited
+//! for; there is one at a time for each name, and its result comes back as a message.
 
 use std::path::{Path, PathBuf};
 
@@ -34,8 +34,8 @@ impl Worker {
         }
     }
 
-    /// Starts a thread that looks these names up and sends the results here. A name that is being looked
-    /// up already is left out, however long that takes.
+    /// Starts a thread that looks these names up and sends the results here. A name that is being
+    /// looked up already is left out, however long that takes.
     pub(super) fn reopen(&mut self, keys: &[Key]) {
         let Some(env) = self.env.clone() else {
             return;

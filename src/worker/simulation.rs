@@ -1,9 +1,9 @@
 //! Seeded simulations of a whole worker over a scripted backend, on a virtual clock.
 //!
-//! Every seed makes up a handful of paths, in groups and alone, that change their ways at random (answer,
-//! delay, fail, hang, saturate, end late, be refused, find no kernel thread, vanish from sysfs), and
-//! commands that add, remove, pause, hurry and change them. What must hold whatever happens
-//! (`invariants.rs`) is asserted after every run, and a seed that breaks it is named:
+//! Every seed makes up a handful of paths, in groups and alone, that change their ways at random
+//! (answer, delay, fail, hang, saturate, end late, be refused, find no kernel thread, vanish from
+//! sysfs), and commands that add, remove, pause, hurry and change them. What must hold whatever
+//! happens (`invariants.rs`) is asserted after every run, and a seed that breaks it is named:
 //! `PATHPULSE_SEED=n` runs that one alone.
 
 use std::time::Instant;

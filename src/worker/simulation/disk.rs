@@ -32,8 +32,8 @@ pub(super) enum Way {
     Standby,
     /// Answers, while sysfs still says that the target is in standby.
     StaleStandby,
-    /// A mirror whose disks are full; the flags say which legs complete what they hold. A read gets in
-    /// now and then, and hangs if its leg does.
+    /// A mirror whose disks are full; the flags say which legs complete what they hold. A read gets
+    /// in now and then, and hangs if its leg does.
     Mirror(bool, bool),
     /// A linear map over a full disk; the flag says whether that completes anything.
     Linear(bool),
@@ -72,7 +72,8 @@ impl Way {
         }
     }
 
-    /// What a read does that is made now. Times are whole milliseconds, so that several end at once.
+    /// What a read does that is made now. Times are whole milliseconds, so that several end at
+    /// once.
     pub(super) fn answer(self, rng: &mut Rng) -> Answer {
         let quick = Duration::from_millis(rng.u64(1..3));
         let stage = if rng.bool() {

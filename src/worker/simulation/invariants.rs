@@ -44,8 +44,8 @@ impl World {
         );
     }
 
-    /// As long as its worker works, only a path of which nothing was known lately is overdue; and one
-    /// is, if there was a verdict when one was to be there at the latest.
+    /// As long as its worker works, only a path of which nothing was known lately is overdue; and
+    /// one is, if there was a verdict when one was to be there at the latest.
     fn assert_fresh(&self, path: &PathRuntime) {
         let (seed, now) = (self.seed, self.worker.now());
         let status = self.cells[&path.id].0.snapshot_at(now);
@@ -131,8 +131,8 @@ impl World {
         }
     }
 
-    /// After every turn: a group of which any path works shows one that is up, and only what is marginal
-    /// is kept_up.
+    /// After every turn: a group of which any path works shows one that is up, and only what is
+    /// marginal is kept_up.
     pub(super) fn assert_groups(&self) {
         let mut groups: HashMap<Key, (bool, bool)> = HashMap::new();
         for (_, path) in self.worker.paths.iter() {
