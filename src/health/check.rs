@@ -1,93 +1,101 @@
-//! One check: from the first read to exactly one [`Verdict`] (pure: no clock, no I/O).
+//! One check: from the first read to exactly one [`Verdict`].
 //!
-//! The worker does what a [`Step`] says and brings back what came of it. Most checks are one read
-//! that answers. The others climb a ladder:
+//! No clock, and no I/O except what the [`DeviceProbe`] does when it is asked for counters.
 //!
-//! - `EAGAIN` under `RWF_NOWAIT` says that the read would have had to wait before the device saw
-//!   it: usually because other I/O holds all of the device's tags. One says nothing (on a busy and
-//!   healthy device most reads get it), so the read is tried again with growing pauses until the
-//!   deadline, every second time at another place: a page of the block in the page cache that is not
-//!   yet written back gives `EAGAIN` as well. If none gets in, the counters of the device, or of those
-//!   below it, tell what that means (`health/evidence.rs`).
-//! - A read without `RWF_NOWAIT` waits for a tag, where the others get `EAGAIN`. One that is blocked in
-//!   its submission at the deadline is judged by the counters, too.
-//! - A file in a file system gives `EAGAIN` for reasons of the file system's own (a block whose place
-//!   is not in memory, pages not yet written back), and there are no counters to tell: it is read
-//!   without `RWF_NOWAIT` then.
-//! - `EOPNOTSUPP` under `RWF_NOWAIT` says that the file can't tell: the read is made without it. That is
-//!   believed of a file whose reads were never answered otherwise; after that it is the device's own answer.
-//! - `EIO`, `ENODATA` and `EILSEQ` may be the fault of one block: another place is read before they are
-//!   held against the path. If that is answered, the way to the device works.
+//! The worker executes each [`Step`] and reports the result. Most checks are one read that the
+//! device answers. The other cases:
+//!
+//! - `EAGAIN` with `RWF_NOWAIT`: the read would have waited before the device saw it, usually
+//!   because other I/O holds all of the device's tags. A single `EAGAIN` proves nothing: on a busy
+//!   and healthy device most reads get it. So the check retries with growing pauses until the
+//!   deadline. Every second retry reads another place, since a page of the block that is in the
+//!   page cache and not yet written back gives `EAGAIN`, too. If no read gets in, the counters of
+//!   the device, or of those below it, decide (`health/evidence.rs`).
+//! - A read without `RWF_NOWAIT` waits for a tag where others get `EAGAIN`. If it is still blocked
+//!   in its submission at the deadline, the counters decide, too.
+//! - A file in a file system gives `EAGAIN` for reasons of the file system (a block address that is
+//!   not in memory, pages not yet written back), and it has no counters. The check then reads it
+//!   without `RWF_NOWAIT`.
+//! - `EOPNOTSUPP` with `RWF_NOWAIT`: the file does not support the flag, and the check reads
+//!   without it. This holds only for a file whose reads never had any other result; after that, the
+//!   error is the device's own.
+//! - `EIO`, `ENODATA` and `EILSEQ` may concern one block only. The check reads another place before
+//!   it counts the error. If the device answers that read, the path works.
 
 use std::time::Duration;
 
 use pathpulse_kernel_compat::{Errno, Mono, Outcome, Reject, Stage};
 
-use crate::health::{DeviceProbe, History, Silence, UnknownReason, Verdict, when_kept_out};
+use crate::health::{
+    DeviceProbe, History, UnknownReason, Verdict, unanswered, verdict_if_not_admitted,
+    waits_for_tag,
+};
 
-/// The first pause of the `EAGAIN` ladder; each is twice the one before.
+/// The first pause before a retry after `EAGAIN`. Each pause is twice the previous one.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
-/// The longest pause: 40 tries and more within the default timeout. On a healthy device with all
-/// tags taken, seven of ten tries were seen to fail, so that all of 40 fail once in a million.
+/// The longest pause. It allows at least 40 tries within the default timeout. On a healthy device
+/// with all tags taken, seven of ten tries failed in a measurement; 40 failures in a row then
+/// happen less than once in a million checks.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
-/// The longest pause of a path that is not up, while its device progresses: that others' reads are
-/// answered keeps up what is up, and brings nothing up, so that a read has to get in. At 50 ms, two
-/// checks of three failed to on a disk whose tags 160 others wanted all the time.
+/// The longest pause for a path that is not up, while its device makes progress. Progress of other
+/// reads keeps a path up, but does not bring it up: for that one of our reads must get in. With 50
+/// ms, two of three checks failed to, on a disk whose tags 160 other readers wanted all the time.
 const PAUSE_MAX_NOT_UP: Duration = Duration::from_millis(4);
 
-/// What the worker has to do for a check next.
+/// What the worker does next for a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Submit a read.
     Read {
         /// With `RWF_NOWAIT`.
         nowait: bool,
-        /// Which place of the device: 0 is the configured one, any other number another one.
+        /// The place on the device: 0 is the configured one, other numbers are other places.
         place: u32,
     },
     /// Call [`Check::again`] at this time.
     Pause(Mono),
-    /// The check is over.
+    /// The check ends with this verdict.
     End(Verdict),
 }
 
-/// What is known of a file and `RWF_NOWAIT`.
+/// Whether a file supports `RWF_NOWAIT`, as far as known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Nowait {
-    /// No read was answered yet.
+    /// No read has shown it yet.
     #[default]
     Untried,
-    /// The file takes such reads.
+    /// Reads with the flag work.
     Works,
-    /// The file takes none.
+    /// The file refuses the flag.
     Missing,
 }
 
-/// A check that is going on.
+/// A check that is running.
 #[derive(Debug)]
 pub(crate) struct Check {
     begun: Mono,
     deadline: Mono,
     submitted: Mono,
     len: u32,
-    /// As many as fit.
+    /// Number of reads so far; stays at the maximum once it is reached.
     tries: u16,
     nowait: Nowait,
     in_filesystem: bool,
-    /// From here on this check reads without `RWF_NOWAIT`.
+    /// The rest of this check reads without `RWF_NOWAIT`.
     plain: bool,
     refused: Option<UnknownReason>,
-    /// A read would have had to wait.
-    kept_out: bool,
-    /// The path is not up, and only a read that is answered makes it so.
+    /// At least one read got `EAGAIN`.
+    not_admitted: bool,
+    /// The path is not up, and only an answered read can bring it up.
     needs_answer: bool,
-    /// What the device was seen to do. In a box, as few checks need it and all are moved about.
+    /// What the counters of the device showed. Boxed, because few checks need it and all are moved.
     history: Option<Box<History>>,
 }
 
 impl Check {
-    /// A check of `len` bytes that begins now. `nowait` is what is known of the file so far.
+    /// A check of `len` bytes that begins at `now`, for a file with this knowledge about
+    /// `RWF_NOWAIT`.
     pub(crate) fn new(now: Mono, timeout: Duration, len: u32, nowait: Nowait) -> Check {
         Check {
             begun: now,
@@ -99,25 +107,25 @@ impl Check {
             in_filesystem: false,
             plain: false,
             refused: None,
-            kept_out: false,
+            not_admitted: false,
             needs_answer: false,
             history: None,
         }
     }
 
-    /// The same check of a file in a file system.
+    /// Sets whether the path is a file in a file system.
     pub(crate) fn in_filesystem(mut self, is_file: bool) -> Check {
         self.in_filesystem = is_file;
         self
     }
 
-    /// The same check of a path that is not up.
+    /// Sets whether only an answered read can bring the path up.
     pub(crate) fn needing_answer(mut self, needs_answer: bool) -> Check {
         self.needs_answer = needs_answer;
         self
     }
 
-    /// The same check, which goes by what earlier ones saw the device do.
+    /// Sets what earlier checks saw of the device's counters.
     pub(crate) fn remembering(mut self, history: Option<Box<History>>) -> Check {
         self.history = history;
         if let Some(history) = &mut self.history {
@@ -126,38 +134,39 @@ impl Check {
         self
     }
 
-    /// What the next check is to remember; it has the same read if that is stuck.
+    /// What the next check needs to know of the device's counters. If the read is stuck, the next
+    /// check is about the same read.
     pub(crate) fn into_history(self, is_stuck: bool) -> Option<Box<History>> {
         self.history.filter(|history| history.is_telling(is_stuck))
     }
 
-    /// What the device did not do before that moment is not held against it.
+    /// Does not count inactivity of the device before `until`.
     pub(crate) fn forgive(&mut self, until: Mono) {
         if let Some(history) = &mut self.history {
             history.forgive(until);
         }
     }
 
-    /// Looks at what the device does, before the first read: where one of several devices below may be
-    /// the one that answers, or the read may wait for a tag, a read that is not answered is judged by
-    /// what happens from here on.
-    pub(crate) fn observe_first(&mut self, now: Mono, evidence: &dyn DeviceProbe) {
-        if evidence.is_redundant() || self.nowait == Nowait::Missing {
-            self.observe(now, evidence);
+    /// Samples the device's counters before the first read, if a read without an answer would be
+    /// judged by them: when one of several devices below may answer, or when the read may wait for
+    /// a tag.
+    pub(crate) fn observe_first(&mut self, now: Mono, probe: &dyn DeviceProbe) {
+        if probe.is_redundant() || self.nowait == Nowait::Missing {
+            self.observe(now, probe);
         }
     }
 
-    /// When its last read was submitted.
+    /// When the last read was submitted.
     pub(crate) fn submitted(&self) -> Mono {
         self.submitted
     }
 
-    /// When it ends at the latest.
+    /// When the check ends at the latest.
     pub(crate) fn deadline(&self) -> Mono {
         self.deadline
     }
 
-    /// Whether the file is read with `RWF_NOWAIT`, as far as this check found out.
+    /// Whether the file supports `RWF_NOWAIT`, as far as this check found out.
     pub(crate) fn nowait(&self) -> Nowait {
         self.nowait
     }
@@ -178,30 +187,30 @@ impl Check {
         }
     }
 
-    /// The pause is over.
-    pub(crate) fn again(&mut self, now: Mono, evidence: &dyn DeviceProbe) -> Step {
+    /// Continues after a pause.
+    pub(crate) fn again(&mut self, now: Mono, probe: &dyn DeviceProbe) -> Step {
         if now < self.decides_by() {
             return self.read(now);
         }
         if let Some(why) = self.refused {
             return unknown(why);
         }
-        self.observe(now, evidence);
+        self.observe(now, probe);
         if now < self.decides_by() {
             return self.read(now);
         }
         let seen = self.history.take().unwrap_or_default();
-        let verdict = when_kept_out(&seen, || evidence.may_be_dirty());
+        let verdict = verdict_if_not_admitted(&seen, || probe.may_be_dirty());
         self.history = Some(seen);
         Step::End(verdict)
     }
 
-    /// When there is something to say even if no read gets in: at the deadline, or when the device has
-    /// completed nothing for the whole timeout.
+    /// When the check can decide even if no read gets in: at the deadline, or as soon as the device
+    /// has completed nothing for a whole timeout.
     pub(crate) fn decides_by(&self) -> Mono {
         let still = self.history.as_ref().and_then(|seen| seen.still_since());
         match still {
-            Some(since) if self.kept_out && self.refused.is_none() => {
+            Some(since) if self.not_admitted && self.refused.is_none() => {
                 self.deadline.min(since + self.timeout())
             }
             _ => self.deadline,
@@ -212,15 +221,15 @@ impl Check {
         self.deadline.since(self.begun)
     }
 
-    fn observe(&mut self, now: Mono, evidence: &dyn DeviceProbe) {
+    fn observe(&mut self, now: Mono, probe: &dyn DeviceProbe) {
         let (begun, timeout) = (self.begun, self.timeout());
-        if let Some(activity) = evidence.activity() {
+        if let Some(activity) = probe.activity() {
             let history = self.history.get_or_insert_default();
             history.observe(&activity, begun, now, timeout);
         }
     }
 
-    /// The backend refused the read.
+    /// The backend rejected the read.
     pub(crate) fn refused(&mut self, why: Reject, now: Mono) -> Step {
         self.refused = Some(match why {
             Reject::Full => UnknownReason::NoSlot,
@@ -232,7 +241,7 @@ impl Check {
     }
 
     /// The read ended.
-    pub(crate) fn ended(&mut self, outcome: Outcome, at: Mono, evidence: &dyn DeviceProbe) -> Step {
+    pub(crate) fn ended(&mut self, outcome: Outcome, at: Mono, probe: &dyn DeviceProbe) -> Step {
         let unsupported = outcome == Outcome::Failed(Errno::EOPNOTSUPP);
         let answered = matches!(outcome, Outcome::Read(_) | Outcome::Failed(_));
         if self.nowait == Nowait::Untried && answered && !unsupported {
@@ -243,24 +252,24 @@ impl Check {
                 latency: at.since(self.submitted),
             }),
             Outcome::Read(got) => Step::End(Verdict::ShortRead { got }),
-            Outcome::Failed(errno) => self.failed(errno, at, evidence),
+            Outcome::Failed(errno) => self.failed(errno, at, probe),
             Outcome::NotStarted => unknown(UnknownReason::NotStarted),
             Outcome::Cancelled => unknown(UnknownReason::Cancelled),
-            Outcome::Expired(stage) => Step::End(self.expired(stage, at, evidence)),
-            // A late answer belongs to no check.
+            Outcome::Expired(stage) => Step::End(self.expired(stage, at, probe)),
+            // A late completion belongs to no check.
             Outcome::Late(_) => unknown(UnknownReason::Cancelled),
         }
     }
 
-    /// The read got in and did not answer in time.
-    fn expired(&mut self, stage: Stage, at: Mono, evidence: &dyn DeviceProbe) -> Verdict {
+    /// The deadline of the read passed without an answer.
+    fn expired(&mut self, stage: Stage, at: Mono, probe: &dyn DeviceProbe) -> Verdict {
         let timeout = self.timeout();
-        let was_kept_out = self.kept_out || waits_for_tag(self.nowait, stage);
+        let not_admitted = self.not_admitted || waits_for_tag(self.nowait, stage);
         let (history, begun) = (self.history.get_or_insert_default(), self.begun);
-        unanswered(stage, was_kept_out, history, evidence, (begun, at, timeout))
+        unanswered(stage, not_admitted, history, probe, (begun, at, timeout))
     }
 
-    fn failed(&mut self, errno: Errno, at: Mono, evidence: &dyn DeviceProbe) -> Step {
+    fn failed(&mut self, errno: Errno, at: Mono, probe: &dyn DeviceProbe) -> Step {
         match errno {
             Errno::EAGAIN if self.in_filesystem && !self.plain => {
                 self.plain = true;
@@ -269,14 +278,14 @@ impl Check {
             }
             Errno::EAGAIN => {
                 self.refused = None;
-                self.kept_out = true;
-                self.observe(at, evidence);
+                self.not_admitted = true;
+                self.observe(at, probe);
                 self.pause(at)
             }
             Errno::EOPNOTSUPP if self.nowait == Nowait::Untried => {
                 self.nowait = Nowait::Missing;
                 self.tries = 0;
-                self.observe(at, evidence);
+                self.observe(at, probe);
                 self.read(at)
             }
             Errno::EINTR => {
@@ -284,7 +293,7 @@ impl Check {
                 self.pause(at)
             }
             Errno::ENOMEM => unknown(UnknownReason::NoMemory),
-            // The kernel found fault with the request before any device saw it.
+            // The kernel rejected the request before the device saw it.
             Errno::EINVAL | Errno::EBADF | Errno::EFAULT | Errno::ECANCELED => {
                 unknown(UnknownReason::Refused(errno))
             }
@@ -293,7 +302,7 @@ impl Check {
         }
     }
 
-    /// A block can't be read: another one is tried, once, if there is time.
+    /// A block is unreadable: tries one other block if time is left.
     fn block_failed(&mut self, errno: Errno, at: Mono) -> Step {
         if let Some(errno) = self.block_error() {
             return Step::End(Verdict::Failed { errno });
@@ -312,7 +321,7 @@ impl Check {
     fn pause(&self, now: Mono) -> Step {
         let doubling = self.tries.saturating_sub(1).min(16);
         let is_still = (self.history.as_ref()).is_some_and(|seen| seen.still_since().is_some());
-        let longest = match self.needs_answer && self.kept_out && !is_still {
+        let longest = match self.needs_answer && self.not_admitted && !is_still {
             true => PAUSE_MAX_NOT_UP,
             false => PAUSE_MAX,
         };
@@ -324,35 +333,6 @@ impl Check {
                 .min(self.deadline),
         )
     }
-}
-
-/// Whether a read may not have reached its device because all tags are taken: without `RWF_NOWAIT` it
-/// waits for one, and nothing tells that from a read that a driver holds.
-pub(crate) fn waits_for_tag(nowait: Nowait, stage: Stage) -> bool {
-    nowait == Nowait::Missing && stage == Stage::Submission
-}
-
-/// The verdict on a read that the device has not answered by `at`; looks at what else it does, where that
-/// could matter. `begun` is when the check began.
-pub(crate) fn unanswered(
-    stage: Stage,
-    was_kept_out: bool,
-    history: &mut History,
-    evidence: &dyn DeviceProbe,
-    (begun, at, timeout): (Mono, Mono, Duration),
-) -> Verdict {
-    let silence = Silence {
-        stage,
-        was_kept_out,
-        is_redundant: evidence.is_redundant(),
-        is_throttled: evidence.is_throttled(),
-    };
-    if silence.is_arguable()
-        && let Some(activity) = evidence.activity()
-    {
-        history.observe(&activity, begun, at, timeout);
-    }
-    silence.verdict(history)
 }
 
 fn unknown(why: UnknownReason) -> Step {

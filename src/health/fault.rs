@@ -1,4 +1,4 @@
-//! What an errno of a read or of an open says about where the fault is.
+//! Where the fault is, according to the errno of a read or of an open (pure: no clock, no I/O).
 //!
 //! | errno | kernel's class (`blk_errors` of block/blk-core.c) | fault, cause of a path |
 //! |---|---|---|
@@ -15,23 +15,23 @@
 //! | `EBADE` | reservation conflict error | `reservation_conflict`, which is up (`health/state.rs`) |
 //! | all others | perhaps one | `failed` |
 //!
-//! `EIO` is what the kernel says when it knows nothing better (`BLK_STS_IOERR`): a pulled cable
-//! (`DID_NO_CONNECT`) is `EIO`, so it must send nobody to the medium.
+//! The kernel uses `EIO` when it knows nothing more specific (`BLK_STS_IOERR`). A pulled cable
+//! (`DID_NO_CONNECT`) is `EIO`, so `EIO` must not be taken for a medium error.
 
 use pathpulse_kernel_compat::Errno;
 
-/// Where the fault is that an errno tells of. The module's table says which errno is which.
+/// Where the fault is that an errno reports. The module's table maps errnos to faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// The device is gone, or taken offline. Its name may stand for a new one soon.
+    /// The device is gone or was taken offline. Its name may soon belong to a new device.
     DeviceGone,
-    /// Something on the way failed, and nobody says what: the cable, the adapter, the device.
+    /// Something on the way failed, without details: the cable, the adapter or the device.
     Io,
-    /// The device answered that it can't read its medium, or what was read is damaged.
+    /// The device can't read its medium, or the data is damaged.
     Medium,
     /// The target failed the command.
     Target,
-    /// The way to the device failed.
+    /// The connection to the device failed.
     Transport,
     /// Another host has reserved the device.
     Reservation,
@@ -70,7 +70,7 @@ impl From<Errno> for Fault {
 }
 
 impl Fault {
-    /// The name of a path's cause in the tables and in JSON.
+    /// The name of the cause in tables and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Fault::DeviceGone => "device_gone",
@@ -84,8 +84,9 @@ impl Fault {
     }
 }
 
-/// What the kernel's log calls a request that failed so, without the word "error"; `None` for an
-/// errno that the block layer itself does not give (`blk_errors` of block/blk-core.c).
+/// The kernel log's name for a request that failed with this errno, without the word "error".
+/// `None` for errnos that the block layer itself does not return (`blk_errors` of
+/// block/blk-core.c).
 pub(crate) fn kernel_class(errno: Errno) -> Option<&'static str> {
     Some(match errno {
         Errno::EOPNOTSUPP => "operation not supported",
@@ -110,9 +111,9 @@ pub(crate) fn kernel_class(errno: Errno) -> Option<&'static str> {
     })
 }
 
-/// Whether open(2) that fails so speaks of the way to the device. Everything else is about the
-/// name, our rights and limits, or a condition of the device that the way to it has no part in: an
-/// empty drive, a DRBD secondary, somebody who has it for himself.
+/// Whether this errno of open(2) speaks against the connection to the device. All others concern
+/// the name, our rights and limits, or a condition of the device that the connection has no part
+/// in: an empty drive, a DRBD secondary, an exclusive open by another process.
 pub(crate) fn open_blames_device(errno: Errno) -> bool {
     match Fault::from(errno) {
         Fault::DeviceGone => errno != Errno::ENOMEDIUM,
@@ -121,8 +122,8 @@ pub(crate) fn open_blames_device(errno: Errno) -> bool {
     }
 }
 
-/// Whether open(2) that fails so never came to the device: the name leads nowhere, or we lack
-/// the right or the means.
+/// Whether open(2) with this errno never reached the device: the name leads nowhere, or this
+/// process lacks rights or resources.
 pub(crate) fn open_fell_short(errno: Errno) -> bool {
     matches!(
         errno,
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_device_its_medium_and_the_way_to_it_are_told_apart() {
+    fn errnos_distinguish_device_medium_and_transport() {
         for (cause, names) in [
             ("device_gone", "ENODEV ENXIO ENOMEDIUM"),
             ("io_error", "EIO"),
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_speaks_of_the_way_to_the_device_counts_against_it_when_it_is_opened() {
+    fn only_transport_errors_of_open_count_against_the_device() {
         for errno in Errno::ALL {
             let against = "EIO ENXIO ENODEV ENODATA EILSEQ EREMOTEIO ETIMEDOUT ETIME ENOLINK ECOMM \
                 EPROTO ENONET EPIPE EHOSTUNREACH EHOSTDOWN ENETUNREACH ENETDOWN ENETRESET \
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_words_are_known_for_all_that_the_block_layer_gives() {
+    fn all_errnos_of_the_block_layer_have_the_kernels_name() {
         assert_eq!(kernel_class(Errno::ENODATA), Some("critical medium"));
         assert_eq!(kernel_class(Errno::EIO), Some("I/O"));
         assert_eq!(kernel_class(Errno::ENXIO), None);

@@ -1,24 +1,33 @@
-//! Decisions about a path (pure: no clock, no I/O): what one check showed, and what checks add up to.
+//! Decisions about a path: no clock, and no I/O except what a [`DeviceProbe`] does when asked.
 //!
-//! A check makes a verdict of what the backend and the device's counters say (`check.rs`, `evidence.rs`); the
-//! stream of verdicts adds up to a state with a cause (`state.rs`), also in comparison with the paths to the
-//! same storage (`peers.rs`).
+//! The worker feeds in what happened: the outcomes of reads, the time, and what the kernel reports
+//! about the device through a [`DeviceProbe`]. A check turns them into one verdict (`check.rs`,
+//! with `probe.rs`, `history.rs` and `evidence.rs` for the device's counters). The verdicts of a
+//! path add up to a state with a cause (`state.rs`, `rules.rs`, `state_machine.rs`). Some states also depend on the other paths to
+//! the same storage (`peers.rs`). Nothing here reads sysfs or submits a read: that is done in
+//! `device` and `worker`.
 
 mod check;
 mod evidence;
 mod fault;
+mod history;
 mod peers;
+mod probe;
+mod rules;
 mod state;
+mod state_machine;
+mod unknown_reason;
 mod verdict;
 
-pub(crate) use check::{Check, Nowait, Step, unanswered, waits_for_tag};
-pub(crate) use evidence::{
-    Activity, Counters, DeviceProbe, History, Layout, Leaf, LinkState, NoProbe, Silence,
-    when_kept_out,
-};
+pub(crate) use check::{Check, Nowait, Step};
+pub(crate) use evidence::{unanswered, verdict_if_not_admitted, waits_for_tag};
 pub use fault::Fault;
 pub(crate) use fault::{kernel_class, open_blames_device, open_fell_short};
+pub(crate) use history::History;
 pub(crate) use peers::{COMPARED, Peer, is_slow, kept_up};
-pub(crate) use state::Health;
-pub use state::{Cause, Rules, State};
-pub use verdict::{Backpressure, UnknownReason, Verdict, VerdictKind};
+pub(crate) use probe::{Activity, Counters, DeviceProbe, Layout, Leaf, LinkState, NoProbe};
+pub use rules::Rules;
+pub use state::{Cause, State};
+pub(crate) use state_machine::Health;
+pub use unknown_reason::UnknownReason;
+pub use verdict::{Backpressure, Verdict, VerdictKind};

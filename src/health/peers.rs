@@ -1,49 +1,49 @@
-//! What the paths of a group make of each other (pure: no clock, no I/O).
+//! Decisions that need a comparison with the other paths of a group (pure: no clock, no I/O).
 //!
-//! Two things can only be told by comparison. A path is *slow* when its median latency is more than
-//! [`Rules::marginal_latency`] times that of its peers, and above a floor. And a group of which any path
-//! works shows one that is up: of paths that are all marginal one is *kept_up*, so that nobody who
-//! takes marginal paths out of use takes the last one.
+//! A path is *slow* if its median latency exceeds a floor and is more than
+//! [`Rules::marginal_latency`] times that of its peers. A group with a working path always shows a
+//! path that is up: if all working paths are marginal, one of them is *kept up*. Whoever takes
+//! marginal paths out of use then never takes the last one.
 //!
-//! Both are worked out after all completions of a turn were applied, so that the order in which
-//! they came decides nothing.
+//! The worker decides both after it has applied all completions of a loop, so that their order does
+//! not matter.
 
 use crate::health::{Rules, State};
 
-/// Members of a group that are compared with each other; larger groups are compared by their first.
+/// Number of paths of a group that are compared; of a larger group the first ones are.
 pub(crate) const COMPARED: usize = 64;
 
-/// A path as its peers see it.
+/// A path as seen by its peers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Peer {
-    /// Taken for itself.
+    /// Its own state, without regard to its peers.
     pub(crate) state: State,
-    /// Whether it was kept_up so far.
+    /// Whether it has been kept up so far.
     pub(crate) kept_up: bool,
-    /// Bad verdicts among its last hundred.
+    /// Number of bad verdicts among its last hundred.
     pub(crate) errors: u32,
 }
 
-/// Which of them is kept_up, if any: none while one is up; else the marginal one that was kept_up already,
-/// or that fails least, or that comes first.
+/// Chooses the path to keep up: none if a path is up; otherwise the marginal path that is kept up
+/// already, or the one with the fewest errors, or the first one.
 pub(crate) fn kept_up(peers: impl Iterator<Item = Peer>) -> Option<usize> {
     let mut best: Option<((bool, u32), usize)> = None;
-    for (place, peer) in peers.enumerate() {
+    for (index, peer) in peers.enumerate() {
         match peer.state {
             State::Up => return None,
             State::Marginal => {
                 let rank = (!peer.kept_up, peer.errors);
                 if best.is_none_or(|(least, _)| rank < least) {
-                    best = Some((rank, place));
+                    best = Some((rank, index));
                 }
             }
             _ => {}
         }
     }
-    best.map(|(_, place)| place)
+    best.map(|(_, index)| index)
 }
 
-/// Whether a path of this median is slow among medians, its own among them, which are sorted.
+/// Whether a path with this median is slow. `sorted_us` has the medians of all, its own included.
 pub(crate) fn is_slow(mine_us: u64, sorted_us: &[u64], rules: &Rules) -> bool {
     let Some(theirs_us) = median_of_others(mine_us, sorted_us) else {
         return false;
@@ -53,13 +53,13 @@ pub(crate) fn is_slow(mine_us: u64, sorted_us: &[u64], rules: &Rules) -> bool {
         && mine_us > theirs_us.saturating_mul(u64::from(rules.marginal_latency))
 }
 
-/// The median of the others; of two in the middle the slower one.
+/// The median of the other paths; of two in the middle, the slower one.
 pub(crate) fn median_of_others(mine_us: u64, sorted_us: &[u64]) -> Option<u64> {
     let others = sorted_us.len().checked_sub(1)?;
     let own = sorted_us.partition_point(|us| *us < mine_us);
     let middle = others / 2;
-    let place = if middle < own { middle } else { middle + 1 };
-    sorted_us.get(place).copied()
+    let index = if middle < own { middle } else { middle + 1 };
+    sorted_us.get(index).copied()
 }
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_spared_stays_so_and_else_who_fails_least() {
+    fn a_kept_up_path_stays_so_and_otherwise_fewest_errors_win() {
         use State::{Down, Marginal};
         let fewest = [
             peer(Down, false, 0),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_the_others_is_theirs() {
+    fn the_median_of_the_others_excludes_the_own_value() {
         for len in 0..8u64 {
             let sorted: Vec<u64> = (0..len).map(|nth| nth * 10).collect();
             for mine in &sorted {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_is_what_is_much_slower_than_the_others_and_slow_at_all() {
+    fn slow_means_far_slower_than_the_others_and_above_the_floor() {
         let rules = Rules {
             marginal_latency: 5,
             marginal_latency_floor: Duration::from_millis(5),

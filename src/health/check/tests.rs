@@ -1,4 +1,4 @@
-//! Goes through checks step by step.
+//! Runs checks step by step.
 
 use super::*;
 use crate::health::{Activity, Backpressure, Counters, LinkState};
@@ -21,10 +21,10 @@ fn check() -> Check {
     check
 }
 
-/// What a disk is seen to do at a moment.
-struct Seen(Option<Counters>);
+/// Counters that a probe reports.
+struct FixedProbe(Option<Counters>);
 
-impl DeviceProbe for Seen {
+impl DeviceProbe for FixedProbe {
     fn link(&self) -> LinkState {
         LinkState::Running
     }
@@ -41,78 +41,85 @@ fn counters(completed: u64, in_flight: u64) -> Option<Counters> {
     })
 }
 
-/// Lets every try end in `EAGAIN` until the verdict.
-fn never_in(first: Option<Counters>, last: Option<Counters>) -> (Verdict, u32) {
+/// Answers every read with `EAGAIN` until the verdict.
+fn never_admitted(first: Option<Counters>, last: Option<Counters>) -> (Verdict, u32) {
     let mut check = check();
-    let mut step = check.ended(Outcome::Failed(Errno::EAGAIN), at(0), &Seen(first));
+    let mut step = check.ended(Outcome::Failed(Errno::EAGAIN), at(0), &FixedProbe(first));
     for tries in 1..1000 {
         let Step::Pause(until) = step else {
             panic!("{step:?}")
         };
-        match check.again(until, &Seen(last)) {
+        match check.again(until, &FixedProbe(last)) {
             Step::Read { .. } => {
                 let again = Outcome::Failed(Errno::EAGAIN);
-                step = check.ended(again, until, &Seen(first));
+                step = check.ended(again, until, &FixedProbe(first));
             }
             Step::End(verdict) => {
-                assert_eq!(until, at(2000), "judged at the deadline");
+                assert_eq!(until, at(2000), "decided at the deadline");
                 return (verdict, tries);
             }
             Step::Pause(_) => panic!("two pauses in a row"),
         }
     }
-    panic!("never judged")
+    panic!("no verdict")
 }
 
 #[test]
-fn an_answer_is_good_and_its_latency_is_that_of_its_own_read() {
+fn the_latency_of_an_answer_counts_from_its_own_read() {
     let mut check = check();
-    let step = check.ended(Outcome::Failed(Errno::EAGAIN), at(1), &Seen(None));
+    let step = check.ended(Outcome::Failed(Errno::EAGAIN), at(1), &FixedProbe(None));
     assert_eq!(step, Step::Pause(at(2)));
-    assert!(matches!(check.again(at(2), &Seen(None)), Step::Read { .. }));
+    assert!(matches!(
+        check.again(at(2), &FixedProbe(None)),
+        Step::Read { .. }
+    ));
     let latency = Duration::from_millis(3);
     assert_eq!(
-        check.ended(Outcome::Read(512), at(5), &Seen(None)),
+        check.ended(Outcome::Read(512), at(5), &FixedProbe(None)),
         Step::End(Verdict::Good { latency })
     );
 }
 
 #[test]
-fn counters_tell_busy_from_saturated_and_from_idle() {
+fn counters_distinguish_busy_saturated_and_idle() {
     assert_eq!(
-        never_in(counters(5, 128), counters(6, 128)).0,
+        never_admitted(counters(5, 128), counters(6, 128)).0,
         Verdict::Busy
     );
     assert_eq!(
-        never_in(counters(5, 128), counters(5, 128)).0,
+        never_admitted(counters(5, 128), counters(5, 128)).0,
         Verdict::Saturated(Backpressure::NoProgress)
     );
     assert_eq!(
-        never_in(None, None).0,
+        never_admitted(None, None).0,
         Verdict::Saturated(Backpressure::NoProgress)
     );
     let why = UnknownReason::WouldBlock;
-    let (verdict, tries) = never_in(counters(5, 0), counters(5, 0));
+    let (verdict, tries) = never_admitted(counters(5, 0), counters(5, 0));
     assert_eq!(verdict, Verdict::Unknown { why });
     assert!(tries >= 40, "{tries} tries");
 }
 
 #[test]
-fn a_read_that_got_in_late_does_not_condemn_a_busy_device() {
+fn a_late_admitted_read_does_not_count_against_a_busy_device() {
     let stage = Stage::Device;
     for (now, verdict) in [(6, Verdict::Busy), (5, Verdict::TimedOut { stage })] {
         let mut check = check();
         let again = Outcome::Failed(Errno::EAGAIN);
-        check.ended(again, at(0), &Seen(counters(5, 128)));
-        check.again(at(1900), &Seen(None));
+        check.ended(again, at(0), &FixedProbe(counters(5, 128)));
+        check.again(at(1900), &FixedProbe(None));
         assert_eq!(check.submitted(), at(1900));
-        let step = check.ended(Outcome::Expired(stage), at(2000), &Seen(counters(now, 128)));
+        let step = check.ended(
+            Outcome::Expired(stage),
+            at(2000),
+            &FixedProbe(counters(now, 128)),
+        );
         assert_eq!(step, Step::End(verdict));
     }
 }
 
-/// Goes through a check of which every try ends in `EAGAIN`, with these counters at each moment.
-fn kept_out(
+/// Runs a check whose reads all end in `EAGAIN`, with these counters at each moment.
+fn run_not_admitted(
     begun: u64,
     history: Option<Box<History>>,
     counters: impl Fn(Mono) -> Option<Counters>,
@@ -120,27 +127,27 @@ fn kept_out(
     let mut check = Check::new(at(begun), TIMEOUT, 512, Nowait::Untried).remembering(history);
     check.read(at(begun));
     let again = Outcome::Failed(Errno::EAGAIN);
-    let mut step = check.ended(again, at(begun), &Seen(counters(at(begun))));
+    let mut step = check.ended(again, at(begun), &FixedProbe(counters(at(begun))));
     loop {
         let Step::Pause(until) = step else {
             panic!("{step:?}")
         };
-        step = match check.again(until, &Seen(counters(until))) {
+        step = match check.again(until, &FixedProbe(counters(until))) {
             Step::End(verdict) => return (until, verdict, check.into_history(false)),
-            _ => check.ended(again, until, &Seen(counters(until))),
+            _ => check.ended(again, until, &FixedProbe(counters(until))),
         };
     }
 }
 
 #[test]
-fn a_device_that_dies_while_it_is_busy_has_one_timeout_and_not_two() {
+fn a_device_that_dies_while_busy_gets_one_timeout_and_not_two() {
     let dies = |now: Mono| counters(now.min(at(300)).as_nanos(), 128);
-    let (end, verdict, history) = kept_out(0, None, dies);
+    let (end, verdict, history) = run_not_admitted(0, None, dies);
     assert_eq!((end, verdict), (at(2000), Verdict::Busy));
-    let (end, verdict, _) = kept_out(2100, history.clone(), dies);
+    let (end, verdict, _) = run_not_admitted(2100, history.clone(), dies);
     assert_eq!(verdict, Verdict::Saturated(Backpressure::NoProgress));
     assert!((at(2300)..at(2400)).contains(&end), "{end}");
-    let (end, verdict, _) = kept_out(4000, history, dies);
+    let (end, verdict, _) = run_not_admitted(4000, history, dies);
     assert_eq!(
         (end, verdict),
         (at(4001), Verdict::Saturated(Backpressure::NoProgress))
@@ -148,26 +155,26 @@ fn a_device_that_dies_while_it_is_busy_has_one_timeout_and_not_two() {
 }
 
 #[test]
-fn a_device_that_was_idle_in_between_has_its_whole_time_again() {
-    // Everything was completed at 1 s; after 60 s others fill it again, and it works.
+fn a_device_that_was_idle_gets_its_whole_timeout_again() {
+    // All requests complete by 1 s. From 60 s on other readers fill the device again, and it works.
     let bursts = |now: Mono| match now {
         now if now < at(1_000) => counters(now.as_nanos(), 128),
         now if now < at(60_000) => counters(at(1_000).as_nanos(), 0),
         now if now < at(61_500) => counters(at(1_000).as_nanos(), 128),
         now => counters(now.as_nanos(), 128),
     };
-    let (_, verdict, history) = kept_out(0, None, bursts);
+    let (_, verdict, history) = run_not_admitted(0, None, bursts);
     assert_eq!((verdict, &history), (Verdict::Busy, &None));
-    let (end, verdict, _) = kept_out(60_000, history, bursts);
+    let (end, verdict, _) = run_not_admitted(60_000, history, bursts);
     assert_eq!((end, verdict), (at(62_000), Verdict::Busy));
 }
 
 #[test]
-fn retries_alternate_between_the_place_and_others() {
+fn retries_alternate_between_the_configured_place_and_others() {
     let mut check = check();
     let mut places = vec![];
     for ms in 1..7 {
-        match check.again(at(ms), &Seen(None)) {
+        match check.again(at(ms), &FixedProbe(None)) {
             Step::Read { place, .. } => places.push(place),
             step => panic!("{step:?}"),
         }
@@ -176,26 +183,26 @@ fn retries_alternate_between_the_place_and_others() {
 }
 
 #[test]
-fn a_file_without_nowait_is_read_without_it() {
+fn a_file_without_nowait_support_is_read_without_the_flag() {
     let mut check = check();
     assert_eq!(
-        check.ended(Outcome::Failed(Errno::EOPNOTSUPP), at(1), &Seen(None)),
+        check.ended(Outcome::Failed(Errno::EOPNOTSUPP), at(1), &FixedProbe(None)),
         Step::Read {
             nowait: false,
             place: 0
         },
-        "the place that was asked for"
+        "the configured place"
     );
     assert_eq!(check.nowait(), Nowait::Missing);
     let errno = Errno::EOPNOTSUPP;
     assert_eq!(
-        check.ended(Outcome::Failed(errno), at(2), &Seen(None)),
+        check.ended(Outcome::Failed(errno), at(2), &FixedProbe(None)),
         Step::End(Verdict::Failed { errno })
     );
 }
 
 #[test]
-fn a_read_that_waits_for_a_tag_does_not_condemn_a_busy_device() {
+fn a_read_that_waits_for_a_tag_does_not_count_against_a_busy_device() {
     for (stage, now, is_busy) in [
         (Stage::Submission, 6, true),
         (Stage::Submission, 5, false),
@@ -205,38 +212,46 @@ fn a_read_that_waits_for_a_tag_does_not_condemn_a_busy_device() {
             true => Verdict::Busy,
             false => Verdict::TimedOut { stage },
         };
-        let busy = Seen(counters(5, 128));
+        let busy = FixedProbe(counters(5, 128));
         let expired = Outcome::Expired(stage);
-        // Known to take no such reads.
+        // Known not to support the flag.
         let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Missing);
         check.observe_first(at(0), &busy);
         check.read(at(0));
-        let step = check.ended(expired, at(2000), &Seen(counters(now, 128)));
+        let step = check.ended(expired, at(2000), &FixedProbe(counters(now, 128)));
         assert_eq!(step, Step::End(verdict), "{stage:?} {now}");
         // Found out in this check.
         let mut check = self::check();
         check.observe_first(at(0), &busy);
         check.ended(Outcome::Failed(Errno::EOPNOTSUPP), at(1), &busy);
-        let step = check.ended(expired, at(2000), &Seen(counters(now, 128)));
+        let step = check.ended(expired, at(2000), &FixedProbe(counters(now, 128)));
         assert_eq!(step, Step::End(verdict), "{stage:?} {now}");
     }
-    // One that has a tag, or needs none to wait for, is not excused.
+    // A read that has a tag, or does not wait for one, is not excused.
     let stage = Stage::Submission;
     let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Works);
-    check.observe_first(at(0), &Seen(counters(5, 128)));
+    check.observe_first(at(0), &FixedProbe(counters(5, 128)));
     check.read(at(0));
-    let step = check.ended(Outcome::Expired(stage), at(2000), &Seen(counters(6, 128)));
+    let step = check.ended(
+        Outcome::Expired(stage),
+        at(2000),
+        &FixedProbe(counters(6, 128)),
+    );
     assert_eq!(step, Step::End(Verdict::TimedOut { stage }));
 }
 
 #[test]
-fn a_stuck_read_is_judged_by_what_was_seen_before_though_the_disk_held_nothing_then() {
+fn a_stuck_read_is_judged_by_earlier_samples_even_of_an_idle_disk() {
     let stage = Stage::Submission;
     let expired = || {
         let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Missing);
-        check.observe_first(at(0), &Seen(counters(5, 0)));
+        check.observe_first(at(0), &FixedProbe(counters(5, 0)));
         check.read(at(0));
-        let step = check.ended(Outcome::Expired(stage), at(2000), &Seen(counters(6, 0)));
+        let step = check.ended(
+            Outcome::Expired(stage),
+            at(2000),
+            &FixedProbe(counters(6, 0)),
+        );
         assert_eq!(step, Step::End(Verdict::Busy));
         check
     };
@@ -246,28 +261,28 @@ fn a_stuck_read_is_judged_by_what_was_seen_before_though_the_disk_held_nothing_t
         (3000, 7, Verdict::Busy),
         (5000, 7, Verdict::TimedOut { stage }),
     ] {
-        let seen = Seen(counters(completed, 0));
+        let seen = FixedProbe(counters(completed, 0));
         let times = (at(0), at(ms), TIMEOUT);
-        let told = unanswered(stage, true, &mut history, &seen, times);
-        assert_eq!(told, verdict, "{ms} ms");
+        let verdict_now = unanswered(stage, true, &mut history, &seen, times);
+        assert_eq!(verdict_now, verdict, "{ms} ms");
     }
 }
 
 #[test]
-fn a_device_that_says_so_after_it_answered_is_believed_for_itself() {
+fn eopnotsupp_after_an_answer_is_the_devices_own_error() {
     let errno = Errno::EOPNOTSUPP;
     for before in [Outcome::Read(512), Outcome::Failed(Errno::EAGAIN)] {
         let mut check = check();
-        check.ended(before, at(1), &Seen(None));
+        check.ended(before, at(1), &FixedProbe(None));
         assert_eq!(check.nowait(), Nowait::Works);
-        let step = check.ended(Outcome::Failed(errno), at(2), &Seen(None));
+        let step = check.ended(Outcome::Failed(errno), at(2), &FixedProbe(None));
         assert_eq!(step, Step::End(Verdict::Failed { errno }));
         assert_eq!(check.nowait(), Nowait::Works);
     }
 }
 
 #[test]
-fn a_file_in_a_file_system_that_would_wait_is_read_without_nowait() {
+fn a_regular_file_that_would_block_is_read_without_nowait() {
     let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Untried).in_filesystem(true);
     check.read(at(0));
     let plain = Step::Read {
@@ -275,26 +290,26 @@ fn a_file_in_a_file_system_that_would_wait_is_read_without_nowait() {
         place: 0,
     };
     let again = Outcome::Failed(Errno::EAGAIN);
-    assert_eq!(check.ended(again, at(1), &Seen(None)), plain);
+    assert_eq!(check.ended(again, at(1), &FixedProbe(None)), plain);
     assert_eq!(
         check.nowait(),
         Nowait::Works,
-        "the next check may be lucky again"
+        "the next check tries the flag again"
     );
-    let step = check.ended(Outcome::Read(512), at(3), &Seen(None));
+    let step = check.ended(Outcome::Read(512), at(3), &FixedProbe(None));
     let latency = Duration::from_millis(2);
     assert_eq!(step, Step::End(Verdict::Good { latency }));
 }
 
 #[test]
-fn refusals_are_tried_again_and_never_blame_the_device() {
+fn rejections_are_retried_and_never_count_against_the_device() {
     for (reject, why) in [
         (Reject::Full, UnknownReason::NoSlot),
         (Reject::NoMemory, UnknownReason::NoMemory),
     ] {
         let mut check = check();
         assert_eq!(check.refused(reject, at(0)), Step::Pause(at(1)));
-        let step = check.again(at(2000), &Seen(counters(1, 1)));
+        let step = check.again(at(2000), &FixedProbe(counters(1, 1)));
         assert_eq!(step, Step::End(Verdict::Unknown { why }));
     }
     let step = check().refused(Reject::Broken, at(0));
@@ -302,7 +317,7 @@ fn refusals_are_tried_again_and_never_blame_the_device() {
 }
 
 #[test]
-fn every_outcome_leads_on() {
+fn every_outcome_has_its_verdict() {
     let ends = [
         (Outcome::Read(511), Verdict::ShortRead { got: 511 }),
         (
@@ -344,7 +359,7 @@ fn every_outcome_leads_on() {
     ];
     for (outcome, verdict) in ends {
         assert_eq!(
-            check().ended(outcome, at(1), &Seen(None)),
+            check().ended(outcome, at(1), &FixedProbe(None)),
             Step::End(verdict),
             "{outcome:?}"
         );
@@ -352,7 +367,7 @@ fn every_outcome_leads_on() {
 }
 
 #[test]
-fn a_bad_block_is_held_against_the_path_only_if_another_is_bad_too() {
+fn a_bad_block_counts_only_if_another_block_is_bad_too() {
     let (good, second) = (Outcome::Read(512), Duration::from_millis(3));
     for errno in [Errno::EIO, Errno::ENODATA, Errno::EILSEQ] {
         let failed = Step::End(Verdict::Failed { errno });
@@ -375,25 +390,29 @@ fn a_bad_block_is_held_against_the_path_only_if_another_is_bad_too() {
             ),
         ] {
             let mut check = check();
-            match check.ended(bad, at(7), &Seen(None)) {
+            match check.ended(bad, at(7), &FixedProbe(None)) {
                 Step::Read { place, .. } => assert_ne!(place, 0),
                 step => panic!("{step:?}"),
             }
-            assert_eq!(check.ended(then, at(10), &Seen(None)), verdict, "{then:?}");
+            assert_eq!(
+                check.ended(then, at(10), &FixedProbe(None)),
+                verdict,
+                "{then:?}"
+            );
         }
-        let late = check().ended(bad, at(2000), &Seen(None));
-        assert_eq!(late, failed, "no time is left for another");
+        let late = check().ended(bad, at(2000), &FixedProbe(None));
+        assert_eq!(late, failed, "no time left for another block");
     }
 }
 
 #[test]
-fn the_other_place_is_kept_to_when_its_read_would_have_to_wait() {
+fn retries_never_return_to_the_bad_block() {
     let mut check = check();
-    check.ended(Outcome::Failed(Errno::EIO), at(1), &Seen(None));
-    check.ended(Outcome::Failed(Errno::EAGAIN), at(1), &Seen(None));
+    check.ended(Outcome::Failed(Errno::EIO), at(1), &FixedProbe(None));
+    check.ended(Outcome::Failed(Errno::EAGAIN), at(1), &FixedProbe(None));
     for ms in 10..20 {
-        match check.again(at(ms), &Seen(None)) {
-            Step::Read { place, .. } => assert_ne!(place, 0, "not the bad block again"),
+        match check.again(at(ms), &FixedProbe(None)) {
+            Step::Read { place, .. } => assert_ne!(place, 0, "never the bad block again"),
             step => panic!("{step:?}"),
         }
     }

@@ -1,6 +1,9 @@
-//! Goes through the module's tables, and tells some stories of stacks.
+//! Checks every row of the module's tables, and some sequences of samples of stacks.
 
 use super::*;
+use crate::health::{Activity, Counters, Layout, Leaf};
+use pathpulse_kernel_compat::Mono;
+use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -18,10 +21,10 @@ fn leaf(name: &str, completed: u64, in_flight: u64) -> Layout {
     })
 }
 
-/// A history with looks at these moments.
-fn seen(looks: &[(u64, Activity)]) -> History {
+/// A history with samples at these moments.
+fn seen(samples: &[(u64, Activity)]) -> History {
     let mut history = History::default();
-    for (ms, activity) in looks {
+    for (ms, activity) in samples {
         history.observe(activity, at(0), at(*ms), TIMEOUT);
     }
     history
@@ -38,19 +41,23 @@ fn disk(suspended: bool, counters: Option<(u64, u64)>) -> Activity {
     }
 }
 
-/// The table of reads that never got in, row by row, over every combination.
+/// The table of reads that never got in: every combination.
 #[test]
-fn every_combination_of_a_read_that_was_kept_out_is_judged_by_the_table() {
+fn reads_that_are_not_admitted_get_the_verdicts_of_the_table() {
     let mut rows = 0;
     for suspended in [false, true] {
         for dirty in [false, true] {
             for in_flight in [None, Some(0), Some(128)] {
                 for completes in [false, true] {
-                    let look = |moment: u64| {
+                    let sample = |moment: u64| {
                         let completed = if completes { moment } else { 5 };
                         disk(suspended, in_flight.map(|held| (completed, held)))
                     };
-                    let history = seen(&[(0, look(0)), (1_000, look(1_000)), (2_000, look(2_000))]);
+                    let history = seen(&[
+                        (0, sample(0)),
+                        (1_000, sample(1_000)),
+                        (2_000, sample(2_000)),
+                    ]);
                     let progresses = completes && in_flight.is_some();
                     let expected = match (suspended, progresses, in_flight, dirty) {
                         (true, ..) => Verdict::Saturated(Backpressure::Suspended),
@@ -61,51 +68,51 @@ fn every_combination_of_a_read_that_was_kept_out_is_judged_by_the_table() {
                         (false, false, ..) => Verdict::Saturated(Backpressure::NoProgress),
                     };
                     let row = (suspended, dirty, in_flight, completes);
-                    assert_eq!(when_kept_out(&history, || dirty), expected, "{row:?}");
+                    assert_eq!(
+                        verdict_if_not_admitted(&history, || dirty),
+                        expected,
+                        "{row:?}"
+                    );
                     rows += 1;
                 }
             }
         }
     }
     assert_eq!(rows, 24);
-    let nothing = when_kept_out(&History::default(), || true);
+    let nothing = verdict_if_not_admitted(&History::default(), || true);
     assert_eq!(nothing, Verdict::Saturated(Backpressure::NoProgress));
 }
 
-/// The table of reads that were not answered.
+/// The table of reads without an answer: every combination.
 #[test]
-fn every_combination_of_a_read_that_is_not_answered_is_judged_by_the_table() {
+fn unanswered_reads_get_the_verdicts_of_the_table() {
     let stage = Stage::Device;
     let all = [false, true];
     let mut rows = 0;
-    for (was_kept_out, is_redundant) in all.iter().flat_map(|a| all.map(|b| (*a, b))) {
+    for (not_admitted, is_redundant) in all.iter().flat_map(|a| all.map(|b| (*a, b))) {
         for (is_throttled, completes) in all.iter().flat_map(|a| all.map(|b| (*a, b))) {
-            for (in_flight, looks) in [(0, 2), (0, 1), (3, 2), (3, 1)] {
-                let look = |moment: u64| {
+            for (in_flight, samples) in [(0, 2), (0, 1), (3, 2), (3, 1)] {
+                let sample = |moment: u64| {
                     let completed = if completes { moment } else { 5 };
                     (moment, disk(false, Some((completed, in_flight))))
                 };
-                let silence = Silence {
+                let read = UnansweredRead {
                     stage,
-                    was_kept_out,
+                    not_admitted,
                     is_redundant,
                     is_throttled,
                 };
-                let history = seen(&[look(0), look(2_000)][..looks]);
-                let progresses = completes && looks == 2;
-                let innocent = in_flight == 0 || progresses || looks == 1;
-                let expected = match (was_kept_out || is_redundant, progresses, is_throttled) {
+                let history = seen(&[sample(0), sample(2_000)][..samples]);
+                let progresses = completes && samples == 2;
+                let no_stall_seen = in_flight == 0 || progresses || samples == 1;
+                let expected = match (not_admitted || is_redundant, progresses, is_throttled) {
                     (true, true, _) => Verdict::Busy,
-                    (_, _, true) if innocent => Verdict::Unknown {
+                    (_, _, true) if no_stall_seen => Verdict::Unknown {
                         why: UnknownReason::Throttled,
                     },
                     _ => Verdict::TimedOut { stage },
                 };
-                assert_eq!(
-                    silence.verdict(&history),
-                    expected,
-                    "{silence:?} {history:?}"
-                );
+                assert_eq!(read.verdict(&history), expected, "{read:?} {history:?}");
                 rows += 1;
             }
         }
@@ -121,57 +128,62 @@ fn stack(layout: Layout) -> Activity {
 }
 
 #[test]
-fn a_mirror_progresses_while_one_leg_does_and_a_concatenation_only_while_none_stands_still() {
+fn a_mirror_needs_one_active_leg_and_a_concatenation_all_of_them() {
     let legs = |ms: u64| vec![leaf("dead", 5, 9), leaf("well", ms, 3)];
-    let looks = |layout: fn(Vec<Layout>) -> Layout| {
-        let look = |ms: u64| (ms, stack(layout(legs(ms))));
-        seen(&[look(0), look(1_000), look(2_000)])
+    let samples = |layout: fn(Vec<Layout>) -> Layout| {
+        let sample = |ms: u64| (ms, stack(layout(legs(ms))));
+        seen(&[sample(0), sample(1_000), sample(2_000)])
     };
-    let mirror = looks(Layout::Any);
-    assert_eq!(when_kept_out(&mirror, || true), Verdict::Busy);
+    let mirror = samples(Layout::Any);
+    assert_eq!(verdict_if_not_admitted(&mirror, || true), Verdict::Busy);
     assert_eq!(mirror.still_since(), Some(at(2_000)));
-    let both = looks(Layout::All);
+    let both = samples(Layout::All);
     let still = Verdict::Saturated(Backpressure::NoProgress);
-    assert_eq!(when_kept_out(&both, || true), still);
+    assert_eq!(verdict_if_not_admitted(&both, || true), still);
     assert_eq!(both.still_since(), Some(at(0)));
 }
 
 #[test]
-fn a_mirror_of_which_both_legs_are_dead_stands_still_since_the_second_died() {
-    let look = |ms: u64| {
+fn a_dead_mirror_has_no_progress_since_its_second_leg_died() {
+    let sample = |ms: u64| {
         let legs = vec![leaf("a", ms.min(300), 9), leaf("b", ms.min(700), 9)];
         (ms, stack(Layout::Any(legs)))
     };
-    let mut history = seen(&[look(0), look(300), look(700), look(1_900)]);
+    let mut history = seen(&[sample(0), sample(300), sample(700), sample(1_900)]);
     assert_eq!(history.still_since(), Some(at(700)));
     history.begin_check();
-    history.observe(&look(2_700).1, at(2_100), at(2_700), TIMEOUT);
+    history.observe(&sample(2_700).1, at(2_100), at(2_700), TIMEOUT);
     assert_eq!(history.still_since(), Some(at(700)));
     let still = Verdict::Saturated(Backpressure::NoProgress);
-    assert_eq!(when_kept_out(&history, || true), still);
+    assert_eq!(verdict_if_not_admitted(&history, || true), still);
 }
 
 #[test]
-fn a_leg_that_has_nothing_to_do_any_more_is_not_still() {
-    let look = |ms: u64| {
+fn a_leg_that_became_idle_counts_as_working() {
+    let sample = |ms: u64| {
         let legs = vec![leaf("a", 5, 9), leaf("b", ms.min(1_000), 0)];
         (ms, stack(Layout::Any(legs)))
     };
-    let history = seen(&[look(0), look(1_000), look(1_500)]);
+    let history = seen(&[sample(0), sample(1_000), sample(1_500)]);
     assert_eq!(history.still_since(), None);
-    assert_eq!(when_kept_out(&history, || true), Verdict::Busy);
+    assert_eq!(verdict_if_not_admitted(&history, || true), Verdict::Busy);
 }
 
 #[test]
-fn only_what_succeeds_is_progress() {
-    // All that completes fails: completed less failed goes back and forth, and no further.
-    let look = |ms: u64, good: u64| (ms, disk(false, Some((good, 128))));
-    let failing = seen(&[look(0, 50), look(500, 49), look(1_000, 50), look(2_000, 48)]);
+fn only_successful_requests_are_progress() {
+    // All requests fail: completed minus failed goes back and forth without a new maximum.
+    let sample = |ms: u64, good: u64| (ms, disk(false, Some((good, 128))));
+    let failing = seen(&[
+        sample(0, 50),
+        sample(500, 49),
+        sample(1_000, 50),
+        sample(2_000, 48),
+    ]);
     let still = Verdict::Saturated(Backpressure::NoProgress);
-    assert_eq!(when_kept_out(&failing, || true), still);
-    let one_more = seen(&[look(0, 50), look(1_000, 49), look(2_000, 51)]);
-    assert_eq!(when_kept_out(&one_more, || true), Verdict::Busy);
-    // Counted from zero again: the differences count, not the numbers.
-    let wrapped = seen(&[look(0, u64::MAX), look(1_000, 3)]);
-    assert_eq!(when_kept_out(&wrapped, || true), Verdict::Busy);
+    assert_eq!(verdict_if_not_admitted(&failing, || true), still);
+    let one_more = seen(&[sample(0, 50), sample(1_000, 49), sample(2_000, 51)]);
+    assert_eq!(verdict_if_not_admitted(&one_more, || true), Verdict::Busy);
+    // The counter wrapped: differences count, not the numbers.
+    let wrapped = seen(&[sample(0, u64::MAX), sample(1_000, 3)]);
+    assert_eq!(verdict_if_not_admitted(&wrapped, || true), Verdict::Busy);
 }

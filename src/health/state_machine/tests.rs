@@ -1,4 +1,4 @@
-//! Enumerates the module's tables, and tells some stories.
+//! Checks every row of the tables in `health/state.rs` by enumeration, and some longer sequences.
 
 use super::*;
 use crate::health::{Backpressure, UnknownReason};
@@ -29,15 +29,15 @@ fn at(seconds: u64) -> Mono {
     Mono::ZERO + Duration::from_secs(seconds)
 }
 
-/// What happens to a path: a verdict, or a comparison with its peers.
+/// An input of the state machine: a verdict, or a comparison with the peers.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Verdict(Verdict),
     Compared { slow: bool },
 }
 
-/// The state that the module's table asks for after these steps, a second apart, worked out anew from the
-/// whole row.
+/// The state that the module's table demands after these steps, one second apart, computed from the
+/// whole sequence.
 fn expected(steps: &[Step], rules: &Rules) -> State {
     let mut state = State::Pending;
     let (mut falls, mut impairment, mut slow) = (Vec::new(), None, false);
@@ -53,19 +53,19 @@ fn expected(steps: &[Step], rules: &Rules) -> State {
             }
             Step::Verdict(verdict) => verdict,
         };
-        let run = |weight| run_at_the_end(&steps[..=now], weight);
-        match weigh(verdict) {
-            Weight::Nothing | Weight::Keeps => {}
-            Weight::Standby => state = State::Standby,
-            Weight::Bad => {
+        let run = |effect| trailing_run(&steps[..=now], effect);
+        match effect_of(verdict) {
+            Effect::None | Effect::KeepsUp => {}
+            Effect::Standby => state = State::Standby,
+            Effect::Bad => {
                 impairment = Some(now);
-                if state != State::Down && run(Weight::Bad) >= rules.fall {
+                if state != State::Down && run(Effect::Bad) >= rules.fall {
                     falls.extend(matches!(state, State::Up | State::Marginal).then_some(now));
                     (state, slow) = (State::Down, false);
                 }
             }
-            Weight::Good if state == State::Down && run(Weight::Good) < rules.rise => {}
-            Weight::Good => {
+            Effect::Good if state == State::Down && run(Effect::Good) < rules.rise => {}
+            Effect::Good => {
                 let recovery = rules.recovery.as_secs() as usize;
                 let clean = !slow && impairment.is_none_or(|then| now - then >= recovery);
                 let window = rules.flap_window.as_secs() as usize;
@@ -83,41 +83,46 @@ fn expected(steps: &[Step], rules: &Rules) -> State {
     state
 }
 
-fn telling(steps: &[Step]) -> impl DoubleEndedIterator<Item = Weight> {
+fn effects(steps: &[Step]) -> impl DoubleEndedIterator<Item = Effect> {
     let verdicts = steps.iter().filter_map(|step| match step {
-        Step::Verdict(verdict) => Some(weigh(verdict)),
+        Step::Verdict(verdict) => Some(effect_of(verdict)),
         Step::Compared { .. } => None,
     });
-    verdicts.filter(|weight| !matches!(weight, Weight::Nothing | Weight::Keeps))
+    verdicts.filter(|effect| !matches!(effect, Effect::None | Effect::KeepsUp))
 }
 
-fn run_at_the_end(steps: &[Step], weight: Weight) -> u32 {
-    let tail = telling(steps).rev();
-    tail.take_while(|of| *of == weight).count() as u32
+fn trailing_run(steps: &[Step], effect: Effect) -> u32 {
+    let tail = effects(steps).rev();
+    tail.take_while(|of| *of == effect).count() as u32
 }
 
-/// Fewer than a hundred are all in the window.
+/// Number of bad verdicts. Fewer than a hundred verdicts are all in the window.
 fn bad_in(steps: &[Step]) -> u32 {
-    telling(steps)
-        .filter(|weight| *weight == Weight::Bad)
+    effects(steps)
+        .filter(|effect| *effect == Effect::Bad)
         .count() as u32
 }
 
-/// Applies all rows of so many steps out of these, and compares with the table after each step.
+/// Applies all sequences of length `len` over these steps, and compares with the table after each
+/// step.
 fn enumerate(steps: &[Step], len: u32, rules: &Rules) {
-    for row in 0..steps.len().pow(len) {
-        let row: Vec<Step> = (0..len)
-            .map(|place| steps[row / steps.len().pow(place) % steps.len()])
+    for sequence in 0..steps.len().pow(len) {
+        let sequence: Vec<Step> = (0..len)
+            .map(|place| steps[sequence / steps.len().pow(place) % steps.len()])
             .collect();
         let mut health = Health::default();
-        for (index, step) in row.iter().enumerate() {
+        for (index, step) in sequence.iter().enumerate() {
             let before = health.state();
             let change = match step {
                 Step::Verdict(verdict) => health.apply(verdict, at(index as u64), rules),
                 Step::Compared { slow } => health.compare(*slow, at(index as u64)),
             };
             let after = health.state();
-            assert_eq!(after, expected(&row[..=index], rules), "{rules:?} {row:?}");
+            assert_eq!(
+                after,
+                expected(&sequence[..=index], rules),
+                "{rules:?} {sequence:?}"
+            );
             assert_eq!(change.is_some(), before != after);
             if let Some(change) = change {
                 assert_eq!((change.from, change.to), (before, after));
@@ -128,7 +133,7 @@ fn enumerate(steps: &[Step], len: u32, rules: &Rules) {
     }
 }
 
-/// The table of causes.
+/// Checks a change against the table of causes.
 fn assert_fits(change: Transition, step: &Step) {
     let by_comparison = [Cause::ErrorRate, Cause::Flapping, Cause::Slow];
     match (change.to, step) {
@@ -139,7 +144,7 @@ fn assert_fits(change: Transition, step: &Step) {
 }
 
 #[test]
-fn every_short_row_of_verdicts_leads_where_the_table_says() {
+fn every_short_sequence_of_verdicts_follows_the_table() {
     let quiet = Rules {
         marginal_errors_per_mille: 1000,
         flaps: 0,
@@ -156,7 +161,7 @@ fn every_short_row_of_verdicts_leads_where_the_table_says() {
 }
 
 #[test]
-fn every_short_row_with_blemishes_leads_where_the_table_says() {
+fn every_short_sequence_with_impairments_follows_the_table() {
     let steps = [
         Step::Verdict(GOOD),
         Step::Verdict(FAILED),
@@ -197,7 +202,7 @@ fn unknown_never_changes_anything() {
 }
 
 #[test]
-fn busy_keeps_up_what_is_up_and_brings_nothing_up() {
+fn busy_keeps_a_path_up_and_brings_none_up() {
     let rules = Rules::default();
     let busy = Verdict::Busy;
     let mut health = Health::default();
@@ -211,7 +216,7 @@ fn busy_keeps_up_what_is_up_and_brings_nothing_up() {
         assert_eq!(health.apply(&busy, at(second), &rules), None);
         assert_eq!(health.state(), State::Down);
     }
-    // It neither counts towards `rise` nor interrupts a row.
+    // It neither counts towards `rise` nor resets the count.
     health.apply(&GOOD, at(50), &rules);
     health.apply(&busy, at(51), &rules);
     let back = health.apply(&GOOD, at(52), &rules);
@@ -219,7 +224,7 @@ fn busy_keeps_up_what_is_up_and_brings_nothing_up() {
 }
 
 #[test]
-fn a_reservation_of_another_host_proves_that_the_path_works() {
+fn a_reservation_of_another_host_counts_as_good() {
     let rules = Rules::default();
     let reserved = Verdict::Failed {
         errno: Errno::EBADE,
@@ -234,7 +239,7 @@ fn a_reservation_of_another_host_proves_that_the_path_works() {
 }
 
 #[test]
-fn a_path_that_fails_too_often_is_marginal_until_it_was_clean() {
+fn a_path_that_fails_too_often_is_marginal_until_it_is_clean() {
     let rules = Rules {
         fall: 2,
         flaps: 0,
@@ -294,7 +299,7 @@ fn a_flapping_path_comes_back_as_marginal() {
 }
 
 #[test]
-fn a_paused_path_is_not_judged_and_begins_anew() {
+fn a_paused_path_ignores_verdicts_and_restarts_without_history() {
     let rules = Rules::default();
     let mut health = Health::default();
     health.apply(&FAILED, at(1), &rules);
