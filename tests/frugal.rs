@@ -46,5 +46,5 @@ fn healthy_checks_allocate_nothing_and_share_their_system_calls() {
         "{syscalls} system calls for {checks} checks"
     );
     assert!(sweep.status().all(|path| path.state == State::Up));
-    assert_eq!(sweep.stats().strays, 0);
+    assert_eq!(sweep.stats().unknown_completions, 0);
 }

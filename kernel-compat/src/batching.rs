@@ -1,63 +1,63 @@
 //! How many completions one system call should wait for (pure).
 //!
-//! After a burst of submissions, taking completions one by one would cost a system call each. So a
-//! wait asks for many, for [`LIMIT_US`] at the longest, and for fewer as soon as fewer come: what
-//! is slow or hangs must not delay the word about what answers.
+//! After a burst of submissions, fetching completions one by one would cost one system call each.
+//! So a wait asks for many completions, for at most [`LIMIT_US`]. It asks for fewer as soon as
+//! fewer arrive, because slow or hanging reads must not delay the results of the others.
 
-/// How long a batch may gather, in microseconds. It bounds what batching adds to the latencies
-/// that are measured.
+/// How long a wait may collect completions, in microseconds. It bounds the latency that batching
+/// adds to the measured latencies.
 pub(crate) const LIMIT_US: u32 = 200;
 
-/// At most so many completions are waited for at once.
+/// The most completions that one wait asks for.
 const MAX: u32 = 256;
 
-/// What is known of the last burst.
+/// State of the last burst.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Gather {
-    /// Completions that the reads submitted since the last look will bring.
-    fresh: u32,
-    /// Completions of the last burst that have not come yet.
-    young: u32,
-    /// The last burst was waited for: what comes now is another.
-    over: bool,
-    /// What the last wait brought: the next won't bring more.
-    pace: u32,
+pub(crate) struct Batching {
+    /// Completions expected from reads queued since the last submission.
+    queued: u32,
+    /// Completions of the last burst that have not arrived yet.
+    outstanding: u32,
+    /// A wait for the last burst was made, so the next submission starts a new burst.
+    waited: bool,
+    /// The number of completions of the last wait. The next wait asks for no more.
+    last_count: u32,
 }
 
-impl Gather {
-    /// A read was queued that brings so many completions, all at nearly the same time.
+impl Batching {
+    /// A read was queued that makes this many completions, all at nearly the same time.
     pub(crate) fn submitted(&mut self, completions: u32) {
-        self.fresh += completions;
+        self.queued += completions;
     }
 
-    /// Takes completions that a read brings.
-    pub(crate) fn ended(&mut self) {
-        self.young = self.young.saturating_sub(1);
+    /// One completion of a read was taken.
+    pub(crate) fn completed(&mut self) {
+        self.outstanding = self.outstanding.saturating_sub(1);
     }
 
-    /// What is queued is handed to the kernel.
-    pub(crate) fn sent(&mut self) {
-        if self.fresh == 0 {
+    /// The queued reads are submitted to the kernel.
+    pub(crate) fn flushed(&mut self) {
+        if self.queued == 0 {
             return;
         }
-        if std::mem::take(&mut self.over) {
-            // What is left of an earlier burst is slow: it no longer counts.
-            self.young = 0;
+        if std::mem::take(&mut self.waited) {
+            // The rest of an earlier burst is slow: it no longer counts.
+            self.outstanding = 0;
         }
-        self.young += std::mem::take(&mut self.fresh);
-        self.pace = MAX;
+        self.outstanding += std::mem::take(&mut self.queued);
+        self.last_count = MAX;
     }
 
-    /// How many completions to wait for now: at least 1. While this is more, the wait needs a limit.
+    /// How many completions to wait for: at least 1. A wait for more than 1 needs a time limit.
     pub(crate) fn want(&mut self) -> u32 {
-        self.sent();
-        self.over = true;
-        self.young.min(self.pace).max(1)
+        self.flushed();
+        self.waited = true;
+        self.outstanding.min(self.last_count).max(1)
     }
 
-    /// The wait brought so many completions.
-    pub(crate) fn came(&mut self, completions: u32) {
-        self.pace = completions.min(MAX);
+    /// The wait returned this many completions.
+    pub(crate) fn reaped(&mut self, completions: u32) {
+        self.last_count = completions.min(MAX);
     }
 }
 
@@ -65,60 +65,60 @@ impl Gather {
 mod tests {
     use super::*;
 
-    fn burst(gather: &mut Gather, reads: u32) {
+    fn burst(batching: &mut Batching, reads: u32) {
         for _ in 0..reads {
-            gather.submitted(1);
+            batching.submitted(1);
         }
     }
 
     #[test]
     fn a_single_completion_is_not_delayed() {
-        let mut gather = Gather::default();
-        assert_eq!(gather.want(), 1);
-        gather.submitted(1);
-        assert_eq!(gather.want(), 1);
+        let mut batching = Batching::default();
+        assert_eq!(batching.want(), 1);
+        batching.submitted(1);
+        assert_eq!(batching.want(), 1);
     }
 
     #[test]
-    fn what_is_handed_over_bit_by_bit_is_one_burst() {
-        let mut gather = Gather::default();
+    fn submissions_without_a_wait_are_one_burst() {
+        let mut batching = Batching::default();
         for _ in 0..3 {
-            burst(&mut gather, 20);
-            gather.sent();
+            burst(&mut batching, 20);
+            batching.flushed();
             for _ in 0..10 {
-                gather.ended();
+                batching.completed();
             }
         }
-        assert_eq!(gather.want(), 30);
-        burst(&mut gather, 2);
-        assert_eq!(gather.want(), 2, "the next one counts alone");
+        assert_eq!(batching.want(), 30);
+        burst(&mut batching, 2);
+        assert_eq!(batching.want(), 2, "a new burst");
     }
 
     #[test]
-    fn a_burst_is_gathered_and_its_hanging_rest_is_not_waited_for() {
-        let mut gather = Gather::default();
-        burst(&mut gather, 1000);
-        assert_eq!(gather.want(), MAX);
+    fn a_burst_is_batched_but_its_hanging_reads_are_not_awaited() {
+        let mut batching = Batching::default();
+        burst(&mut batching, 1000);
+        assert_eq!(batching.want(), MAX);
         for _ in 0..960 {
-            gather.ended();
+            batching.completed();
         }
-        gather.came(MAX + 1);
-        assert_eq!(gather.want(), 40);
-        burst(&mut gather, 1000);
-        gather.want();
-        gather.came(1000);
-        assert_eq!(gather.want(), MAX);
-        gather.came(0);
-        assert_eq!(gather.want(), 1);
+        batching.reaped(MAX + 1);
+        assert_eq!(batching.want(), 40);
+        burst(&mut batching, 1000);
+        batching.want();
+        batching.reaped(1000);
+        assert_eq!(batching.want(), MAX);
+        batching.reaped(0);
+        assert_eq!(batching.want(), 1);
     }
 
     #[test]
-    fn reads_that_hang_since_earlier_do_not_count_in_a_new_burst() {
-        let mut gather = Gather::default();
-        burst(&mut gather, 500);
-        gather.want();
-        gather.came(0);
-        burst(&mut gather, 1);
-        assert_eq!(gather.want(), 1);
+    fn hanging_reads_of_an_earlier_burst_do_not_count() {
+        let mut batching = Batching::default();
+        burst(&mut batching, 500);
+        batching.want();
+        batching.reaped(0);
+        burst(&mut batching, 1);
+        assert_eq!(batching.want(), 1);
     }
 }

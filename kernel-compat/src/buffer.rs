@@ -1,31 +1,31 @@
-//! The memory that reads go into.
+//! The memory that reads write into.
 //!
-//! A pool hands out buffers cut from chunks. Each read has a buffer of its own although nobody
-//! looks at the data: with protection information (T10 PI, NVMe PI), btrfs or dm-integrity the
-//! kernel computes a checksum over the buffer after the read, and two devices writing into the
-//! same memory would make a healthy one look damaged.
+//! A pool hands out buffers cut from chunks. Each read has its own buffer, although nobody looks at
+//! the data: with protection information (T10 PI, NVMe PI), btrfs or dm-integrity, the kernel
+//! computes a checksum over the buffer after the read. If two devices wrote into the same memory, a
+//! healthy one would appear damaged.
 //!
-//! A chunk is freed when the pool is dropped, unless one of its buffers is still out: then the
-//! kernel may still write into it, and it is leaked.
+//! A chunk is freed when the pool is dropped, unless one of its buffers is still in use. Then the
+//! kernel may still write into the chunk, so it is leaked.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 use crate::backend::MAX_READ_LEN;
 
-/// Chunks are aligned to this, and buffers to their own size up to this. O_DIRECT wants at most
-/// the logical block size (open(2)); no Linux block device has one above a page but with
-/// large-block support, where [`MAX_READ_LEN`] buffers are still page-aligned, which
-/// `dma_alignment` allows.
+/// The alignment of chunks. Buffers are aligned to their own size up to this. O_DIRECT requires at
+/// most the logical block size (open(2)). No Linux block device has a logical block size above one
+/// page, except with large-block support, where [`MAX_READ_LEN`] buffers are still page-aligned,
+/// which `dma_alignment` allows.
 const CHUNK_ALIGN: usize = 4096;
 const CHUNK_MIN: usize = 64 * 1024;
 const CHUNK_MAX: usize = 1024 * 1024;
-/// log2 of the smallest buffer: a sector.
+/// log2 of the smallest buffer: one sector.
 const MIN_SHIFT: u32 = 9;
 const CLASSES: usize = (MAX_READ_LEN.ilog2() - MIN_SHIFT + 1) as usize;
 
-/// A buffer that is out of the pool. It has to come back by [`BufferPool::put`], and only when the
-/// kernel no longer owns it; if it never does, its chunk is never freed.
+/// A buffer in use. Return it with [`BufferPool::put`], but only when the kernel no longer owns it.
+/// If it is never returned, its chunk is never freed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Buffer {
     chunk: u32,
@@ -36,24 +36,24 @@ struct Chunk {
     start: NonNull<u8>,
     layout: Layout,
     shift: u32,
-    out: u32,
+    in_use: u32,
     registered: bool,
 }
 
-// SAFETY: a chunk is plain memory that this value owns alone; nothing in it belongs to a thread.
+// SAFETY: a chunk is plain memory that this value owns alone. Nothing in it is bound to a thread.
 unsafe impl Send for Chunk {}
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        if self.out == 0 {
-            // SAFETY: `start` came from alloc_zeroed with this layout, is owned by this chunk
-            // alone, and no buffer of it is out, so the kernel does not own any of it.
+        if self.in_use == 0 {
+            // SAFETY: `start` came from alloc_zeroed with this layout and is owned by this chunk
+            // alone. None of its buffers is in use, so the kernel owns none of it.
             unsafe { dealloc(self.start.as_ptr(), self.layout) }
         }
     }
 }
 
-/// Memory of one chunk, for registering it with a ring.
+/// The memory of one chunk, for registering it with a ring.
 #[derive(Clone, Copy)]
 pub(crate) struct ChunkMemory {
     pub(crate) index: u32,
@@ -61,7 +61,7 @@ pub(crate) struct ChunkMemory {
     pub(crate) len: usize,
 }
 
-/// Buffers by size; grows by need and never shrinks.
+/// Buffers by size. The pool grows on demand and never shrinks.
 #[derive(Default)]
 pub(crate) struct BufferPool {
     chunks: Vec<Chunk>,
@@ -69,8 +69,9 @@ pub(crate) struct BufferPool {
 }
 
 impl BufferPool {
-    /// Takes a buffer of at least `len` bytes (1 to [`MAX_READ_LEN`]). `register` hears of a chunk
-    /// that had to be made, and answers whether the ring has it now. `None` when there is no memory.
+    /// Takes a buffer of at least `len` bytes (1 to [`MAX_READ_LEN`]). If a new chunk is needed,
+    /// `register` is called with it and returns whether it is now registered with the ring. Returns
+    /// `None` if there is no memory.
     pub(crate) fn take(
         &mut self,
         len: u32,
@@ -83,26 +84,26 @@ impl BufferPool {
             self.chunks[memory.index as usize].registered = register(memory);
         }
         let buffer = self.free[class].pop()?;
-        self.chunks[buffer.chunk as usize].out += 1;
+        self.chunks[buffer.chunk as usize].in_use += 1;
         Some(buffer)
     }
 
-    /// Takes a buffer back that the kernel no longer owns.
+    /// Returns a buffer that the kernel no longer owns.
     pub(crate) fn put(&mut self, buffer: Buffer) {
         let chunk = &mut self.chunks[buffer.chunk as usize];
-        assert!(chunk.out > 0, "a buffer came back twice");
-        chunk.out -= 1;
+        assert!(chunk.in_use > 0, "a buffer was returned twice");
+        chunk.in_use -= 1;
         self.free[(chunk.shift - MIN_SHIFT) as usize].push(buffer);
     }
 
-    /// Where a buffer's memory begins. Valid as long as the buffer is out.
+    /// The start of a buffer's memory. Valid until the buffer is returned.
     pub(crate) fn address(&self, buffer: &Buffer) -> NonNull<u8> {
         let chunk = &self.chunks[buffer.chunk as usize];
         // SAFETY: `slot` was made by `grow` and lies within the chunk's allocation.
         unsafe { chunk.start.add((buffer.slot as usize) << chunk.shift) }
     }
 
-    /// The number of the chunk that it lies in, if that was registered.
+    /// The number of the buffer's chunk, if that is registered.
     pub(crate) fn registered_chunk(&self, buffer: &Buffer) -> Option<u16> {
         let chunk = &self.chunks[buffer.chunk as usize];
         u16::try_from(buffer.chunk)
@@ -119,13 +120,13 @@ impl BufferPool {
         let layout = Layout::from_size_align(size, CHUNK_ALIGN).ok()?;
         let index = u32::try_from(self.chunks.len()).ok()?;
         // SAFETY: the layout's size is not zero. The chunk owns the memory and frees it when it is
-        // dropped and no buffer is out.
+        // dropped and none of its buffers is in use.
         let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
         self.chunks.push(Chunk {
             start,
             layout,
             shift,
-            out: 0,
+            in_use: 0,
             registered: false,
         });
         let slots = u32::try_from(size >> shift).ok()?;
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_is_reused_only_after_it_came_back() {
+    fn a_buffer_is_reused_only_after_its_return() {
         let mut pool = BufferPool::default();
         let mut chunks = 0;
         let held: Vec<Buffer> = (0..129)
@@ -173,7 +174,7 @@ mod tests {
                 .expect("memory")
             })
             .collect();
-        assert_eq!(chunks, 2, "64 KiB hold 128 sectors");
+        assert_eq!(chunks, 2, "a chunk of 64 KiB holds 128 sectors");
         let addresses: HashSet<_> = held.iter().map(|b| pool.address(b)).collect();
         assert_eq!(addresses.len(), held.len());
         for buffer in held {
@@ -181,7 +182,7 @@ mod tests {
         }
         for _ in 0..129 {
             let buffer = pool
-                .take(512, |_| panic!("there was room"))
+                .take(512, |_| panic!("the pool has free buffers"))
                 .expect("memory");
             assert!(addresses.contains(&pool.address(&buffer)));
         }

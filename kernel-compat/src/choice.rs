@@ -1,8 +1,8 @@
-//! Which backend carries the reads.
+//! Chooses the backend for the reads.
 //!
-//! `auto` takes the best that works here: io_uring, then libaio's calls, then threads. Whether one
-//! works is found out by opening it and reading through it, never from a version. Why the better
-//! ones did not work is kept, for a person to see and to mend.
+//! `auto` takes the best one that works here: io_uring, then libaio's system calls, then threads.
+//! To find out, it opens a backend and reads through it; it never looks at a version. The reasons
+//! why better backends did not work are kept for the user.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,18 +18,18 @@ pub enum Choice {
     /// The best that works.
     #[default]
     Auto,
-    /// This one or none.
+    /// Only this one.
     Only(BackendKind),
-    /// io_uring or none, with deadlines that are watched and not linked to the reads: see
-    /// [`UringConfig::linked_timeouts`].
+    /// Only io_uring, with deadlines that the backend watches instead of linking them to the reads.
+    /// See [`UringConfig::linked_timeouts`].
     Unlinked,
 }
 
 impl Choice {
-    /// All backends of the kernel, the best first.
+    /// All backends of the kernel, best first.
     pub const KINDS: [BackendKind; 3] = [BackendKind::IoUring, BackendKind::Aio, BackendKind::Sync];
 
-    /// What is to be tried, in this order.
+    /// The backends to try, in this order.
     fn kinds(self) -> Vec<BackendKind> {
         match self {
             Choice::Auto => Choice::KINDS.to_vec(),
@@ -59,17 +59,17 @@ impl FromStr for Choice {
         all.into_iter()
             .find(|choice| choice.to_string() == name)
             .ok_or_else(|| {
-                format!("no backend is called {name}; there are auto, io_uring, io_uring-unlinked, aio and sync")
+                format!("unknown backend {name}: expected auto, io_uring, io_uring-unlinked, aio or sync")
             })
     }
 }
 
-/// A backend that can't be used here, and why.
+/// A backend that can't be used here, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable {
-    /// Which.
+    /// The backend.
     pub kind: BackendKind,
-    /// The call that failed, how, and what to do about it.
+    /// The call that failed, its errno, and what to do about it.
     pub error: KernelError,
 }
 
@@ -79,20 +79,20 @@ impl fmt::Display for Unavailable {
     }
 }
 
-/// A backend that works.
+/// An open backend that works.
 pub struct Opened {
-    /// The backend. Must stay on this thread.
+    /// The backend. It must stay on this thread.
     pub backend: Box<dyn Backend>,
-    /// Which of io_uring's features it uses, if it is one of io_uring.
+    /// The features of io_uring that it uses. `None` for other backends.
     pub features: Option<RingFeatures>,
-    /// The better ones that were tried before.
+    /// The better backends that were tried first and failed.
     pub unavailable: Vec<Unavailable>,
 }
 
-/// Opens the backend of choice on this thread. `paths` is how many are expected.
+/// Opens the chosen backend on this thread. `paths` is the expected number of paths.
 ///
 /// # Errors
-/// All that were tried, best first, when none works; at least one.
+/// None works. Returns all that were tried, best first; at least one.
 pub fn open_backend(choice: Choice, paths: u32) -> Result<Opened, Vec<Unavailable>> {
     let mut unavailable = Vec::new();
     for kind in choice.kinds() {
@@ -110,9 +110,13 @@ pub fn open_backend(choice: Choice, paths: u32) -> Result<Opened, Vec<Unavailabl
     Err(unavailable)
 }
 
-type Kind = (Box<dyn Backend>, Option<RingFeatures>);
+type OpenedKind = (Box<dyn Backend>, Option<RingFeatures>);
 
-fn open_kind(kind: BackendKind, linked_timeouts: bool, paths: u32) -> Result<Kind, KernelError> {
+fn open_kind(
+    kind: BackendKind,
+    linked_timeouts: bool,
+    paths: u32,
+) -> Result<OpenedKind, KernelError> {
     Ok(match kind {
         BackendKind::IoUring => {
             let uring = Uring::open(UringConfig {
@@ -132,7 +136,7 @@ fn open_kind(kind: BackendKind, linked_timeouts: bool, paths: u32) -> Result<Kin
         }
         BackendKind::Scripted => {
             return Err(KernelError::new("open", crate::Errno::EOPNOTSUPP)
-                .hint("the scripted backend is made by simulations only"));
+                .hint("only simulations create the scripted backend"));
         }
     })
 }
@@ -142,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_lead_to_choices_and_back() {
+    fn names_round_trip() {
         for name in ["auto", "io_uring", "io_uring-unlinked", "aio", "sync"] {
             assert_eq!(name.parse::<Choice>().expect(name).to_string(), name);
         }
@@ -156,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn each_backend_opens_here_or_says_why() {
+    fn each_backend_opens_or_gives_a_reason() {
         for kind in Choice::KINDS {
             match open_backend(Choice::Only(kind), 16) {
                 Ok(opened) => {
@@ -166,14 +170,14 @@ mod tests {
                 Err(tried) => assert_eq!(tried.len(), 1),
             }
         }
-        let best = open_backend(Choice::Auto, 16).expect("threads work anywhere");
+        let best = open_backend(Choice::Auto, 16).expect("threads always work");
         let tried: Vec<BackendKind> = best.unavailable.iter().map(|tried| tried.kind).collect();
         assert_eq!(Choice::KINDS[..tried.len()], tried);
         assert_eq!(best.backend.kind(), Choice::KINDS[tried.len()]);
     }
 
     #[test]
-    fn the_scripted_backend_is_not_to_be_had() {
+    fn the_scripted_backend_cannot_be_chosen() {
         assert!(open_backend(Choice::Only(BackendKind::Scripted), 1).is_err());
     }
 }

@@ -1,34 +1,33 @@
-//! Files that are given up, and how their owner learns that they are closed.
+//! Closes files in threads, and tells the owner when a file is closed.
 //!
-//! The last close of a device runs its driver's code, and writes back what the page cache has: it may
-//! take as long as the device likes. So threads close files, and a [`Closing`] tells when that has
-//! happened. Until then the device is in use: it can't be unmounted, reset or taken exclusively.
+//! The last close of a device runs code of its driver and writes back its page cache. It may take
+//! as long as the device does not answer. So threads close files, and a [`Closing`] tells when that
+//! has happened. Until then the device is in use: it can't be unmounted, reset or opened
+//! exclusively.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use crate::Mono;
-use crate::errno::KernelResult;
-use crate::threads::pool::Call;
 
 /// Tells when a file that was given up is closed.
 #[derive(Debug)]
 pub struct Closing(Option<Receiver<()>>);
 
 impl Closing {
-    /// Of no file: there is nothing to wait for.
+    /// For no file: there is nothing to wait for.
     pub fn nothing() -> Closing {
         Closing(None)
     }
 
-    /// A file's end, and the one who is told of it when the other is dropped.
+    /// Makes a pair. Dropping the [`Closed`] completes the [`Closing`].
     pub(crate) fn new() -> (Closed, Closing) {
         let (closed, closing) = channel();
         (Closed(closed), Closing(Some(closing)))
     }
 
-    /// Waits until the file is closed, at the longest until `deadline`; says whether it is.
+    /// Waits until the file is closed, but not beyond `deadline`. Returns whether it is closed.
     pub fn wait(&self, deadline: Mono) -> bool {
         let Some(closed) = &self.0 else {
             return true;
@@ -38,14 +37,15 @@ impl Closing {
     }
 }
 
-/// Is dropped once a file is closed.
+/// Dropped when a file is closed.
 #[derive(Debug)]
-pub(crate) struct Closed(#[expect(dead_code, reason = "its end is what counts")] Sender<()>);
+pub(crate) struct Closed(#[expect(dead_code, reason = "only its drop matters")] Sender<()>);
 
-/// A file that several own. When the last of them drops it, it is closed, and then its [`Closing`] says so.
+/// A file with several owners. When the last owner drops it, the file is closed and its [`Closing`]
+/// completes.
 #[derive(Debug)]
 pub(crate) struct SharedFile {
-    // Dropped in this order.
+    // The file must be dropped before `closed`.
     file: OwnedFd,
     closed: OnceLock<Closed>,
 }
@@ -58,16 +58,16 @@ impl SharedFile {
         }
     }
 
-    /// The file is given up; its owners drop it when they can. To be called once.
+    /// Starts closing: the owners drop the file when they can. Call it only once.
     pub(crate) fn closing(&self) -> Closing {
         let (closed, closing) = Closing::new();
         let first = self.closed.set(closed).is_ok();
-        debug_assert!(first, "given up twice");
+        debug_assert!(first, "closing was called twice");
         closing
     }
 
-    /// Whether its owners drop it as soon as they can.
-    pub(crate) fn is_given_up(&self) -> bool {
+    /// Whether the owners drop the file as soon as they can.
+    pub(crate) fn is_closing(&self) -> bool {
         self.closed.get().is_some()
     }
 }
@@ -78,22 +78,13 @@ impl AsFd for SharedFile {
     }
 }
 
-/// For threads that make no reads.
-pub(crate) enum NoCall {}
-
-impl Call for NoCall {
-    fn run(self) -> Option<KernelResult> {
-        match self {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Arc;
 
     #[test]
-    fn it_is_told_when_the_last_owner_has_let_go() {
+    fn closing_completes_when_the_last_owner_drops_the_file() {
         let file = std::fs::File::open("/dev/null").expect("a file");
         let shared = Arc::new(SharedFile::new(file.into()));
         let other = Arc::clone(&shared);

@@ -1,4 +1,4 @@
-//! Which deadline passes next, for backends that watch deadlines themselves (pure).
+//! Finds the next deadline, for backends that watch deadlines themselves (pure).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,18 +6,19 @@ use std::collections::BinaryHeap;
 use crate::Mono;
 use crate::table::Key;
 
-/// Below so many entries it is not worth looking for dead ones.
-const FEW: usize = 64;
+/// With fewer entries than this, removing dead ones is not worthwhile.
+const MIN_SWEEP_LEN: usize = 64;
 
-/// Deadlines of operations. An operation that has ended leaves its entry behind: it is skipped when
-/// its time comes, and swept out when such entries are the most.
+/// Deadlines of operations. The entry of an operation that has ended stays in the heap. It is
+/// skipped when its deadline passes, or removed when most entries are dead.
 #[derive(Default)]
 pub(crate) struct Deadlines {
     heap: BinaryHeap<Reverse<(Mono, Key)>>,
 }
 
 impl Deadlines {
-    /// Notes a deadline. `live` says which operations have not ended, of which there are `count`.
+    /// Adds a deadline. `live` tells whether an operation has not ended; `count` operations are
+    /// live.
     pub(crate) fn push(
         &mut self,
         deadline: Mono,
@@ -25,7 +26,7 @@ impl Deadlines {
         count: usize,
         live: impl Fn(Key) -> bool,
     ) {
-        if self.heap.len() > FEW.max(2 * count) {
+        if self.heap.len() > MIN_SWEEP_LEN.max(2 * count) {
             self.heap.retain(|Reverse((_, key))| live(*key));
         }
         self.heap.push(Reverse((deadline, key)));
@@ -42,12 +43,12 @@ impl Deadlines {
         None
     }
 
-    /// Whether a deadline has passed, if only of an operation that has ended.
+    /// Whether a deadline has passed. It may belong to an operation that has ended.
     pub(crate) fn is_due(&self, now: Mono) -> bool {
         (self.heap.peek()).is_some_and(|Reverse((deadline, _))| *deadline <= now)
     }
 
-    /// Takes an operation out whose deadline is not after `now`; it may have ended.
+    /// Removes an operation whose deadline is not after `now`. It may have ended.
     pub(crate) fn pop(&mut self, now: Mono) -> Option<Key> {
         let Reverse((deadline, key)) = *self.heap.peek()?;
         if deadline > now {
@@ -67,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn deadlines_come_in_order_and_the_dead_are_skipped() {
+    fn deadlines_are_ordered_and_dead_ones_skipped() {
         let mut deadlines = Deadlines::default();
         for n in [3, 1, 2] {
             deadlines.push(Mono::from_nanos(n), key(n), 3, |_| true);
@@ -81,12 +82,12 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_does_not_pile_up() {
+    fn dead_entries_do_not_accumulate() {
         let mut deadlines = Deadlines::default();
         for n in 0..10_000 {
             // One operation at a time, each with a deadline far away.
             deadlines.push(Mono::from_nanos(1_000_000 + n), key(n), 1, |k| k == key(n));
-            assert!(deadlines.heap.len() <= FEW + 2);
+            assert!(deadlines.heap.len() <= MIN_SWEEP_LEN + 2);
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Two calls of device-mapper: a message to a map, and what a map says of itself.
+//! Two device-mapper calls: send a message to a map, and get the status of a map.
 //!
-//! The layout is that of `struct dm_ioctl` (include/uapi/linux/dm-ioctl.h), the same for all versions 4
-//! and all machines. Needs `CAP_SYS_ADMIN`, and `/dev/mapper/control`.
+//! The layout is that of `struct dm_ioctl` (include/uapi/linux/dm-ioctl.h). It is the same for all
+//! 4.x versions of the interface and on all architectures. The calls need `CAP_SYS_ADMIN` and
+//! `/dev/mapper/control`.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -10,18 +11,18 @@ use std::os::fd::AsRawFd;
 use crate::KernelError;
 
 const CONTROL: &str = "/dev/mapper/control";
-/// `_IOWR(0xfd, 12, struct dm_ioctl)` and the same with 14.
+/// `_IOWR(0xfd, 12, struct dm_ioctl)`, and the same with 14.
 const TABLE_STATUS: u32 = 0xc138_fd0c;
 const TARGET_MSG: u32 = 0xc138_fd0e;
-/// Of `struct dm_ioctl`, which comes before all data.
-const HEAD_BYTES: usize = 312;
-/// The size of `struct dm_target_spec`, which comes before each target's status.
+/// The size of `struct dm_ioctl`, which precedes all data.
+const HEADER_BYTES: usize = 312;
+/// The size of `struct dm_target_spec`, which precedes each target's status.
 const SPEC_BYTES: usize = 40;
-/// The status of a map with hundreds of paths fits in.
+/// Enough for the status of a map with hundreds of paths.
 const STATUS_BYTES: usize = 64 << 10;
-/// Set by the kernel when the buffer was too small.
+/// The kernel sets this if the buffer was too small.
 const BUFFER_FULL: u32 = 1 << 8;
-/// Ask a map how it is without having it write anything back.
+/// Get the status without flushing the map's pending writes.
 const NO_FLUSH: u32 = 1 << 11;
 
 const DATA_SIZE: usize = 12;
@@ -30,50 +31,52 @@ const TARGET_COUNT: usize = 20;
 const FLAGS: usize = 28;
 const DEVICE: usize = 40;
 
-/// Sends a message to the map with this device number: to its first target, the only one of a multipath
-/// map. Waits until the map has obeyed, which takes no I/O to any device.
+/// Sends a message to the map with this device number: to its first target, which is the only
+/// target of a multipath map. Returns after the map has handled the message, which involves no I/O
+/// to a device.
 ///
 /// # Errors
-/// What the kernel says: `ENXIO` for no such map, `EINVAL` for a message that it does not know.
+/// The kernel's error: `ENXIO` if no such map exists, `EINVAL` if the target does not know the
+/// message.
 pub fn dm_message(map: (u32, u32), message: &str) -> Result<(), KernelError> {
     let mut buffer = message_to(map, message);
     call("DM_TARGET_MSG", TARGET_MSG, &mut buffer)
 }
 
-/// What the targets of the map with this device number say of themselves, a line for each.
+/// The status of all targets of the map with this device number, one line for each target.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 pub fn dm_status(map: (u32, u32)) -> Result<String, KernelError> {
-    let mut buffer = head(map, STATUS_BYTES, NO_FLUSH);
+    let mut buffer = header(map, STATUS_BYTES, NO_FLUSH);
     call("DM_TABLE_STATUS", TABLE_STATUS, &mut buffer)?;
     Ok(lines_of(&bytes_of(&buffer)))
 }
 
-/// A `dm_ioctl` for this map, with room for data up to this size in all. It is made of words, since the
-/// kernel wants it aligned.
-fn head(map: (u32, u32), size: usize, flags: u32) -> Vec<u64> {
+/// A `dm_ioctl` for this map, with `size` bytes in total. It consists of words, because the kernel
+/// requires alignment.
+fn header(map: (u32, u32), size: usize, flags: u32) -> Vec<u64> {
     let mut bytes = vec![0u8; size.next_multiple_of(8)];
     let mut put = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
     put(0, 4);
     put(DATA_SIZE, size as u32);
-    put(DATA_START, HEAD_BYTES as u32);
+    put(DATA_START, HEADER_BYTES as u32);
     put(FLAGS, flags);
     let device = u64::from(encode(map));
     bytes[DEVICE..DEVICE + 8].copy_from_slice(&device.to_ne_bytes());
     words_of(&bytes)
 }
 
-/// As `new_encode_dev` of include/linux/kdev_t.h.
+/// Like `new_encode_dev` of include/linux/kdev_t.h.
 fn encode((major, minor): (u32, u32)) -> u32 {
     (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
 }
 
 /// A `dm_ioctl` with a `dm_target_msg`: a sector, here 0, and a string with its end.
 fn message_to(map: (u32, u32), message: &str) -> Vec<u64> {
-    let size = HEAD_BYTES + 8 + message.len() + 1;
-    let mut bytes = bytes_of(&head(map, size, 0));
-    let start = HEAD_BYTES + 8;
+    let size = HEADER_BYTES + 8 + message.len() + 1;
+    let mut bytes = bytes_of(&header(map, size, 0));
+    let start = HEADER_BYTES + 8;
     bytes[start..start + message.len()].copy_from_slice(message.as_bytes());
     words_of(&bytes)
 }
@@ -97,7 +100,7 @@ fn lines_of(bytes: &[u8]) -> String {
         let end = text.iter().position(|byte| *byte == 0);
         lines += &String::from_utf8_lossy(&text[..end.unwrap_or(text.len())]);
         lines.push('\n');
-        // `next` is counted from the first target.
+        // `next` is relative to the first target.
         match number(at + 20) {
             Some(next) if next as usize + data > at => at = data + next as usize,
             _ => break,
@@ -120,10 +123,11 @@ fn call(name: &'static str, request: u32, buffer: &mut [u64]) -> Result<(), Kern
     let control: io::Result<File> = OpenOptions::new().read(true).write(true).open(CONTROL);
     let control = control.map_err(|error| {
         KernelError::of("open of /dev/mapper/control")(error)
-            .hint("actions on multipath maps need root and the module dm_mod")
+            .hint("actions on multipath maps need root and the kernel module dm_mod")
     })?;
-    // SAFETY: the kernel reads and writes as many bytes from here as `data_size` says, which is at most
-    // the buffer's length; the buffer is this function's for the time of the call, and aligned to 8.
+    // SAFETY: the kernel reads and writes as many bytes from here as `data_size` says, which is at
+    // most the buffer's length. This function owns the buffer during the call, and it is aligned to
+    // 8.
     let done = unsafe { libc::ioctl(control.as_raw_fd(), request as _, buffer.as_mut_ptr()) };
     if done < 0 {
         return Err(KernelError::of(name)(io::Error::last_os_error()));
@@ -136,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_laid_out_as_the_kernel_wants_it() {
+    fn a_message_has_the_kernels_layout() {
         let bytes = bytes_of(&message_to((253, 7), "fail_path 8:16"));
         let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four"));
         assert_eq!((word(0), word(4), word(8)), (4, 0, 0));
@@ -146,20 +150,20 @@ mod tests {
         assert_eq!(&bytes[312..320], [0; 8]);
         assert_eq!(&bytes[320..335], b"fail_path 8:16\0");
         assert!(bytes.len() >= 335 && bytes.len().is_multiple_of(8));
-        // Neither name nor uuid: the device number says which map.
+        // Neither name nor uuid: the device number selects the map.
         assert!(bytes[48..312].iter().all(|byte| *byte == 0));
     }
 
     #[test]
-    fn the_requests_are_made_as_ioctl_h_makes_them() {
-        let iowr = |number: u32| (3 << 30) | ((HEAD_BYTES as u32) << 16) | (0xfd << 8) | number;
+    fn request_numbers_match_ioctl_h() {
+        let iowr = |number: u32| (3 << 30) | ((HEADER_BYTES as u32) << 16) | (0xfd << 8) | number;
         assert_eq!((iowr(12), iowr(14)), (TABLE_STATUS, TARGET_MSG));
         assert_eq!(encode((253, 300)), 253 << 8 | 44 | 256 << 12);
     }
 
     #[test]
-    fn the_status_of_each_target_is_a_line_and_broken_ones_are_none() {
-        let mut bytes = bytes_of(&head((253, 0), 1024, 0));
+    fn status_has_a_line_per_target_and_invalid_input_is_ignored() {
+        let mut bytes = bytes_of(&header((253, 0), 1024, 0));
         let put = |bytes: &mut Vec<u8>, at: usize, value: u32| {
             bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         };
@@ -178,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn without_such_a_map_the_kernel_says_so() {
-        // Or without rights, or without device-mapper at all: an error in any case, and no harm.
+    fn an_unknown_map_is_an_error() {
+        // Fails in any case: also without permission, or without device-mapper.
         let error = dm_message((253, 1 << 19), "fail_path 1:1").expect_err("no such map");
         assert!(!error.to_string().is_empty());
         assert!(dm_status((253, 1 << 19)).is_err());

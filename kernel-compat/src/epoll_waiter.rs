@@ -1,4 +1,4 @@
-//! Waiting for completions and wake-ups, for backends whose kernel interface can't wait for both.
+//! Waits for completions and wake-ups, for backends whose kernel interface can't wait for both.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -15,64 +15,64 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 const DONE: u64 = 0;
 const WAKER: u64 = 1;
 
-/// An epoll instance over two eventfds: one that completions ring, and the waker.
-pub(crate) struct Doorbell {
+/// An epoll instance over two eventfds: one for completions, and the waker.
+pub(crate) struct EpollWaiter {
     epoll: OwnedFd,
     done: Waker,
     waker: Waker,
     events: Vec<epoll::Event>,
 }
 
-/// Who rang.
+/// Why a wait returned.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Rung {
+pub(crate) struct Wakeup {
     /// Something has completed since the last wait.
     pub(crate) done: bool,
-    /// Somebody woke the backend.
+    /// A user woke the backend.
     pub(crate) woken: bool,
 }
 
-impl Doorbell {
+impl EpollWaiter {
     /// # Errors
-    /// `eventfd` or `epoll_create1`, when there are no descriptors or there is no memory.
-    pub(crate) fn new() -> Result<Doorbell, KernelError> {
+    /// `eventfd` or `epoll_create1`, when no descriptors or no memory are left.
+    pub(crate) fn new() -> Result<EpollWaiter, KernelError> {
         let failed = |call| move |errno: rustix::io::Errno| KernelError::new(call, errno.into());
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(failed("epoll_create1"))?;
-        let bell = Doorbell {
+        let waiter = EpollWaiter {
             epoll,
             done: Waker::new().map_err(KernelError::of("eventfd"))?,
             waker: Waker::new().map_err(KernelError::of("eventfd"))?,
             events: Vec::with_capacity(2),
         };
-        // Edge-triggered: who completes things rings, and nobody has to read the counter.
+        // Edge-triggered: each completion signals the eventfd, and nobody has to read its counter.
         let kinds = [
-            (&bell.done, DONE, EventFlags::IN | EventFlags::ET),
-            (&bell.waker, WAKER, EventFlags::IN),
+            (&waiter.done, DONE, EventFlags::IN | EventFlags::ET),
+            (&waiter.waker, WAKER, EventFlags::IN),
         ];
         for (eventfd, data, flags) in kinds {
             epoll::add(
-                &bell.epoll,
+                &waiter.epoll,
                 eventfd.as_fd(),
                 EventData::new_u64(data),
                 flags,
             )
             .map_err(failed("epoll_ctl"))?;
         }
-        Ok(bell)
+        Ok(waiter)
     }
 
-    /// What completions ring.
+    /// The eventfd that completions signal.
     pub(crate) fn done(&self) -> &Waker {
         &self.done
     }
 
-    /// What the backend's users wake it by.
+    /// The handle for waking the backend.
     pub(crate) fn waker(&self) -> Waker {
         self.waker.clone()
     }
 
-    /// Waits until it rings, or until a moment; it may return up to 1 ms after that.
-    pub(crate) fn wait(&mut self, until: Option<Mono>) -> Result<Rung, KernelError> {
+    /// Waits for a signal, or until `until`. It may return up to 1 ms after that.
+    pub(crate) fn wait(&mut self, until: Option<Mono>) -> Result<Wakeup, KernelError> {
         let timeout = until.map(|until| {
             let span = until.since(Mono::now()).min(LONGEST);
             Timespec {
@@ -89,15 +89,15 @@ impl Doorbell {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(KernelError::new("epoll_wait", Errno::from(errno))),
         }
-        let rang = |data| self.events.iter().any(|event| event.data.u64() == data);
-        let rung = Rung {
-            done: rang(DONE),
-            woken: rang(WAKER),
+        let signalled = |data| self.events.iter().any(|event| event.data.u64() == data);
+        let wakeup = Wakeup {
+            done: signalled(DONE),
+            woken: signalled(WAKER),
         };
-        if rung.woken {
+        if wakeup.woken {
             self.waker.clear();
         }
-        Ok(rung)
+        Ok(wakeup)
     }
 }
 
@@ -106,27 +106,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_ring_is_heard_once() {
-        let mut bell = Doorbell::new().expect("descriptors");
+    fn each_signal_is_reported_once() {
+        let mut waiter = EpollWaiter::new().expect("descriptors");
         let now = Mono::now();
-        assert!(!bell.wait(Some(now)).expect("works").done);
-        bell.done().wake();
-        bell.done().wake();
-        let rung = bell.wait(None).expect("works");
-        assert!(rung.done && !rung.woken);
-        assert!(!bell.wait(Some(now)).expect("works").done);
-        bell.done().wake();
-        bell.waker().wake();
-        let rung = bell.wait(None).expect("works");
-        assert!(rung.done && rung.woken);
-        assert!(!bell.wait(Some(now)).expect("works").woken);
+        assert!(!waiter.wait(Some(now)).expect("works").done);
+        waiter.done().wake();
+        waiter.done().wake();
+        let wakeup = waiter.wait(None).expect("works");
+        assert!(wakeup.done && !wakeup.woken);
+        assert!(!waiter.wait(Some(now)).expect("works").done);
+        waiter.done().wake();
+        waiter.waker().wake();
+        let wakeup = waiter.wait(None).expect("works");
+        assert!(wakeup.done && wakeup.woken);
+        assert!(!waiter.wait(Some(now)).expect("works").woken);
     }
 
     #[test]
-    fn it_does_not_ring_before_its_time() {
-        let mut bell = Doorbell::new().expect("descriptors");
+    fn a_wait_does_not_end_before_its_limit() {
+        let mut waiter = EpollWaiter::new().expect("descriptors");
         let until = Mono::now() + Duration::from_micros(1500);
-        bell.wait(Some(until)).expect("works");
+        waiter.wait(Some(until)).expect("works");
         assert!(Mono::now() >= until);
     }
 }

@@ -1,7 +1,8 @@
-//! An errno, always positive, whichever way it came.
+//! An errno as a positive number.
 //!
-//! System calls report failure in three ways: -1 and `errno`, a negative return value, and a
-//! negative `res` in a completion. Elsewhere in the project an errno is an [`Errno`].
+//! System calls report failure in three ways: -1 and `errno`, a negative return value, or a
+//! negative `res` in a completion. This module converts all of them to [`Errno`], which the rest of
+//! the project uses.
 
 use std::fmt;
 use std::io;
@@ -11,12 +12,12 @@ use std::io;
 pub struct Errno(u16);
 
 impl Errno {
-    /// One that the system's headers name.
+    /// Makes one from a constant of the system's headers.
     pub(crate) const fn known(raw: libc::c_int) -> Errno {
         Errno(raw as u16)
     }
 
-    /// From a positive errno value; what does not fit an errno becomes `EIO`.
+    /// Makes one from a positive errno value. A value outside the range of errnos becomes `EIO`.
     pub fn from_raw(raw: i32) -> Errno {
         u16::try_from(raw)
             .ok()
@@ -24,13 +25,13 @@ impl Errno {
             .map_or(Errno::EIO, Errno)
     }
 
-    /// Splits a result in the kernel's convention (negative is an errno) as a completion's `res`
-    /// has it.
+    /// Splits a result in the kernel's convention, such as a completion's `res`: a negative value
+    /// is an errno.
     pub fn check(res: i32) -> Result<u32, Errno> {
         u32::try_from(res).map_err(|_| Errno::from_raw(res.saturating_neg()))
     }
 
-    /// The errno within an `io::Error`; `EIO` for errors that did not come from the kernel.
+    /// The errno of an `io::Error`, or `EIO` if the error did not come from the kernel.
     pub fn of(error: &io::Error) -> Errno {
         error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
     }
@@ -62,7 +63,7 @@ impl fmt::Debug for Errno {
     }
 }
 
-/// What the kernel says of an operation: bytes or an errno.
+/// The kernel's result of an operation: a number of bytes or an errno.
 pub(crate) type KernelResult = Result<u32, Errno>;
 
 #[cfg(test)]
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signs_are_flipped_once_and_only_here() {
+    fn negative_results_become_positive_errnos() {
         assert_eq!(Errno::check(512), Ok(512));
         assert_eq!(Errno::check(0), Ok(0));
         assert_eq!(Errno::check(-libc::EIO), Err(Errno::EIO));
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_shown_by_its_name_or_its_number() {
+    fn display_shows_the_name_or_the_number() {
         assert_eq!(Errno::from_raw(libc::EREMOTEIO).to_string(), "EREMOTEIO");
         assert_eq!(Errno::from_raw(4000).to_string(), "errno 4000");
         assert_eq!(Errno::from_raw(-5), Errno::EIO);

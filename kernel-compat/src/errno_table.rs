@@ -1,8 +1,8 @@
-//! What each errno of Linux is called, what it means for storage, and what a person can do then.
+//! The name of each Linux errno, its meaning for storage, and a hint for the user.
 //!
-//! The rows are those of include/uapi/asm-generic/errno-base.h and errno.h, in their order. The
-//! numbers are libc's, since some machines have others. Where the fault is that an errno of a read
-//! tells of is not said here: that is `fault.rs` of the `pathpulse` crate.
+//! The rows follow include/uapi/asm-generic/errno-base.h and errno.h, in their order. The numbers
+//! come from libc, because some architectures use other numbers. Which component is at fault for an
+//! errno is decided elsewhere: in `fault.rs` of the `pathpulse` crate.
 
 use crate::errno::Errno;
 
@@ -12,10 +12,11 @@ macro_rules! errnos {
             $(#[doc = concat!("`", stringify!($name), "`: ", $meaning, ".")]
             pub const $name: Errno = Errno::known(libc::$name);)*
 
-            /// All that have a name, in the order of the kernel's list.
+            /// All errnos that have a name, in the order of the kernel's list.
             pub const ALL: &[Errno] = &[$(Errno::$name),*];
 
-            /// The symbolic name, as in errno(3); `None` for a number that Linux gives no program.
+            /// The symbolic name, as in errno(3). `None` for a number that Linux returns to no
+            /// program.
             pub fn name(self) -> Option<&'static str> {
                 match self {
                     $(Errno::$name => Some(stringify!($name)),)*
@@ -23,15 +24,15 @@ macro_rules! errnos {
                 }
             }
 
-            /// What the kernel means by it, in a few words.
+            /// A short description.
             pub fn meaning(self) -> &'static str {
                 match self {
                     $(Errno::$name => $meaning,)*
-                    _ => "an error of the kernel",
+                    _ => "unknown error",
                 }
             }
 
-            /// What a person can do when opening or reading storage fails so; `None` where that
+            /// What to do when opening or reading storage fails with this errno. `None` if that
             /// depends on more than the errno.
             pub fn hint(self) -> Option<&'static str> {
                 match self {
@@ -53,56 +54,56 @@ macro_rules! errnos {
 
 errnos! {
     EPERM = "not permitted"
-        => "usually a container's device rules (device cgroup) forbid it, to root too; allow the \
+        => "usually the device rules of a container (device cgroup) forbid it, even to root; allow the \
             device there (docker run --device, DeviceAllow= in a unit)",
-    ENOENT = "no such file or device" => "see lsblk for those there are",
+    ENOENT = "no such file or device" => "see lsblk for the existing devices",
     ESRCH = "no such process",
     EINTR = "interrupted by a signal" => "try again",
     EIO = "input/output error; the driver gives no other reason"
-        => "see dmesg for what the driver says; a pulled cable looks like this, too",
+        => "see dmesg for messages of the driver; a pulled cable also causes this",
     ENXIO = "no such device or address: the device is gone or offline"
-        => "look for it in lsblk and dmesg; have the bus scanned again if it should be there",
+        => "look for it in lsblk and dmesg; rescan the bus if it should be there",
     E2BIG = "argument list too long",
     ENOEXEC = "exec format error",
-    EBADF = "bad file descriptor" => "please report that",
+    EBADF = "bad file descriptor" => "please report this as a bug",
     ECHILD = "no child process",
-    EAGAIN = "would block, or no room" => "try again",
+    EAGAIN = "would block, or no slot is free" => "try again",
     ENOMEM = "out of memory" => "free some memory, or raise the limit of the cgroup",
     EACCES = "access denied"
-        => "run as root or join the device's group (disk); see also the rules of SELinux or \
+        => "run as root or join the device's group (disk); check also the rules of SELinux or \
             AppArmor",
-    EFAULT = "bad address" => "please report that",
-    ENOTBLK = "not a block device" => "name a block device or a regular file",
-    EBUSY = "busy: somebody has it for themselves"
-        => "see lsblk, fuser -v and drbdadm status for who that is",
-    EEXIST = "exists already",
+    EFAULT = "bad address" => "please report this as a bug",
+    ENOTBLK = "not a block device" => "specify a block device or a regular file",
+    EBUSY = "busy: another process has exclusive access"
+        => "find the user with lsblk, fuser -v or drbdadm status",
+    EEXIST = "already exists",
     EXDEV = "on another file system",
     ENODEV = "no such device: it is gone or offline"
-        => "look for it in lsblk and dmesg; have the bus scanned again if it should be there",
-    ENOTDIR = "a part of the path is not a directory" => "correct the name",
-    EISDIR = "is a directory" => "name a block device, or a file in the directory",
+        => "look for it in lsblk and dmesg; rescan the bus if it should be there",
+    ENOTDIR = "a component of the path is not a directory" => "correct the path",
+    EISDIR = "is a directory" => "specify a block device, or a file in the directory",
     EINVAL = "invalid argument",
     ENFILE = "the system has no file slots left" => "raise fs.file-max with sysctl",
     EMFILE = "the process has no file descriptors left"
         => "raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE= in a unit)",
-    ENOTTY = "the device does not know this request",
+    ENOTTY = "the device does not support this request",
     ETXTBSY = "the file is being executed or is in use as swap"
-        => "name another file, or the block device",
-    EFBIG = "file too large" => "name the block device",
+        => "specify another file, or the block device",
+    EFBIG = "file too large" => "specify the block device",
     ENOSPC = "no space left" => "free space in the file system or the thin pool",
-    ESPIPE = "cannot seek" => "name a block device or a regular file",
+    ESPIPE = "cannot seek" => "specify a block device or a regular file",
     EROFS = "read-only",
     EMLINK = "too many links",
     EPIPE = "broken pipe: the other end of the connection is closed"
-        => "see whether the target and the network to it are well",
+        => "check the target and the network to it",
     EDOM = "argument out of the domain of a function",
     ERANGE = "out of range",
     EDEADLK = "would deadlock",
-    ENAMETOOLONG = "name too long" => "name it by a shorter way, such as /dev/disk/by-id",
+    ENAMETOOLONG = "name too long" => "use a shorter path, such as one in /dev/disk/by-id",
     ENOLCK = "no locks left",
-    ENOSYS = "not built into this kernel, or filtered",
+    ENOSYS = "not built into this kernel, or blocked by a seccomp filter",
     ENOTEMPTY = "directory not empty",
-    ELOOP = "too many symbolic links" => "see where the links lead (namei -l)",
+    ELOOP = "too many symbolic links" => "follow the links with namei -l",
     ENOMSG = "no message of this type",
     EIDRM = "identifier removed",
     ECHRNG = "channel number out of range",
@@ -114,7 +115,7 @@ errnos! {
     ENOCSI = "no CSI structure available",
     EL2HLT = "level 2 halted",
     EBADE = "reservation conflict: another host holds a reservation of the device"
-        => "see who holds it: sg_persist --in -r, nvme resv-report",
+        => "find the holder with sg_persist --in -r or nvme resv-report",
     EBADR = "invalid request descriptor",
     EXFULL = "exchange full",
     ENOANO = "no anode",
@@ -122,19 +123,19 @@ errnos! {
     EBADSLT = "invalid slot",
     EBFONT = "bad font file format",
     ENOSTR = "not a stream",
-    ENODATA = "no data: the medium can't be read there"
-        => "see smartctl -a or nvme smart-log; have the block written anew or the disk replaced",
-    ETIME = "timer expired: the device did not finish in its time"
-        => "see dmesg; look at the load and the health of the device",
+    ENODATA = "no data: the medium can't be read at this place"
+        => "see smartctl -a or nvme smart-log; rewrite the block or replace the disk",
+    ETIME = "timer expired: the device did not finish in time"
+        => "see dmesg; check the load and the health of the device",
     ENOSR = "out of streams resources",
-    ENONET = "not on the network" => "see whether the network to the target is well",
+    ENONET = "not on the network" => "check the network to the target",
     ENOPKG = "package not installed",
     EREMOTE = "object is remote",
-    ENOLINK = "the link to the target is cut"
-        => "see whether cable, port, switch and target are well",
+    ENOLINK = "the link to the target is down"
+        => "check the cable, port, switch and target",
     EADV = "advertise error",
     ESRMNT = "srmount error",
-    ECOMM = "communication error on send" => "see whether cable, port, switch and target are well",
+    ECOMM = "communication error on send" => "check the cable, port, switch and target",
     EPROTO = "protocol error" => "see dmesg; a cable or an adapter may be bad",
     EMULTIHOP = "multihop attempted",
     EDOTDOT = "RFS specific error",
@@ -149,7 +150,7 @@ errnos! {
     ELIBMAX = "too many shared libraries",
     ELIBEXEC = "cannot execute a shared library",
     EILSEQ = "integrity error: checksum or protection information does not match"
-        => "see dmesg; have the data written anew, and the memory, adapter and cable tested",
+        => "see dmesg; rewrite the data, and test the memory, adapter and cable",
     ERESTART = "interrupted call should be restarted" => "try again",
     ESTRPIPE = "streams pipe error",
     EUSERS = "too many users",
@@ -165,27 +166,27 @@ errnos! {
     EAFNOSUPPORT = "address family not supported",
     EADDRINUSE = "address in use",
     EADDRNOTAVAIL = "address not available",
-    ENETDOWN = "network down" => "see whether the network interface is up (ip link)",
-    ENETUNREACH = "network unreachable" => "see whether there is a route to the target (ip route)",
+    ENETDOWN = "network down" => "check that the network interface is up (ip link)",
+    ENETUNREACH = "network unreachable" => "check that a route to the target exists (ip route)",
     ENETRESET = "connection dropped by a reset of the network"
-        => "see whether the network to the target is well",
-    ECONNABORTED = "connection aborted" => "see whether the target and the network to it are well",
+        => "check the network to the target",
+    ECONNABORTED = "connection aborted" => "check the target and the network to it",
     ECONNRESET = "connection reset by the other side"
-        => "see whether the target and the network to it are well",
+        => "check the target and the network to it",
     ENOBUFS = "no buffer space" => "free some memory",
-    EISCONN = "connected already",
+    EISCONN = "already connected",
     ENOTCONN = "not connected: the target or the file system's server is gone"
         => "connect or mount it again",
     ESHUTDOWN = "connection was shut down" => "connect it again",
     ETOOMANYREFS = "too many references",
-    ETIMEDOUT = "the transport timed out" => "see whether cable, port, switch and target are well",
-    ECONNREFUSED = "connection refused" => "see whether the target's service runs",
-    EHOSTDOWN = "host down" => "see whether the target runs",
+    ETIMEDOUT = "the transport timed out" => "check the cable, port, switch and target",
+    ECONNREFUSED = "connection refused" => "check that the service runs on the target",
+    EHOSTDOWN = "host down" => "check that the target runs",
     EHOSTUNREACH = "host unreachable"
-        => "see whether the target runs and the network to it is well",
+        => "check that the target runs, and the network to it",
     EALREADY = "already in progress",
     EINPROGRESS = "now in progress",
-    ESTALE = "stale handle: the server does not know the file any more"
+    ESTALE = "stale handle: the server no longer knows the file"
         => "mount the file system again",
     EUCLEAN = "the structure of the file system is damaged" => "unmount it and run fsck",
     ENOTNAM = "not a XENIX named type file",
@@ -194,9 +195,9 @@ errnos! {
     EREMOTEIO = "remote input/output error: the target failed the command"
         => "see dmesg for its sense data, and the log of the storage",
     EDQUOT = "quota exceeded" => "free space, or raise the quota",
-    ENOMEDIUM = "no medium in the drive" => "insert one, or leave the drive out",
-    EMEDIUMTYPE = "wrong medium type: DRBD says so of a secondary"
-        => "check it on the node that is primary, or the disk below it",
+    ENOMEDIUM = "no medium in the drive" => "insert a medium, or do not watch this drive",
+    EMEDIUMTYPE = "wrong medium type: DRBD reports this for a secondary"
+        => "watch it on the primary node, or watch the disk below it",
     ECANCELED = "cancelled",
     ENOKEY = "required key not available" => "unlock the encrypted storage",
     EKEYEXPIRED = "key has expired" => "renew the key",
@@ -204,30 +205,30 @@ errnos! {
     EKEYREJECTED = "key was rejected by the service" => "unlock it with the right key",
     EOWNERDEAD = "owner died",
     ENOTRECOVERABLE = "state not recoverable",
-    ERFKILL = "switched off by rfkill",
+    ERFKILL = "disabled by rfkill",
     EHWPOISON = "memory page has a hardware error"
-        => "this host's memory is bad; see dmesg and replace it",
+        => "the memory of this host is faulty; see dmesg and replace it",
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// In the kernel's list 41 and 58 are other names of 11 and 35.
+    /// The kernel's list has no 41 and 58: they are other names of 11 and 35.
     #[test]
-    fn every_errno_of_the_kernel_has_a_name_a_meaning_and_leads_back_to_its_number() {
+    fn every_kernel_errno_has_a_name_and_a_meaning() {
         for raw in (1..=133).filter(|raw| ![41, 58].contains(raw)) {
             let errno = Errno::from_raw(raw);
             let name = errno.name().unwrap_or_else(|| panic!("{raw} has no name"));
             assert_eq!(Errno::from_name(name), Some(errno));
-            assert_ne!(errno.meaning(), "an error of the kernel", "{name}");
+            assert_ne!(errno.meaning(), "unknown error", "{name}");
         }
         assert_eq!(Errno::ALL.len(), 131);
         assert_eq!(Errno::from_raw(4000).name(), None);
     }
 
     #[test]
-    fn hints_say_what_to_do_and_meanings_do_not_repeat_the_name() {
+    fn hints_and_meanings_are_well_formed() {
         for errno in Errno::ALL {
             let name = errno.name().expect("all have one");
             let texts = [Some(errno.meaning()), errno.hint()];

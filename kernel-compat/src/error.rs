@@ -1,4 +1,4 @@
-//! A system call that failed: the error that an [`Errno`] becomes.
+//! The error type for a system call that failed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,14 +6,14 @@ use std::io;
 
 use crate::errno::Errno;
 
-/// A system call that failed: which, how, and what a person can do about it.
+/// A system call that failed: which call, its errno, and what the user can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelError {
     /// The call, by its name in the manual, such as `io_uring_setup`.
     pub call: &'static str,
-    /// What it answered.
+    /// The errno that it returned.
     pub errno: Errno,
-    /// The likely cause and its cure; empty where none is known.
+    /// The likely cause and the remedy. Empty if none is known.
     pub hint: Cow<'static, str>,
 }
 
@@ -27,7 +27,7 @@ impl KernelError {
         }
     }
 
-    /// The same error with a hint.
+    /// Returns the same error with a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> KernelError {
         self.hint = hint.into();
@@ -58,11 +58,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_says_what_happened_and_what_to_do() {
+    fn display_names_the_call_the_errno_and_the_hint() {
         let bare = KernelError::new("io_uring_setup", Errno::ENOSYS);
         assert_eq!(
             bare.to_string(),
-            "io_uring_setup: ENOSYS: not built into this kernel, or filtered"
+            "io_uring_setup: ENOSYS: not built into this kernel, or blocked by a seccomp filter"
         );
         let hinted = bare.hint("use the aio backend");
         assert_eq!(

@@ -1,4 +1,5 @@
-//! Where a file's data is, as its file system tells (`FS_IOC_FIEMAP`, Documentation/filesystems/fiemap.rst).
+//! Where the data of a file is, as reported by its file system (`FS_IOC_FIEMAP`,
+//! Documentation/filesystems/fiemap.rst).
 
 use std::os::fd::AsFd;
 
@@ -6,9 +7,9 @@ use rustix::ioctl::{Updater, ioctl, opcode};
 
 use crate::Errno;
 
-/// Extents that one call brings.
-const PER_CALL: usize = 64;
-/// Have what is not on the device yet written there first.
+/// Extents that one call returns.
+const EXTENTS_PER_CALL: usize = 64;
+/// Write dirty data to the device first.
 const SYNC: u32 = 0x1;
 
 const LAST: u32 = 0x1;
@@ -19,16 +20,16 @@ const DATA_INLINE: u32 = 0x200;
 const DATA_TAIL: u32 = 0x400;
 const UNWRITTEN: u32 = 0x800;
 
-/// A part of a file that is no hole.
+/// A part of a file that is not a hole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Where it begins in the file.
+    /// Its offset in the file.
     pub offset: u64,
-    /// How long it is, in bytes.
+    /// Its length in bytes.
     pub len: u64,
     /// Where its data is.
     pub data: ExtentData,
-    /// Behind it there is only a hole.
+    /// Whether it is the last extent; only a hole may follow it.
     pub is_last: bool,
 }
 
@@ -37,19 +38,19 @@ pub struct Extent {
 pub enum ExtentData {
     /// In whole blocks on the device.
     Blocks,
-    /// In memory, on its way to the device.
+    /// In memory. It will be written to the device.
     Delayed,
-    /// Nowhere: its blocks are there, and count as zeros.
+    /// Nowhere. Blocks are allocated, but they read as zeros.
     Unwritten,
-    /// Within the file system's own blocks.
+    /// Within the metadata blocks of the file system.
     Inline,
-    /// On the device, in another form: compressed, encrypted.
+    /// On the device, in another form: compressed or encrypted.
     Encoded,
 }
 
 /// `struct fiemap` of include/uapi/linux/fiemap.h.
 #[repr(C)]
-struct Head {
+struct FiemapHeader {
     start: u64,
     length: u64,
     flags: u32,
@@ -71,37 +72,40 @@ struct RawExtent {
 }
 
 #[repr(C)]
-struct Request {
-    head: Head,
-    extents: [RawExtent; PER_CALL],
+struct FiemapRequest {
+    header: FiemapHeader,
+    extents: [RawExtent; EXTENTS_PER_CALL],
 }
 
-/// The first extents of a file from `offset` on, as many as one call brings; none if there is only a hole.
-/// With `sync` what is dirty is written first, for which the device is waited for; and where the file
-/// system has its map on the device, that may be so without.
+/// The first extents of a file from `offset` on, as many as one call returns. Empty if there is
+/// only a hole. With `sync`, dirty data is written first, which waits for the device. Without it,
+/// the call may also wait for the device, if the file system has to read its map.
 ///
 /// # Errors
-/// What the kernel says: `EOPNOTSUPP` or `ENOTTY` of a file system that can't tell.
+/// The kernel's error: `EOPNOTSUPP` or `ENOTTY` if the file system does not support this.
 pub fn file_extents(file: impl AsFd, offset: u64, sync: bool) -> Result<Vec<Extent>, Errno> {
-    let mut request = Request {
-        head: Head {
+    let mut request = FiemapRequest {
+        header: FiemapHeader {
             start: offset,
             length: u64::MAX - offset,
             flags: if sync { SYNC } else { 0 },
             mapped_extents: 0,
-            extent_count: PER_CALL as u32,
+            extent_count: EXTENTS_PER_CALL as u32,
             reserved: 0,
         },
-        extents: [RawExtent::default(); PER_CALL],
+        extents: [RawExtent::default(); EXTENTS_PER_CALL],
     };
-    // SAFETY: the opcode is that of FS_IOC_FIEMAP, which reads the head, and writes the head and
-    // at most `extent_count` extents behind it. `request` has room for as many, in the kernel's
-    // layout, and is this function's until the call returns.
-    let updater =
-        unsafe { Updater::<{ opcode::read_write::<Head>(b'f', 11) }, Request>::new(&mut request) };
-    // SAFETY: as above; FIEMAP changes nothing else of this process.
+    // SAFETY: the opcode is that of FS_IOC_FIEMAP. It reads the header, and writes the header and
+    // at most `extent_count` extents behind it. `request` has space for these in the kernel's
+    // layout, and this function owns it until the call returns.
+    let updater = unsafe {
+        Updater::<{ opcode::read_write::<FiemapHeader>(b'f', 11) }, FiemapRequest>::new(
+            &mut request,
+        )
+    };
+    // SAFETY: as above. FIEMAP changes no other memory of this process.
     unsafe { ioctl(file, updater) }?;
-    let count = (request.head.mapped_extents as usize).min(PER_CALL);
+    let count = (request.header.mapped_extents as usize).min(EXTENTS_PER_CALL);
     Ok(request.extents[..count].iter().map(extent).collect())
 }
 
@@ -131,14 +135,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_layout_is_the_kernels() {
-        assert_eq!(size_of::<Head>(), 32);
+    fn structures_have_the_kernels_size() {
+        assert_eq!(size_of::<FiemapHeader>(), 32);
         assert_eq!(size_of::<RawExtent>(), 56);
-        assert_eq!(size_of::<Request>(), 32 + 56 * PER_CALL);
+        assert_eq!(size_of::<FiemapRequest>(), 32 + 56 * EXTENTS_PER_CALL);
     }
 
     #[test]
-    fn flags_tell_where_the_data_is() {
+    fn flags_determine_where_the_data_is() {
         let data = |flags| {
             let raw = RawExtent {
                 flags,
@@ -146,7 +150,7 @@ mod tests {
             };
             extent(&raw).data
         };
-        // MERGED and SHARED, which say nothing about where it is.
+        // MERGED and SHARED do not tell where the data is.
         assert_eq!(data(LAST | 0x1000 | 0x2000), ExtentData::Blocks);
         assert_eq!(data(0x2 | DELALLOC), ExtentData::Delayed);
         assert_eq!(data(DATA_INLINE | NOT_ALIGNED), ExtentData::Inline);

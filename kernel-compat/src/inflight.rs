@@ -1,21 +1,22 @@
-//! What the kernel owns.
+//! The reads that the kernel owns.
 //!
-//! The table of flights owns every operation and its buffer from submit until the kernel's last
-//! word about it. A flight whose deadline passed stays, with its buffer, in quarantine: nothing
-//! else may use that memory until the read's own completion, should it ever come.
+//! The table of flights owns every operation and its buffer from the submission to the last
+//! completion. A flight whose deadline passed stays in the table with its buffer, in quarantine:
+//! nothing else may use that memory before the read's own completion arrives, if it ever does.
 
 use crate::backend::Op;
 use crate::buffer::Buffer;
 use crate::table::Table;
 
-/// One operation that the kernel knows of. `X` is what the backend itself notes about it.
+/// One operation that the kernel knows. `X` is the backend's own state of it.
 pub(crate) struct Flight<X> {
-    /// As it was submitted.
+    /// The operation as submitted.
     pub(crate) op: Op,
-    /// What the kernel writes into; `None` once the read ended and it went back to the pool.
+    /// The memory that the kernel writes into. `None` once the read ended and the buffer went back
+    /// to the pool.
     pub(crate) buffer: Option<Buffer>,
-    /// The backend's own notes.
-    pub(crate) notes: X,
+    /// The backend's own state.
+    pub(crate) state: X,
 }
 
 /// All flights of one backend.

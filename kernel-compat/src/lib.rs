@@ -1,11 +1,11 @@
-//! Everything of pathpulse that touches the kernel's I/O interfaces.
+//! The part of pathpulse that calls the kernel's I/O interfaces.
 //!
-//! What lives here: the [`Backend`] trait with its written contract, the backends behind it, the
-//! memory that reads go into, the table of what is in flight, and the one place that turns an
-//! errno into an error. What does not: any notion of a path, a verdict or a state; those are the
-//! `pathpulse` crate's, which depends on this one and never the other way round.
+//! This crate contains the [`Backend`] trait with its contract, the backends that implement it, the
+//! buffers that reads write into, the table of reads in flight, and the conversion of an errno into
+//! an error. It knows nothing of paths, verdicts or states. Those belong to the `pathpulse` crate,
+//! which depends on this one; this crate never depends on it.
 //!
-//! All `unsafe` code of the engine is in this crate; each block says who owns the memory it
+//! All `unsafe` code of the engine is in this crate. Each block states who owns the memory it
 //! touches and who frees it.
 
 mod aio;
@@ -23,9 +23,9 @@ mod error;
 mod fiemap;
 mod inflight;
 mod limits;
-mod probe;
 mod read_tracker;
 mod scripted;
+mod self_test;
 mod table;
 mod threads;
 mod time;
@@ -44,12 +44,9 @@ pub use errno::Errno;
 pub use error::KernelError;
 pub use fiemap::{Extent, ExtentData, file_extents};
 pub use limits::{exit_now, raise_open_files_limit};
-pub use probe::probe_uring;
 pub use scripted::{Answer, Audit, Scripted};
 pub use table::{Key, Table};
-pub use threads::Isolating;
-pub use threads::{Preadv, PreadvConfig};
+pub use threads::{Isolating, Preadv, PreadvConfig};
 pub use time::Mono;
-pub use uring::Uring;
-pub use uring::{RingFeatures, UringConfig};
+pub use uring::{RingFeatures, Uring, UringConfig, probe_uring};
 pub use wake::Waker;

@@ -1,8 +1,8 @@
-//! Reads whose deadlines the backend watches itself: what the backends over libaio and over threads
-//! have in common.
+//! Tracks reads whose deadlines the backend watches itself. The libaio and the thread backends
+//! share it.
 //!
-//! It owns targets, flights and buffers, and says what has to be told about each. Where a read is,
-//! and how it gets to the kernel and back, is the backend's; `X` is what that notes about it.
+//! It owns targets, flights and buffers, and produces the completions. Where a read is, and how it
+//! gets to the kernel and back, is up to the backend. `X` is the backend's state of a read.
 
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
@@ -22,21 +22,21 @@ use crate::{Key, Mono};
 /// The files of all targets.
 pub(crate) type Targets = Table<Arc<SharedFile>>;
 
-/// What is known of one read.
-struct Watched<X> {
+/// The state of one read.
+struct TrackedRead<X> {
     expired: bool,
-    place: X,
+    backend: X,
 }
 
-/// Targets, flights, deadlines and what was not told yet.
-pub(crate) struct Desk<X> {
+/// Targets, flights, deadlines and the completions that were not reported yet.
+pub(crate) struct ReadTracker<X> {
     pub(crate) targets: Targets,
-    flights: InFlight<Watched<X>>,
+    flights: InFlight<TrackedRead<X>>,
     deadlines: Deadlines,
     pool: BufferPool,
-    untold: Vec<Completion>,
+    unreported: Vec<Completion>,
     pub(crate) stats: Stats,
-    /// Shut down or broken: nothing is accepted any more.
+    /// Shut down or broken: no read is accepted any more.
     pub(crate) closed: bool,
 }
 
@@ -44,29 +44,30 @@ pub(crate) struct Desk<X> {
 pub(crate) struct Accepted {
     pub(crate) id: OpId,
     pub(crate) file: Arc<SharedFile>,
-    /// Where its buffer is; valid until the read is said to have ended.
+    /// The start of its buffer. Valid until the read has ended.
     pub(crate) address: NonNull<u8>,
 }
 
-impl<X> Desk<X> {
-    pub(crate) fn new() -> Desk<X> {
-        Desk {
+impl<X> ReadTracker<X> {
+    pub(crate) fn new() -> ReadTracker<X> {
+        ReadTracker {
             targets: Table::default(),
             flights: InFlight::default(),
             deadlines: Deadlines::default(),
             pool: BufferPool::default(),
-            untold: Vec::new(),
+            unreported: Vec::new(),
             stats: Stats::default(),
             closed: false,
         }
     }
 
-    /// Takes a file over.
+    /// Takes ownership of a file.
     pub(crate) fn attach(&mut self, file: OwnedFd) -> TargetId {
         TargetId(self.targets.insert(Arc::new(SharedFile::new(file))))
     }
 
-    /// Whether a read is acceptable as such; [`Desk::accept`] may still lack memory.
+    /// Checks whether a read is acceptable. [`ReadTracker::accept`] may still fail for lack of
+    /// memory.
     pub(crate) fn check(&self, op: &Op) -> Result<(), Reject> {
         if self.closed {
             return Err(Reject::Broken);
@@ -78,8 +79,8 @@ impl<X> Desk<X> {
         Ok(())
     }
 
-    /// Takes a read over.
-    pub(crate) fn accept(&mut self, op: Op, place: X) -> Result<Accepted, Reject> {
+    /// Takes ownership of a read.
+    pub(crate) fn accept(&mut self, op: Op, backend: X) -> Result<Accepted, Reject> {
         self.check(&op)?;
         let file = self.targets.get(op.target.0).ok_or(Reject::Invalid)?;
         let file = Arc::clone(file);
@@ -88,9 +89,9 @@ impl<X> Desk<X> {
         let key = self.flights.insert(Flight {
             op,
             buffer: Some(buffer),
-            notes: Watched {
+            state: TrackedRead {
                 expired: false,
-                place,
+                backend,
             },
         });
         let flights = &self.flights;
@@ -102,21 +103,21 @@ impl<X> Desk<X> {
         Ok(Accepted { id, file, address })
     }
 
-    /// What the backend noted about a read that has not ended.
-    pub(crate) fn place(&mut self, id: OpId) -> Option<&mut X> {
+    /// The backend's state of a read that has not ended.
+    pub(crate) fn state_mut(&mut self, id: OpId) -> Option<&mut X> {
         let flight = self.flights.get_mut(id.0)?;
-        Some(&mut flight.notes.place)
+        Some(&mut flight.state.backend)
     }
 
-    /// All reads that have not ended, and what was noted about them.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (OpId, &X)> {
+    /// All reads that have not ended, with the backend's state.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (OpId, &X)> {
         let flights = self.flights.iter();
-        flights.map(|(key, flight)| (OpId(key), &flight.notes.place))
+        flights.map(|(key, flight)| (OpId(key), &flight.state.backend))
     }
 
-    /// The kernel gave a read back. `None` if there is no such read.
-    pub(crate) fn ended(&mut self, id: OpId, result: KernelResult) -> Option<X> {
-        let expired = self.flights.get(id.0)?.notes.expired;
+    /// The kernel returned a read. `None` if there is no such read.
+    pub(crate) fn complete(&mut self, id: OpId, result: KernelResult) -> Option<X> {
+        let expired = self.flights.get(id.0)?.state.expired;
         let outcome = match result {
             result if expired => Outcome::Late(result),
             Ok(bytes) => Outcome::Read(bytes),
@@ -126,28 +127,28 @@ impl<X> Desk<X> {
         self.finish(id, outcome)
     }
 
-    /// A read ended (in `NotStarted` or `Cancelled`) without having been with the kernel.
-    pub(crate) fn withdrawn(&mut self, id: OpId, outcome: Outcome) -> Option<X> {
+    /// A read ended (with `NotStarted` or `Cancelled`) without having reached the kernel.
+    pub(crate) fn withdraw(&mut self, id: OpId, outcome: Outcome) -> Option<X> {
         debug_assert!(
             self.flights
                 .get(id.0)
-                .is_none_or(|flight| !flight.notes.expired),
-            "what is stuck is the kernel's"
+                .is_none_or(|flight| !flight.state.expired),
+            "the kernel owns stuck reads"
         );
         self.finish(id, outcome)
     }
 
-    /// A read is stuck.
-    pub(crate) fn expired(&mut self, id: OpId, stage: Stage) {
+    /// A read is stuck: its deadline passed while the kernel owns it.
+    pub(crate) fn expire(&mut self, id: OpId, stage: Stage) {
         let Some(flight) = self.flights.get_mut(id.0) else {
             return;
         };
-        debug_assert!(!flight.notes.expired, "a read expires once");
-        flight.notes.expired = true;
+        debug_assert!(!flight.state.expired, "a read expires once");
+        flight.state.expired = true;
         let token = flight.op.token;
         self.stats.stuck += 1;
         self.assert_counts();
-        self.tell(id, token, Outcome::Expired(stage));
+        self.report(id, token, Outcome::Expired(stage));
     }
 
     fn finish(&mut self, id: OpId, outcome: Outcome) -> Option<X> {
@@ -157,11 +158,11 @@ impl<X> Desk<X> {
         }
         self.stats.in_flight -= 1;
         self.assert_counts();
-        self.tell(id, flight.op.token, outcome);
-        Some(flight.notes.place)
+        self.report(id, flight.op.token, outcome);
+        Some(flight.state.backend)
     }
 
-    /// What is counted by hand is what there is.
+    /// The counters match the tables.
     fn assert_counts(&self) {
         let Stats {
             in_flight, stuck, ..
@@ -170,8 +171,8 @@ impl<X> Desk<X> {
         debug_assert!(stuck <= in_flight, "{stuck} of {in_flight} are stuck");
     }
 
-    fn tell(&mut self, id: OpId, token: u64, outcome: Outcome) {
-        self.untold.push(Completion {
+    fn report(&mut self, id: OpId, token: u64, outcome: Outcome) {
+        self.unreported.push(Completion {
             id,
             token,
             at: Mono::now(),
@@ -179,13 +180,13 @@ impl<X> Desk<X> {
         });
     }
 
-    /// The next deadline of a read that is not stuck yet.
+    /// The next deadline of a read that is not stuck.
     pub(crate) fn next_deadline(&mut self) -> Option<Mono> {
         self.deadlines.next(|key| is_live(&self.flights, key))
     }
 
-    /// A read whose deadline has passed: it has to be withdrawn or to expire now.
-    pub(crate) fn overdue(&mut self, now: Mono) -> Option<OpId> {
+    /// Removes a read whose deadline has passed. The caller has to withdraw it or to expire it.
+    pub(crate) fn pop_overdue(&mut self, now: Mono) -> Option<OpId> {
         loop {
             let key = self.deadlines.pop(now)?;
             if is_live(&self.flights, key) {
@@ -194,26 +195,26 @@ impl<X> Desk<X> {
         }
     }
 
-    /// Hands over what is to be told; says whether there was anything.
-    pub(crate) fn hand_over(&mut self, completions: &mut Vec<Completion>) -> bool {
-        let any = !self.untold.is_empty();
-        completions.append(&mut self.untold);
+    /// Moves the unreported completions to `completions`. Returns whether there were any.
+    pub(crate) fn take_completions(&mut self, completions: &mut Vec<Completion>) -> bool {
+        let any = !self.unreported.is_empty();
+        completions.append(&mut self.unreported);
         any
     }
 
-    /// Whether something is to be told.
-    pub(crate) fn has_untold(&self) -> bool {
-        !self.untold.is_empty()
+    /// Whether there are unreported completions.
+    pub(crate) fn has_unreported(&self) -> bool {
+        !self.unreported.is_empty()
     }
 
-    /// What a shutdown leaves.
-    pub(crate) fn left(&self) -> Shutdown {
-        Shutdown::holding(self.stats.in_flight)
+    /// The result of a shutdown.
+    pub(crate) fn shutdown_result(&self) -> Shutdown {
+        Shutdown::from_in_flight(self.stats.in_flight)
     }
 }
 
-fn is_live<X>(flights: &InFlight<Watched<X>>, key: Key) -> bool {
-    flights.get(key).is_some_and(|flight| !flight.notes.expired)
+fn is_live<X>(flights: &InFlight<TrackedRead<X>>, key: Key) -> bool {
+    flights.get(key).is_some_and(|flight| !flight.state.expired)
 }
 
 #[cfg(test)]
@@ -223,11 +224,11 @@ mod tests {
     use std::fs::File;
     use std::time::Duration;
 
-    fn desk() -> (Desk<()>, TargetId) {
-        let mut desk = Desk::new();
+    fn tracker() -> (ReadTracker<()>, TargetId) {
+        let mut tracker = ReadTracker::new();
         let file = File::open("/dev/null").expect("/dev/null");
-        let target = desk.attach(file.into());
-        (desk, target)
+        let target = tracker.attach(file.into());
+        (tracker, target)
     }
 
     fn op(target: TargetId, deadline: Mono) -> Op {
@@ -241,46 +242,53 @@ mod tests {
         }
     }
 
-    fn told(desk: &mut Desk<()>) -> Vec<Outcome> {
+    fn take_outcomes(tracker: &mut ReadTracker<()>) -> Vec<Outcome> {
         let mut completions = Vec::new();
-        desk.hand_over(&mut completions);
-        completions.iter().map(|told| told.outcome).collect()
+        tracker.take_completions(&mut completions);
+        completions
+            .iter()
+            .map(|completion| completion.outcome)
+            .collect()
     }
 
     #[test]
     fn an_expired_read_keeps_its_buffer_until_it_ends() {
-        let (mut desk, target) = desk();
+        let (mut tracker, target) = tracker();
         let past = Mono::now();
-        let read = desk.accept(op(target, past), ()).expect("accepted");
-        assert_eq!(desk.overdue(Mono::now()), Some(read.id));
-        desk.expired(read.id, Stage::Device);
-        assert_eq!(desk.overdue(Mono::now()), None);
-        assert_eq!(desk.next_deadline(), None);
-        assert_eq!((desk.stats.in_flight, desk.stats.stuck), (1, 1));
-        let other = desk.accept(op(target, past), ()).expect("accepted");
+        let read = tracker.accept(op(target, past), ()).expect("accepted");
+        assert_eq!(tracker.pop_overdue(Mono::now()), Some(read.id));
+        tracker.expire(read.id, Stage::Device);
+        assert_eq!(tracker.pop_overdue(Mono::now()), None);
+        assert_eq!(tracker.next_deadline(), None);
+        assert_eq!((tracker.stats.in_flight, tracker.stats.stuck), (1, 1));
+        let other = tracker.accept(op(target, past), ()).expect("accepted");
         assert_ne!(other.address, read.address);
-        assert_eq!(desk.ended(read.id, Err(Errno::EIO)), Some(()));
-        assert_eq!(desk.ended(other.id, Ok(512)), Some(()));
-        assert_eq!(desk.ended(read.id, Ok(512)), None, "it has ended before");
+        assert_eq!(tracker.complete(read.id, Err(Errno::EIO)), Some(()));
+        assert_eq!(tracker.complete(other.id, Ok(512)), Some(()));
+        assert_eq!(
+            tracker.complete(read.id, Ok(512)),
+            None,
+            "it has already ended"
+        );
         let expected = [
             Outcome::Expired(Stage::Device),
             Outcome::Late(Err(Errno::EIO)),
             Outcome::Read(512),
         ];
-        assert_eq!(told(&mut desk), expected);
-        assert_eq!(desk.left(), Shutdown::Drained);
+        assert_eq!(take_outcomes(&mut tracker), expected);
+        assert_eq!(tracker.shutdown_result(), Shutdown::Drained);
     }
 
     #[test]
-    fn the_next_deadline_is_that_of_a_read_that_can_still_meet_it() {
-        let (mut desk, target) = desk();
+    fn the_next_deadline_ignores_withdrawn_reads() {
+        let (mut tracker, target) = tracker();
         let soon = Mono::now() + Duration::from_secs(1);
         let later = soon + Duration::from_secs(1);
-        let first = desk.accept(op(target, soon), ()).expect("accepted");
-        desk.accept(op(target, later), ()).expect("accepted");
-        assert_eq!(desk.next_deadline(), Some(soon));
-        desk.withdrawn(first.id, Outcome::NotStarted);
-        assert_eq!(desk.next_deadline(), Some(later));
-        assert_eq!(told(&mut desk), [Outcome::NotStarted]);
+        let first = tracker.accept(op(target, soon), ()).expect("accepted");
+        tracker.accept(op(target, later), ()).expect("accepted");
+        assert_eq!(tracker.next_deadline(), Some(soon));
+        tracker.withdraw(first.id, Outcome::NotStarted);
+        assert_eq!(tracker.next_deadline(), Some(later));
+        assert_eq!(take_outcomes(&mut tracker), [Outcome::NotStarted]);
     }
 }

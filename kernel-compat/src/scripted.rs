@@ -1,7 +1,7 @@
-//! A backend without a kernel: a script decides what every read does, on a virtual clock.
+//! A backend without a kernel: a script determines what every read does, on a virtual clock.
 //!
-//! Simulations drive the engine with it. It uses the same tables and the same memory as the real
-//! backends, and watches the promises that these make to the kernel: see [`Audit`].
+//! Simulations drive the engine with it. It uses the same tables and buffers as the real backends,
+//! and checks the guarantees that these give to the kernel: see [`Audit`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,33 +23,33 @@ use crate::{Closing, Errno, KernelError, Mono, Waker};
 pub enum Answer {
     /// The backend refuses it.
     Refuse(Reject),
-    /// It ends in this after so long: late, if that is after its deadline, and then it was at
-    /// this stage when the deadline passed.
+    /// It ends with this result after this time. If that is after its deadline, it ends late, and
+    /// it was at this stage when the deadline passed.
     After(Duration, Result<u32, Errno>, Stage),
-    /// It never ends; at its deadline it is at this stage.
+    /// It never ends. It is at this stage at its deadline.
     Never(Stage),
-    /// No kernel thread gets to it before its deadline.
+    /// No kernel thread starts it before its deadline.
     NotStarted,
 }
 
-/// What went through a scripted backend, and which promises to the kernel were broken.
+/// Counts of operations, and violated guarantees.
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
     /// Operations accepted.
     pub accepted: u64,
     /// Operations refused.
     pub refused: u64,
-    /// Operations that ended, late ends not counted.
+    /// Operations that ended, without late ends.
     pub ended: u64,
     /// Late ends.
     pub late: u64,
-    /// Broken promises, in words. Empty, or there is a defect.
+    /// Descriptions of violated guarantees. Anything here is a bug.
     pub violations: Vec<String>,
 }
 
-/// One thing that will happen to a flight.
+/// One future event of a flight.
 #[derive(Clone, Copy, Debug)]
-enum Next {
+enum Event {
     End(Outcome),
     Expire(Stage),
 }
@@ -58,8 +58,8 @@ enum Next {
 pub struct Scripted<F> {
     script: F,
     now: Mono,
-    /// In order of time; among equals in the order that the tie-breaker says.
-    agenda: BTreeMap<(Mono, u64, u64), (OpId, Next)>,
+    /// Ordered by time. Events of the same time are ordered by their tie-breakers.
+    events: BTreeMap<(Mono, u64, u64), (OpId, Event)>,
     flights: InFlight<()>,
     pool: BufferPool,
     targets: Table<()>,
@@ -75,15 +75,15 @@ pub struct Scripted<F> {
 }
 
 impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
-    /// A backend at time zero. `ties` seeds the order of completions that fall on the same moment.
+    /// A backend at time zero. `ties` seeds the order of events at the same time.
     ///
     /// # Errors
-    /// `eventfd`, when there are no descriptors.
+    /// `eventfd`, when no descriptors are left.
     pub fn new(ties: u64, script: F) -> Result<Scripted<F>, KernelError> {
         Ok(Scripted {
             script,
             now: Mono::ZERO,
-            agenda: BTreeMap::new(),
+            events: BTreeMap::new(),
             flights: InFlight::default(),
             pool: BufferPool::default(),
             targets: Table::default(),
@@ -99,49 +99,50 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
         })
     }
 
-    /// A target without a file.
+    /// Attaches a target without a file.
     pub fn attach_nothing(&mut self) -> TargetId {
         TargetId(self.targets.insert(()))
     }
 
-    /// What goes through, to be looked at while and after the backend is used.
+    /// The audit. It can be read while and after the backend is used.
     pub fn audit(&self) -> Rc<RefCell<Audit>> {
         Rc::clone(&self.audit)
     }
 
-    /// What is put in here is added to the clock in the next `wait`, while the devices stand still: as
-    /// if the machine were suspended for so long, on a clock that goes on.
+    /// A duration that the next `wait` adds to the clock while the devices stand still, as if the
+    /// machine were suspended for this time and its clock continued.
     pub fn jump(&self) -> Rc<Cell<Duration>> {
         Rc::clone(&self.jump)
     }
 
-    /// Everything that devices are to do happens so much later; deadlines pass all the same.
-    fn stand_still(&mut self, span: Duration) {
-        for ((at, _, _), (id, next)) in std::mem::take(&mut self.agenda) {
+    /// Delays everything that devices do by `span`. Deadlines are not delayed.
+    fn delay_devices(&mut self, span: Duration) {
+        for ((at, _, _), (id, event)) in std::mem::take(&mut self.events) {
             let deadline = self.flights.get(id.0).map(|flight| flight.op.deadline);
-            let read = match next {
-                Next::End(Outcome::Read(bytes)) => Ok(bytes),
-                Next::End(Outcome::Failed(errno)) => Err(errno),
-                Next::End(Outcome::Late(_)) => {
-                    self.plan(at + span, id, next);
+            let read = match event {
+                Event::End(Outcome::Read(bytes)) => Ok(bytes),
+                Event::End(Outcome::Failed(errno)) => Err(errno),
+                Event::End(Outcome::Late(_)) => {
+                    self.schedule(at + span, id, event);
                     continue;
                 }
                 _ => {
-                    self.plan(at, id, next);
+                    self.schedule(at, id, event);
                     continue;
                 }
             };
             match deadline {
                 Some(deadline) if deadline < at + span => {
-                    self.plan(deadline, id, Next::Expire(Stage::Device));
-                    self.plan(at + span, id, Next::End(Outcome::Late(read)));
+                    self.schedule(deadline, id, Event::Expire(Stage::Device));
+                    self.schedule(at + span, id, Event::End(Outcome::Late(read)));
                 }
-                _ => self.plan(at + span, id, next),
+                _ => self.schedule(at + span, id, event),
             }
         }
     }
 
-    /// Ends the reads in flight on a target now, in this: late, where their deadline has passed.
+    /// Ends the reads in flight on a target now with this result. Reads past their deadline end
+    /// late.
     pub fn release(&mut self, target: TargetId, result: Result<u32, Errno>) {
         let held: Vec<OpId> = self
             .flights
@@ -151,8 +152,8 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
             .collect();
         for id in held {
             let mut expired = true;
-            self.agenda.retain(|_, (of, next)| {
-                expired &= *of != id || matches!(next, Next::End(Outcome::Late(_)));
+            self.events.retain(|_, (of, event)| {
+                expired &= *of != id || matches!(event, Event::End(Outcome::Late(_)));
                 *of != id
             });
             let outcome = match (expired, result) {
@@ -160,32 +161,32 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
                 (false, Ok(bytes)) => Outcome::Read(bytes),
                 (false, Err(errno)) => Outcome::Failed(errno),
             };
-            self.plan(self.now, id, Next::End(outcome));
+            self.schedule(self.now, id, Event::End(outcome));
         }
     }
 
-    fn plan(&mut self, at: Mono, id: OpId, next: Next) {
-        // splitmix64: every tie gets its own place, the same for the same seed.
+    fn schedule(&mut self, at: Mono, id: OpId, event: Event) {
+        // splitmix64: a pseudo-random tie-breaker that is reproducible for a seed.
         self.ties = self.ties.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut tie = self.ties;
         tie = (tie ^ (tie >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         self.serial += 1;
-        self.agenda.insert((at, tie, self.serial), (id, next));
+        self.events.insert((at, tie, self.serial), (id, event));
     }
 
-    fn plan_answer(&mut self, id: OpId, deadline: Mono, answer: Answer) {
+    fn schedule_answer(&mut self, id: OpId, deadline: Mono, answer: Answer) {
         let deadline = deadline.max(self.now);
         match answer {
             Answer::After(span, result, _) if self.now + span <= deadline => {
                 let outcome = result.map_or_else(Outcome::Failed, Outcome::Read);
-                self.plan(self.now + span, id, Next::End(outcome));
+                self.schedule(self.now + span, id, Event::End(outcome));
             }
             Answer::After(span, result, stage) => {
-                self.plan(deadline, id, Next::Expire(stage));
-                self.plan(self.now + span, id, Next::End(Outcome::Late(result)));
+                self.schedule(deadline, id, Event::Expire(stage));
+                self.schedule(self.now + span, id, Event::End(Outcome::Late(result)));
             }
-            Answer::Never(stage) => self.plan(deadline, id, Next::Expire(stage)),
-            Answer::NotStarted => self.plan(deadline, id, Next::End(Outcome::NotStarted)),
+            Answer::Never(stage) => self.schedule(deadline, id, Event::Expire(stage)),
+            Answer::NotStarted => self.schedule(deadline, id, Event::End(Outcome::NotStarted)),
             Answer::Refuse(_) => {}
         }
     }
@@ -194,10 +195,9 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
         let buffer = self.pool.take(op.len, |_| false)?;
         let address = self.pool.address(&buffer).as_ptr().addr();
         if !self.held_memory.insert(address) {
-            self.audit
-                .borrow_mut()
-                .violations
-                .push(format!("memory at {address:#x} given out while in flight"));
+            self.audit.borrow_mut().violations.push(format!(
+                "memory at {address:#x} was handed out while in flight"
+            ));
         }
         let reads = self.reads_of.entry(op.target).or_default();
         *reads += 1;
@@ -210,7 +210,7 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
         Some(buffer)
     }
 
-    fn give_memory_back(&mut self, flight: Flight<()>) {
+    fn release_memory(&mut self, flight: Flight<()>) {
         if let Some(buffer) = flight.buffer {
             self.held_memory
                 .remove(&self.pool.address(&buffer).as_ptr().addr());
@@ -222,15 +222,15 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
         self.stats.in_flight -= 1;
     }
 
-    fn happen(&mut self, id: OpId, next: Next) -> Option<Completion> {
+    fn apply(&mut self, id: OpId, event: Event) -> Option<Completion> {
         let token = self.flights.get(id.0)?.op.token;
-        let outcome = match next {
-            Next::Expire(stage) => {
+        let outcome = match event {
+            Event::Expire(stage) => {
                 self.stats.stuck += 1;
                 self.audit.borrow_mut().ended += 1;
                 Outcome::Expired(stage)
             }
-            Next::End(outcome) => {
+            Event::End(outcome) => {
                 if matches!(outcome, Outcome::Late(_)) {
                     self.stats.stuck -= 1;
                     self.audit.borrow_mut().late += 1;
@@ -238,7 +238,7 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
                     self.audit.borrow_mut().ended += 1;
                 }
                 let flight = self.flights.remove(id.0)?;
-                self.give_memory_back(flight);
+                self.release_memory(flight);
                 outcome
             }
         };
@@ -288,22 +288,23 @@ impl<F: FnMut(&Op, Mono) -> Answer> Backend for Scripted<F> {
         let flight = Flight {
             op,
             buffer: Some(buffer),
-            notes: (),
+            state: (),
         };
         let id = OpId(self.flights.insert(flight));
         self.audit.borrow_mut().accepted += 1;
         self.stats.in_flight += 1;
-        self.plan_answer(id, op.deadline, answer);
+        self.schedule_answer(id, op.deadline, answer);
         Ok(id)
     }
 
     fn cancel(&mut self, id: OpId) {
-        // As in the kernel, only what was not started can be cancelled.
-        let planned = self.agenda.len();
-        self.agenda
-            .retain(|_, (of, next)| *of != id || !matches!(next, Next::End(Outcome::NotStarted)));
-        if self.agenda.len() < planned {
-            self.plan(self.now, id, Next::End(Outcome::Cancelled));
+        // As in the kernel, only reads that were not started can be cancelled.
+        let scheduled = self.events.len();
+        self.events.retain(|_, (of, event)| {
+            *of != id || !matches!(event, Event::End(Outcome::NotStarted))
+        });
+        if self.events.len() < scheduled {
+            self.schedule(self.now, id, Event::End(Outcome::Cancelled));
         }
     }
 
@@ -313,10 +314,10 @@ impl<F: FnMut(&Op, Mono) -> Answer> Backend for Scripted<F> {
         completions: &mut Vec<Completion>,
     ) -> Result<(), KernelError> {
         self.stats.syscalls += 1;
-        // Somebody who wakes it wants it to look now, not at the next event.
+        // A wake-up makes this call return now instead of at the next event.
         let woken = self.waker.clear().then_some(self.now);
         let until = woken.or(until);
-        let first = self.agenda.keys().next().map(|key| key.0);
+        let first = self.events.keys().next().map(|key| key.0);
         let limit = match (first, until) {
             (Some(first), Some(until)) => first.min(until),
             (Some(moment), None) | (None, Some(moment)) => moment,
@@ -325,15 +326,15 @@ impl<F: FnMut(&Op, Mono) -> Answer> Backend for Scripted<F> {
         self.now = self.now.max(limit);
         let jump = self.jump.take();
         if !jump.is_zero() {
-            self.stand_still(jump);
+            self.delay_devices(jump);
             self.now = self.now + jump;
         }
-        while let Some(entry) = self.agenda.first_entry() {
+        while let Some(entry) = self.events.first_entry() {
             if entry.key().0 > self.now {
                 break;
             }
-            let (id, next) = entry.remove();
-            completions.extend(self.happen(id, next));
+            let (id, event) = entry.remove();
+            completions.extend(self.apply(id, event));
         }
         Ok(())
     }
@@ -352,6 +353,6 @@ impl<F: FnMut(&Op, Mono) -> Answer> Backend for Scripted<F> {
         let ids: Vec<OpId> = self.flights.iter().map(|(key, _)| OpId(key)).collect();
         backend::drain(self, &ids, deadline);
         self.closed = true;
-        Shutdown::holding(self.stats.in_flight)
+        Shutdown::from_in_flight(self.stats.in_flight)
     }
 }

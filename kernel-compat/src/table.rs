@@ -1,22 +1,23 @@
-//! A table whose keys are never confused: a place and a generation.
+//! A table with unambiguous keys: each key is an index and a generation.
 
 use std::num::NonZeroU32;
 
 use slab::Slab;
 
-/// Generations have 30 bits, so that a key leaves the two upper bits of 64 to its user. A place
-/// would have to be reused 2^30 times within the life of one stale key to be mistaken; and the
-/// kernel holds no stale keys, since a flight leaves the table only at its last completion.
+/// Generations have 30 bits, so that a key leaves the upper two of 64 bits to its user. A stale key
+/// could match another entry only after its index was reused 2^30 times. The kernel holds no stale
+/// keys, because a flight leaves the table only at its last completion.
 const GENERATION_MASK: u32 = u32::MAX >> 2;
 
-/// Places are below this.
+/// The bit that marks a key. Indexes are below it.
 const MARK: u32 = 1 << 31;
 
-/// Names an entry of one [`Table`]; never names another entry, even after this one is gone.
+/// Identifies an entry of one [`Table`]. It never identifies another entry, even after this one was
+/// removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     index: u32,
-    /// Never 0, so that the absence of a key takes no room.
+    /// Never 0, so that `Option<Key>` needs no extra space.
     generation: NonZeroU32,
 }
 
@@ -26,7 +27,7 @@ impl Key {
         ((self.generation.get() as u64) << 32) | self.index as u64
     }
 
-    /// The key whose number this is; the two upper bits don't count.
+    /// The key with this number. The upper two bits are ignored.
     pub const fn from_bits(bits: u64) -> Key {
         Key {
             index: bits as u32,
@@ -34,7 +35,7 @@ impl Key {
         }
     }
 
-    /// The same key with a mark that no table gives out: for who joins the keys of two tables.
+    /// The same key with a mark that no table sets. It allows combining the keys of two tables.
     pub(crate) const fn marked(self) -> Key {
         Key {
             index: self.index | MARK,
@@ -42,7 +43,7 @@ impl Key {
         }
     }
 
-    /// The key that was marked; `None` if this one is not.
+    /// The key without its mark. `None` if it has no mark.
     pub(crate) const fn unmarked(self) -> Option<Key> {
         match self.index & MARK {
             0 => None,
@@ -53,13 +54,13 @@ impl Key {
         }
     }
 
-    /// The place in the table: small, and reused after the entry is gone.
+    /// The index in the table: small, and reused after the entry was removed.
     pub const fn index(self) -> u32 {
         self.index
     }
 }
 
-/// The generation of this number; the number of no entry counts as that of the first.
+/// The generation with this number. 0 counts as the first generation.
 const fn generation(number: u32) -> NonZeroU32 {
     match NonZeroU32::new(number & GENERATION_MASK) {
         Some(generation) => generation,
@@ -84,10 +85,10 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Table<T> {
-    /// Puts an entry in; the table holds at most 2^31.
+    /// Inserts an entry. The table holds at most 2^31.
     ///
     /// # Panics
-    /// When it is full.
+    /// Panics when the table is full.
     pub fn insert(&mut self, entry: T) -> Key {
         let generation = generation(self.last_generation.wrapping_add(1));
         self.last_generation = generation.get();
@@ -99,35 +100,35 @@ impl<T> Table<T> {
         }
     }
 
-    /// The entry of this key, if it is still there.
+    /// The entry with this key, if it still exists.
     pub fn get(&self, key: Key) -> Option<&T> {
         let (generation, entry) = self.entries.get(key.index as usize)?;
         (*generation == key.generation).then_some(entry)
     }
 
-    /// The entry of this key, if it is still there.
+    /// The entry with this key, if it still exists.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let (generation, entry) = self.entries.get_mut(key.index as usize)?;
         (*generation == key.generation).then_some(entry)
     }
 
-    /// Takes the entry of this key out.
+    /// Removes the entry with this key.
     pub fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
         Some(self.entries.remove(key.index as usize).1)
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is none.
+    /// Whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// All entries with their keys, in the order of their places.
+    /// All entries with their keys, in the order of their indexes.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.entries.iter().map(|(index, (generation, entry))| {
             let key = Key {
@@ -144,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reused_place_has_a_new_key() {
+    fn a_reused_index_has_a_new_key() {
         let mut table = Table::default();
         let first = table.insert('a');
         assert_eq!(table.remove(first), Some('a'));
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_survive_the_way_through_a_number() {
+    fn keys_round_trip_through_numbers() {
         let mut table = Table::default();
         table.insert(0);
         let key = table.insert(1);
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_marked_key_names_no_entry_until_the_mark_is_gone() {
+    fn a_marked_key_matches_no_entry() {
         let mut table = Table::default();
         let key = table.insert('a');
         assert_eq!(key.unmarked(), None);

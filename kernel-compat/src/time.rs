@@ -1,7 +1,7 @@
 //! Points in time on `CLOCK_MONOTONIC`, as plain numbers.
 //!
-//! `std::time::Instant` hides its value; the kernel wants absolute deadlines as a timespec, and
-//! simulations want to make points in time up. So the engine counts nanoseconds itself.
+//! `std::time::Instant` hides its value, but the kernel needs absolute deadlines as a timespec, and
+//! simulations need to choose points in time. So the engine counts nanoseconds itself.
 
 use std::fmt;
 use std::ops::Add;
@@ -11,13 +11,13 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// A point in time on `CLOCK_MONOTONIC`, in nanoseconds.
 ///
-/// The clock stands still while the machine is suspended and is never set, so neither a suspend
-/// nor NTP lets a deadline pass early. 64 bits last for 584 years of uptime.
+/// The clock stops while the machine is suspended, and nobody can set it. So neither a suspend nor
+/// NTP makes a deadline pass early. 64 bits last for 584 years of uptime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mono(u64);
 
 impl Mono {
-    /// The clock's zero: no machine's present.
+    /// The clock's zero. No running machine reads it.
     pub const ZERO: Mono = Mono(0);
 
     /// Reads the clock.
@@ -37,7 +37,7 @@ impl Mono {
         self.0
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// The time from `earlier` to this point. Zero if `earlier` is not before it.
     pub const fn since(self, earlier: Mono) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -63,14 +63,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_clock_goes_forward() {
+    fn the_clock_never_goes_back() {
         let a = Mono::now();
         let b = Mono::now();
         assert!(b >= a && a > Mono::ZERO);
     }
 
     #[test]
-    fn spans_saturate_instead_of_wrapping() {
+    fn arithmetic_saturates() {
         let late = Mono::from_nanos(u64::MAX) + Duration::from_secs(1);
         assert_eq!(late.as_nanos(), u64::MAX);
         assert_eq!(Mono::ZERO.since(late), Duration::ZERO);

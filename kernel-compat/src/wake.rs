@@ -1,4 +1,4 @@
-//! Waking a worker that waits in its backend, from any thread.
+//! Wakes a worker that waits in its backend, from any thread.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// Wakes the thread that waits in a backend. Cheap to clone; works from any thread, and does no
-/// harm after the backend is gone.
+/// Wakes the thread that waits in a backend. Cheap to clone and usable from any thread. It has no
+/// effect after the backend was dropped.
 #[derive(Clone, Debug)]
 pub struct Waker(Arc<Eventfd>);
 
 #[derive(Debug)]
 struct Eventfd {
     fd: OwnedFd,
-    /// Calls of [`Waker::wake`] so far.
+    /// Number of calls of [`Waker::wake`] so far.
     wakes: AtomicU64,
 }
 
@@ -23,7 +23,7 @@ impl Waker {
     /// A waker over a new eventfd.
     ///
     /// # Errors
-    /// `EMFILE` or `ENFILE` when there are no descriptors left, `ENOMEM`.
+    /// `EMFILE` or `ENFILE` when no descriptors are left, or `ENOMEM`.
     pub(crate) fn new() -> io::Result<Waker> {
         let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Waker(Arc::new(Eventfd {
@@ -32,26 +32,26 @@ impl Waker {
         })))
     }
 
-    /// Makes the backend's `wait` return, now or, if nobody waits, the next time.
+    /// Makes the backend's `wait` return: the current call, or the next one if no call is running.
     pub fn wake(&self) {
         self.0.wakes.fetch_add(1, Ordering::Release);
-        self.ring();
+        self.notify();
     }
 
-    /// How often it was woken: what tells a wake-up from a ring.
+    /// How many times [`Waker::wake`] was called. This distinguishes a wake-up from a `notify`.
     pub(crate) fn wakes(&self) -> u64 {
         self.0.wakes.load(Ordering::Acquire)
     }
 
-    /// Makes whoever waits for the eventfd look, for the backend's own reasons.
-    pub(crate) fn ring(&self) {
-        // EAGAIN says that the counter is full: then a wake-up is pending anyway.
+    /// Makes the eventfd readable without counting as a wake-up, for the backend's own events.
+    pub(crate) fn notify(&self) {
+        // EAGAIN means that the counter is full. Then a wake-up is pending anyway.
         let _ = rustix::io::write(&self.0.fd, &1u64.to_ne_bytes());
     }
 
-    /// Takes all wake-ups that are pending; says whether there was one.
+    /// Consumes all pending wake-ups. Returns whether there was one.
     pub(crate) fn clear(&self) -> bool {
-        // EAGAIN says that there was none.
+        // EAGAIN means that there was none.
         rustix::io::read(&self.0.fd, &mut [0u8; 8]).is_ok()
     }
 }

@@ -1,5 +1,6 @@
-//! The choice of a backend where limits of the system or the user stand in the way. These tests use the limits up for
-//! real, for a moment, and change them for the whole process or machine: they are alone in this file, and take turns.
+//! Tests of the choice of a backend under limits of the system or the user. They exhaust or change
+//! limits of the whole process or machine for a short time. So they have their own file, and run
+//! one at a time.
 
 use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,13 +13,13 @@ use pathpulse_kernel_compat::{
 use rustix::process::{Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread::set_thread_res_uid;
 
-/// One test at a time.
-fn my_turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+/// Lets one test run at a time.
+fn lock_tests() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a backend really carries a read.
+/// Checks that a backend makes a real read.
 fn assert_works(opened: &mut Opened) {
     let backend = opened.backend.as_mut();
     let file = fs::File::open("/proc/self/exe").expect("this program");
@@ -31,7 +32,7 @@ fn assert_works(opened: &mut Opened) {
         nowait: false,
         token: 1,
     };
-    backend.submit(op).expect("the read is taken");
+    backend.submit(op).expect("the read is accepted");
     let mut completions = Vec::new();
     while completions.is_empty() {
         backend
@@ -46,19 +47,20 @@ fn slots(name: &str) -> u32 {
     value.trim().parse().expect("a number")
 }
 
-/// Slots of fs.aio-max-nr, given back when dropped.
+/// Slots of fs.aio-max-nr, released when dropped.
 struct Slots(Vec<libc::c_ulong>);
 
 impl Slots {
-    /// Takes all but so few that no context fits.
+    /// Takes all slots except so few that no context fits.
     fn take_all() -> Slots {
         let mut contexts = Vec::new();
         loop {
             let left = slots("aio-max-nr").saturating_sub(slots("aio-nr"));
-            // A context can't have more events than some memory limit of the kernel's.
+            // A memory limit of the kernel bounds the events of a context.
             let events = left.min(1_000_000);
             let mut context: libc::c_ulong = 0;
-            // SAFETY: io_setup(2) writes the new context's id into `context`, which is this function's.
+            // SAFETY: io_setup(2) writes the new context's id into `context`, which this function
+            // owns.
             let ret = unsafe { libc::syscall(libc::SYS_io_setup, events, &raw mut context) };
             if events == 0 || ret != 0 {
                 return Slots(contexts);
@@ -71,15 +73,15 @@ impl Slots {
 impl Drop for Slots {
     fn drop(&mut self) {
         for context in &self.0 {
-            // SAFETY: io_destroy(2) takes no memory; these contexts have no reads to wait for.
+            // SAFETY: io_destroy(2) takes no memory. These contexts have no reads to wait for.
             unsafe { libc::syscall(libc::SYS_io_destroy, *context) };
         }
     }
 }
 
 #[test]
-fn without_aio_slots_the_hint_says_what_to_type() {
-    let _turn = my_turn();
+fn without_aio_slots_the_hint_has_the_command() {
+    let _lock = lock_tests();
     let max = slots("aio-max-nr");
     let taken = Slots::take_all();
     let refused = open_backend(Choice::Only(BackendKind::Aio), 64);
@@ -101,11 +103,11 @@ fn without_aio_slots_the_hint_says_what_to_type() {
         "{error}"
     );
     let mut opened =
-        open_backend(Choice::Only(BackendKind::Aio), 64).expect("there are slots again");
+        open_backend(Choice::Only(BackendKind::Aio), 64).expect("slots are free again");
     assert_works(&mut opened);
 }
 
-/// Submits reads until one is refused; returns how many were taken.
+/// Submits reads until one is refused. Returns how many were accepted.
 fn submit_up_to(aio: &mut Aio, targets: &[TargetId]) -> usize {
     let taken = |target: &&TargetId| {
         let op = Op {
@@ -140,10 +142,10 @@ fn take_answers(aio: &mut Aio, count: usize) {
 }
 
 #[test]
-fn without_slots_for_more_paths_the_rest_is_refused_until_there_are_some() {
+fn reads_without_a_slot_are_refused_until_slots_are_free() {
     const PATHS: usize = 100;
-    let _turn = my_turn();
-    let mut aio = Aio::open(AioConfig { paths: 8 }).expect("there are slots");
+    let _lock = lock_tests();
+    let mut aio = Aio::open(AioConfig { paths: 8 }).expect("slots are free");
     let file = || {
         fs::File::open("/proc/self/exe")
             .expect("this program")
@@ -159,7 +161,7 @@ fn without_slots_for_more_paths_the_rest_is_refused_until_there_are_some() {
     assert_eq!(
         submit_up_to(&mut aio, &targets),
         taken,
-        "the context works as before"
+        "the context still works"
     );
     drop(all_slots);
     let begin = Mono::now();
@@ -167,7 +169,7 @@ fn without_slots_for_more_paths_the_rest_is_refused_until_there_are_some() {
     while held < PATHS {
         assert!(
             Mono::now().since(begin) < Duration::from_secs(30),
-            "it never grows"
+            "the context does not grow"
         );
         std::thread::sleep(Duration::from_millis(50));
         held += submit_up_to(&mut aio, &targets[held..]);
@@ -176,30 +178,30 @@ fn without_slots_for_more_paths_the_rest_is_refused_until_there_are_some() {
 }
 
 #[test]
-fn a_dropped_backend_gives_its_slots_back() {
+fn a_dropped_backend_releases_its_slots() {
     const MANY: u32 = 20_000;
-    let _turn = my_turn();
+    let _lock = lock_tests();
     if slots("aio-max-nr") - slots("aio-nr") < 2 * MANY {
-        pathpulse_faultdisk::report_skip("fs.aio-max-nr leaves too little room");
+        pathpulse_faultdisk::report_skip("too few free slots of fs.aio-max-nr");
         return;
     }
     let before = slots("aio-nr");
     let config = AioConfig { paths: MANY };
-    let aio = Aio::open(config).expect("there are slots");
-    // Others come and go too, but not so many.
+    let aio = Aio::open(config).expect("slots are free");
+    // Other processes also take and release slots, but not this many.
     assert!(slots("aio-nr") > before + MANY / 2);
     drop(aio);
     let begin = Mono::now();
     while slots("aio-nr") > before + MANY / 2 {
         assert!(
             Mono::now().since(begin) < Duration::from_secs(30),
-            "they are kept"
+            "the slots are not released"
         );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// A limit of the process, for as long as this lives.
+/// Sets a limit of the process and restores it when dropped.
 struct Limited(Resource, Rlimit);
 
 impl Limited {
@@ -216,23 +218,23 @@ impl Limited {
 
 impl Drop for Limited {
     fn drop(&mut self) {
-        setrlimit(self.0, self.1).expect("the limit of before");
+        setrlimit(self.0, self.1).expect("the previous limit");
     }
 }
 
-/// Makes this thread, and no other, one without privileges: most limits don't hold for root.
+/// Makes this thread, and no other, run without privileges: most limits do not apply to root.
 fn become_nobody() {
     let nobody = Uid::from_raw(65_534);
-    set_thread_res_uid(nobody, nobody, nobody).expect("root may become nobody");
+    set_thread_res_uid(nobody, nobody, nobody).expect("root can change its user");
 }
 
 #[test]
-fn without_threads_the_hint_says_which_limits_to_look_at() {
+fn without_threads_the_hint_names_the_limits() {
     if !rustix::process::geteuid().is_root() {
         pathpulse_faultdisk::report_skip("only root can become another user");
         return;
     }
-    let _turn = my_turn();
+    let _lock = lock_tests();
     let (ready, limited) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         become_nobody();
@@ -240,10 +242,10 @@ fn without_threads_the_hint_says_which_limits_to_look_at() {
         open_backend(Choice::Only(BackendKind::Sync), 16).err()
     });
     let limit = Limited::to(Resource::Nproc, 0);
-    ready.send(()).expect("the thread listens");
+    ready.send(()).expect("the thread receives");
     let refused = thread.join().expect("it does not panic");
     drop(limit);
-    let error = &refused.expect("no thread can be had")[0].error;
+    let error = &refused.expect("no thread can be started")[0].error;
     assert_eq!((error.call, error.errno), ("clone", Errno::EAGAIN));
     assert!(error.hint.contains("RLIMIT_NPROC"), "{error}");
 }
@@ -256,7 +258,7 @@ fn open_unprivileged() -> (
 ) {
     let thread = std::thread::spawn(|| {
         become_nobody();
-        let mut opened = open_backend(Choice::Auto, 16).expect("threads work anywhere");
+        let mut opened = open_backend(Choice::Auto, 16).expect("threads always work");
         assert_works(&mut opened);
         let entries = opened.features.map(|features| features.sq_entries);
         let reason = opened.unavailable.first().map(|first| first.error.clone());
@@ -266,13 +268,13 @@ fn open_unprivileged() -> (
 }
 
 #[test]
-fn without_locked_memory_there_is_a_smaller_ring_or_a_reason() {
+fn without_locked_memory_the_ring_is_smaller_or_refused_with_a_reason() {
     if !rustix::process::geteuid().is_root() {
         pathpulse_faultdisk::report_skip("only root can become another user");
         return;
     }
-    let _turn = my_turn();
-    // From less to more: what a closed ring has locked is given back late.
+    let _lock = lock_tests();
+    // In ascending order: the kernel returns the locked memory of a closed ring late.
     let without = {
         let _limit = Limited::to(Resource::Memlock, 0);
         open_unprivileged()
@@ -290,7 +292,7 @@ fn without_locked_memory_there_is_a_smaller_ring_or_a_reason() {
         pathpulse_faultdisk::report_skip(&format!("no io_uring: {reason}"));
         return;
     }
-    // Kernels from 5.12 to some of the 6.x don't count rings: there the ring stays as it is.
+    // Kernels from 5.12 to some of the 6.x don't count rings. There the ring keeps its size.
     assert_eq!(little, BackendKind::IoUring);
     assert!(little_entries <= plenty_entries);
     match without {
@@ -305,27 +307,27 @@ fn without_locked_memory_there_is_a_smaller_ring_or_a_reason() {
     }
 }
 
-/// kernel.io_uring_disabled for as long as this lives.
+/// Restores kernel.io_uring_disabled when dropped.
 struct Disabled(String);
 
 const DISABLED: &str = "/proc/sys/kernel/io_uring_disabled";
 
 impl Drop for Disabled {
     fn drop(&mut self) {
-        fs::write(DISABLED, &self.0).expect("the value of before");
+        fs::write(DISABLED, &self.0).expect("the previous value");
     }
 }
 
 #[test]
-#[ignore = "switches io_uring off for the whole machine, for a moment"]
-fn switched_off_by_the_administrator() {
-    let _turn = my_turn();
+#[ignore = "disables io_uring on the whole machine for a moment"]
+fn disabled_by_the_administrator() {
+    let _lock = lock_tests();
     let before = fs::read_to_string(DISABLED).expect("Linux 6.6");
     fs::write(DISABLED, "2").expect("root");
     let restored = Disabled(before);
     let opened = open_backend(Choice::Auto, 16);
     drop(restored);
-    let mut opened = opened.expect("threads work anywhere");
+    let mut opened = opened.expect("threads always work");
     assert_eq!(opened.backend.kind(), BackendKind::Aio);
     let error = &opened.unavailable[0].error;
     assert_eq!((error.call, error.errno), ("io_uring_setup", Errno::EPERM));

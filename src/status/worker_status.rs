@@ -82,7 +82,7 @@ impl Progress {
             stats.in_flight as u64,
             stats.stuck as u64,
             stats.syscalls,
-            stats.strays,
+            stats.unknown_completions,
         ];
         for (cell, value) in self.stats.iter().zip(all) {
             cell.store(value, Relaxed);
@@ -114,7 +114,7 @@ impl Progress {
         let wake = self.wake_ns.load(Relaxed);
         let late = Mono::now().since(Mono::from_nanos(wake));
         let [checks, sum_us, max_us] = self.lag.each_ref().map(load);
-        let [in_flight, stuck, syscalls, strays] = self.stats.each_ref().map(load);
+        let [in_flight, stuck, syscalls, unknown_completions] = self.stats.each_ref().map(load);
         let [answered, still_stuck, given_back, ended_late] = self.outcomes.each_ref().map(load);
         WorkerStatus {
             backend,
@@ -130,7 +130,7 @@ impl Progress {
                 in_flight: in_flight as usize,
                 stuck: stuck as usize,
                 syscalls,
-                strays,
+                unknown_completions,
             },
             outcomes: Outcomes {
                 answered,
@@ -171,7 +171,7 @@ mod tests {
             in_flight: 1,
             stuck: 2,
             syscalls: 3,
-            strays: 4,
+            unknown_completions: 4,
         };
         progress.publish(5, stats);
         progress.began(3, Duration::from_micros(60), Duration::from_micros(40));

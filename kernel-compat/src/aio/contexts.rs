@@ -1,5 +1,5 @@
-//! The aio contexts of one worker: one that reads go to, and older ones that were too small and
-//! drain.
+//! The aio contexts of one worker: the current one, and older ones that were too small and are
+//! draining.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,35 +7,35 @@ use std::time::Duration;
 use crate::aio::sys::{BATCH, Context, Event};
 use crate::{Errno, KernelError, Mono};
 
-/// After the kernel refused a larger context, this long passes before the next try.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The pause after the kernel refused a larger context.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// A context and how many reads it holds.
-pub(crate) struct Room {
+/// A context, its capacity and the number of its reads.
+pub(crate) struct ContextSlots {
     pub(crate) context: Arc<Context>,
-    /// Tells contexts apart.
+    /// Identifies the context.
     pub(crate) serial: u32,
     pub(crate) capacity: usize,
     pub(crate) held: usize,
 }
 
-/// All contexts. Dropping it leaks them.
+/// All contexts. Dropping this leaks them.
 pub(crate) struct Contexts {
-    current: Room,
-    draining: Vec<Room>,
-    not_before: Mono,
+    current: ContextSlots,
+    draining: Vec<ContextSlots>,
+    next_attempt: Mono,
 }
 
-/// How many slots to ask for, for so many paths: a little more, lest each new path asks anew; within
-/// the tenth above that this project allows itself of fs.aio-max-nr.
+/// How many slots to request for this many paths. The margin avoids a new context for each new
+/// path. It stays within the 10% above the need that this project allows itself of fs.aio-max-nr.
 fn slots(paths: usize) -> usize {
     paths + paths / 16 + 8
 }
 
-fn setup(paths: usize, serial: u32) -> Result<Room, KernelError> {
+fn setup(paths: usize, serial: u32) -> Result<ContextSlots, KernelError> {
     let capacity = slots(paths);
     let events = u32::try_from(capacity).unwrap_or(u32::MAX);
-    Ok(Room {
+    Ok(ContextSlots {
         context: Arc::new(Context::setup(events)?),
         serial,
         capacity,
@@ -44,27 +44,27 @@ fn setup(paths: usize, serial: u32) -> Result<Room, KernelError> {
 }
 
 impl Contexts {
-    /// One context for so many paths.
+    /// Opens one context for this many paths.
     pub(crate) fn open(paths: usize) -> Result<Contexts, KernelError> {
         Ok(Contexts {
             current: setup(paths, 0)?,
             draining: Vec::new(),
-            not_before: Mono::ZERO,
+            next_attempt: Mono::ZERO,
         })
     }
 
-    /// Where reads go.
-    pub(crate) fn current(&self) -> &Room {
+    /// The context for new reads.
+    pub(crate) fn current(&self) -> &ContextSlots {
         &self.current
     }
 
     /// The context with this serial number.
-    pub(crate) fn get(&self, serial: u32) -> Option<&Room> {
-        self.all().find(|room| room.serial == serial)
+    pub(crate) fn get(&self, serial: u32) -> Option<&ContextSlots> {
+        self.all().find(|slots| slots.serial == serial)
     }
 
-    /// Takes a slot of the current context for a read; `false` if there is none. `paths` is what the
-    /// context should be sized for; if it is not, a larger one takes its place.
+    /// Takes a slot of the current context for a read. Returns `false` if there is none. If the
+    /// context is full and too small for `paths`, a larger one replaces it.
     pub(crate) fn take_slot(&mut self, paths: usize) -> bool {
         if self.current.held >= self.current.capacity {
             self.grow(paths);
@@ -74,33 +74,33 @@ impl Contexts {
         free
     }
 
-    /// Gives the slot of a read back.
-    pub(crate) fn give_slot(&mut self, serial: u32) {
+    /// Releases the slot of a read.
+    pub(crate) fn release_slot(&mut self, serial: u32) {
         let mut all = std::iter::once(&mut self.current).chain(&mut self.draining);
-        if let Some(room) = all.find(|room| room.serial == serial) {
-            assert!(room.held > 0, "a slot came back twice");
-            room.held -= 1;
+        if let Some(slots) = all.find(|slots| slots.serial == serial) {
+            assert!(slots.held > 0, "a slot was released twice");
+            slots.held -= 1;
         }
     }
 
-    /// Moves the slot of a read that the kernel has not seen to the current context, where it will
-    /// go; returns that context's serial number.
+    /// Moves the slot of a read that the kernel has not seen to the current context, which will get
+    /// the read. Returns that context's serial number.
     pub(crate) fn move_slot(&mut self, serial: u32) -> u32 {
         if serial != self.current.serial {
-            self.give_slot(serial);
+            self.release_slot(serial);
             self.current.held += 1;
         }
         self.current.serial
     }
 
-    /// How many slots reads have, in all contexts.
+    /// The number of slots in use, in all contexts.
     pub(crate) fn held(&self) -> usize {
-        self.all().map(|room| room.held).sum()
+        self.all().map(|slots| slots.held).sum()
     }
 
     fn grow(&mut self, paths: usize) {
         let now = Mono::now();
-        if slots(paths) <= self.current.capacity || now < self.not_before {
+        if slots(paths) <= self.current.capacity || now < self.next_attempt {
             return;
         }
         match setup(paths, self.current.serial.wrapping_add(1)) {
@@ -108,14 +108,14 @@ impl Contexts {
                 .draining
                 .push(std::mem::replace(&mut self.current, larger)),
             Err(error) => {
-                tracing::warn!(%error, paths, "no larger aio context: some paths can't be checked");
-                self.not_before = now + PATIENCE;
+                tracing::warn!(%error, paths, "cannot open a larger aio context: some paths can't be checked");
+                self.next_attempt = now + RETRY_DELAY;
             }
         }
     }
 
-    /// Takes what has completed out of all contexts, at least `least` of the current one if that
-    /// takes no longer than `limit`. Returns the system calls that it took.
+    /// Fetches completions from all contexts: at least `least` from the current one, unless that
+    /// takes longer than `limit`. Returns the number of system calls.
     pub(crate) fn completions(
         &self,
         least: u32,
@@ -124,7 +124,7 @@ impl Contexts {
     ) -> Result<u64, Errno> {
         let mut calls = 0;
         let mut wait = (least, limit);
-        for Room { context, .. } in self.all() {
+        for ContextSlots { context, .. } in self.all() {
             loop {
                 calls += 1;
                 let (least, limit) = std::mem::take(&mut wait);
@@ -136,21 +136,21 @@ impl Contexts {
         Ok(calls)
     }
 
-    /// The contexts that have drained, each to be given back by a thread that nobody waits for.
+    /// Removes the contexts that have drained. Each has to be destroyed in a background thread.
     pub(crate) fn drained(&mut self) -> impl Iterator<Item = Arc<Context>> {
         self.draining
-            .extract_if(.., |room| room.held == 0)
-            .map(|room| room.context)
+            .extract_if(.., |slots| slots.held == 0)
+            .map(|slots| slots.context)
     }
 
     /// All contexts.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Room> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &ContextSlots> {
         std::iter::once(&self.current).chain(&self.draining)
     }
 }
 
-/// Waits until the kernel has given so many reads back, and then gives the context back. While it
-/// waits it can be killed, other than within io_destroy.
+/// Waits until the kernel has returned this many reads, then destroys the context. The wait is
+/// killable, except within io_destroy.
 pub(crate) fn destroy_when_drained(context: &Context, mut held: usize) {
     let mut events = Vec::with_capacity(BATCH);
     while held > 0 {
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_thousand_paths_take_no_more_than_a_tenth_above() {
+    fn at_most_ten_percent_more_slots_than_paths() {
         for paths in [300, 2_000, 60_000] {
             assert!(
                 (paths..=paths + paths / 10).contains(&slots(paths)),

@@ -1,6 +1,6 @@
-//! The system calls of Linux's native asynchronous I/O (io_setup(2) and its kin), without libaio.
+//! The system calls of Linux's native asynchronous I/O (io_setup(2) etc.), without libaio.
 //!
-//! Structures and numbers are those of include/uapi/linux/aio_abi.h.
+//! The structures and numbers are those of include/uapi/linux/aio_abi.h.
 
 use std::io;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::errno::KernelResult;
 use crate::{Errno, KernelError};
 
-/// So many completions are taken by one call at the most.
+/// The most completions that one call returns.
 pub(crate) const BATCH: usize = 128;
 
 const CMD_PREAD: u16 = 0;
@@ -35,21 +35,21 @@ pub(crate) struct Iocb {
     resfd: u32,
 }
 
-/// A read, in the words of [`Iocb`].
-pub(crate) struct Pread {
-    /// Comes back in [`Event::data`].
+/// The parameters of a read, for [`Iocb::pread`].
+pub(crate) struct ReadParams {
+    /// Returned in [`Event::data`].
     pub(crate) data: u64,
     pub(crate) fd: i32,
     pub(crate) address: *mut u8,
     pub(crate) len: u32,
     pub(crate) offset: u64,
     pub(crate) nowait: bool,
-    /// An eventfd that the completion adds 1 to.
+    /// An eventfd that the completion signals.
     pub(crate) notify: i32,
 }
 
 impl Iocb {
-    pub(crate) fn pread(read: &Pread) -> Iocb {
+    pub(crate) fn pread(read: &ReadParams) -> Iocb {
         let flags = if read.nowait { libc::RWF_NOWAIT } else { 0 };
         Iocb {
             data: read.data,
@@ -70,7 +70,7 @@ impl Iocb {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(crate) struct Event {
-    /// What the operation's [`Pread::data`] was.
+    /// [`ReadParams::data`] of the operation.
     pub(crate) data: u64,
     iocb: u64,
     res: i64,
@@ -78,27 +78,27 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    /// Bytes or an errno.
+    /// The number of bytes, or an errno.
     pub(crate) fn result(&self) -> KernelResult {
         Errno::check(i32::try_from(self.res).unwrap_or(i32::MIN))
     }
 }
 
-/// An aio context. It is not destroyed when dropped, because destroying it can take for ever.
+/// An aio context. Dropping it does not destroy it, because destroying it can take forever.
 #[derive(Debug)]
 pub(crate) struct Context {
     id: libc::c_ulong,
 }
 
 impl Context {
-    /// A context for `events` operations at a time. That many are taken from fs.aio-max-nr.
+    /// Opens a context for `events` operations at a time. That many count against fs.aio-max-nr.
     ///
     /// # Errors
-    /// With the likely cause.
+    /// `io_setup`, with the likely cause.
     pub(crate) fn setup(events: u32) -> Result<Context, KernelError> {
         let mut id: libc::c_ulong = 0;
-        // SAFETY: io_setup(2) writes the new context's id into `id`, which is this function's and
-        // 0 as the call demands.
+        // SAFETY: io_setup(2) writes the new context's id into `id`, which this function owns and
+        // which is 0 as required.
         let ret = unsafe { libc::syscall(libc::SYS_io_setup, events, &raw mut id) };
         match checked(ret) {
             Ok(_) => Ok(Context { id }),
@@ -106,19 +106,19 @@ impl Context {
         }
     }
 
-    /// Hands operations to the kernel, in order; returns how many it took, at least 1.
+    /// Submits operations in order. Returns how many the kernel took, at least 1.
     ///
     /// # Errors
-    /// That of the first operation, of which the kernel knows nothing then. `EAGAIN`: there is no
-    /// room in the context.
+    /// The error of the first operation, which the kernel does not know then. `EAGAIN` means that
+    /// the context is full.
     ///
     /// # Safety
-    /// Each pointer leads to an operation that may be read, and written to (the kernel writes its
-    /// own mark), during the call. The memory that the operations name has to stay valid until
-    /// their completions.
+    /// Each pointer must refer to an operation that may be read and written during the call (the
+    /// kernel writes its own mark). The memory named by the operations must stay valid until their
+    /// completions.
     pub(crate) unsafe fn submit(&self, operations: &[*mut Iocb]) -> Result<usize, Errno> {
-        // SAFETY: io_submit(2) with as many operations as the slice has; the rest is the caller's
-        // promise. The kernel copies the operations before it returns.
+        // SAFETY: io_submit(2) with as many operations as the slice has. The caller guarantees the
+        // rest. The kernel copies the operations before it returns.
         let ret = unsafe {
             libc::syscall(
                 libc::SYS_io_submit,
@@ -133,11 +133,11 @@ impl Context {
         }
     }
 
-    /// Waits for `least` completions, `timeout` at the longest (`None`: no limit), and appends those
-    /// that there are to `events`, [`BATCH`] at the most. Says how many these are.
+    /// Waits for `least` completions, but not longer than `timeout` (`None` means no limit).
+    /// Appends the available ones to `events`, at most [`BATCH`], and returns their number.
     ///
     /// # Errors
-    /// `EINVAL`: the context was destroyed.
+    /// `EINVAL` if the context was destroyed.
     pub(crate) fn events(
         &self,
         least: u32,
@@ -152,16 +152,16 @@ impl Context {
             .as_ref()
             .map_or(std::ptr::null(), std::ptr::from_ref);
         events.reserve(BATCH);
-        let room = &mut events.spare_capacity_mut()[..BATCH];
-        // SAFETY: io_getevents(2) writes at most `room.len()` events to `room`, which is borrowed
+        let free = &mut events.spare_capacity_mut()[..BATCH];
+        // SAFETY: io_getevents(2) writes at most `free.len()` events to `free`, which is borrowed
         // for the call, and reads the timeout, which this function owns.
         let ret = unsafe {
             libc::syscall(
                 libc::SYS_io_getevents,
                 self.id,
                 libc::c_long::from(least),
-                room.len(),
-                room.as_mut_ptr(),
+                free.len(),
+                free.as_mut_ptr(),
                 timeout,
             )
         };
@@ -169,34 +169,34 @@ impl Context {
             Err(Errno::EINTR) => 0,
             other => other?,
         };
-        // SAFETY: the kernel has written `count` events behind those that were there, within the
+        // SAFETY: the kernel has written `count` events behind the existing ones, within the
         // capacity.
         unsafe { events.set_len(events.len() + count) };
         Ok(count)
     }
 
-    /// Tries to cancel an operation. The kernel knows how to for no kind of read, and its error for
-    /// that says nothing.
+    /// Tries to cancel an operation. The kernel can't cancel any kind of read yet, and its error
+    /// tells nothing.
     ///
     /// # Safety
-    /// `operation` leads to an operation that may be read.
+    /// `operation` must refer to an operation that may be read.
     pub(crate) unsafe fn cancel(&self, operation: *mut Iocb) {
         let mut unused = Event::default();
-        // SAFETY: io_cancel(2) reads the operation's mark, the caller's promise, and may write one
-        // event to `unused`.
+        // SAFETY: io_cancel(2) reads the operation's mark, which the caller guarantees, and may
+        // write one event to `unused`.
         unsafe { libc::syscall(libc::SYS_io_cancel, self.id, operation, &raw mut unused) };
     }
 
-    /// Gives the context back. Blocks, unkillable, until all its operations have completed, and some
-    /// tens of milliseconds if there are none: only for threads that nobody waits for.
+    /// Destroys the context. Blocks, unkillable, until all its operations have completed, and for
+    /// some tens of milliseconds if there are none. Call it only in background threads.
     pub(crate) fn destroy(&self) {
-        // SAFETY: io_destroy(2) takes no memory. It fails only for a context that was destroyed.
+        // SAFETY: io_destroy(2) takes no memory. It fails only for a destroyed context.
         unsafe { libc::syscall(libc::SYS_io_destroy, self.id) };
     }
 }
 
-/// libc's `syscall` answers with -1 and `errno`, also for these calls whose wrappers in libaio
-/// answer with a negative errno.
+/// libc's `syscall` returns -1 and sets `errno`, also for those calls whose libaio wrappers return
+/// a negative errno.
 fn checked(ret: libc::c_long) -> Result<usize, Errno> {
     usize::try_from(ret).map_err(|_| Errno::of(&io::Error::last_os_error()))
 }
@@ -205,17 +205,17 @@ fn setup_error(errno: Errno, events: u32) -> KernelError {
     let hint = match errno {
         Errno::EAGAIN => match (slots("aio-max-nr"), slots("aio-nr")) {
             (Some(max), Some(taken)) => out_of_slots(max, taken, events),
-            _ => "fs.aio-max-nr is used up; raise it".into(),
+            _ => "all slots of fs.aio-max-nr are taken; raise it".into(),
         },
-        Errno::ENOSYS => "this kernel was built without CONFIG_AIO, or a seccomp filter hides it".into(),
+        Errno::ENOSYS => "this kernel was built without CONFIG_AIO, or a seccomp filter blocks it".into(),
         Errno::EPERM | Errno::EACCES => "a seccomp filter or the security module forbids it; allow io_setup, io_submit, io_getevents, io_cancel and io_destroy".into(),
-        Errno::ENOMEM => "the kernel has no memory for a context".into(),
+        Errno::ENOMEM => "the kernel has not enough memory for a context".into(),
         _ => String::new(),
     };
     KernelError::new("io_setup", errno).hint(hint)
 }
 
-/// What to do when fs.aio-max-nr is `max`, `taken` are taken and `needed` are needed.
+/// The hint when fs.aio-max-nr is `max`, `taken` slots are taken and `needed` are needed.
 fn out_of_slots(max: u64, taken: u64, needed: u32) -> String {
     let enough = (taken + u64::from(needed))
         .next_multiple_of(65_536)
@@ -235,13 +235,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn structures_are_as_long_as_the_kernels() {
+    fn structures_have_the_kernels_size() {
         assert_eq!(size_of::<Iocb>(), 64);
         assert_eq!(size_of::<Event>(), 32);
     }
 
     #[test]
-    fn a_hint_names_the_limit_what_is_taken_and_what_to_type() {
+    fn the_hint_names_the_limit_the_use_and_the_command() {
         assert_eq!(
             out_of_slots(65_536, 65_000, 2_133),
             "fs.aio-max-nr is 65536, of which 65000 are taken, and 2133 more are needed; raise it with sysctl -w fs.aio-max-nr=131072"
@@ -249,8 +249,8 @@ mod tests {
     }
 
     #[test]
-    fn more_than_the_system_has_is_refused_with_that_hint() {
-        // The kernel's own limit is 2^28 bytes of io_event, twice as many as are asked for.
+    fn too_large_a_context_is_refused_with_that_hint() {
+        // The kernel's own limit is 2^28 bytes of io_event, which is twice what this requests.
         match Context::setup(4_000_000) {
             Err(error) if error.errno == Errno::EAGAIN => {
                 assert!(error.hint.contains("sysctl -w fs.aio-max-nr="), "{error}");

@@ -1,15 +1,15 @@
-//! A backend that lets no driver block the thread that waits in it.
+//! A wrapper around a backend that keeps drivers from blocking the worker's thread.
 //!
-//! Some drivers sleep while a read is handed to them, on the stack of whoever does it
-//! ([`Submission::MayBlock`]): with io_uring and libaio that is the thread that waits for all other
-//! paths, too. So reads of such targets are made by threads of their own (`threads/reads.rs`), and all
-//! others by the backend inside. There is one `wait`: the threads ring what wakes the backend inside.
+//! Some drivers sleep while a read is submitted to them, on the stack of the submitting thread
+//! ([`Submission::MayBlock`]). With io_uring and libaio that is the thread that waits for all other
+//! paths, too. So separate threads (`threads/reads.rs`) make the reads of such targets, and the
+//! inner backend makes all others. There is one `wait`: the threads wake the inner backend.
 //!
-//! A thread makes one read at a time, so targets that are read one at a time occupy one each at most.
-//! A thread that a driver holds keeps the process from ending, as a blocked submission always does;
-//! it keeps no other path from being read.
+//! A thread makes one read at a time, so each target with at most one read in flight occupies at
+//! most one thread. A thread that is blocked in a driver keeps the process from ending, as a
+//! blocked submission always does, but it blocks no other path.
 //!
-//! Ids are those of the side that they belong to; those of the threads' side are marked.
+//! Ids are those of the inner backend or of the threads. The ids of the threads are marked.
 
 use std::os::fd::OwnedFd;
 
@@ -20,42 +20,43 @@ use crate::backend::{
 use crate::threads::reads::ThreadReads;
 use crate::{Closing, KernelError, Mono, Waker};
 
-/// A backend, and threads for the targets that may block their submitter. See the module.
+/// A backend, and threads for the targets that may block their submitter. See the module
+/// documentation.
 pub struct Isolating<B> {
     inner: B,
     reads: ThreadReads,
-    /// The waker of the backend inside: woken by others, and rung by the threads.
+    /// The waker of the inner backend. Users wake it, and the threads notify it.
     waker: Waker,
-    /// Wake-ups that were passed on.
-    wakes: u64,
+    /// Wake-ups that were reported by `wait`.
+    reported_wakes: u64,
 }
 
 impl<B: Backend> Isolating<B> {
-    /// With as many threads as there may be for reads that block.
+    /// Uses as many threads as are allowed for reads that block.
     pub fn new(inner: B) -> Isolating<B> {
         Isolating::with_threads(inner, *BLOCKING_THREADS.end())
     }
 
-    /// With `threads` at most, at least 1: beyond these, reads of targets that may block are refused
-    /// or end in [`Outcome::NotStarted`](crate::Outcome::NotStarted).
+    /// Uses at most `threads` threads, at least 1. Beyond these, reads of targets that may block
+    /// are refused or end in [`Outcome::NotStarted`](crate::Outcome::NotStarted).
     pub fn with_threads(inner: B, threads: usize) -> Isolating<B> {
         let waker = inner.waker();
         Isolating {
             inner,
             reads: ThreadReads::new(threads.max(1), waker.clone()),
-            wakes: waker.wakes(),
+            reported_wakes: waker.wakes(),
             waker,
         }
     }
 
-    /// Takes what the threads' reads came to; returns when to look again.
+    /// Takes the completions of the threads' reads. Returns when to call it again.
     fn advance(&mut self, completions: &mut Vec<Completion>) -> Option<Mono> {
         if self.reads.is_unused() {
             return None;
         }
         let next = self.reads.advance();
         let before = completions.len();
-        self.reads.hand_over(completions);
+        self.reads.take_completions(completions);
         for completion in &mut completions[before..] {
             completion.id = OpId(completion.id.0.marked());
         }
@@ -82,16 +83,16 @@ impl<B: Backend> Backend for Isolating<B> {
     fn detach(&mut self, target: TargetId) -> Closing {
         match target.0.unmarked() {
             None => self.inner.detach(target),
-            Some(own) => self.reads.detach(TargetId(own)),
+            Some(key) => self.reads.detach(TargetId(key)),
         }
     }
 
     fn submit(&mut self, op: Op) -> Result<OpId, Rejected> {
-        let Some(own) = op.target.0.unmarked() else {
+        let Some(key) = op.target.0.unmarked() else {
             return self.inner.submit(op);
         };
-        let target = TargetId(own);
-        // The driver may hold the thread before the device has the read, with nowait, too.
+        let target = TargetId(key);
+        // The driver may block the thread before the device has the read, even with nowait.
         let accepted = self.reads.submit(Op { target, ..op }, Stage::Submission);
         match accepted {
             Ok(id) => Ok(OpId(id.0.marked())),
@@ -102,7 +103,7 @@ impl<B: Backend> Backend for Isolating<B> {
     fn cancel(&mut self, id: OpId) {
         match id.0.unmarked() {
             None => self.inner.cancel(id),
-            Some(own) => self.reads.cancel(OpId(own)),
+            Some(key) => self.reads.cancel(OpId(key)),
         }
     }
 
@@ -115,7 +116,7 @@ impl<B: Backend> Backend for Isolating<B> {
         loop {
             let next = self.advance(completions);
             let limit = match completions.len() > before {
-                // What the other side has is taken, and what is queued there is handed over.
+                // Only fetch completions and submit queued reads of the inner backend.
                 true => Some(Mono::ZERO),
                 false => until.into_iter().chain(next).min(),
             };
@@ -126,11 +127,11 @@ impl<B: Backend> Backend for Isolating<B> {
                 self.reads.close();
                 return waited;
             }
-            // A thread may have rung for a result that was taken before, or a limit of the threads'
-            // side have passed: that is nobody else's business.
+            // Without a completion, a thread has notified for one that was already taken, or a time
+            // limit of the threads has passed. The caller need not know.
             let is_over = until.is_some_and(|until| self.now() >= until);
-            if completions.len() > before || wakes != self.wakes || is_over {
-                self.wakes = wakes;
+            if completions.len() > before || wakes != self.reported_wakes || is_over {
+                self.reported_wakes = wakes;
                 return Ok(());
             }
         }
@@ -140,40 +141,40 @@ impl<B: Backend> Backend for Isolating<B> {
         self.waker.clone()
     }
 
-    /// Each target that may block its submitter has a thread besides.
+    /// Each target that may block its submitter has its isolated thread in addition.
     fn expect_blocking(&mut self, targets: usize) {
         self.inner.expect_blocking(targets);
     }
 
     fn stats(&self) -> Stats {
-        let (inner, own) = (self.inner.stats(), self.reads.stats());
+        let (inner, threads) = (self.inner.stats(), self.reads.stats());
         Stats {
-            in_flight: inner.in_flight + own.in_flight,
-            stuck: inner.stuck + own.stuck,
-            syscalls: inner.syscalls + own.syscalls,
-            strays: inner.strays + own.strays,
+            in_flight: inner.in_flight + threads.in_flight,
+            stuck: inner.stuck + threads.stuck,
+            syscalls: inner.syscalls + threads.syscalls,
+            unknown_completions: inner.unknown_completions + threads.unknown_completions,
         }
     }
 
     fn shutdown(&mut self, deadline: Mono) -> Shutdown {
-        for id in self.reads.reads() {
+        for id in self.reads.ids() {
             self.reads.cancel(id);
         }
         let closings = self.reads.close();
-        // The threads go on meanwhile.
+        // The threads continue in the meantime.
         self.inner.shutdown(deadline);
-        let mut untold = Vec::new();
-        self.advance(&mut untold);
+        let mut dropped = Vec::new();
+        self.advance(&mut dropped);
         while self.reads.stats().in_flight > 0 && self.now() < deadline {
-            if self.wait(Some(deadline), &mut untold).is_err() {
+            if self.wait(Some(deadline), &mut dropped).is_err() {
                 break;
             }
-            untold.clear();
+            dropped.clear();
         }
         backend::wait_closed(&closings, deadline, || {
             self.reads.advance();
         });
-        Shutdown::holding(self.stats().in_flight)
+        Shutdown::from_in_flight(self.stats().in_flight)
     }
 }
 
@@ -202,23 +203,23 @@ mod tests {
         std::fs::File::open("/dev/zero").expect("a file").into()
     }
 
-    /// The backend inside has to answer for the prompt ones alone.
+    /// The inner backend accepts only reads with the token `PROMPT`.
     fn isolating() -> Isolating<Scripted<impl FnMut(&Op, Mono) -> Answer>> {
         let script = |op: &Op, _| {
-            assert_eq!(op.token, PROMPT, "whoever submits this may sleep");
+            assert_eq!(op.token, PROMPT, "this read may block its submitter");
             Answer::After(Duration::from_millis(1), Ok(512), Stage::Device)
         };
         Isolating::with_threads(Scripted::new(0, script).expect("an eventfd"), 1)
     }
 
     #[test]
-    fn what_may_block_never_gets_to_the_backend_inside() {
+    fn the_inner_backend_gets_only_prompt_reads() {
         let mut backend = isolating();
-        let own = backend.attach(file(), Submission::MayBlock);
+        let isolated = backend.attach(file(), Submission::MayBlock);
         let other = backend.attach(file(), Submission::Prompt);
-        assert_ne!(own, other);
-        let ids = [op(own, MAY_BLOCK), op(other, PROMPT)]
-            .map(|op| backend.submit(op).expect("the backend takes it"));
+        assert_ne!(isolated, other);
+        let ids = [op(isolated, MAY_BLOCK), op(other, PROMPT)]
+            .map(|op| backend.submit(op).expect("the backend accepts it"));
         assert_ne!(ids[0], ids[1]);
         assert_eq!(backend.stats().in_flight, 2);
         let mut completions = Vec::new();
@@ -235,10 +236,13 @@ mod tests {
         let read = Outcome::Read(512);
         assert_eq!(ended, [(ids[1], read), (ids[0], read)]);
         assert_eq!(backend.stats().in_flight, 0);
-        backend.detach(own);
-        let gone = op(own, MAY_BLOCK);
+        backend.detach(isolated);
+        let detached = op(isolated, MAY_BLOCK);
         let why = Reject::Invalid;
-        assert_eq!(backend.submit(gone), Err(Rejected { op: gone, why }));
+        assert_eq!(
+            backend.submit(detached),
+            Err(Rejected { op: detached, why })
+        );
         assert!(backend.submit(op(other, PROMPT)).is_ok());
     }
 }

@@ -1,13 +1,15 @@
 //! The backend over preadv2(2) and threads, for kernels with neither io_uring nor libaio.
 //!
-//! A read occupies a thread until its device answers. `pool.rs` has as many as there are reads
-//! that don't answer, up to a bound: beyond it, reads are refused or end in `NotStarted`, and nothing
-//! is said of their devices. The threads wait in D state: like a stuck read of libaio they keep the
-//! process from ending.
+//! A read occupies a thread until its device answers. `pool.rs` starts one thread for each read
+//! that gets no answer, up to a limit. Beyond the limit, reads are refused or end in `NotStarted`,
+//! which says nothing about their devices. The threads wait in D state: like a stuck read of
+//! libaio, they keep the process from ending.
 
 mod isolating;
 pub(crate) mod pool;
 mod reads;
+mod sizing;
+mod worker;
 
 use std::os::fd::OwnedFd;
 
@@ -15,17 +17,18 @@ use crate::backend::{
     self, Backend, BackendKind, Completion, Op, OpId, Rejected, Shutdown, Stage, Stats, Submission,
     TargetId,
 };
-use crate::epoll_waiter::{Doorbell, Rung};
+use crate::epoll_waiter::{EpollWaiter, Wakeup};
+use crate::self_test::self_test;
 pub use crate::threads::isolating::Isolating;
 use crate::threads::reads::ThreadReads;
-use crate::{Closing, KernelError, Mono, Waker, probe};
+use crate::{Closing, KernelError, Mono, Waker};
 
 /// How to open a [`Preadv`].
 #[derive(Clone, Copy, Debug)]
 pub struct PreadvConfig {
-    /// The most threads there may be, and with that the most reads that can be stuck before others
-    /// can't be made: at least 1. Each takes 64 KiB of address space and, while it is in use, some
-    /// 30 KiB of memory.
+    /// The most threads, and therefore the most reads that can be stuck before further reads are
+    /// refused: at least 1. Each thread takes 64 KiB of address space and, while in use, about 30
+    /// KiB of memory.
     pub threads: u32,
 }
 
@@ -38,22 +41,23 @@ impl Default for PreadvConfig {
 /// The backend over synchronous reads.
 pub struct Preadv {
     reads: ThreadReads,
-    bell: Doorbell,
+    waiter: EpollWaiter,
 }
 
 impl Preadv {
-    /// Proves with real reads that threads can be had.
+    /// Verifies with real reads that threads can be started.
     ///
     /// # Errors
-    /// `eventfd`, `epoll_create1`, `clone` when no thread can be had, or the read that did not work.
+    /// `eventfd`, `epoll_create1`, `clone` if no thread can be started, or the read that did not
+    /// work.
     pub fn open(config: PreadvConfig) -> Result<Preadv, KernelError> {
-        let bell = Doorbell::new()?;
+        let waiter = EpollWaiter::new()?;
         let mut preadv = Preadv {
-            reads: ThreadReads::new(config.threads.max(1) as usize, bell.done().clone()),
-            bell,
+            reads: ThreadReads::new(config.threads.max(1) as usize, waiter.done().clone()),
+            waiter,
         };
         preadv.reads.probe()?;
-        probe::self_test(&mut preadv, "preadv2")?;
+        self_test(&mut preadv, "preadv2")?;
         Ok(preadv)
     }
 
@@ -62,15 +66,15 @@ impl Preadv {
         until: Option<Mono>,
         completions: &mut Vec<Completion>,
     ) -> Result<(), KernelError> {
-        let mut rung = Rung::default();
+        let mut wakeup = Wakeup::default();
         loop {
             let next = self.reads.advance();
-            let told = self.reads.hand_over(completions);
-            if told || rung.woken || until.is_some_and(|until| Mono::now() >= until) {
+            let any = self.reads.take_completions(completions);
+            if any || wakeup.woken || until.is_some_and(|until| Mono::now() >= until) {
                 return Ok(());
             }
             self.reads.count_syscall();
-            rung = self.bell.wait(until.into_iter().chain(next).min())?;
+            wakeup = self.waiter.wait(until.into_iter().chain(next).min())?;
         }
     }
 }
@@ -93,8 +97,8 @@ impl Backend for Preadv {
     }
 
     fn submit(&mut self, op: Op) -> Result<OpId, Rejected> {
-        // With nowait the call has nothing to wait for but the device. Without, it may as well be
-        // waiting to get the read there.
+        // With nowait the call can wait only for the device. Without, it may also wait in
+        // submission.
         let stage = match op.nowait {
             true => Stage::Device,
             false => Stage::Submission,
@@ -120,10 +124,10 @@ impl Backend for Preadv {
     }
 
     fn waker(&self) -> Waker {
-        self.bell.waker()
+        self.waiter.waker()
     }
 
-    /// Every read has a thread here.
+    /// Every read has its own thread here.
     fn expect_blocking(&mut self, _targets: usize) {}
 
     fn stats(&self) -> Stats {
@@ -131,12 +135,12 @@ impl Backend for Preadv {
     }
 
     fn shutdown(&mut self, deadline: Mono) -> Shutdown {
-        let ids = self.reads.reads();
+        let ids = self.reads.ids();
         let closings = self.reads.close();
         backend::drain(self, &ids, deadline);
         backend::wait_closed(&closings, deadline, || {
             self.reads.advance();
         });
-        Shutdown::holding(self.stats().in_flight)
+        Shutdown::from_in_flight(self.stats().in_flight)
     }
 }

@@ -1,8 +1,8 @@
-//! Reads made by threads, each of which its device may block: what the backend over threads and the
-//! isolating one have in common.
+//! Reads made by threads, each of which may block its thread. The thread backend and the isolating
+//! backend share this code.
 //!
-//! It owns targets, flights and deadlines (`read_tracker.rs`) and the threads (`pool.rs`), and never
-//! waits: its owner waits for what the threads ring, and calls [`ThreadReads::advance`].
+//! It owns targets, flights and deadlines (`read_tracker.rs`) and the threads (`pool.rs`). It never
+//! waits: its owner waits until the threads signal, and then calls [`ThreadReads::advance`].
 
 use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
@@ -14,33 +14,33 @@ use rustix::io::ReadWriteFlags;
 use crate::backend::{self, Completion, Op, OpId, Outcome, Reject, Stage, Stats, TargetId};
 use crate::closing::{Closing, SharedFile};
 use crate::errno::KernelResult;
-use crate::read_tracker::{Accepted, Desk};
-use crate::threads::pool::{Call, Threads, Whereabouts};
+use crate::read_tracker::{Accepted, ReadTracker};
+use crate::threads::pool::{Call, CancelResult, Threads};
 use crate::{Errno, KernelError, Key, Mono, Waker};
 
 /// Targets that threads read, and the reads in flight.
 pub(crate) struct ThreadReads {
-    desk: Desk<Stage>,
-    threads: Threads<Pread>,
+    tracker: ReadTracker<Stage>,
+    threads: Threads<BlockingRead>,
     results: Vec<(Key, KernelResult)>,
-    /// Files wait for a thread that closes them.
+    /// Files are waiting for a thread that closes them.
     closing: bool,
 }
 
-/// One read by a thread.
-struct Pread {
+/// One read made by a thread.
+struct BlockingRead {
     file: Arc<SharedFile>,
     address: NonNull<u8>,
     op: Op,
 }
 
-// SAFETY: the buffer at `address` is owned by the table of flights until this read's result is
-// taken, and touched by nobody else; if the backend is dropped before, the buffer pool leaks it.
-unsafe impl Send for Pread {}
+// SAFETY: the table of flights owns the buffer at `address` until this read's result is taken, and
+// nothing else accesses it. If the backend is dropped before, the buffer pool leaks it.
+unsafe impl Send for BlockingRead {}
 
-impl Call for Pread {
+impl Call for BlockingRead {
     fn run(self) -> Option<KernelResult> {
-        // SAFETY: see `Send`; buffers are initialised, and at least `len` bytes long.
+        // SAFETY: see `Send`. Buffers are initialised, and at least `len` bytes long.
         let buffer =
             unsafe { std::slice::from_raw_parts_mut(self.address.as_ptr(), self.op.len as usize) };
         let offset = self.op.offset;
@@ -52,7 +52,8 @@ impl Call for Pread {
         };
         Some(match read.map_err(Errno::from) {
             Ok(bytes) => Ok(u32::try_from(bytes).unwrap_or(u32::MAX)),
-            // No preadv2 (before Linux 4.6, or filtered): then no file takes nowait.
+            // There is no preadv2 (before Linux 4.6, or blocked by a filter). Then no file supports
+            // nowait.
             Err(Errno::ENOSYS) if self.op.nowait => Err(Errno::EOPNOTSUPP),
             Err(errno) => Err(errno),
         })
@@ -60,83 +61,89 @@ impl Call for Pread {
 }
 
 impl ThreadReads {
-    /// No target yet, and never more threads than `max`. `done` is rung when reads have ended.
+    /// Starts without targets and threads, and never uses more than `max` threads. The threads
+    /// signal `done` when reads have ended.
     pub(crate) fn new(max: usize, done: Waker) -> ThreadReads {
         ThreadReads {
-            desk: Desk::new(),
+            tracker: ReadTracker::new(),
             threads: Threads::new(max, done),
             results: Vec::new(),
             closing: false,
         }
     }
 
-    /// Proves that a thread can be had.
+    /// Verifies that a thread can be started.
     ///
     /// # Errors
-    /// `clone`, with the limits that may be in the way.
+    /// `clone`, with the limits that may be the cause.
     pub(crate) fn probe(&self) -> Result<(), KernelError> {
         self.threads.probe()
     }
 
     pub(crate) fn attach(&mut self, file: OwnedFd) -> TargetId {
-        self.desk.attach(file)
+        self.tracker.attach(file)
     }
 
-    /// Gives a target up; a thread closes its file, after its reads.
+    /// Gives up a target. A thread closes its file after its reads have ended.
     pub(crate) fn detach(&mut self, target: TargetId) -> Closing {
-        let Some(file) = self.desk.targets.remove(target.0) else {
+        let Some(file) = self.tracker.targets.remove(target.0) else {
             return Closing::nothing();
         };
         let closing = file.closing();
-        self.threads.chore(Box::new(move || drop(file)));
+        self.threads.run_in_background(Box::new(move || drop(file)));
         self.closing = true;
         closing
     }
 
-    /// Gives all targets up, and accepts nothing any more. Who waits for their files then has to call
-    /// [`ThreadReads::advance`] now and then.
+    /// Gives up all targets and refuses all further reads. A caller that waits for the files has to
+    /// call [`ThreadReads::advance`] at short intervals.
     pub(crate) fn close(&mut self) -> Vec<Closing> {
-        self.desk.closed = true;
-        let targets = backend::ids_of(&self.desk.targets).into_iter();
+        self.tracker.closed = true;
+        let targets = backend::ids_of(&self.tracker.targets).into_iter();
         targets.map(|id| self.detach(id)).collect()
     }
 
-    /// Queues a read for the next `advance`. `stage` is where it counts as being while its thread
-    /// is blocked.
+    /// Queues a read for the next `advance`. `stage` is the stage of the read while its thread is
+    /// blocked.
     pub(crate) fn submit(&mut self, op: Op, stage: Stage) -> Result<OpId, Reject> {
-        self.desk.check(&op)?;
+        self.tracker.check(&op)?;
         if self.threads.are_exhausted() {
             return Err(Reject::Full);
         }
-        let Accepted { id, file, address } = self.desk.accept(op, stage)?;
-        self.threads.read(id.0, Pread { file, address, op });
+        let Accepted { id, file, address } = self.tracker.accept(op, stage)?;
+        self.threads
+            .queue_read(id.0, BlockingRead { file, address, op });
         Ok(id)
     }
 
     /// Withdraws a read that waits for a thread.
     pub(crate) fn cancel(&mut self, id: OpId) {
-        if self.threads.take_back(id.0) {
-            self.desk.withdrawn(id, Outcome::Cancelled);
+        if self.threads.remove_queued(id.0) {
+            self.tracker.withdraw(id, Outcome::Cancelled);
         }
     }
 
-    /// Gets reads to threads, and takes what has ended or expired. Returns when to call it again,
-    /// should no thread ring before.
+    /// Passes reads to threads, and handles reads that have ended or expired. Returns when to call
+    /// it again if no thread signals before.
     pub(crate) fn advance(&mut self) -> Option<Mono> {
-        let again = self.threads.dispatch();
-        self.closing = again.is_some();
+        let next_dispatch = self.threads.dispatch();
+        self.closing = next_dispatch.is_some();
         self.take_results();
         self.expire();
-        debug_assert!(self.threads.abandoned() <= self.desk.stats.stuck);
-        self.desk.next_deadline().into_iter().chain(again).min()
+        debug_assert!(self.threads.abandoned() <= self.tracker.stats.stuck);
+        self.tracker
+            .next_deadline()
+            .into_iter()
+            .chain(next_dispatch)
+            .min()
     }
 
     fn take_results(&mut self) {
         let mut results = std::mem::take(&mut self.results);
-        self.threads.results(&mut results);
+        self.threads.take_results(&mut results);
         for (key, result) in results.drain(..) {
-            if self.desk.ended(OpId(key), result).is_none() {
-                self.desk.stats.strays += 1;
+            if self.tracker.complete(OpId(key), result).is_none() {
+                self.tracker.stats.unknown_completions += 1;
             }
         }
         self.results = results;
@@ -144,48 +151,49 @@ impl ThreadReads {
 
     fn expire(&mut self) {
         let now = Mono::now();
-        while let Some(id) = self.desk.overdue(now) {
-            match (self.threads.give_up(id.0), self.desk.place(id)) {
-                (Whereabouts::TakenBack, _) => {
-                    self.desk.withdrawn(id, Outcome::NotStarted);
+        while let Some(id) = self.tracker.pop_overdue(now) {
+            match (self.threads.abandon(id.0), self.tracker.state_mut(id)) {
+                (CancelResult::Removed, _) => {
+                    self.tracker.withdraw(id, Outcome::NotStarted);
                 }
-                (Whereabouts::Running, Some(&mut stage)) => self.desk.expired(id, stage),
-                // Its result came since the last look: it is not late, we are.
+                (CancelResult::Running, Some(&mut stage)) => self.tracker.expire(id, stage),
+                // Its result has arrived since `take_results`: this thread is late, not the read.
                 _ => self.take_results(),
             }
         }
     }
 
-    /// Hands over what is to be told; says whether there was anything.
-    pub(crate) fn hand_over(&mut self, completions: &mut Vec<Completion>) -> bool {
-        self.desk.hand_over(completions)
+    /// Moves completions to `completions`. Returns whether there were any.
+    pub(crate) fn take_completions(&mut self, completions: &mut Vec<Completion>) -> bool {
+        self.tracker.take_completions(completions)
     }
 
-    /// All reads that have not ended.
-    pub(crate) fn reads(&self) -> Vec<OpId> {
-        self.desk.places().map(|(id, _)| id).collect()
+    /// The ids of all reads that have not ended.
+    pub(crate) fn ids(&self) -> Vec<OpId> {
+        self.tracker.states().map(|(id, _)| id).collect()
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.desk.stats
+        self.tracker.stats
     }
 
-    /// A system call was made to wait for reads of these.
+    /// Counts a system call made to wait for these reads.
     pub(crate) fn count_syscall(&mut self) {
-        self.desk.stats.syscalls += 1;
+        self.tracker.stats.syscalls += 1;
     }
 
-    /// Whether there is anything to advance.
+    /// Whether there is nothing to advance.
     pub(crate) fn is_unused(&self) -> bool {
-        self.desk.stats.in_flight == 0 && !self.desk.has_untold() && !self.closing
+        self.tracker.stats.in_flight == 0 && !self.tracker.has_unreported() && !self.closing
     }
 }
 
 impl Drop for ThreadReads {
     fn drop(&mut self) {
-        let targets = std::mem::take(&mut self.desk.targets);
+        let targets = std::mem::take(&mut self.tracker.targets);
         if !targets.is_empty() {
-            self.threads.chore(Box::new(move || drop(targets)));
+            self.threads
+                .run_in_background(Box::new(move || drop(targets)));
         }
     }
 }

@@ -1,23 +1,23 @@
-//! The files of targets that are given up, and the threads that close them.
+//! Closes the files of detached targets in threads.
 
 use super::*;
 
 impl Uring {
-    /// Has the files of detached targets closed once no read of theirs is in flight.
-    pub(super) fn forget_detached(&mut self) {
+    /// Starts closing the files of detached targets that have no reads in flight.
+    pub(super) fn close_detached(&mut self) {
         if self.detached.is_empty() {
             return;
         }
         let detached = std::mem::take(&mut self.detached);
         self.detached = detached
             .into_iter()
-            .filter(|id| !self.begin_to_close(*id))
+            .filter(|id| !self.start_close(*id))
             .collect();
         self.ring.flush();
     }
 
-    /// Says whether a detached target needs no further look.
-    fn begin_to_close(&mut self, TargetId(key): TargetId) -> bool {
+    /// Returns whether this detached target is done.
+    fn start_close(&mut self, TargetId(key): TargetId) -> bool {
         match self.targets.get(key) {
             None => return true,
             Some(target) if target.reads > 0 => return false,
@@ -27,30 +27,30 @@ impl Uring {
             }
             Some(_) => {}
         }
-        let entry = opcode::FixedFdInstall::new(types::Fixed(key.index()), 0)
+        let sqe = opcode::FixedFdInstall::new(types::Fixed(key.index()), 0)
             .build()
-            .user_data(Kind::Install.of(key));
-        // SAFETY: the entry names no memory.
-        self.make_room(1) && unsafe { self.ring.push(&[entry]) }
+            .user_data(CompletionKind::Install.of(key));
+        // SAFETY: the SQE names no memory.
+        self.make_space(1) && unsafe { self.ring.push(&[sqe]) }
     }
 
-    /// Has a thread close the file of a target. `installed` is the descriptor for one of the ring's table:
-    /// without, this thread closes it.
+    /// Has a thread close the file of a target. `installed` is the descriptor of a registered file.
+    /// If the installation failed, this thread closes the file.
     pub(super) fn close(&mut self, key: Key, installed: KernelResult) {
         let Some(target) = self.targets.remove(key) else {
             return;
         };
         let file = target.unregistered.or_else(|| {
             let registrar = self.ring.registrar();
-            // Can't fail for a place of the table.
+            // This can't fail for an index of the table.
             let _ = registrar.register_files_update(key.index(), &[-1]);
             let fd = installed.ok()?.cast_signed();
-            // SAFETY: the kernel made this descriptor for us just now, and nobody else knows it.
+            // SAFETY: the kernel has just made this descriptor for us, and nobody else uses it.
             Some(unsafe { OwnedFd::from_raw_fd(fd) })
         });
         let closed = target.closed;
         if let Some(file) = file {
-            self.closers.chore(Box::new(move || {
+            self.closers.run_in_background(Box::new(move || {
                 drop(file);
                 drop(closed);
             }));
@@ -58,13 +58,13 @@ impl Uring {
         }
     }
 
-    /// Sees to it that files are closed though some threads are blocked with that; says when to look again.
-    pub(super) fn look_after_closers(&mut self) -> Option<Mono> {
+    /// Starts more closing threads if some are blocked. Returns when to call it again.
+    pub(super) fn dispatch_closers(&mut self) -> Option<Mono> {
         if !self.closing {
             return None;
         }
-        let again = self.closers.dispatch();
-        self.closing = again.is_some();
-        again
+        let next_dispatch = self.closers.dispatch();
+        self.closing = next_dispatch.is_some();
+        next_dispatch
     }
 }

@@ -1,139 +1,139 @@
-//! What the two completions of a read and its linked timeout mean together (pure).
+//! Interprets the two completions of a read and its linked timeout (pure).
 //!
-//! The kernel posts them in either order, minutes apart or at once. The timeout's result tells
-//! where the read was when the deadline passed (measured on Linux 6.18, and asserted in the
-//! tests of the ring backend):
+//! The kernel posts them in either order, at once or minutes apart. The timeout's result tells
+//! where the read was when the deadline passed (measured on Linux 6.18, and asserted in the tests
+//! of this backend):
 //!
-//! | the timeout says | the read was | the read says |
+//! | timeout's result | the read was | the read's own result |
 //! |---|---|---|
 //! | `ECANCELED` | finished in time | its result |
 //! | `ETIME` | waiting for a kernel thread | `ECANCELED`, at once |
-//! | `ENOENT` | at the device, or in a blocked kernel thread | whatever ends that, whenever |
-//! | `EALREADY` | in a blocked kernel thread | whatever ends that, whenever |
-//! | anything else | not linked | its result, whenever |
+//! | `ENOENT` | at the device, or in a blocked kernel thread | unknown, at any later time |
+//! | `EALREADY` | in a blocked kernel thread | unknown, at any later time |
+//! | anything else | not linked | its result, at any later time |
 //!
-//! A link breaks when the kernel takes the read and not yet its timeout, being short of memory: it
-//! says `EINVAL` of the timeout alone then (io_uring/timeout.c, io_link_timeout_prep). The deadline
-//! has not passed, and the backend watches it and asks, as for all reads that are not linked
-//! (`asked.rs`).
+//! A link breaks when the kernel takes the read but, short of memory, not its timeout. Then only
+//! the timeout completes, with `EINVAL` (io_uring/timeout.c, io_link_timeout_prep). The deadline
+//! has not passed. The backend watches it and sends an ASYNC_CANCEL, as for all reads that are not
+//! linked (`async_cancel.rs`).
 //!
-//! So no cancellation of a read at a device ever succeeds, and the last two leave a stuck read.
+//! A read at a device can never be cancelled. So `ENOENT` and `EALREADY` leave a stuck read.
 //!
-//! Only reads with nowait are linked, which never get to a kernel thread. For those that may, the
-//! timeout is no use: it mostly says `ENOENT` of a read in a blocked thread as well (the kernel's
-//! `io_try_cancel` loses the `EALREADY`), and it never fires for a read that was submitted with
-//! `IOSQE_ASYNC`. `asked.rs` has these.
+//! Only reads with nowait are linked: they never get to a kernel thread. For other reads the
+//! timeout is useless: it mostly completes with `ENOENT` also for a read in a blocked thread (the
+//! kernel's `io_try_cancel` loses the `EALREADY`), and it never fires for a read submitted with
+//! `IOSQE_ASYNC`. `async_cancel.rs` handles these.
 
 use crate::Errno;
 use crate::backend::{Outcome, Stage};
 use crate::errno::KernelResult;
 
-/// A read and its timeout, from submit until both have completed.
+/// A read and its timeout, from submission until both have completed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Link {
+pub(crate) struct LinkedTimeout {
     read: Option<KernelResult>,
-    timer: Option<KernelResult>,
-    cancelling: bool,
-    told: bool,
+    timeout: Option<KernelResult>,
+    cancel_requested: bool,
+    reported: bool,
     expired: bool,
-    asking: bool,
+    probing: bool,
 }
 
-/// What the caller has to be told after a completion: nothing, one thing, or an expiry and the
-/// late end at once.
-pub(crate) type Told = [Option<Outcome>; 2];
+/// The outcomes to report after a completion: none, one, or an expiry together with the late end.
+pub(crate) type Outcomes = [Option<Outcome>; 2];
 
-impl Link {
-    /// The caller asked to cancel the read.
+impl LinkedTimeout {
+    /// The caller cancels the read.
     pub(crate) fn cancel(&mut self) {
-        self.cancelling = true;
+        self.cancel_requested = true;
     }
 
-    /// Both completions were seen: the kernel knows nothing of the read any more.
+    /// Whether both completions were seen, so that the kernel no longer knows the read.
     pub(crate) fn is_over(&self) -> bool {
-        self.read.is_some() && self.timer.is_some()
+        self.read.is_some() && self.timeout.is_some()
     }
 
-    /// Past its deadline, and still the kernel's.
+    /// Whether the deadline passed and the kernel still owns the read.
     pub(crate) fn is_stuck(&self) -> bool {
         self.expired && self.read.is_none()
     }
 
     /// The read completed.
-    pub(crate) fn read(&mut self, result: KernelResult) -> Told {
+    pub(crate) fn read_completed(&mut self, result: KernelResult) -> Outcomes {
         debug_assert!(self.read.is_none(), "a read completes once");
         self.read = Some(result);
         if self.expired {
             return [Some(Outcome::Late(result)), None];
         }
-        match (result, self.timer) {
-            (Ok(bytes), _) => self.tell(Outcome::Read(bytes)),
-            (Err(Errno::ECANCELED | Errno::EINTR), _) if self.cancelling => {
-                self.tell(Outcome::Cancelled)
+        match (result, self.timeout) {
+            (Ok(bytes), _) => self.report(Outcome::Read(bytes)),
+            (Err(Errno::ECANCELED | Errno::EINTR), _) if self.cancel_requested => {
+                self.report(Outcome::Cancelled)
             }
-            (Err(Errno::ECANCELED), Some(_)) => self.tell(Outcome::NotStarted),
-            // Cancelled or interrupted, by its deadline presumably: the timer will say.
+            (Err(Errno::ECANCELED), Some(_)) => self.report(Outcome::NotStarted),
+            // Cancelled or interrupted, presumably by its deadline. The timeout's result will tell.
             (Err(Errno::ECANCELED | Errno::EINTR), None) => [None, None],
-            (Err(errno), _) => self.tell(Outcome::Failed(errno)),
+            (Err(errno), _) => self.report(Outcome::Failed(errno)),
         }
     }
 
     /// The timeout completed.
-    pub(crate) fn timer(&mut self, result: KernelResult) -> Told {
-        debug_assert!(self.timer.is_none(), "a timeout completes once");
-        self.timer = Some(result);
+    pub(crate) fn timeout_completed(&mut self, result: KernelResult) -> Outcomes {
+        debug_assert!(self.timeout.is_none(), "a timeout completes once");
+        self.timeout = Some(result);
         let stage = match result {
             Err(Errno::ENOENT) => Some(Stage::Device),
             Err(Errno::EALREADY) => Some(Stage::Submission),
-            // In time, withdrawn, or never linked.
+            // In time, cancelled, or never linked.
             _ => None,
         };
         match (self.read, stage) {
-            _ if self.told => [None, None],
-            (Some(Err(Errno::EINTR)), None) => self.tell(Outcome::Failed(Errno::EINTR)),
-            (Some(_), None) => self.tell(Outcome::NotStarted),
+            _ if self.reported => [None, None],
+            (Some(Err(Errno::EINTR)), None) => self.report(Outcome::Failed(Errno::EINTR)),
+            (Some(_), None) => self.report(Outcome::NotStarted),
             (Some(late), Some(stage)) => {
                 self.expired = true;
                 [
-                    self.tell(Outcome::Expired(stage))[0],
+                    self.report(Outcome::Expired(stage))[0],
                     Some(Outcome::Late(late)),
                 ]
             }
-            // The read's own completion is on its way and tells the rest.
+            // The read's own completion will report the rest.
             (None, None) => [None, None],
             (None, Some(stage)) => {
                 self.expired = true;
-                self.tell(Outcome::Expired(stage))
+                self.report(Outcome::Expired(stage))
             }
         }
     }
 
-    /// Its timeout is gone without a word about the read, which goes on.
+    /// Whether the timeout ended without a result for the read, and the read continues.
     pub(crate) fn is_unlinked(&self) -> bool {
-        let says_nothing = |timer| {
+        let is_uninformative = |timeout| {
             !matches!(
-                timer,
+                timeout,
                 Err(Errno::ECANCELED | Errno::ETIME | Errno::ENOENT | Errno::EALREADY)
             )
         };
-        self.timer.is_some_and(says_nothing) && self.read.is_none() && !self.told
+        self.timeout.is_some_and(is_uninformative) && self.read.is_none() && !self.reported
     }
 
-    /// The deadline of a read passed that is not linked to it; the backend asks where that is.
-    pub(crate) fn ask(&mut self) {
-        self.asking = true;
+    /// The deadline of a read with a broken link passed; the backend sends an ASYNC_CANCEL to find
+    /// out where the read is.
+    pub(crate) fn probe(&mut self) {
+        self.probing = true;
     }
 
-    /// The question was answered, or could not be put.
-    pub(crate) fn answered(&mut self, answer: KernelResult) -> Told {
-        let was_asking = std::mem::take(&mut self.asking);
-        match answer {
-            _ if !was_asking || self.told => [None, None],
-            // Cancelled: the read's own completion is on its way and says so.
+    /// The ASYNC_CANCEL completed, or could not be sent.
+    pub(crate) fn cancel_completed(&mut self, result: KernelResult) -> Outcomes {
+        let was_probing = std::mem::take(&mut self.probing);
+        match result {
+            _ if !was_probing || self.reported => [None, None],
+            // Cancelled. The read's own completion will report that.
             Ok(_) => [None, None],
             Err(errno) => {
                 self.expired = true;
-                self.tell(Outcome::Expired(match errno {
+                self.report(Outcome::Expired(match errno {
                     Errno::ENOENT => Stage::Device,
                     _ => Stage::Submission,
                 }))
@@ -141,9 +141,9 @@ impl Link {
         }
     }
 
-    fn tell(&mut self, outcome: Outcome) -> Told {
-        debug_assert!(!self.told, "{outcome:?} after another end");
-        self.told = true;
+    fn report(&mut self, outcome: Outcome) -> Outcomes {
+        debug_assert!(!self.reported, "{outcome:?} after another end");
+        self.reported = true;
         [Some(outcome), None]
     }
 }
@@ -160,7 +160,7 @@ mod tests {
         Err(Errno::EINTR),
         Err(Errno::ECANCELED),
     ];
-    const TIMERS: [KernelResult; 5] = [
+    const TIMEOUTS: [KernelResult; 5] = [
         Err(Errno::ECANCELED),
         Err(Errno::ETIME),
         Err(Errno::ENOENT),
@@ -173,31 +173,31 @@ mod tests {
     }
 
     #[test]
-    fn every_order_of_every_pair_ends_once() {
+    fn every_pair_of_results_in_either_order_ends_once() {
         for read in READS {
-            for timer in TIMERS {
+            for timeout in TIMEOUTS {
                 for read_first in [true, false] {
-                    for cancelling in [true, false] {
-                        let case = format!("{read:?} {timer:?} {read_first} {cancelling}");
-                        let mut link = Link::default();
-                        if cancelling {
+                    for cancel_requested in [true, false] {
+                        let case = format!("{read:?} {timeout:?} {read_first} {cancel_requested}");
+                        let mut link = LinkedTimeout::default();
+                        if cancel_requested {
                             link.cancel();
                         }
-                        let told: Vec<Outcome> = if read_first {
-                            [link.read(read), link.timer(timer)]
+                        let outcomes: Vec<Outcome> = if read_first {
+                            [link.read_completed(read), link.timeout_completed(timeout)]
                         } else {
-                            [link.timer(timer), link.read(read)]
+                            [link.timeout_completed(timeout), link.read_completed(read)]
                         }
                         .into_iter()
                         .flatten()
                         .flatten()
                         .collect();
                         assert!(link.is_over() && !link.is_stuck(), "{case}");
-                        let ends = told.iter().filter(|o| is_end(**o)).count();
-                        assert_eq!(ends, 1, "{case}: {told:?}");
-                        assert!(is_end(told[0]), "{case}: {told:?}");
-                        let expired = matches!(told[0], Outcome::Expired(_));
-                        assert_eq!(told.len() == 2, expired, "{case}: {told:?}");
+                        let ends = outcomes.iter().filter(|o| is_end(**o)).count();
+                        assert_eq!(ends, 1, "{case}: {outcomes:?}");
+                        assert!(is_end(outcomes[0]), "{case}: {outcomes:?}");
+                        let expired = matches!(outcomes[0], Outcome::Expired(_));
+                        assert_eq!(outcomes.len() == 2, expired, "{case}: {outcomes:?}");
                     }
                 }
             }
@@ -205,11 +205,11 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_the_module_holds() {
-        let end = |read, timer| {
-            let mut link = Link::default();
-            let first = link.timer(timer)[0];
-            first.or(link.read(read)[0])
+    fn the_module_table_is_correct() {
+        let end = |read, timeout| {
+            let mut link = LinkedTimeout::default();
+            let first = link.timeout_completed(timeout)[0];
+            first.or(link.read_completed(read)[0])
         };
         let cancelled = Err(Errno::ECANCELED);
         assert_eq!(end(Ok(512), cancelled), Some(Outcome::Read(512)));
@@ -225,36 +225,51 @@ mod tests {
     }
 
     #[test]
-    fn a_read_is_stuck_from_its_expiry_to_its_own_completion() {
-        let mut link = Link::default();
-        link.timer(Err(Errno::ENOENT));
+    fn a_read_is_stuck_from_expiry_until_completion() {
+        let mut link = LinkedTimeout::default();
+        link.timeout_completed(Err(Errno::ENOENT));
         assert!(link.is_stuck() && !link.is_over());
-        assert_eq!(link.read(Ok(512)), [Some(Outcome::Late(Ok(512))), None]);
+        assert_eq!(
+            link.read_completed(Ok(512)),
+            [Some(Outcome::Late(Ok(512))), None]
+        );
         assert!(!link.is_stuck() && link.is_over());
     }
 
     #[test]
-    fn a_broken_link_is_no_expiry_and_its_deadline_is_watched() {
+    fn a_broken_link_does_not_expire_the_read() {
         let einval = Err(Errno::EINVAL);
-        let mut link = Link::default();
+        let mut link = LinkedTimeout::default();
         assert_eq!(
-            link.timer(einval),
+            link.timeout_completed(einval),
             [None, None],
             "its deadline has not passed"
         );
         assert!(link.is_unlinked() && !link.is_stuck() && !link.is_over());
-        assert_eq!(link.read(Ok(512)), [Some(Outcome::Read(512)), None]);
+        assert_eq!(
+            link.read_completed(Ok(512)),
+            [Some(Outcome::Read(512)), None]
+        );
         assert!(link.is_over() && !link.is_unlinked());
-        let mut link = Link::default();
-        link.timer(einval);
-        link.ask();
+        let mut link = LinkedTimeout::default();
+        link.timeout_completed(einval);
+        link.probe();
         let expired = Outcome::Expired(Stage::Device);
-        assert_eq!(link.answered(Err(Errno::ENOENT)), [Some(expired), None]);
+        assert_eq!(
+            link.cancel_completed(Err(Errno::ENOENT)),
+            [Some(expired), None]
+        );
         assert!(link.is_stuck());
-        assert_eq!(link.read(Ok(512)), [Some(Outcome::Late(Ok(512))), None]);
-        let mut link = Link::default();
-        assert_eq!(link.read(Ok(512)), [Some(Outcome::Read(512)), None]);
-        assert_eq!(link.timer(einval), [None, None]);
+        assert_eq!(
+            link.read_completed(Ok(512)),
+            [Some(Outcome::Late(Ok(512))), None]
+        );
+        let mut link = LinkedTimeout::default();
+        assert_eq!(
+            link.read_completed(Ok(512)),
+            [Some(Outcome::Read(512)), None]
+        );
+        assert_eq!(link.timeout_completed(einval), [None, None]);
         assert!(link.is_over() && !link.is_unlinked());
     }
 }

@@ -1,16 +1,17 @@
-//! Reads whose deadlines this thread watches, since no linked timeout does.
+//! Reads that have no linked timeout: this thread watches their deadlines.
 
 use super::*;
 
 impl Uring {
-    /// Has a read looked after once its deadline has passed, if it is in flight then.
+    /// Watches a deadline. When it passes and the read is still in flight, `probe_overdue` handles
+    /// it.
     pub(super) fn watch(&mut self, deadline: Mono, read: Key) {
         let flights = &self.flights;
         let live = |key| flights.get(key).is_some();
         self.deadlines.push(deadline, read, flights.len(), live);
     }
 
-    /// Watches the deadline of a read that is not linked to it. Returns its entry.
+    /// Watches the deadline of a read that is not linked to it. Returns the SQE of the read.
     pub(super) fn watch_deadline(
         &mut self,
         op: &Op,
@@ -21,30 +22,34 @@ impl Uring {
         if op.nowait {
             return read;
         }
-        // To a kernel thread right away: the ring would try it first, and while most files say
-        // then that they would block, a FUSE file asks its server, for as long as that takes.
+        // Send it to a kernel thread at once. Otherwise the ring tries the read first. Most files
+        // then report that they would block, but a FUSE file asks its server and waits for the
+        // answer.
         read.flags(squeue::Flags::ASYNC)
     }
 
-    /// Asks where the reads are whose deadlines have passed and that are not linked to these; says
-    /// whether there were any. The kernel answers as soon as the question is submitted.
-    pub(super) fn ask_for_overdue(&mut self, completions: &mut Vec<Completion>) -> bool {
-        let mut asked = false;
+    /// Sends an ASYNC_CANCEL for each unlinked read whose deadline has passed, to find out where it
+    /// is. Returns whether there were any. The kernel answers as soon as the request is submitted.
+    pub(super) fn probe_overdue(&mut self, completions: &mut Vec<Completion>) -> bool {
+        let mut any = false;
         let at = Mono::now();
         while let Some(id) = self.deadlines.pop(at).map(OpId) {
-            let Some(Flight { op, notes, .. }) = self.flights.get_mut(id.0) else {
+            let Some(Flight { op, state, .. }) = self.flights.get_mut(id.0) else {
                 continue;
             };
             let token = op.token;
-            notes.ask();
-            asked = true;
+            state.probe();
+            any = true;
             if self.queue_cancel(id) {
                 continue;
             }
-            // Without room for the question the read has to count as blocked: nobody knows that
-            // the device has it.
-            let told = self.other_ended(id, Kind::Cancel, Err(Errno::EAGAIN));
-            let outcomes = told.into_iter().flat_map(|(_, told)| told).flatten();
+            // There is no space for the request. The read has to count as blocked in submission,
+            // because it is unknown whether the device has it.
+            let outcomes = self.other_completed(id, CompletionKind::Cancel, Err(Errno::EAGAIN));
+            let outcomes = outcomes
+                .into_iter()
+                .flat_map(|(_, outcomes)| outcomes)
+                .flatten();
             completions.extend(outcomes.map(|outcome| Completion {
                 id,
                 token,
@@ -52,6 +57,6 @@ impl Uring {
                 outcome,
             }));
         }
-        asked
+        any
     }
 }

@@ -1,78 +1,89 @@
-//! A read on a ring, linked to its deadline or not (pure).
+//! The state of a read on a ring, linked to its deadline or not (pure).
 
 use crate::errno::KernelResult;
-use crate::uring::async_cancel::Asked;
-use crate::uring::linked_timeout::{Link, Told};
-use crate::uring::sqe::Kind;
+use crate::uring::async_cancel::AsyncCancel;
+use crate::uring::linked_timeout::{LinkedTimeout, Outcomes};
+use crate::uring::sqe::CompletionKind;
 
-/// What the completions of a read mean.
-pub(crate) enum Life {
-    Linked(Link),
-    Asked(Asked),
+/// Interprets the completions of a read.
+pub(crate) enum ReadState {
+    Linked(LinkedTimeout),
+    Unlinked(AsyncCancel),
 }
 
-impl Life {
-    /// A read that is submitted.
-    pub(crate) fn new(linked: bool) -> Life {
+impl ReadState {
+    /// The state of a read that is being submitted.
+    pub(crate) fn new(linked: bool) -> ReadState {
         if linked {
-            Life::Linked(Link::default())
+            ReadState::Linked(LinkedTimeout::default())
         } else {
-            Life::Asked(Asked::default())
+            ReadState::Unlinked(AsyncCancel::default())
         }
     }
 
-    /// The caller asked to cancel the read.
+    /// The caller cancels the read.
     pub(crate) fn cancel(&mut self) {
         match self {
-            Life::Linked(link) => link.cancel(),
-            Life::Asked(asked) => asked.cancel(),
+            ReadState::Linked(link) => link.cancel(),
+            ReadState::Unlinked(read) => read.cancel(),
         }
     }
 
-    /// Its deadline passed, and the backend asks where it is.
-    pub(crate) fn ask(&mut self) {
+    /// The deadline passed, and the backend sends an ASYNC_CANCEL to find out where the read is.
+    pub(crate) fn probe(&mut self) {
         match self {
-            Life::Linked(link) => link.ask(),
-            Life::Asked(asked) => asked.ask(),
+            ReadState::Linked(link) => link.probe(),
+            ReadState::Unlinked(read) => read.probe(),
         }
     }
 
-    /// It was to be linked to its deadline, and is not: the backend has to watch that.
+    /// Whether the read should be linked to its deadline and is not. Then the backend has to watch
+    /// the deadline.
     pub(crate) fn is_unlinked(&self) -> bool {
-        matches!(self, Life::Linked(link) if link.is_unlinked())
+        matches!(self, ReadState::Linked(link) if link.is_unlinked())
     }
 
     /// The read completed.
-    pub(crate) fn read(&mut self, result: KernelResult) -> Told {
+    pub(crate) fn read_completed(&mut self, result: KernelResult) -> Outcomes {
         match self {
-            Life::Linked(link) => link.read(result),
-            Life::Asked(asked) => asked.read(result),
+            ReadState::Linked(link) => link.read_completed(result),
+            ReadState::Unlinked(read) => read.read_completed(result),
         }
     }
 
-    /// The completion of a linked timeout or of a cancellation.
-    pub(crate) fn other(&mut self, kind: Kind, result: KernelResult) -> Told {
+    /// A linked timeout or a cancellation completed.
+    pub(crate) fn other_completed(
+        &mut self,
+        kind: CompletionKind,
+        result: KernelResult,
+    ) -> Outcomes {
         match self {
-            Life::Linked(link) if kind == Kind::Timer => link.timer(result),
-            Life::Linked(link) if kind == Kind::Cancel => link.answered(result),
-            Life::Asked(asked) if kind == Kind::Cancel => asked.answered(result),
+            ReadState::Linked(link) if kind == CompletionKind::Timeout => {
+                link.timeout_completed(result)
+            }
+            ReadState::Linked(link) if kind == CompletionKind::Cancel => {
+                link.cancel_completed(result)
+            }
+            ReadState::Unlinked(read) if kind == CompletionKind::Cancel => {
+                read.cancel_completed(result)
+            }
             _ => [None, None],
         }
     }
 
-    /// The kernel's last word was heard.
+    /// Whether the last completion was seen.
     pub(crate) fn is_over(&self) -> bool {
         match self {
-            Life::Linked(link) => link.is_over(),
-            Life::Asked(asked) => asked.is_over(),
+            ReadState::Linked(link) => link.is_over(),
+            ReadState::Unlinked(read) => read.is_over(),
         }
     }
 
-    /// Past its deadline, and still the kernel's.
+    /// Whether the deadline passed and the kernel still owns the read.
     pub(crate) fn is_stuck(&self) -> bool {
         match self {
-            Life::Linked(link) => link.is_stuck(),
-            Life::Asked(asked) => asked.is_stuck(),
+            ReadState::Linked(link) => link.is_stuck(),
+            ReadState::Unlinked(read) => read.is_stuck(),
         }
     }
 }

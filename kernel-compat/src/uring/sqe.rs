@@ -1,4 +1,4 @@
-//! The entries of a ring's submission queue, and what their completions are known by.
+//! The SQEs of a ring, and the user data that identifies their completions.
 
 use std::os::fd::RawFd;
 
@@ -9,72 +9,72 @@ use crate::Mono;
 use crate::backend::Op;
 use crate::table::Key;
 
-/// What a completion is about: the upper two bits of its user data. No key is 0.
+/// The kind of a completion: the upper two bits of its user data. No key is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
-pub(crate) enum Kind {
+pub(crate) enum CompletionKind {
     /// A read.
     Read,
-    /// The deadline that a read is linked to.
-    Timer,
+    /// The linked timeout of a read.
+    Timeout,
     /// The cancellation of a read.
     Cancel,
-    /// The waker; of no flight.
+    /// The waker. It belongs to no flight.
     Wake,
-    /// A descriptor for a file of the ring's table; its key is the target's. Has the bits of the waker,
-    /// which has no key.
+    /// The installation of a descriptor for a registered file. Its key is the target's. It has the
+    /// bits of the waker, which has no key.
     Install,
 }
 
-impl Kind {
+impl CompletionKind {
     const SHIFT: u32 = 62;
 
-    /// The user data of this, without a flight.
+    /// The user data of this kind, without a key.
     pub(crate) fn bits(self) -> u64 {
         let bits = match self {
-            Kind::Install => Kind::Wake,
+            CompletionKind::Install => CompletionKind::Wake,
             other => other,
         };
         (bits as u64) << Self::SHIFT
     }
 
-    /// The user data of this, of the flight with this key.
+    /// The user data of this kind with this key.
     pub(crate) fn of(self, key: Key) -> u64 {
         self.bits() | key.to_bits()
     }
 
-    /// The way back.
-    pub(crate) fn split(user_data: u64) -> (Kind, Key) {
+    /// Splits user data into kind and key.
+    pub(crate) fn split(user_data: u64) -> (CompletionKind, Key) {
         let kind = match user_data >> Self::SHIFT {
-            0 => Kind::Read,
-            1 => Kind::Timer,
-            2 => Kind::Cancel,
-            _ if user_data == Kind::Wake.bits() => Kind::Wake,
-            _ => Kind::Install,
+            0 => CompletionKind::Read,
+            1 => CompletionKind::Timeout,
+            2 => CompletionKind::Cancel,
+            _ if user_data == CompletionKind::Wake.bits() => CompletionKind::Wake,
+            _ => CompletionKind::Install,
         };
         (kind, Key::from_bits(user_data))
     }
 }
 
-/// Where a read goes.
+/// The memory that a read writes into.
 #[derive(Clone, Copy)]
 pub(crate) struct ReadMemory {
     pub(crate) address: *mut u8,
-    /// The number that the memory is registered by.
+    /// The index of the registered buffer.
     pub(crate) registered: Option<u16>,
 }
 
-/// What a read reads.
+/// The file that a read reads from.
 #[derive(Clone, Copy)]
-pub(crate) enum File {
-    /// A place in the ring's file table.
-    Place(u32),
+pub(crate) enum ReadFile {
+    /// An index in the ring's file table.
+    Registered(u32),
     /// A descriptor.
     Descriptor(RawFd),
 }
 
-/// The entry of a read, without its user data.
-pub(crate) fn read(file: File, op: &Op, memory: ReadMemory) -> squeue::Entry {
+/// The SQE of a read, without its user data.
+pub(crate) fn read(file: ReadFile, op: &Op, memory: ReadMemory) -> squeue::Entry {
     // preadv2(2): fail with EAGAIN instead of waiting.
     let flags = if op.nowait { libc::RWF_NOWAIT } else { 0 };
     let address = memory.address;
@@ -93,14 +93,14 @@ pub(crate) fn read(file: File, op: &Op, memory: ReadMemory) -> squeue::Entry {
         };
     }
     match file {
-        File::Place(place) => read!(types::Fixed(place)),
-        File::Descriptor(fd) => read!(types::Fd(fd)),
+        ReadFile::Registered(index) => read!(types::Fixed(index)),
+        ReadFile::Descriptor(fd) => read!(types::Fd(fd)),
     }
 }
 
-/// Deadlines as the kernel reads them when it takes an entry. There is one per entry of the
-/// submission queue, and all entries queued are taken before this goes round. Reads that begin
-/// together share one.
+/// Deadlines in memory that the kernel reads when it takes an SQE. There is one slot per SQE of the
+/// submission queue, and the kernel takes all queued SQEs before a slot is reused. Consecutive
+/// reads with the same deadline share one slot.
 pub(crate) struct Timespecs {
     slots: Box<[Timespec]>,
     current: usize,
@@ -108,7 +108,7 @@ pub(crate) struct Timespecs {
 }
 
 impl Timespecs {
-    /// For a queue of so many entries.
+    /// For a queue of this many SQEs.
     pub(crate) fn new(entries: u32) -> Timespecs {
         Timespecs {
             slots: vec![Timespec::new(); entries as usize].into_boxed_slice(),
@@ -117,8 +117,8 @@ impl Timespecs {
         }
     }
 
-    /// The entry of a linked timeout, without its user data.
-    pub(crate) fn entry(&mut self, deadline: Mono) -> squeue::Entry {
+    /// The SQE of a linked timeout, without its user data.
+    pub(crate) fn timeout_sqe(&mut self, deadline: Mono) -> squeue::Entry {
         if deadline != self.deadline {
             let nanos = deadline.as_nanos();
             self.deadline = deadline;
@@ -138,11 +138,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn user_data_leads_back_to_kind_and_key() {
+    fn user_data_round_trips() {
         let key = Key::from_bits((1 << 62) - 1);
-        for kind in [Kind::Read, Kind::Timer, Kind::Cancel, Kind::Install] {
-            assert_eq!(Kind::split(kind.of(key)), (kind, key));
+        for kind in [
+            CompletionKind::Read,
+            CompletionKind::Timeout,
+            CompletionKind::Cancel,
+            CompletionKind::Install,
+        ] {
+            assert_eq!(CompletionKind::split(kind.of(key)), (kind, key));
         }
-        assert_eq!(Kind::split(Kind::Wake.bits()).0, Kind::Wake);
+        assert_eq!(
+            CompletionKind::split(CompletionKind::Wake.bits()).0,
+            CompletionKind::Wake
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A process of its own that reads disks, for scenarios that end it.
+//! A separate process that reads disks, for scenarios that end it.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -9,9 +9,9 @@ use std::{fs, thread};
 
 use pathpulse_kernel_compat::{Errno, Mono, Op, Outcome, Shutdown, exit_now};
 
-use crate::contenders::{CONTENDERS, Contender, Open, Tuning};
-use crate::lab::{BLOCK, PATIENCE};
-use crate::world::open;
+use crate::backends::{BACKENDS, Open, Sizes, TestedBackend};
+use crate::disks::open;
+use crate::fixture::{BLOCK, TIMEOUT};
 
 /// The first argument of such a process.
 pub(crate) const ROLE: &str = "read-disks";
@@ -26,14 +26,14 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// How long the process takes to stop at the longest, once it is asked to.
+    /// The longest time that the process takes to stop.
     pub(crate) const STOP_WITHIN: Duration = Duration::from_millis(200);
 
-    /// Starts a process that makes one read of each disk, with a deadline far away.
-    pub(crate) fn start(contender: &Contender, paths: &[PathBuf], nowait: bool) -> Reader {
+    /// Starts a process that makes one read of each disk, with a late deadline.
+    pub(crate) fn start(tested: &TestedBackend, paths: &[PathBuf], nowait: bool) -> Reader {
         let mut child = Command::new("/proc/self/exe")
             .arg(ROLE)
-            .arg(contender.name)
+            .arg(tested.name)
             .arg(if nowait { NOWAIT } else { "plain" })
             .args(paths)
             .stdin(Stdio::piped())
@@ -49,8 +49,8 @@ impl Reader {
         }
     }
 
-    /// Waits until so many reads were refused with EAGAIN; then nothing of the process is in D state, unless its
-    /// backend's reads are.
+    /// Waits until this many reads were refused with EAGAIN. Then no thread of the process is in D
+    /// state, unless the reads of its backend are.
     pub(crate) fn wait_refused(&mut self, count: usize) {
         for _ in 0..count {
             let mut line = String::new();
@@ -59,17 +59,18 @@ impl Reader {
         }
     }
 
-    /// Kernel states of the process's threads, as proc_pid_stat(5) has them.
+    /// Kernel states of the process's threads, as in proc_pid_stat(5).
     pub(crate) fn states(&self) -> Vec<char> {
         states(self.child.id())
     }
 
-    /// Waits until one of the process's threads is in D state, and looks twice: it may just be reading a file.
+    /// Waits until one of the process's threads is in D state in two checks, because it may just be
+    /// reading a file.
     pub(crate) fn wait_blocked(&self) {
         let begin = Mono::now();
         let mut seen = 0;
         while seen < 2 {
-            assert!(Mono::now().since(begin) < PATIENCE, "{:?}", self.states());
+            assert!(Mono::now().since(begin) < TIMEOUT, "{:?}", self.states());
             seen = if self.states().contains(&'D') {
                 seen + 1
             } else {
@@ -79,7 +80,7 @@ impl Reader {
         }
     }
 
-    pub(crate) fn ask_to_stop(&mut self) {
+    pub(crate) fn request_stop(&mut self) {
         self.input.take();
     }
 
@@ -96,7 +97,8 @@ impl Reader {
         self.child.wait().expect("wait");
     }
 
-    /// Waits until the process is dying: its main thread has ended or waits for a device while it ends.
+    /// Waits until the process is dying: its main thread has ended, or waits for a device while it
+    /// ends.
     pub(crate) fn wait_dying(&self) {
         let begin = Mono::now();
         loop {
@@ -104,7 +106,7 @@ impl Reader {
             if matches!(state(&stat), Some('Z' | 'D' | 'X')) {
                 return;
             }
-            assert!(Mono::now().since(begin) < PATIENCE, "{stat}");
+            assert!(Mono::now().since(begin) < TIMEOUT, "{stat}");
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -113,7 +115,8 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        // It may have to wait for disks that are released later; the system reaps it when this process ends.
+        // It may have to wait for disks that are released later. The system reaps it when this
+        // process ends.
         let _ = self.child.try_wait();
     }
 }
@@ -127,35 +130,36 @@ pub(crate) fn states(pid: u32) -> Vec<char> {
         .collect()
 }
 
-/// The third field of a stat file; the second is in parentheses and may hold anything.
+/// The third field of a stat file. The second is in parentheses and may contain anything.
 fn state(stat: &str) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// The process: a backend's name, how to read, and the paths of the disks.
+/// The main function of the process. Its arguments are a backend's name, how to read, and the paths
+/// of the disks.
 pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.collect();
-    let named = |contender: &&Contender| args[0] == contender.name;
-    let contender = CONTENDERS.iter().find(named).expect("a backend");
-    let Open::Real(open_backend) = contender.open else {
-        panic!("{} has no process", contender.name);
+    let named = |tested: &&TestedBackend| args[0] == tested.name;
+    let tested = BACKENDS.iter().find(named).expect("a backend");
+    let Open::Real(open_backend) = tested.open else {
+        panic!("{} has no process", tested.name);
     };
-    let mut backend = open_backend(&Tuning::default()).expect("the backend opens");
+    let mut backend = open_backend(&Sizes::default()).expect("the backend opens");
     for (token, path) in (0..).zip(&args[2..]) {
         let file = open(path.as_ref()).expect("open a disk");
         let op = Op {
-            target: backend.attach(file.into(), contender.submission),
+            target: backend.attach(file.into(), tested.submission),
             offset: 0,
             len: BLOCK,
-            deadline: Mono::now() + PATIENCE * 100,
+            deadline: Mono::now() + TIMEOUT * 100,
             nowait: args[1] == NOWAIT,
             token,
         };
-        backend.submit(op).expect("the backend takes the read");
+        backend.submit(op).expect("the backend accepts the read");
     }
     let waker = backend.waker();
     thread::spawn(move || {
-        // The end of the input asks to stop.
+        // The end of the input is the request to stop.
         let _ = std::io::stdin().read_line(&mut String::new());
         waker.wake();
     });
@@ -172,7 +176,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             let mut out = std::io::stdout();
             writeln!(out, "EAGAIN")
                 .and_then(|()| out.flush())
-                .expect("the parent listens");
+                .expect("the parent reads the output");
         }
     }
     let left = backend.shutdown(Mono::now() + Reader::STOP_WITHIN);

@@ -1,6 +1,6 @@
-//! The choice of a backend where the kernel, or what stands before it, forbids the better ones. Calls are really
-//! forbidden, by seccomp filters on the test's thread; what is left then has to tell the same of healthy, failing,
-//! hanging and saturated disks.
+//! Tests which backend is chosen if the kernel or a filter forbids better ones. Seccomp filters on
+//! the test's thread really forbid the calls. The chosen backend then has to report the same
+//! results of healthy, failing, hanging and saturated disks.
 
 use libc::{
     EACCES, ENOSYS, EPERM, SYS_io_setup, SYS_io_submit, SYS_io_uring_enter, SYS_io_uring_register,
@@ -10,34 +10,34 @@ use libtest_mimic::Trial;
 use pathpulse_kernel_compat::{BackendKind, Choice, Errno, Submission, open_backend};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
-use crate::contenders::{Contender, FREE, Law, Open};
+use crate::backends::{KernelLimits, NO_LIMITS, Open, TestedBackend};
 use crate::scenarios::SCENARIOS;
 
-/// One place to run in, and what is to be chosen there.
-struct Place {
+/// An environment, and the backend that should be chosen in it.
+struct Environment {
     name: &'static str,
     forbidden: &'static [(c_long, i32)],
-    /// What can't be had, best first: the call that says so, its errno, and words of the hint.
+    /// The unavailable backends, best first: the failing call, its errno, and part of the hint.
     reasons: &'static [(BackendKind, &'static str, Errno, &'static str)],
     chosen: BackendKind,
 }
 
 use BackendKind::{Aio, IoUring, Sync};
 
-const PLACES: &[Place] = &[
-    Place {
-        name: "nothing_is_forbidden",
+const ENVIRONMENTS: &[Environment] = &[
+    Environment {
+        name: "no_restrictions",
         forbidden: &[],
         reasons: &[],
         chosen: IoUring,
     },
-    Place {
+    Environment {
         name: "an_old_kernel",
         forbidden: &[(SYS_io_uring_setup, ENOSYS)],
         reasons: &[(IoUring, "io_uring_setup", Errno::ENOSYS, "no io_uring")],
         chosen: Aio,
     },
-    Place {
+    Environment {
         name: "docker",
         forbidden: &[
             (SYS_io_uring_setup, EPERM),
@@ -47,8 +47,8 @@ const PLACES: &[Place] = &[
         reasons: &[(IoUring, "io_uring_setup", Errno::EPERM, "seccomp")],
         chosen: Aio,
     },
-    Place {
-        // It forbids io_pgetevents too, which nobody here calls.
+    Environment {
+        // It also forbids io_pgetevents, which is not used here.
         name: "podman",
         forbidden: &[
             (SYS_io_uring_setup, ENOSYS),
@@ -58,20 +58,20 @@ const PLACES: &[Place] = &[
         reasons: &[(IoUring, "io_uring_setup", Errno::ENOSYS, "seccomp")],
         chosen: Aio,
     },
-    Place {
+    Environment {
         name: "selinux",
         forbidden: &[(SYS_io_uring_setup, EACCES)],
         reasons: &[(IoUring, "io_uring_setup", Errno::EACCES, "SELinux")],
         chosen: Aio,
     },
-    Place {
-        name: "a_ring_that_can_be_set_up_only",
+    Environment {
+        name: "a_ring_that_cannot_be_entered",
         forbidden: &[(SYS_io_uring_enter, EPERM)],
         reasons: &[(IoUring, "io_uring_enter", Errno::EPERM, "")],
         chosen: Aio,
     },
-    Place {
-        name: "a_ring_that_can_not_be_probed",
+    Environment {
+        name: "a_ring_that_cannot_be_probed",
         forbidden: &[(SYS_io_uring_register, EPERM)],
         reasons: &[(
             IoUring,
@@ -81,8 +81,8 @@ const PLACES: &[Place] = &[
         )],
         chosen: Aio,
     },
-    Place {
-        name: "a_kernel_without_either",
+    Environment {
+        name: "a_kernel_without_both",
         forbidden: &[(SYS_io_uring_setup, ENOSYS), (SYS_io_setup, ENOSYS)],
         reasons: &[
             (IoUring, "io_uring_setup", Errno::ENOSYS, "no io_uring"),
@@ -90,8 +90,8 @@ const PLACES: &[Place] = &[
         ],
         chosen: Sync,
     },
-    Place {
-        name: "a_container_without_either",
+    Environment {
+        name: "a_container_without_both",
         forbidden: &[(SYS_io_uring_setup, EPERM), (SYS_io_submit, EPERM)],
         reasons: &[
             (IoUring, "io_uring_setup", Errno::EPERM, "seccomp"),
@@ -101,34 +101,34 @@ const PLACES: &[Place] = &[
     },
 ];
 
-/// What opens the best backend of the place.
-static CHOSEN: Contender = Contender {
+/// Opens the best backend of the environment.
+static CHOSEN: TestedBackend = TestedBackend {
     name: "choice",
-    open: Open::Real(|tuning| match open_backend(Choice::Auto, tuning.queue) {
+    open: Open::Real(|sizes| match open_backend(Choice::Auto, sizes.queue) {
         Ok(opened) => Ok(opened.backend),
         Err(tried) => Err(tried[0].error.clone()),
     }),
     submission: Submission::Prompt,
-    law: Law {
+    limits: KernelLimits {
         killable: false,
-        ..FREE
+        ..NO_LIMITS
     },
 };
 
-/// What has to be told the same everywhere.
-const TOLD: [&str; 4] = ["healthy", "failing", "hanging", "saturated"];
+/// Scenarios that must have the same results everywhere.
+const SCENARIOS_TO_RUN: [&str; 4] = ["healthy", "failing", "hanging", "saturated"];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |place: &'static Place| {
-        let name = format!("choice::{}", place.name);
-        // The reasons can be looked at anywhere; the disks have needs of their own.
+    let trial = |environment: &'static Environment| {
+        let name = format!("choice::{}", environment.name);
+        // The choice can be tested anywhere. The disks have their own requirements.
         let test = {
             let name = name.clone();
             move || {
-                enter(place);
-                assert_choice(place);
+                enter(environment);
+                assert_choice(environment);
                 match pathpulse_faultdisk::available() {
-                    Ok(()) => told_the_same(),
+                    Ok(()) => run_scenarios(),
                     Err(reason) => crate::skip(&name, &reason),
                 }
             }
@@ -139,46 +139,51 @@ pub(crate) fn trials() -> Vec<Trial> {
         };
         crate::on_a_new_thread(name, missing, test)
     };
-    PLACES.iter().map(trial).collect()
+    ENVIRONMENTS.iter().map(trial).collect()
 }
 
-/// Forbids the calls to this thread and to those that it starts.
-fn enter(place: &Place) {
+/// Forbids the calls to this thread and to the threads that it starts.
+fn enter(environment: &Environment) {
     for errno in [EACCES, ENOSYS, EPERM] {
-        let calls = place.forbidden.iter().filter(|(_, with)| *with == errno);
+        let calls = environment
+            .forbidden
+            .iter()
+            .filter(|(_, with)| *with == errno);
         let rules = calls.map(|(call, _)| (*call, Vec::new())).collect();
         let answer = SeccompAction::Errno(errno.cast_unsigned());
         let arch = std::env::consts::ARCH
             .try_into()
-            .expect("seccompiler knows this machine");
+            .expect("seccompiler supports this architecture");
         let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch);
         let program: BpfProgram = filter.expect("a filter").try_into().expect("a program");
         apply_filter(&program).expect("the filter is in force");
     }
 }
 
-fn assert_choice(place: &Place) {
-    let opened = open_backend(Choice::Auto, 16).expect("threads work anywhere");
-    assert_eq!(opened.backend.kind(), place.chosen);
-    assert_eq!(opened.features.is_some(), place.chosen == IoUring);
-    assert_eq!(opened.unavailable.len(), place.reasons.len());
-    for (unavailable, (kind, call, errno, hint)) in opened.unavailable.iter().zip(place.reasons) {
+fn assert_choice(environment: &Environment) {
+    let opened = open_backend(Choice::Auto, 16).expect("threads always work");
+    assert_eq!(opened.backend.kind(), environment.chosen);
+    assert_eq!(opened.features.is_some(), environment.chosen == IoUring);
+    assert_eq!(opened.unavailable.len(), environment.reasons.len());
+    for (unavailable, (kind, call, errno, hint)) in
+        opened.unavailable.iter().zip(environment.reasons)
+    {
         let error = &unavailable.error;
         assert_eq!(
             (unavailable.kind, error.call, error.errno),
             (*kind, *call, *errno)
         );
         assert!(error.hint.contains(hint), "{error}");
-        // One that is asked for by name is that one or none.
+        // If this backend is requested by name, no other is opened.
         let tried = open_backend(Choice::Only(*kind), 16).err();
         assert_eq!(tried.as_deref(), Some(&[unavailable.clone()][..]));
     }
 }
 
-fn told_the_same() {
+fn run_scenarios() {
     for scenario in SCENARIOS
         .iter()
-        .filter(|scenario| TOLD.contains(&scenario.name))
+        .filter(|scenario| SCENARIOS_TO_RUN.contains(&scenario.name))
     {
         (scenario.run)(&CHOSEN);
     }

@@ -1,5 +1,6 @@
-//! Targets that may block their submitter beside others, in the backends that `open_backend` opens. No driver here sleeps
-//! under RWF_NOWAIT, so plain reads of disks without tags stand for those that do: they block whoever submits them.
+//! Targets that may block their submitter next to others, in the backends that `open_backend`
+//! opens. No driver here sleeps under RWF_NOWAIT. Plain reads of disks without free tags replace
+//! those that do: they also block their submitter.
 
 use std::fs;
 
@@ -10,9 +11,9 @@ use pathpulse_kernel_compat::{
     open_backend,
 };
 
-use crate::contenders::{Contender, FREE, Open};
-use crate::lab::{LONGER, Lab, PATIENCE, SHORT};
-use crate::world::Kind;
+use crate::backends::{NO_LIMITS, Open, TestedBackend};
+use crate::disks::DiskKind;
+use crate::fixture::{Fixture, LONG_DEADLINE, SHORT_DEADLINE, TIMEOUT};
 
 type Opened = Result<Box<dyn pathpulse_kernel_compat::Backend>, KernelError>;
 
@@ -25,51 +26,56 @@ fn chosen(kind: BackendKind, paths: u32) -> Opened {
 
 macro_rules! mixed {
     ($name:literal, $kind:ident) => {
-        Contender {
+        TestedBackend {
             name: $name,
-            open: Open::Real(|tuning| chosen(BackendKind::$kind, tuning.queue)),
+            open: Open::Real(|sizes| chosen(BackendKind::$kind, sizes.queue)),
             submission: Submission::Prompt,
-            law: FREE,
+            limits: NO_LIMITS,
         }
     };
 }
 
-static MIXED: [Contender; 3] = [
+static MIXED_BACKENDS: [TestedBackend; 3] = [
     mixed!("io_uring", IoUring),
     mixed!("aio", Aio),
     mixed!("sync", Sync),
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |contender: &'static Contender| {
-        let name = format!("isolated::{}", contender.name);
-        crate::on_a_new_thread(name, || contender.missing(), move || beside(contender))
+    let trial = |tested: &'static TestedBackend| {
+        let name = format!("isolated::{}", tested.name);
+        crate::on_a_new_thread(
+            name,
+            || tested.missing(),
+            move || isolated_next_to_others(tested),
+        )
     };
-    MIXED.iter().map(trial).collect()
+    MIXED_BACKENDS.iter().map(trial).collect()
 }
 
-/// Disks 0 and 1 may block their submitter, 2 and 3 not. 0 blocks it, 2 hangs: 1 and 3 are read all the same.
-fn beside(contender: &'static Contender) {
-    let mut lab = Lab::new(contender, &[Kind::Loop; 4]);
+/// Disks 0 and 1 may block their submitter, 2 and 3 do not. 0 blocks it and 2 hangs. 1 and 3 are
+/// still read.
+fn isolated_next_to_others(tested: &'static TestedBackend) {
+    let mut fixture = Fixture::new(tested, &[DiskKind::Loop; 4]);
     for disk in [0, 1] {
-        lab.disks[disk] = lab.attach_as(disk, Submission::MayBlock);
+        fixture.disks[disk] = fixture.attach_as(disk, Submission::MayBlock);
     }
-    lab.saturate(0, Load::Dead);
-    lab.set(2, Behaviour::Hang);
-    // What does not sleep is said by the device, as ever.
-    let op = lab.op(0);
-    assert_eq!(lab.read(op), Outcome::Failed(Errno::EAGAIN));
+    fixture.saturate(0, Load::Dead);
+    fixture.set(2, Behaviour::Hang);
+    // The device refuses a read that must not sleep.
+    let op = fixture.op(0);
+    assert_eq!(fixture.read(op), Outcome::Failed(Errno::EAGAIN));
     let blocked = Op {
         nowait: false,
-        ..lab.op_within(0, LONGER)
+        ..fixture.op_within(0, LONG_DEADLINE)
     };
-    let blocked = lab.submit(blocked);
-    let hung = lab.op_within(2, LONGER);
-    let hung = lab.submit(hung);
+    let blocked = fixture.submit(blocked);
+    let hung = fixture.op_within(2, LONG_DEADLINE);
+    let hung = fixture.submit(hung);
     for disk in [1, 3] {
-        lab.assert_answers(disk);
+        fixture.assert_answers(disk);
     }
-    for completion in lab.completions(2) {
+    for completion in fixture.completions(2) {
         let stage = match completion.id == blocked {
             true => Stage::Submission,
             false => Stage::Device,
@@ -77,30 +83,30 @@ fn beside(contender: &'static Contender) {
         assert_eq!(completion.outcome, Outcome::Expired(stage));
         assert!([blocked, hung].contains(&completion.id));
     }
-    assert!(blocked_threads() > 0, "a thread of its own is blocked");
-    let stats = lab.backend().stats();
+    assert!(blocked_threads() > 0, "a separate thread is blocked");
+    let stats = fixture.backend().stats();
     assert_eq!((stats.in_flight, stats.stuck), (2, 2));
     for disk in [1, 3, 1, 3] {
-        lab.assert_answers(disk);
+        fixture.assert_answers(disk);
     }
-    // The wait ends at its time and by a wake-up, whatever the thread does.
-    let until = Mono::now() + SHORT;
+    // The wait ends at `until` and at a wake-up, whatever the thread does.
+    let until = Mono::now() + SHORT_DEADLINE;
     while Mono::now() < until {
-        assert_eq!(lab.wait(until), []);
+        assert_eq!(fixture.wait(until), []);
     }
-    lab.backend().waker().wake();
-    assert_eq!(lab.wait(Mono::now() + PATIENCE), []);
-    assert_eq!(lab.shut_down(SHORT), Shutdown::Quarantined(2));
-    lab.unsaturate(0);
-    lab.release(2, Release::Data);
-    // Nobody hears of them any more, but their buffers come back.
-    assert_eq!(lab.shut_down(PATIENCE), Shutdown::Drained);
-    let op = lab.op(1);
-    assert!(lab.try_submit(op).is_err(), "it is shut down");
-    lab.abandon();
+    fixture.backend().waker().wake();
+    assert_eq!(fixture.wait(Mono::now() + TIMEOUT), []);
+    assert_eq!(fixture.shut_down(SHORT_DEADLINE), Shutdown::Quarantined(2));
+    fixture.unsaturate(0);
+    fixture.release(2, Release::Data);
+    // These reads are not reported any more, but their buffers are returned.
+    assert_eq!(fixture.shut_down(TIMEOUT), Shutdown::Drained);
+    let op = fixture.op(1);
+    assert!(fixture.try_submit(op).is_err(), "the backend is shut down");
+    fixture.finish_with_stuck_reads();
 }
 
-/// Threads of this process that read and are in D state.
+/// The number of reading threads of this process in D state.
 fn blocked_threads() -> usize {
     let tasks = fs::read_dir("/proc/self/task").expect("this process");
     let stats = tasks

@@ -1,22 +1,23 @@
 //! The contract of `backend.rs`, as scenarios that every backend has to pass.
 //!
-//! `scenarios` holds the script, one function per scenario, which knows no backend; `contenders` lists the
-//! backends, one entry each, with what the kernel forces on them; `lab` joins the two: an open backend and disks that
-//! behave as told, real ones or, for the scripted backend, made up. What only one interface of the kernel has
-//! (`uring_facts`, `aio_facts`) is tested beside, `choice` has what is left where the better ones are forbidden, and
-//! `isolated` disks that may block their submitter beside others.
+//! `scenarios` contains the script, one function per scenario, independent of a backend. `backends`
+//! lists the backends, with the limits that the kernel imposes on each. `fixture` combines the two:
+//! an open backend, and disks with configured behaviours, which are real or, for the scripted
+//! backend, simulated. `uring_facts` and `aio_facts` test what only one kernel interface has,
+//! `choice` tests which backend is chosen if better ones are forbidden, and `isolated` tests disks
+//! that may block their submitter next to others.
 
 mod aio_facts;
+mod backends;
 mod child;
 mod choice;
-mod contenders;
+mod disks;
+mod end_checker;
+mod fixture;
 mod isolated;
-mod lab;
-mod ledger;
 mod scenarios;
 mod scripted;
 mod uring_facts;
-mod world;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
 
-use contenders::{CONTENDERS, Contender};
+use backends::{BACKENDS, TestedBackend};
 use scenarios::{SCENARIOS, Scenario};
 
 fn main() -> ExitCode {
@@ -36,18 +37,18 @@ fn main() -> ExitCode {
         .and_then(|role| role.into_string().ok())
         .as_deref()
     {
-        Some(world::RIG_ROLE) => return pathpulse_faultdisk::serve_main(args),
+        Some(disks::RIG_ROLE) => return pathpulse_faultdisk::serve_main(args),
         Some(child::ROLE) => return child::main(args),
         _ => {}
     }
-    let mut trials: Vec<Trial> = CONTENDERS
+    let mut trials: Vec<Trial> = BACKENDS
         .iter()
-        .flat_map(|contender| {
-            let fits = |scenario: &&Scenario| contender.is_real() || !scenario.needs_kernel;
+        .flat_map(|tested| {
+            let fits = |scenario: &&Scenario| tested.is_real() || !scenario.needs_kernel;
             SCENARIOS
                 .iter()
                 .filter(fits)
-                .map(move |scenario| trial(contender, scenario))
+                .map(move |scenario| trial(tested, scenario))
         })
         .collect();
     trials.extend(uring_facts::trials());
@@ -58,17 +59,17 @@ fn main() -> ExitCode {
 }
 
 /// One scenario with one backend.
-fn trial(contender: &'static Contender, scenario: &'static Scenario) -> Trial {
-    let name = format!("{}::{}", contender.name, scenario.name);
+fn trial(tested: &'static TestedBackend, scenario: &'static Scenario) -> Trial {
+    let name = format!("{}::{}", tested.name, scenario.name);
     on_a_new_thread(
         name,
-        move || contender.missing(),
-        move || (scenario.run)(contender),
+        move || tested.missing(),
+        move || (scenario.run)(tested),
     )
 }
 
-/// A test with a thread of its own: rings leave kernel threads and registrations behind in theirs. Skipped, with the
-/// reason, if something is missing.
+/// A test on its own thread, because rings leave kernel threads and registrations behind in their
+/// thread. If something is missing, the test is skipped and the reason is printed.
 fn on_a_new_thread(
     name: String,
     missing: impl FnOnce() -> Option<String> + Send + 'static,
@@ -86,8 +87,8 @@ fn on_a_new_thread(
     })
 }
 
-/// Ends the whole test process if a trial takes too long: a backend that blocks would block the run for ever. (The
-/// fault disks release what they hold once this process is going.)
+/// Ends the whole test process if a trial takes too long: a backend that blocks would block the run
+/// forever. (The fault disks release the reads that they hold when this process ends.)
 struct Watchdog(#[allow(dead_code)] Sender<()>);
 
 impl Watchdog {
@@ -106,7 +107,7 @@ impl Watchdog {
     }
 }
 
-/// Says that a test could not be made here, and why.
+/// Reports that a test was skipped, and why.
 fn skip(name: &str, reason: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {reason}");
 }

@@ -1,4 +1,4 @@
-//! Made up disks for the scripted backend: the same behaviours on a virtual clock.
+//! Simulated disks for the scripted backend: the same behaviours on a virtual clock.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,9 +14,9 @@ use pathpulse_kernel_compat::{
     Rejected, Scripted, Shutdown, Stage, Stats, Submission, TargetId, Waker,
 };
 
-use crate::world::{Kind, World};
+use crate::disks::{DiskKind, TestDisks};
 
-/// How long a healthy made up disk takes.
+/// How long a healthy simulated disk takes.
 const PROMPT: Duration = Duration::from_micros(50);
 /// How long a busy one takes for a read that waits for a tag.
 const QUEUED: Duration = Duration::from_millis(3);
@@ -24,25 +24,25 @@ const QUEUED: Duration = Duration::from_millis(3);
 type Script = Box<dyn FnMut(&Op, Mono) -> Answer>;
 
 /// A scripted backend and its disks.
-pub(crate) fn lab(kinds: &[Kind]) -> (Box<dyn Backend>, Box<dyn World>) {
+pub(crate) fn fixture(kinds: &[DiskKind]) -> (Box<dyn Backend>, Box<dyn TestDisks>) {
     let disks = kinds.iter().map(|kind| Disk::new(*kind)).collect();
-    let room = Rc::new(RefCell::new(Room {
+    let state = Rc::new(RefCell::new(ScriptState {
         disks,
-        ..Room::default()
+        ..ScriptState::default()
     }));
-    let seen = Rc::clone(&room);
+    let seen = Rc::clone(&state);
     let script: Script = Box::new(move |op, _now| seen.borrow_mut().answer(op));
     let backend = Scripted::new(1, script).expect("an eventfd");
-    let shared = Shared {
+    let shared = SharedBackend {
         backend,
-        room: Rc::clone(&room),
+        state: Rc::clone(&state),
     };
-    (Box::new(shared), Box::new(Outside(room)))
+    (Box::new(shared), Box::new(ScriptedDisks(state)))
 }
 
-/// What the disks' script and the scenario share.
+/// The state shared by the script of the disks and the scenario.
 #[derive(Default)]
-struct Room {
+struct ScriptState {
     disks: Vec<Disk>,
     targets: HashMap<TargetId, usize>,
     /// Releases that the backend has not seen yet.
@@ -51,7 +51,7 @@ struct Room {
 }
 
 struct Disk {
-    kind: Kind,
+    kind: DiskKind,
     behaviour: Behaviour,
     load: Option<Load>,
     vanished: bool,
@@ -59,7 +59,7 @@ struct Disk {
 }
 
 impl Disk {
-    fn new(kind: Kind) -> Disk {
+    fn new(kind: DiskKind) -> Disk {
         Disk {
             kind,
             behaviour: Behaviour::Answer,
@@ -74,7 +74,7 @@ impl Disk {
         if self.vanished {
             return soon(Err(Errno::EIO));
         }
-        if op.nowait && self.kind != Kind::Loop {
+        if op.nowait && self.kind != DiskKind::Loop {
             return soon(Err(Errno::EOPNOTSUPP));
         }
         self.attempts += 1;
@@ -106,7 +106,7 @@ impl Disk {
     }
 }
 
-impl Room {
+impl ScriptState {
     fn answer(&mut self, op: &Op) -> Answer {
         let disk = self.targets[&op.target];
         self.disks[disk].answer(op)
@@ -114,9 +114,9 @@ impl Room {
 }
 
 /// The disks as the scenario sees them.
-struct Outside(Rc<RefCell<Room>>);
+struct ScriptedDisks(Rc<RefCell<ScriptState>>);
 
-impl World for Outside {
+impl TestDisks for ScriptedDisks {
     fn open(&self, _disk: usize) -> OwnedFd {
         File::open("/dev/null").expect("/dev/null").into()
     }
@@ -135,7 +135,7 @@ impl World for Outside {
 
     fn release(&self, disk: usize, how: Release) {
         let result = match how {
-            Release::Data => Ok(crate::lab::BLOCK),
+            Release::Data => Ok(crate::fixture::BLOCK),
             Release::Error(errno) => Err(Errno::from_raw(errno)),
         };
         self.0.borrow_mut().releases.push((disk, result));
@@ -175,13 +175,13 @@ impl World for Outside {
     }
 }
 
-/// The scripted backend, which hears of releases when it waits.
-struct Shared {
+/// The scripted backend. It handles releases when it waits.
+struct SharedBackend {
     backend: Scripted<Script>,
-    room: Rc<RefCell<Room>>,
+    state: Rc<RefCell<ScriptState>>,
 }
 
-impl Backend for Shared {
+impl Backend for SharedBackend {
     fn kind(&self) -> BackendKind {
         self.backend.kind()
     }
@@ -211,14 +211,14 @@ impl Backend for Shared {
         until: Option<Mono>,
         completions: &mut Vec<Completion>,
     ) -> Result<(), KernelError> {
-        let mut room = self.room.borrow_mut();
-        for (disk, result) in std::mem::take(&mut room.releases) {
-            let of_disk = room.targets.iter().filter(|(_, owner)| **owner == disk);
+        let mut state = self.state.borrow_mut();
+        for (disk, result) in std::mem::take(&mut state.releases) {
+            let of_disk = state.targets.iter().filter(|(_, owner)| **owner == disk);
             for (target, _) in of_disk {
                 self.backend.release(*target, result);
             }
         }
-        drop(room);
+        drop(state);
         self.backend.wait(until, completions)
     }
 
@@ -239,14 +239,14 @@ impl Backend for Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedBackend {
     fn drop(&mut self) {
-        // Several reads of one target at once are the engine's business, not the backend's.
+        // The engine, not the backend, avoids several reads of one target at once.
         let of_backend = |violation: &&String| violation.starts_with("memory");
         let audit = self.backend.audit();
         let audit = audit.borrow();
         let violations = audit.violations.iter().filter(of_backend);
-        self.room
+        self.state
             .borrow_mut()
             .violations
             .extend(violations.cloned());

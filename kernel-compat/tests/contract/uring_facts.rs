@@ -1,5 +1,6 @@
-//! What `link.rs` relies on, asked of the kernel directly: what a linked timeout says of a read, by where the read is
-//! when its deadline passes. The table there is this test's.
+//! Tests the kernel behaviour that `linked_timeout.rs` relies on, directly with io_uring: the
+//! result of a linked timeout, depending on where the read is at its deadline. The table there is
+//! the one tested here.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,8 +17,8 @@ use seccompiler::{
     SeccompRule, apply_filter,
 };
 
-use crate::lab::{BLOCK, PATIENCE};
-use crate::world::{Kind, Real, World, open};
+use crate::disks::{DiskKind, RealDisks, TestDisks, open};
+use crate::fixture::{BLOCK, TIMEOUT};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let facts: [(&str, fn()); 6] = [
@@ -27,8 +28,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("in_a_kernel_thread", in_a_kernel_thread),
         ("waiting_for_a_kernel_thread", waiting_for_a_kernel_thread),
         (
-            "an_unknown_registration_is_asked_for_once",
-            an_unknown_registration_is_asked_for_once,
+            "an_unknown_registration_is_tried_once",
+            an_unknown_registration_is_tried_once,
         ),
     ];
     let trial = |(name, fact): (&str, fn())| {
@@ -43,16 +44,16 @@ fn missing() -> Option<String> {
 }
 
 // The user data of a cancellation.
-const QUESTION: u64 = 1000;
+const CANCEL_USER_DATA: u64 = 1000;
 
-/// A ring and the memory of its reads, dropped in the order of this struct: the ring is closed, and each test waits before
-/// for the completions of all its reads.
+/// A ring and the memory of its reads, dropped in the order of the fields. Each test waits for the
+/// completions of all its reads before the ring is closed.
 struct Reads {
     ring: IoUring,
     memory: Vec<Box<Memory>>,
 }
 
-/// What the kernel reads and writes for one read.
+/// The memory that the kernel reads and writes for one read.
 #[repr(align(4096))]
 struct Memory {
     buffer: [u8; BLOCK as usize],
@@ -69,7 +70,7 @@ impl Reads {
         }
     }
 
-    /// Queues a read with a deadline; it is known as `2 * n`, its timeout as `2 * n + 1`.
+    /// Queues a read with a deadline. Its user data is `2 * n`, that of its timeout `2 * n + 1`.
     fn push(&mut self, file: &File, deadline: Duration) -> u64 {
         let number = 2 * self.memory.len() as u64;
         self.memory.push(Box::new(Memory {
@@ -86,23 +87,25 @@ impl Reads {
                 .build()
                 .user_data(number + 1),
         ];
-        // SAFETY: the memory is owned by this value, lies on the heap and is never moved there; it is freed with this
-        // value, after the completions of all reads.
-        unsafe { self.ring.submission().push_multiple(&link) }.expect("room in the queue");
+        // SAFETY: this value owns the memory, which is on the heap and never moves. It is freed
+        // with this value, after the completions of all reads.
+        unsafe { self.ring.submission().push_multiple(&link) }.expect("space in the queue");
         number
     }
 
-    /// What an explicit cancellation says of a read.
-    fn where_is(&mut self, read: u64) -> i32 {
-        let cancel = opcode::AsyncCancel::new(read).build().user_data(QUESTION);
-        // SAFETY: the entry names no memory.
-        unsafe { self.ring.submission().push(&cancel) }.expect("room in the queue");
-        self.results(1)[&QUESTION]
+    /// The result of an ASYNC_CANCEL of a read.
+    fn cancel_result(&mut self, read: u64) -> i32 {
+        let cancel = opcode::AsyncCancel::new(read)
+            .build()
+            .user_data(CANCEL_USER_DATA);
+        // SAFETY: the SQE names no memory.
+        unsafe { self.ring.submission().push(&cancel) }.expect("space in the queue");
+        self.results(1)[&CANCEL_USER_DATA]
     }
 
-    /// Submits, waits for so many completions and returns their results by user data.
+    /// Submits, waits for this many completions and returns their results by user data.
     fn results(&mut self, count: usize) -> HashMap<u64, i32> {
-        let limit = Timespec::from(PATIENCE);
+        let limit = Timespec::from(TIMEOUT);
         let args = io_uring::types::SubmitArgs::new().timespec(&limit);
         let submitter = self.ring.submitter();
         submitter
@@ -116,21 +119,22 @@ impl Reads {
 }
 
 fn in_time() {
-    let world = Real::start(&[Kind::Loop]);
-    let file = open(&world.path(0)).expect("open");
+    let disks = RealDisks::start(&[DiskKind::Loop]);
+    let file = open(&disks.path(0)).expect("open");
     let mut reads = Reads::new();
-    let read = reads.push(&file, PATIENCE);
+    let read = reads.push(&file, TIMEOUT);
     let expected = [(read, BLOCK.cast_signed()), (read + 1, -libc::ECANCELED)];
     assert_eq!(reads.results(2), HashMap::from(expected));
 }
 
-/// The kernel takes the read alone, as it may when it is short of memory, and the timeout later.
+/// The kernel takes only the read, as it may when it is short of memory, and the timeout later.
 fn with_a_broken_link() {
-    let world = Real::start(&[Kind::Loop]);
-    let file = open(&world.path(0)).expect("open");
+    let disks = RealDisks::start(&[DiskKind::Loop]);
+    let file = open(&disks.path(0)).expect("open");
     let mut reads = Reads::new();
-    let read = reads.push(&file, PATIENCE);
-    // SAFETY: `push` says who owns the memory of the entries; the call has no argument of its own.
+    let read = reads.push(&file, TIMEOUT);
+    // SAFETY: the memory of the SQEs is owned as described in `push`. The call has no argument of
+    // its own.
     let taken = unsafe { reads.ring.submitter().enter::<()>(1, 0, 0, None) };
     assert_eq!(taken.expect("the read is submitted"), 1);
     let expected = [(read, BLOCK.cast_signed()), (read + 1, -libc::EINVAL)];
@@ -138,14 +142,14 @@ fn with_a_broken_link() {
 }
 
 fn at_the_device() {
-    let world = Real::start(&[Kind::Loop]);
-    world.set(0, Behaviour::Hang);
-    let file = open(&world.path(0)).expect("open");
+    let disks = RealDisks::start(&[DiskKind::Loop]);
+    disks.set(0, Behaviour::Hang);
+    let file = open(&disks.path(0)).expect("open");
     let mut reads = Reads::new();
     let read = reads.push(&file, SOON);
     assert_eq!(reads.results(1), HashMap::from([(read + 1, -libc::ENOENT)]));
-    assert_eq!(reads.where_is(read), -libc::ENOENT);
-    world.release(0, Release::Data);
+    assert_eq!(reads.cancel_result(read), -libc::ENOENT);
+    disks.release(0, Release::Data);
     assert_eq!(
         reads.results(1),
         HashMap::from([(read, BLOCK.cast_signed())])
@@ -153,9 +157,9 @@ fn at_the_device() {
 }
 
 fn in_a_kernel_thread() {
-    let world = Real::start(&[Kind::Loop]);
-    world.saturate(0, Load::Dead);
-    let file = open(&world.path(0)).expect("open");
+    let disks = RealDisks::start(&[DiskKind::Loop]);
+    disks.saturate(0, Load::Dead);
+    let file = open(&disks.path(0)).expect("open");
     let mut reads = Reads::new();
     let read = reads.push(&file, SOON);
     let timeout = reads.results(1)[&(read + 1)];
@@ -163,8 +167,8 @@ fn in_a_kernel_thread() {
         [-libc::ENOENT, -libc::EALREADY].contains(&timeout),
         "{timeout}"
     );
-    assert_eq!(reads.where_is(read), -libc::EALREADY);
-    world.unsaturate(0);
+    assert_eq!(reads.cancel_result(read), -libc::EALREADY);
+    disks.unsaturate(0);
     assert_eq!(
         reads.results(1),
         HashMap::from([(read, BLOCK.cast_signed())])
@@ -172,20 +176,20 @@ fn in_a_kernel_thread() {
 }
 
 fn waiting_for_a_kernel_thread() {
-    let world = Real::start(&[Kind::Loop]);
-    world.saturate(0, Load::Dead);
-    let file = open(&world.path(0)).expect("open");
+    let disks = RealDisks::start(&[DiskKind::Loop]);
+    disks.saturate(0, Load::Dead);
+    let file = open(&disks.path(0)).expect("open");
     let mut reads = Reads::new();
     let bounded_and_not = &mut [1, 1];
     let submitter = reads.ring.submitter();
     submitter
         .register_iowq_max_workers(bounded_and_not)
         .expect("one worker");
-    let running = reads.push(&file, PATIENCE);
+    let running = reads.push(&file, TIMEOUT);
     let waiting = reads.push(&file, SOON);
     let expected = [(waiting, -libc::ECANCELED), (waiting + 1, -libc::ETIME)];
     assert_eq!(reads.results(2), HashMap::from(expected));
-    world.unsaturate(0);
+    disks.unsaturate(0);
     let expected = [
         (running, BLOCK.cast_signed()),
         (running + 1, -libc::ECANCELED),
@@ -194,9 +198,9 @@ fn waiting_for_a_kernel_thread() {
 }
 
 /// Linux 5.11 to 5.14 does not know IORING_REGISTER_IOWQ_MAX_WORKERS, and waits until the ring is
-/// idle before it says so: it is asked when the ring is set up, and never again. The second filter
-/// ends the thread that asks.
-fn an_unknown_registration_is_asked_for_once() {
+/// idle before it reports that. So the backend tries it when the ring is set up, and never again.
+/// The second filter kills the thread that tries it.
+fn an_unknown_registration_is_tried_once() {
     const MAX_WORKERS: u64 = 19;
     let answer_with = |action| {
         let opcode =
@@ -209,7 +213,7 @@ fn an_unknown_registration_is_asked_for_once() {
         apply_filter(&program).expect("the filter is in force");
     };
     answer_with(SeccompAction::Errno(libc::EINVAL.cast_unsigned()));
-    let mut uring = Uring::open(UringConfig::default()).expect("the ring opens all the same");
+    let mut uring = Uring::open(UringConfig::default()).expect("the ring opens anyway");
     assert!(!uring.features().bounded_workers);
     answer_with(SeccompAction::KillThread);
     uring.expect_blocking(100);

@@ -12,7 +12,7 @@ impl World {
         let seed = self.seed;
         let audit = self.audit.borrow();
         assert!(audit.violations.is_empty(), "seed {seed}: {audit:?}");
-        assert_eq!(self.worker.stats().strays, 0, "seed {seed}");
+        assert_eq!(self.worker.stats().unknown_completions, 0, "seed {seed}");
         for (_, path) in self.worker.paths.iter() {
             self.assert_status(path);
             self.assert_pace(path);

@@ -1,102 +1,105 @@
-//! Disks that answer: at once, late, with an error, with too little.
+//! Disks that answer: promptly, late, with an error, or with too few bytes.
 
 use std::time::Duration;
 
 use pathpulse_faultdisk::{Behaviour, Load};
 use pathpulse_kernel_compat::{Errno, MAX_READ_LEN, Op, Outcome};
 
-use crate::contenders::Contender;
-use crate::lab::{BLOCK, Lab};
-use crate::world::Kind;
+use crate::backends::TestedBackend;
+use crate::disks::DiskKind;
+use crate::fixture::{BLOCK, Fixture};
 
-pub(super) fn healthy(contender: &'static Contender) {
-    let mut lab = Lab::new(contender, &[Kind::Loop; 8]);
-    let begin = lab.backend().now();
+pub(super) fn healthy(tested: &'static TestedBackend) {
+    let mut fixture = Fixture::new(tested, &[DiskKind::Loop; 8]);
+    let begin = fixture.backend().now();
     for disk in 0..8 {
-        let op = lab.op(disk);
-        lab.submit(op);
+        let op = fixture.op(disk);
+        fixture.submit(op);
     }
-    for completion in lab.completions(8) {
+    for completion in fixture.completions(8) {
         assert_eq!(completion.outcome, Outcome::Read(BLOCK));
         assert!(completion.at >= begin);
     }
-    assert!(lab.backend().stats().syscalls > 0);
-    lab.finish();
+    assert!(fixture.backend().stats().syscalls > 0);
+    fixture.finish();
 }
 
-pub(super) fn lengths(contender: &'static Contender) {
-    let mut lab = Lab::new(contender, &[Kind::Loop]);
+pub(super) fn lengths(tested: &'static TestedBackend) {
+    let mut fixture = Fixture::new(tested, &[DiskKind::Loop]);
     for len in [512, BLOCK, MAX_READ_LEN] {
-        let op = Op { len, ..lab.op(0) };
-        assert_eq!(lab.read(op), Outcome::Read(len));
+        let op = Op {
+            len,
+            ..fixture.op(0)
+        };
+        assert_eq!(fixture.read(op), Outcome::Read(len));
     }
-    lab.finish();
+    fixture.finish();
 }
 
-/// A slow disk's read takes its time, and no other read waits for it.
-pub(super) fn slow(contender: &'static Contender) {
-    let mut lab = Lab::new(contender, &[Kind::Loop; 2]);
+/// The read of a slow disk takes its time, and no other read waits for it.
+pub(super) fn slow(tested: &'static TestedBackend) {
+    let mut fixture = Fixture::new(tested, &[DiskKind::Loop; 2]);
     let delay = Duration::from_millis(60);
-    lab.set(0, Behaviour::Delay(delay));
-    let begin = lab.backend().now();
-    let slow = lab.op(0);
-    lab.submit(slow);
-    let prompt = lab.op(1);
-    lab.submit(prompt);
-    let completions = lab.completions(2);
+    fixture.set(0, Behaviour::Delay(delay));
+    let begin = fixture.backend().now();
+    let slow = fixture.op(0);
+    fixture.submit(slow);
+    let prompt = fixture.op(1);
+    fixture.submit(prompt);
+    let completions = fixture.completions(2);
     assert_eq!(completions[0].token, prompt.token);
     assert_eq!(completions[1].outcome, Outcome::Read(BLOCK));
     assert!(completions[1].at.since(begin) >= delay);
-    lab.finish();
+    fixture.finish();
 }
 
-pub(super) fn failing(contender: &'static Contender) {
-    let mut lab = Lab::new(contender, &[Kind::Loop; 2]);
-    lab.set(0, Behaviour::Fail(Errno::EIO.raw()));
-    let op = lab.op(0);
-    assert_eq!(lab.read(op), Outcome::Failed(Errno::EIO));
-    lab.assert_answers(1);
-    lab.finish();
+pub(super) fn failing(tested: &'static TestedBackend) {
+    let mut fixture = Fixture::new(tested, &[DiskKind::Loop; 2]);
+    fixture.set(0, Behaviour::Fail(Errno::EIO.raw()));
+    let op = fixture.op(0);
+    assert_eq!(fixture.read(op), Outcome::Failed(Errno::EIO));
+    fixture.assert_answers(1);
+    fixture.finish();
 }
 
-pub(super) fn short_read(contender: &'static Contender) {
-    let mut lab = Lab::new(contender, &[Kind::File]);
+pub(super) fn short_read(tested: &'static TestedBackend) {
+    let mut fixture = Fixture::new(tested, &[DiskKind::File]);
     for bytes in [100, 0] {
-        lab.set(0, Behaviour::Short(bytes));
-        let op = lab.op(0);
-        assert_eq!(lab.read(op), Outcome::Read(bytes));
+        fixture.set(0, Behaviour::Short(bytes));
+        let op = fixture.op(0);
+        assert_eq!(fixture.read(op), Outcome::Read(bytes));
     }
-    lab.finish();
+    fixture.finish();
 }
 
-/// Files that take no RWF_NOWAIT say so, and are read without.
-pub(super) fn without_nowait(contender: &'static Contender) {
-    if let Some(reason) = pathpulse_faultdisk::Zram::missing().filter(|_| contender.is_real()) {
-        return crate::skip(&format!("{}::without_nowait", contender.name), &reason);
+/// Files that do not support RWF_NOWAIT report that, and can be read without it.
+pub(super) fn without_nowait(tested: &'static TestedBackend) {
+    if let Some(reason) = pathpulse_faultdisk::Zram::missing().filter(|_| tested.is_real()) {
+        return crate::skip(&format!("{}::without_nowait", tested.name), &reason);
     }
-    let mut lab = Lab::new(contender, &[Kind::File, Kind::Zram, Kind::Loop]);
-    lab.backend().expect_blocking(2);
+    let mut fixture = Fixture::new(tested, &[DiskKind::File, DiskKind::Zram, DiskKind::Loop]);
+    fixture.backend().expect_blocking(2);
     for disk in [0, 1] {
-        let plain = lab.op(disk);
+        let plain = fixture.op(disk);
         let nowait = Op {
             nowait: true,
             ..plain
         };
-        assert_eq!(lab.read(nowait), Outcome::Failed(Errno::EOPNOTSUPP));
-        assert_eq!(lab.read(plain), Outcome::Read(BLOCK));
+        assert_eq!(fixture.read(nowait), Outcome::Failed(Errno::EOPNOTSUPP));
+        assert_eq!(fixture.read(plain), Outcome::Read(BLOCK));
     }
-    // In one batch, in an order in which a refused read stands before, between and after others.
+    // In one batch, with refused reads before, between and after the others.
     let mut submit = |disk, nowait| {
         let op = Op {
             nowait,
-            ..lab.op(disk)
+            ..fixture.op(disk)
         };
-        lab.submit(op)
+        fixture.submit(op)
     };
     let refused = [submit(0, true), submit(1, true)];
     let good = [submit(2, true), submit(1, false), submit(2, false)];
     let refused_too = submit(1, true);
-    for completion in lab.completions(6) {
+    for completion in fixture.completions(6) {
         let expected = if good.contains(&completion.id) {
             Outcome::Read(BLOCK)
         } else {
@@ -105,55 +108,55 @@ pub(super) fn without_nowait(contender: &'static Contender) {
         };
         assert_eq!(completion.outcome, expected);
     }
-    lab.finish();
+    fixture.finish();
 }
 
-/// A disk whose tags are all taken by others, but which works them off.
-pub(super) fn busy(contender: &'static Contender) {
-    let mut lab = Lab::new(contender, &[Kind::Loop; 2]);
+/// Others have taken all tags of a disk, but it works through their reads.
+pub(super) fn busy(tested: &'static TestedBackend) {
+    let mut fixture = Fixture::new(tested, &[DiskKind::Loop; 2]);
     let answer_every = Duration::from_millis(2);
-    lab.saturate(0, Load::Busy { answer_every });
+    fixture.saturate(0, Load::Busy { answer_every });
     for _ in 0..20 {
-        let op = lab.op(0);
-        let outcome = lab.read(op);
+        let op = fixture.op(0);
+        let outcome = fixture.read(op);
         let either = [Outcome::Read(BLOCK), Outcome::Failed(Errno::EAGAIN)];
         assert!(either.contains(&outcome), "{outcome:?}");
     }
     let waiting = Op {
         nowait: false,
-        ..lab.op(0)
+        ..fixture.op(0)
     };
-    assert_eq!(lab.read(waiting), Outcome::Read(BLOCK));
-    lab.assert_answers(1);
-    lab.unsaturate(0);
-    lab.finish();
+    assert_eq!(fixture.read(waiting), Outcome::Read(BLOCK));
+    fixture.assert_answers(1);
+    fixture.unsaturate(0);
+    fixture.finish();
 }
 
-pub(super) fn vanished(contender: &'static Contender) {
-    let mut lab = Lab::new(contender, &[Kind::Loop; 2]);
-    lab.assert_answers(0);
-    lab.vanish(0);
-    let op = lab.op(0);
-    let outcome = lab.read(op);
+pub(super) fn vanished(tested: &'static TestedBackend) {
+    let mut fixture = Fixture::new(tested, &[DiskKind::Loop; 2]);
+    fixture.assert_answers(0);
+    fixture.vanish(0);
+    let op = fixture.op(0);
+    let outcome = fixture.read(op);
     assert!(is_gone(outcome), "{outcome:?}");
-    lab.assert_answers(1);
-    lab.finish();
+    fixture.assert_answers(1);
+    fixture.finish();
 }
 
-pub(super) fn vanished_in_flight(contender: &'static Contender) {
-    let mut lab = Lab::new(contender, &[Kind::Loop; 2]);
-    lab.set(0, Behaviour::Hang);
-    let op = lab.op(0);
-    lab.submit(op);
-    lab.hold(0, 1);
-    lab.vanish(0);
-    let outcome = lab.completions(1)[0].outcome;
+pub(super) fn vanished_in_flight(tested: &'static TestedBackend) {
+    let mut fixture = Fixture::new(tested, &[DiskKind::Loop; 2]);
+    fixture.set(0, Behaviour::Hang);
+    let op = fixture.op(0);
+    fixture.submit(op);
+    fixture.hold(0, 1);
+    fixture.vanish(0);
+    let outcome = fixture.completions(1)[0].outcome;
     assert!(is_gone(outcome), "{outcome:?}");
-    lab.assert_answers(1);
-    lab.finish();
+    fixture.assert_answers(1);
+    fixture.finish();
 }
 
-/// A device of size 0 answers with nothing, one that is gone with an error.
+/// A device of size 0 returns no bytes. A removed device returns an error.
 fn is_gone(outcome: Outcome) -> bool {
     let gone = [Errno::EIO, Errno::ENXIO, Errno::ENODEV];
     match outcome {

@@ -1,4 +1,4 @@
-//! The script: what every backend has to do with disks that behave like this.
+//! The script: what every backend has to do with disks of each behaviour.
 
 mod answers;
 mod calls;
@@ -6,14 +6,14 @@ mod ends;
 mod files;
 mod silence;
 
-use crate::contenders::Contender;
+use crate::backends::TestedBackend;
 
 /// One scenario.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    /// Whether it is about the kernel, so that made up disks could not show it.
+    /// Whether it tests the kernel, so that simulated disks are no use.
     pub(crate) needs_kernel: bool,
-    pub(crate) run: fn(&'static Contender),
+    pub(crate) run: fn(&'static TestedBackend),
 }
 
 macro_rules! scenarios {
@@ -33,7 +33,7 @@ scenarios! {
         vanished_in_flight;
     false silence: hanging, released_late_with_data, released_late_with_error, saturated,
         blocked_in_submission, many_blocked_submissions, many_hanging_files, frozen_server;
-    true silence: no_thread_left, looked_at_late;
+    true silence: no_thread_left, worker_late;
     false calls: refused, cancelled_at_the_device, cancelled_too_late, waker, until, overdue,
         ids_are_not_reused;
     false files: detached_in_flight, stale_targets, more_files_than_the_table,

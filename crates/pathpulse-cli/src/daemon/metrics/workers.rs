@@ -91,7 +91,7 @@ fn reads(sheet: &mut Sheet<'_>, workers: &[WorkerStatus]) -> fmt::Result {
     let calls = sum(|worker| worker.stats.syscalls);
     let help = "System calls made to submit reads and to wait";
     sheet.counter("syscalls", help, calls)?;
-    let strays = sum(|worker| worker.stats.strays);
+    let strays = sum(|worker| worker.stats.unknown_completions);
     let help = "Completions that fitted no read; anything but 0 is a defect";
     sheet.counter("stray_completions", help, strays)
 }

@@ -1,4 +1,4 @@
-//! Disks that behave as told: real ones here, made up ones in `scripted`.
+//! Disks with configurable behaviour: real ones here, simulated ones in `scripted`.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -14,89 +14,90 @@ use pathpulse_kernel_compat::TargetId;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::child::states;
-use crate::lab::PATIENCE;
+use crate::fixture::TIMEOUT;
 
 /// The first argument of a process that serves fault disks.
 pub(crate) const RIG_ROLE: &str = "serve-rig";
 
-/// What a disk is.
+/// The kind of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// A block device that takes RWF_NOWAIT, with 128 tags.
+pub(crate) enum DiskKind {
+    /// A block device that supports RWF_NOWAIT, with 128 tags.
     Loop,
-    /// A FUSE file read with O_DIRECT: no RWF_NOWAIT; a read is in flight once the server has it.
+    /// A FUSE file read with O_DIRECT. It does not support RWF_NOWAIT. A read is in flight once the
+    /// server has it.
     File,
-    /// The same, with a FUSE server of its own, which can be frozen.
-    Apart,
-    /// A block device that takes no RWF_NOWAIT.
+    /// The same with its own FUSE server, which can be frozen.
+    OwnServer,
+    /// A block device that does not support RWF_NOWAIT.
     Zram,
 }
 
-/// The disks of one scenario, by their numbers.
-pub(crate) trait World {
-    /// A descriptor to read the disk by.
+/// The disks of one scenario, by index.
+pub(crate) trait TestDisks {
+    /// Opens the disk for reading.
     fn open(&self, disk: usize) -> OwnedFd;
-    /// Where it is.
+    /// Its path.
     fn path(&self, disk: usize) -> PathBuf;
     /// The descriptor was attached as this target.
     fn attached(&self, disk: usize, target: TargetId);
-    /// From now on the disk does this.
+    /// Sets the behaviour of the disk.
     fn set(&self, disk: usize, behaviour: Behaviour);
-    /// Ends what it holds.
+    /// Ends the reads that it holds.
     fn release(&self, disk: usize, how: Release);
-    /// Takes all its tags away, until `unsaturate`.
+    /// Takes all its tags, until `unsaturate`.
     fn saturate(&self, disk: usize, load: Load);
     /// Ends the load.
     fn unsaturate(&self, disk: usize);
-    /// Ends all its troubles, and what it holds with data.
+    /// Ends all its faults, and completes the reads that it holds with data.
     fn recover(&self, disk: usize);
-    /// Pulls it.
+    /// Removes the disk, like a pulled cable.
     fn vanish(&self, disk: usize);
-    /// Waits until it holds so many reads.
+    /// Waits until it holds this many reads.
     fn wait_held(&self, disk: usize, count: usize);
-    /// Stops the server of a disk of the kind `Apart`: it doesn't even read requests any more.
+    /// Stops the server of a disk of the kind `OwnServer`, so that it does not even read requests.
     fn freeze(&self, disk: usize);
-    /// Lets it go on.
+    /// Continues the server.
     fn thaw(&self, disk: usize);
-    /// Promises to the kernel that were broken, if somebody watched.
+    /// Violated guarantees to the kernel, if they are checked.
     fn violations(&self) -> Vec<String>;
 }
 
 /// Real disks.
-pub(crate) struct Real {
-    /// One for the disks that share a server, and one for those that don't, if there are any.
+pub(crate) struct RealDisks {
+    /// One for the disks that share a server, and one for the others, if there are any.
     rigs: Vec<Rig>,
-    places: Vec<Place>,
+    locations: Vec<DiskLocation>,
     zram: Option<Zram>,
 }
 
 #[derive(Clone, Copy)]
-enum Place {
+enum DiskLocation {
     Rig { rig: usize, index: usize },
     Zram,
 }
 
-impl Real {
-    /// Makes one disk per kind; at most one of them zram.
-    pub(crate) fn start(kinds: &[Kind]) -> Real {
+impl RealDisks {
+    /// Creates one disk per kind, at most one of them zram.
+    pub(crate) fn start(kinds: &[DiskKind]) -> RealDisks {
         let mut specs = [Spec::loops(0), Spec::loops(0)];
         let mut zram = None;
-        let places = kinds
+        let locations = kinds
             .iter()
             .map(|kind| {
-                if *kind == Kind::Zram {
+                if *kind == DiskKind::Zram {
                     assert!(
                         zram.replace(Zram::create().expect("a zram disk")).is_none(),
                         "one zram disk"
                     );
-                    return Place::Zram;
+                    return DiskLocation::Zram;
                 }
-                let rig = usize::from(*kind == Kind::Apart);
+                let rig = usize::from(*kind == DiskKind::OwnServer);
                 specs[rig].disks.push(DiskSpec {
-                    loop_device: *kind == Kind::Loop,
+                    loop_device: *kind == DiskKind::Loop,
                     ..DiskSpec::default()
                 });
-                Place::Rig {
+                DiskLocation::Rig {
                     rig,
                     index: specs[rig].disks.len() - 1,
                 }
@@ -108,22 +109,22 @@ impl Real {
             command.arg(RIG_ROLE);
             Rig::start_with(command, spec).expect("the fault disks start")
         });
-        Real {
+        RealDisks {
             rigs: rigs.collect(),
-            places,
+            locations,
             zram,
         }
     }
 
-    fn place(&self, disk: usize) -> (&Rig, usize) {
-        match self.places[disk] {
-            Place::Rig { rig, index } => (&self.rigs[rig], index),
-            Place::Zram => panic!("a zram disk only answers"),
+    fn location(&self, disk: usize) -> (&Rig, usize) {
+        match self.locations[disk] {
+            DiskLocation::Rig { rig, index } => (&self.rigs[rig], index),
+            DiskLocation::Zram => panic!("a zram disk has no faults"),
         }
     }
 
     fn server(&self, disk: usize) -> u32 {
-        self.place(disk).0.pids().server
+        self.location(disk).0.pids().server
     }
 
     fn signal(&self, disk: usize, signal: Signal) {
@@ -133,16 +134,16 @@ impl Real {
     }
 }
 
-impl World for Real {
+impl TestDisks for RealDisks {
     fn open(&self, disk: usize) -> OwnedFd {
         open(&self.path(disk)).expect("open a disk").into()
     }
 
     fn path(&self, disk: usize) -> PathBuf {
-        match (self.places[disk], &self.zram) {
-            (Place::Zram, Some(zram)) => zram.path().to_owned(),
+        match (self.locations[disk], &self.zram) {
+            (DiskLocation::Zram, Some(zram)) => zram.path().to_owned(),
             _ => {
-                let (rig, index) = self.place(disk);
+                let (rig, index) = self.location(disk);
                 rig.disk(index).path().to_owned()
             }
         }
@@ -151,44 +152,44 @@ impl World for Real {
     fn attached(&self, _disk: usize, _target: TargetId) {}
 
     fn set(&self, disk: usize, behaviour: Behaviour) {
-        let (rig, index) = self.place(disk);
+        let (rig, index) = self.location(disk);
         rig.set(index, behaviour).expect("set");
     }
 
     fn release(&self, disk: usize, how: Release) {
-        let (rig, index) = self.place(disk);
+        let (rig, index) = self.location(disk);
         rig.release(index, how).expect("release");
     }
 
     fn saturate(&self, disk: usize, load: Load) {
-        let (rig, index) = self.place(disk);
+        let (rig, index) = self.location(disk);
         rig.saturate(index, load).expect("saturate");
     }
 
     fn unsaturate(&self, disk: usize) {
-        let (rig, index) = self.place(disk);
+        let (rig, index) = self.location(disk);
         rig.unsaturate(index).expect("unsaturate");
     }
 
     fn recover(&self, disk: usize) {
-        let (rig, index) = self.place(disk);
+        let (rig, index) = self.location(disk);
         rig.recover(index).expect("recover");
     }
 
     fn vanish(&self, disk: usize) {
-        let (rig, index) = self.place(disk);
+        let (rig, index) = self.location(disk);
         rig.vanish(index).expect("vanish");
     }
 
     fn wait_held(&self, disk: usize, count: usize) {
-        let (rig, index) = self.place(disk);
-        let held = rig.wait_held(index, count, PATIENCE);
+        let (rig, index) = self.location(disk);
+        let held = rig.wait_held(index, count, TIMEOUT);
         held.expect("the reads reach the disk");
     }
 
     fn freeze(&self, disk: usize) {
         self.signal(disk, Signal::STOP);
-        // A thread that is running stops at its next interrupt only.
+        // A running thread stops only at its next interrupt.
         while states(self.server(disk)).iter().any(|state| *state != 'T') {
             thread::sleep(Duration::from_millis(1));
         }
@@ -203,11 +204,11 @@ impl World for Real {
     }
 }
 
-impl Drop for Real {
+impl Drop for RealDisks {
     fn drop(&mut self) {
-        // A scenario that panicked may have left a server frozen; a rig can't end so.
-        for disk in 0..self.places.len() {
-            if matches!(self.places[disk], Place::Rig { rig: 1, .. }) {
+        // A scenario that panicked may have left a server frozen. Then its rig can't end.
+        for disk in 0..self.locations.len() {
+            if matches!(self.locations[disk], DiskLocation::Rig { rig: 1, .. }) {
                 self.thaw(disk);
             }
         }

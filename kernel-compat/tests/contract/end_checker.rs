@@ -1,11 +1,12 @@
-//! Promise 1 of the contract, watched in every scenario: one end each, `Late` only after `Expired`.
+//! Checks promise 1 of the contract in every scenario: one end each, and `Late` only after
+//! `Expired`.
 
 use std::collections::HashMap;
 
 use pathpulse_kernel_compat::{Completion, Op, OpId, Outcome};
 
 #[derive(Default)]
-pub(crate) struct Ledger {
+pub(crate) struct EndChecker {
     accepted: HashMap<OpId, Entry>,
 }
 
@@ -15,7 +16,7 @@ struct Entry {
     late: bool,
 }
 
-impl Ledger {
+impl EndChecker {
     pub(crate) fn accept(&mut self, id: OpId, op: Op) {
         let entry = Entry {
             op,
@@ -23,7 +24,7 @@ impl Ledger {
             late: false,
         };
         let old = self.accepted.insert(id, entry);
-        assert!(old.is_none(), "{id:?} was given out twice");
+        assert!(old.is_none(), "{id:?} was returned twice");
     }
 
     pub(crate) fn complete(&mut self, completion: &Completion) {
@@ -54,8 +55,8 @@ impl Ledger {
         entry.end = Some(completion.outcome);
     }
 
-    /// How many have not ended.
-    pub(crate) fn open(&self) -> usize {
+    /// How many operations have not ended.
+    pub(crate) fn open_count(&self) -> usize {
         self.accepted
             .values()
             .filter(|entry| entry.end.is_none())

@@ -1,4 +1,4 @@
-//! The backends under test, and what the kernel forces on each of them.
+//! The backends under test, and the limits that the kernel imposes on each of them.
 
 use pathpulse_kernel_compat::{
     Aio, AioConfig, Backend, Isolating, KernelError, Preadv, PreadvConfig, Stage, Submission,
@@ -6,36 +6,36 @@ use pathpulse_kernel_compat::{
 };
 
 /// A backend under test.
-pub(crate) struct Contender {
+pub(crate) struct TestedBackend {
     pub(crate) name: &'static str,
     pub(crate) open: Open,
-    /// What its disks are taken to do to who submits.
+    /// How its disks are attached.
     pub(crate) submission: Submission,
-    pub(crate) law: Law,
+    pub(crate) limits: KernelLimits,
 }
 
 /// How it is opened.
 pub(crate) enum Open {
-    /// On this thread, over the kernel, with real disks.
-    Real(fn(&Tuning) -> Result<Box<dyn Backend>, KernelError>),
-    /// With made up disks on a virtual clock.
+    /// On this thread, with the kernel and real disks.
+    Real(fn(&Sizes) -> Result<Box<dyn Backend>, KernelError>),
+    /// With simulated disks on a virtual clock.
     Scripted,
 }
 
-/// The sizes that a scenario asks for.
+/// The sizes that a scenario needs.
 #[derive(Clone, Copy)]
-pub(crate) struct Tuning {
-    /// Reads that the queue to the kernel can take at once.
+pub(crate) struct Sizes {
+    /// Reads that the queue to the kernel can hold.
     pub(crate) queue: u32,
-    /// Files that the backend can keep in a table, if it has one.
+    /// Files that the backend's table can hold, if it has one.
     pub(crate) files: u32,
-    /// Threads that there may be for reads that block.
+    /// The most threads for reads that block.
     pub(crate) threads: usize,
 }
 
-impl Default for Tuning {
-    fn default() -> Tuning {
-        Tuning {
+impl Default for Sizes {
+    fn default() -> Sizes {
+        Sizes {
             queue: 256,
             files: 1024,
             threads: 1024,
@@ -43,121 +43,118 @@ impl Default for Tuning {
     }
 }
 
-/// Differences that the kernel forces, each asserted by a scenario. The contract's text has them too.
-pub(crate) struct Law {
+/// Differences that the kernel imposes. A scenario asserts each of them. The contract lists them
+/// too.
+pub(crate) struct KernelLimits {
     /// SIGKILL ends a process although it has reads at a hanging device.
     pub(crate) killable: bool,
     /// A read with nowait at a hanging device keeps a thread in D state.
     pub(crate) blocks_threads: bool,
-    /// Where a read with nowait is said to be while its device hangs.
+    /// The reported stage of a read with nowait while its device hangs.
     pub(crate) stage_with_nowait: Stage,
-    /// Where a read without nowait is said to be while its device hangs.
+    /// The reported stage of a read without nowait while its device hangs.
     pub(crate) stage_without_nowait: Stage,
 }
 
-/// Nothing is forced.
-pub(crate) const FREE: Law = Law {
+/// No limits.
+pub(crate) const NO_LIMITS: KernelLimits = KernelLimits {
     killable: true,
     blocks_threads: false,
     stage_with_nowait: Stage::Device,
     stage_without_nowait: Stage::Device,
 };
 
-/// Each read has a thread, which its driver may hold.
-const ISOLATED: Law = Law {
+/// Each read has a thread, which its driver may block.
+const ISOLATED: KernelLimits = KernelLimits {
     killable: false,
     blocks_threads: true,
     stage_with_nowait: Stage::Submission,
     stage_without_nowait: Stage::Submission,
 };
 
-fn uring(tuning: &Tuning) -> UringConfig {
+fn uring(sizes: &Sizes) -> UringConfig {
     UringConfig {
-        entries: tuning.queue * 2,
-        files: tuning.files,
+        entries: sizes.queue * 2,
+        files: sizes.files,
         ..UringConfig::default()
     }
 }
 
-pub(crate) const CONTENDERS: &[Contender] = &[
-    Contender {
+pub(crate) const BACKENDS: &[TestedBackend] = &[
+    TestedBackend {
         name: "uring",
-        open: Open::Real(|tuning| Ok(Box::new(Uring::open(uring(tuning))?))),
+        open: Open::Real(|sizes| Ok(Box::new(Uring::open(uring(sizes))?))),
         submission: Submission::Prompt,
-        law: FREE,
+        limits: NO_LIMITS,
     },
-    Contender {
+    TestedBackend {
         name: "uring-unlinked",
-        open: Open::Real(|tuning| {
+        open: Open::Real(|sizes| {
             let config = UringConfig {
                 linked_timeouts: false,
-                ..uring(tuning)
+                ..uring(sizes)
             };
             Ok(Box::new(Uring::open(config)?))
         }),
         submission: Submission::Prompt,
-        law: FREE,
+        limits: NO_LIMITS,
     },
-    Contender {
+    TestedBackend {
         name: "aio",
-        open: Open::Real(|tuning| {
-            let config = AioConfig {
-                paths: tuning.queue,
-            };
+        open: Open::Real(|sizes| {
+            let config = AioConfig { paths: sizes.queue };
             Ok(Box::new(Aio::open(config)?))
         }),
         submission: Submission::Prompt,
-        law: Law {
+        limits: KernelLimits {
             killable: false,
-            ..FREE
+            ..NO_LIMITS
         },
     },
-    Contender {
+    TestedBackend {
         name: "sync",
-        open: Open::Real(|tuning| {
+        open: Open::Real(|sizes| {
             let config = PreadvConfig {
-                threads: tuning.threads as u32,
+                threads: sizes.threads as u32,
             };
             Ok(Box::new(Preadv::open(config)?))
         }),
         submission: Submission::Prompt,
-        law: Law {
+        limits: KernelLimits {
             killable: false,
             blocks_threads: true,
             stage_without_nowait: Stage::Submission,
-            ..FREE
+            ..NO_LIMITS
         },
     },
-    Contender {
+    TestedBackend {
         name: "isolated-uring",
-        open: Open::Real(|tuning| {
-            let uring = Uring::open(uring(tuning))?;
-            Ok(Box::new(Isolating::with_threads(uring, tuning.threads)))
+        open: Open::Real(|sizes| {
+            let uring = Uring::open(uring(sizes))?;
+            Ok(Box::new(Isolating::with_threads(uring, sizes.threads)))
         }),
         submission: Submission::MayBlock,
-        law: ISOLATED,
+        limits: ISOLATED,
     },
-    Contender {
+    TestedBackend {
         name: "isolated-aio",
-        open: Open::Real(|tuning| {
-            let config = AioConfig {
-                paths: tuning.queue,
-            };
+        open: Open::Real(|sizes| {
+            let config = AioConfig { paths: sizes.queue };
             let aio = Aio::open(config)?;
-            Ok(Box::new(Isolating::with_threads(aio, tuning.threads)))
+            Ok(Box::new(Isolating::with_threads(aio, sizes.threads)))
         }),
         submission: Submission::MayBlock,
-        law: ISOLATED,
+        limits: ISOLATED,
     },
-    Contender {
+    TestedBackend {
         name: "scripted",
         open: Open::Scripted,
         submission: Submission::Prompt,
-        law: FREE,
+        limits: NO_LIMITS,
     },
 ];
 
-impl Contender {
+impl TestedBackend {
     /// Whether its reads go to the kernel.
     pub(crate) fn is_real(&self) -> bool {
         matches!(self.open, Open::Real(_))
@@ -167,11 +164,9 @@ impl Contender {
     pub(crate) fn missing(&self) -> Option<String> {
         match self.open {
             Open::Scripted => None,
-            Open::Real(open) => pathpulse_faultdisk::available().err().or_else(|| {
-                open(&Tuning::default())
-                    .err()
-                    .map(|error| error.to_string())
-            }),
+            Open::Real(open) => pathpulse_faultdisk::available()
+                .err()
+                .or_else(|| open(&Sizes::default()).err().map(|error| error.to_string())),
         }
     }
 }
