@@ -1,16 +1,17 @@
-//! Whether reads of a file get to its device.
+//! Whether reads of a regular file reach its device.
 //!
 //! | first block of the file | who answers a read of it |
 //! |---|---|
 //! | written | the device |
 //! | a hole, or allocated and never written | the file system alone, with zeros |
-//! | within the file system's own blocks | the file system, from memory |
-//! | compressed or encrypted | mostly a copy in memory: such files are not read past the page cache |
-//! | of a file that does no direct I/O | a copy in memory |
+//! | inline, within the file system's own blocks | the file system, from memory |
+//! | compressed or encrypted | usually a copy in memory: such files are read through the page cache |
+//! | of a file without direct I/O | a copy in memory |
 //!
-//! A path of the last kinds would be good over a dead disk. FIEMAP tells; where the file system does not know
-//! that, SEEK_DATA and SEEK_HOLE; and one that knows neither is believed to have all data on its device.
-//! All of them may wait for the device, so they are asked on threads that open paths.
+//! In all cases but the first, a path would be good over a dead disk. FIEMAP distinguishes the
+//! cases. If the file system does not support it, SEEK_DATA and SEEK_HOLE do in part. If it
+//! supports neither, all data is assumed to be on the device. All these calls may wait for the
+//! device, so the threads that open paths make them.
 
 use std::fmt;
 use std::fs::File;
@@ -18,21 +19,21 @@ use std::fs::File;
 use pathpulse_kernel_compat::{Errno, Extent, ExtentData, file_extents};
 use rustix::fs::{SeekFrom, seek};
 
-/// Calls that are made to learn how much of a file is on its device: it may be in very many pieces.
+/// Limit of FIEMAP calls per file, which may consist of very many extents.
 const CALLS_MAX: usize = 32;
 
-/// Why a read of a file says nothing about its device.
+/// Why a read of a file does not test its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unbacked {
-    /// Its first block was never written, and has no place on the device.
+    /// Its first block was never written and has no place on the device.
     Hole,
-    /// Its first block has a place on the device, and was never written.
+    /// Its first block has a place on the device but was never written.
     Unwritten,
     /// Its data lies within the file system's own blocks.
     Inline,
     /// Its data is compressed or encrypted, and is read through the page cache.
     Encoded,
-    /// The file is read through the page cache, whatever is asked.
+    /// The file is always read through the page cache.
     Buffered,
 }
 
@@ -46,29 +47,29 @@ impl fmt::Display for Unbacked {
             Unbacked::Inline => "its data lies within the file system's own blocks, which are in memory",
             Unbacked::Encoded => "its data is compressed or encrypted, and is read from memory",
             Unbacked::Buffered => {
-                "its file system reads this file through the page cache, so from memory"
+                "its file system reads this file through the page cache, that is, from memory"
             }
         })
     }
 }
 
-/// How many bytes of a file from its beginning on are on its device, without a gap.
+/// Number of bytes from the beginning of a file that are on its device without a gap.
 pub(crate) fn bytes_on_device(file: &File, size: u64, block: u32) -> Result<u64, Unbacked> {
     let extents = |offset, sync| file_extents(file, offset, sync);
     let least = u64::from(block);
-    match leading(size, least, |offset| extents(offset, false)) {
-        // What is dirty in memory may be for there.
+    match bytes_before_gap(size, least, |offset| extents(offset, false)) {
+        // Dirty pages in memory may still be written there.
         Ok(Err(Unbacked::Hole | Unbacked::Unwritten)) => {
-            let synced = leading(size, least, |offset| extents(offset, true));
-            synced.unwrap_or_else(|_| by_seeking(file, size, least))
+            let synced = bytes_before_gap(size, least, |offset| extents(offset, true));
+            synced.unwrap_or_else(|_| bytes_by_seeking(file, size, least))
         }
         Ok(known) => known,
-        Err(_) => by_seeking(file, size, least),
+        Err(_) => bytes_by_seeking(file, size, least),
     }
 }
 
-/// The same, by what `extents` tells from an offset on. Less than `least` bytes are none.
-fn leading(
+/// The same, from the extents after an offset. A result below `least` bytes is an error.
+fn bytes_before_gap(
     size: u64,
     least: u64,
     extents: impl Fn(u64) -> Result<Vec<Extent>, Errno>,
@@ -84,7 +85,7 @@ fn leading(
             gap = Some(Unbacked::Hole);
         }
         for extent in next {
-            gap = why_not(&extent, end);
+            gap = unbacked_reason(&extent, end);
             if gap.is_some() {
                 break;
             }
@@ -102,13 +103,13 @@ fn leading(
     })
 }
 
-/// Why a read at `from`, which is in this extent or before it, does not get to the device.
-fn why_not(extent: &Extent, from: u64) -> Option<Unbacked> {
+/// Why a read at `from`, which lies in this extent or before it, does not reach the device.
+fn unbacked_reason(extent: &Extent, from: u64) -> Option<Unbacked> {
     if extent.offset > from {
         return Some(Unbacked::Hole);
     }
     match extent.data {
-        // A read has it written first.
+        // The kernel writes delayed blocks before it reads them directly.
         ExtentData::Blocks | ExtentData::Delayed => None,
         ExtentData::Unwritten => Some(Unbacked::Unwritten),
         ExtentData::Inline => Some(Unbacked::Inline),
@@ -116,11 +117,11 @@ fn why_not(extent: &Extent, from: u64) -> Option<Unbacked> {
     }
 }
 
-fn by_seeking(file: &File, size: u64, least: u64) -> Result<u64, Unbacked> {
+fn bytes_by_seeking(file: &File, size: u64, least: u64) -> Result<u64, Unbacked> {
     match seek(file, SeekFrom::Data(0)) {
         Ok(0) => {}
         Ok(_) | Err(rustix::io::Errno::NXIO) => return Err(Unbacked::Hole),
-        // It can't tell.
+        // The file system can't tell.
         Err(_) => return Ok(size),
     }
     match seek(file, SeekFrom::Hole(0)) {
@@ -152,15 +153,15 @@ mod tests {
     }
 
     #[test]
-    fn data_counts_up_to_the_first_gap() {
+    fn data_counts_up_to_its_first_gap() {
         use ExtentData::{Blocks, Delayed, Encoded, Inline, Unwritten};
         let of = |extents: &[Extent]| {
             let from = |offset| {
                 let after = extents.iter().filter(|e| e.offset + e.len > offset);
-                // So few at a time that there are several calls.
+                // Two at a time, so that several calls are needed.
                 Ok(after.take(2).copied().collect())
             };
-            leading(100_000, 4096, from).expect("no error")
+            bytes_before_gap(100_000, 4096, from).expect("no error")
         };
         let hole = Err(Unbacked::Hole);
         assert_eq!(of(&[]), hole);
@@ -181,17 +182,17 @@ mod tests {
             ..extent(0, 4096, Blocks)
         };
         assert_eq!(of(&[last, extent(4096, 4096, Blocks)]), Ok(4096));
-        // In more pieces than are asked for: those that were told count.
+        // More extents than the limit of calls: the known ones count.
         let endless = |offset| Ok(vec![extent(offset, 512, Blocks)]);
         assert_eq!(
-            leading(u64::MAX, 512, endless),
+            bytes_before_gap(u64::MAX, 512, endless),
             Ok(Ok(512 * CALLS_MAX as u64))
         );
         let unknown = |_| Err(Errno::EOPNOTSUPP);
-        assert_eq!(leading(1, 1, unknown), Err(Errno::EOPNOTSUPP));
+        assert_eq!(bytes_before_gap(1, 1, unknown), Err(Errno::EOPNOTSUPP));
     }
 
-    /// A file of four blocks of zeros which nobody wrote, on the disk that this is built on.
+    /// A file of four blocks without data, on the disk of the build directory.
     fn sparse() -> File {
         let file = tempfile::tempfile_in(".").expect("a file");
         file.set_len(4 * u64::from(BLOCK)).expect("sized");
@@ -200,19 +201,19 @@ mod tests {
 
     fn on_device(file: &File) -> Result<u64, Unbacked> {
         let size = file.metadata().expect("known").len();
-        let told = bytes_on_device(file, size, BLOCK);
-        // What seeking can tell is the same, but for what is in the page cache of blocks never written.
-        let sought = by_seeking(file, size, u64::from(BLOCK));
-        assert_eq!(told.is_ok(), sought.is_ok(), "{told:?} {sought:?}");
-        told
+        let found = bytes_on_device(file, size, BLOCK);
+        // Seeking gives the same result, except for cached pages of blocks that were never written.
+        let sought = bytes_by_seeking(file, size, u64::from(BLOCK));
+        assert_eq!(found.is_ok(), sought.is_ok(), "{found:?} {sought:?}");
+        found
     }
 
     #[test]
-    fn holes_and_what_was_never_written_are_told_from_data() {
+    fn holes_and_unwritten_blocks_are_not_data() {
         let mut file = sparse();
         let block = vec![0xA5_u8; BLOCK as usize];
         if file_extents(&file, 0, false).is_err() {
-            return skip("this file system does not know FIEMAP");
+            return skip("this file system does not support FIEMAP");
         }
         assert_eq!(on_device(&file), Err(Unbacked::Hole));
         file.seek(io::SeekFrom::Start(u64::from(BLOCK)))
@@ -227,27 +228,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allocated_only_counts_once_it_is_written() {
+    fn allocated_blocks_count_once_they_are_written() {
         let mut file = sparse();
         let size = 4 * u64::from(BLOCK);
         if fallocate(&file, FallocateFlags::empty(), 0, size).is_err() {
-            return skip("this file system does not know fallocate");
+            return skip("this file system does not support fallocate");
         }
         if file_extents(&file, 0, false).is_err() {
-            return skip("this file system does not know FIEMAP");
+            return skip("this file system does not support FIEMAP");
         }
         assert_eq!(
             bytes_on_device(&file, size, BLOCK),
             Err(Unbacked::Unwritten)
         );
-        // The page cache has it then, and SEEK_DATA takes it for data.
+        // The zeros are in the page cache now, and SEEK_DATA reports them as data.
         let mut zeros = Vec::new();
         file.read_to_end(&mut zeros).expect("read");
         assert_eq!(
             bytes_on_device(&file, size, BLOCK),
             Err(Unbacked::Unwritten)
         );
-        // Written, and not on the device yet.
+        // Written to the page cache, but not to the device yet.
         file.rewind().expect("there");
         file.write_all(&vec![0xA5_u8; size as usize])
             .expect("written");

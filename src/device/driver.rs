@@ -1,9 +1,9 @@
 //! Which drivers may put the thread that submits a read to sleep.
 //!
-//! `RWF_NOWAIT` covers the request's tag only. A driver whose queue is flagged `BLK_MQ_F_BLOCKING`
-//! may sleep in its `queue_rq` besides, on the stack of whoever submits, for as long as its device
-//! or its peer likes. No file in sysfs shows the flag, so it is known here, by driver. Kernel source,
-//! Linux 5.11 to 6.18:
+//! `RWF_NOWAIT` covers only the allocation of the request's tag. A driver whose queue has the flag
+//! `BLK_MQ_F_BLOCKING` may also sleep in its `queue_rq`, in the submitting thread, as long as its
+//! device or its peer needs. sysfs does not show the flag, so this file lists the drivers. Sources:
+//! the kernel, Linux 5.11 to 6.18.
 //!
 //! | disks | flagged in | sleeps for |
 //! |---|---|---|
@@ -14,13 +14,14 @@
 //! | `mtdblock*`, `ftl*`, `nftl*`, `inftl*`, `rfd*`, `ssfdc*` | drivers/mtd/mtd_blkdevs.c | the same |
 //! | `gdrom*` | drivers/cdrom/gdrom.c | the drive |
 //! | NVMe over TCP with TLS | drivers/nvme/host/tcp.c (`NVME_F_BLOCKING`) | locks of the TLS layer; without TLS it sends with `MSG_DONTWAIT` |
-//! | SCSI disks of `ufshcd` | drivers/ufs/core/ufshcd.c (`queuecommand_may_block`) | the link's way out of its sleep |
-//! | null_blk with `blocking=1` | drivers/block/null_blk/main.c | nothing that a device does: not treated so |
+//! | SCSI disks of `ufshcd` | drivers/ufs/core/ufshcd.c (`queuecommand_may_block`) | the link to leave its sleep state |
+//! | null_blk with `blocking=1` | drivers/block/null_blk/main.c | nothing of a device: not listed below |
 //!
-//! A loop device is not among these: kernel threads do the I/O of its backing file. Drivers that take
-//! bios and no requests (dm, md, DRBD, zram, bcache) either know `RWF_NOWAIT` or are read without it,
-//! by kernel threads; what lies below dm and md gets its requests on the submitter's stack, so a
-//! stacked device is as its leaves are. A partition is as its disk.
+//! Loop devices are not in the list: kernel threads do the I/O of their files. Drivers that take
+//! bios instead of requests (dm, md, DRBD, zram, bcache) either support `RWF_NOWAIT` or are read
+//! without it, by kernel threads. But the disks below dm and md get their requests in the
+//! submitting thread, so a stacked device may block if one of its leaves may. A partition is like
+//! its disk.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -28,28 +29,29 @@ use std::path::{Path, PathBuf};
 
 use pathpulse_kernel_compat::Submission;
 
-use crate::device::{names_in, word};
+use crate::device::{list_names, read_attr};
 
-/// Names of disks whose drivers are flagged, without their numbers or letters.
+/// Names of disks whose drivers have the flag, without their numbers or letters.
 const BLOCKING_DISKS: [&str; 11] = [
     "nbd", "rnbd", "mmcblk", "ubiblock", "mtdblock", "ftl", "nftl", "inftl", "rfd", "ssfdc",
     "gdrom",
 ];
 
-/// SCSI hosts, as `proc_name` in sysfs has them, whose `queuecommand` may block.
+/// SCSI hosts whose `queuecommand` may block, by `proc_name` in sysfs.
 const BLOCKING_HOSTS: [&str; 1] = ["ufshcd"];
 
-/// Stacked devices lie on stacked devices; sysfs has no cycles, but this needs no proof.
+/// Limit of the levels of stacked devices. sysfs has no cycles, but the limit makes that
+/// unimportant.
 const DEPTH_MAX: u32 = 16;
 
-/// What the kernel says about the driver of one disk that is not stacked.
+/// What sysfs shows of the driver of one disk that is not stacked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct DriverFacts {
     /// The kernel's name of the disk.
     disk: String,
     /// `proc_name` of its SCSI host.
     host: Option<String>,
-    /// Its way to an NVMe controller is TCP with TLS.
+    /// The connection to the NVMe controller is TCP with TLS.
     nvme_tls: bool,
 }
 
@@ -66,8 +68,8 @@ impl DriverFacts {
     }
 }
 
-/// A disk's name without what follows the first digit, or without the letter that counts the disks
-/// of the old flash drivers (`nftla`).
+/// The name of a disk up to the first digit. For the old flash drivers (`nftla`), which count disks
+/// with a letter, the name without that letter.
 fn kind_of(disk: &str) -> &str {
     let kind = disk
         .split(|c: char| c.is_ascii_digit())
@@ -81,25 +83,25 @@ fn kind_of(disk: &str) -> &str {
     }
 }
 
-/// Whether a read of this disk may block its submitter, given its folder in sysfs.
+/// Whether a read of the disk with this sysfs directory may block its submitter.
 pub(crate) fn submission_of(disk: &Path) -> Submission {
-    below(disk, DEPTH_MAX)
+    submission_below(disk, DEPTH_MAX)
 }
 
-fn below(disk: &Path, depth: u32) -> Submission {
-    // A partition's folder lies in its disk's.
+fn submission_below(disk: &Path, depth: u32) -> Submission {
+    // The directory of a partition is inside that of its disk.
     let disk = match disk.join("partition").exists() {
         true => disk.join(".."),
         false => disk.to_path_buf(),
     };
     let slaves = disk.join("slaves");
-    let leaves = names_in(&slaves);
+    let leaves = list_names(&slaves);
     if leaves.is_empty() || depth == 0 {
         return facts_of(&disk).submission();
     }
     let mut leaves = leaves
         .iter()
-        .map(|leaf| below(&slaves.join(leaf), depth - 1));
+        .map(|leaf| submission_below(&slaves.join(leaf), depth - 1));
     match leaves.any(|leaf| leaf == Submission::MayBlock) {
         true => Submission::MayBlock,
         false => Submission::Prompt,
@@ -116,7 +118,7 @@ fn facts_of(disk: &Path) -> DriverFacts {
     }
 }
 
-/// `proc_name` of the SCSI host above a disk: `.../hostN/targetN:0:0/.../block/sda`.
+/// `proc_name` of the SCSI host of a disk at `.../hostN/targetN:0:0/.../block/sda`.
 fn host_of(disk: &Path) -> Option<String> {
     let is_host = |folder: &&Path| {
         let name = folder.file_name().and_then(OsStr::to_str);
@@ -124,7 +126,7 @@ fn host_of(disk: &Path) -> Option<String> {
         number.is_some_and(|number| number.parse::<u32>().is_ok())
     };
     let host = disk.ancestors().find(is_host)?;
-    word(
+    read_attr(
         &host
             .join("scsi_host")
             .join(host.file_name()?)
@@ -132,17 +134,17 @@ fn host_of(disk: &Path) -> Option<String> {
     )
 }
 
-/// Whether an NVMe controller, or one of those of a subsystem, is reached by TCP with TLS.
+/// Whether an NVMe controller, or one of a subsystem's controllers, uses TCP with TLS.
 fn is_over_tls(controller: &Path) -> bool {
     let has_tls = |folder: &PathBuf| {
-        word(&folder.join("transport")).as_deref() == Some("tcp")
-            // `(none)` or 0 without; drivers/nvme/host/sysfs.c.
+        read_attr(&folder.join("transport")).as_deref() == Some("tcp")
+            // Without TLS `(none)` or 0; drivers/nvme/host/sysfs.c.
             && ["tls_key", "tls_configured_key"].iter().any(|file| {
-                word(&folder.join(file))
+                read_attr(&folder.join(file))
                     .is_some_and(|key| !matches!(key.as_str(), "" | "(none)" | "0" | "00000000"))
             })
     };
-    let controllers = names_in(controller);
+    let controllers = list_names(controller);
     let controllers = controllers.iter().filter(|name| name.starts_with("nvme"));
     std::iter::once(controller.to_path_buf())
         .chain(controllers.map(|name| controller.join(name)))
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_drivers_of_the_table_may_block_and_no_others() {
+    fn only_the_drivers_of_the_table_may_block() {
         for disk in [
             "nbd0",
             "nbd15",
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_and_transports_count_too() {
+    fn scsi_hosts_and_nvme_tls_may_block() {
         let host = |name: &str| DriverFacts {
             disk: "sda".to_owned(),
             host: Some(name.to_owned()),
@@ -222,7 +224,7 @@ mod tests {
         assert_eq!(nvme(false).submission(), Prompt);
     }
 
-    /// A sysfs of these files and links.
+    /// A sysfs tree with these files and links.
     fn sysfs(files: &[(&str, &str)], links: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("a folder");
         let place = |name: &str| {
@@ -240,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_is_as_its_disk_and_a_stack_as_its_leaves() {
+    fn a_partition_is_like_its_disk_and_a_stack_like_its_leaves() {
         let root = sysfs(
             &[
                 ("block/nbd0/stat", ""),
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_and_controllers_are_found_above_the_disk() {
+    fn scsi_hosts_and_nvme_controllers_are_found() {
         let lun = "devices/pci0/host3/target3:0:0/3:0:0:0/block/sda";
         let root = sysfs(
             &[

@@ -1,7 +1,7 @@
-//! What a path is to the kernel, for people: learned without opening the path or reading from it.
+//! Facts about a path for display. They need neither an open of the path nor a read from it.
 //!
-//! Naming a path may wait all the same, if it lies on a file system that hangs. So it is done on
-//! threads that nobody waits for (`device/opener.rs`).
+//! Resolving the name can still block if the path lies on a hung file system. So it is done on
+//! threads with a time limit (`device/opener.rs`).
 
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD};
 
 use crate::device::{
-    DeviceId, Sysfs, file_alignment, look_up_all, map_of, names_in, storage_of, word,
+    DeviceId, Sysfs, file_alignment, list_names, look_up_all, map_of, read_attr, storage_of,
 };
 
-/// Sizes in sysfs count in these, whatever the device's blocks are.
+/// Unit of sizes in sysfs, independent of the block size of the device.
 const SECTOR_BYTES: u64 = 512;
 
-/// What the kernel knows of a path. What it does not know, or what does not apply, is `None`.
+/// What the kernel knows about a path. `None` means unknown or not applicable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathFacts {
     /// What the path leads to.
@@ -25,29 +25,29 @@ pub struct PathFacts {
     pub size_bytes: Option<u64>,
     /// The unit of `O_DIRECT` reads.
     pub block_bytes: Option<u32>,
-    /// The state of the way to the device, in the words of its driver (SCSI, NVMe).
+    /// State of the connection to the device, in the words of its driver (SCSI, NVMe).
     pub device_state: Option<String>,
-    /// What the target says of this way to it (`access_state` of SCSI, `ana_state` of NVMe).
+    /// What the target reports about this path (`access_state` of SCSI, `ana_state` of NVMe).
     pub access_state: Option<String>,
-    /// What the paths to one and the same storage have in common: the id of the multipath map above
-    /// it, or of the one that there would be.
+    /// What all paths to the same storage have in common: the id of the multipath map above the
+    /// device, or the id that such a map would have.
     pub group: Option<String>,
     /// Whether the kernel counts the I/O that the device completes.
     pub iostats: Option<bool>,
-    /// If it is a multipath map: the disks below it.
+    /// The disks below it, if it is a multipath map.
     pub map_of: Option<Vec<String>>,
 }
 
 impl PathFacts {
-    /// Learns about paths, in their order, and waits for none of them longer than `limit`. Those
-    /// that don't answer, don't exist or have no blocks come as `None`.
+    /// Looks up the facts of these paths, in their order, within `limit`. A path that does not
+    /// respond, does not exist or has no blocks is `None`.
     pub fn of(paths: &[PathBuf], limit: Duration) -> Vec<Option<PathFacts>> {
-        let facts = look_up_all(paths, limit, learn).into_iter();
+        let facts = look_up_all(paths, limit, look_up).into_iter();
         facts.map(Option::flatten).collect()
     }
 }
 
-fn learn(path: &Path) -> Option<PathFacts> {
+fn look_up(path: &Path) -> Option<PathFacts> {
     let meta = fs::metadata(path).ok()?;
     match DeviceId::of(&meta) {
         DeviceId::Block { major, minor } => {
@@ -82,22 +82,22 @@ fn of_file(path: &Path, meta: &Metadata) -> PathFacts {
 }
 
 fn of_disk(device: DeviceId, sysfs: &Sysfs) -> PathFacts {
-    let sectors: Option<u64> = number(&sysfs.own().join("size"));
-    let disk = sysfs.disk();
+    let sectors: Option<u64> = number(&sysfs.device_dir().join("size"));
+    let disk = sysfs.disk_dir();
     PathFacts {
         size_bytes: sectors.map(|sectors| sectors.saturating_mul(SECTOR_BYTES)),
         block_bytes: number(&disk.join("queue/logical_block_size")),
         device_state: sysfs.state(),
         access_state: sysfs.access(),
         group: storage_of(&disk),
-        iostats: Some(sysfs.keeps_statistics),
-        map_of: map_of(&disk).map(|_| names_in(&disk.join("slaves"))),
+        iostats: Some(sysfs.has_iostats),
+        map_of: map_of(&disk).map(|_| list_names(&disk.join("slaves"))),
         ..unknown(device)
     }
 }
 
 fn number<T: std::str::FromStr>(path: &Path) -> Option<T> {
-    word(path)?.parse().ok()
+    read_attr(path)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_shows_what_lies_below_it() {
+    fn a_map_shows_the_disks_below_it() {
         let path = facts_with(&[("holders/dm-0/dm/uuid", "mpath-3600a\n")]);
         assert_eq!((path.group.as_deref(), path.map_of), (Some("3600a"), None));
         let map = facts_with(&[
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn files_have_a_size_and_what_has_no_blocks_is_nothing() {
+    fn files_have_a_size_and_other_paths_have_no_facts() {
         let file = tempfile::NamedTempFile::new_in(".").expect("a file");
         file.as_file().set_len(8192).expect("sized");
         let paths = [file.path(), Path::new("/dev/null"), Path::new("/nowhere")];

@@ -1,8 +1,9 @@
-//! Whether a name still leads to the very object that was opened, without opening it.
+//! Whether a name still leads to the object that was opened, without opening it.
 //!
-//! Numbers are used again: of a block device that comes after another one, of a file system that is mounted
-//! again. The kernel counts both: disks by `diskseq` (sysfs, Linux 5.15; of a loop device with each file that it
-//! is given), mounts by their unique number (statx(2), `STATX_MNT_ID_UNIQUE`, Linux 6.8).
+//! The kernel reuses numbers: those of a block device for a later one, those of a file system when
+//! it is mounted again. It also counts both: disks by `diskseq` (sysfs, Linux 5.15; it changes with
+//! each file that a loop device gets), mounts by a unique number (statx(2), `STATX_MNT_ID_UNIQUE`,
+//! Linux 6.8).
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -16,30 +17,31 @@ use crate::device::DeviceId;
 /// `STATX_MNT_ID_UNIQUE` of include/uapi/linux/stat.h.
 const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
-/// What a name leads to.
+/// Identity of the object that a name leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) device: DeviceId,
-    /// Which of those that had its number one after the other; `None` where the kernel does not count.
+    /// Distinguishes objects that had the same number one after the other; `None` if the kernel
+    /// does not count them.
     pub(crate) generation: Option<u64>,
 }
 
-/// How what a name leads to compares with what was opened.
+/// Result of comparing the object that a name leads to with the one that was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Comparison {
     Same,
-    /// The same number, and nobody knows whether it is the same object.
+    /// The same number, but possibly another object: the kernel does not count them.
     Alike,
     Other,
 }
 
 impl Identity {
-    /// Looks a name up, which takes as long as its file system likes.
+    /// Looks up a name. Blocks for as long as its file system does.
     pub(crate) fn of_name(name: &Path) -> Result<Identity, Errno> {
         Identity::of(CWD, name, AtFlags::empty())
     }
 
-    /// Of what was opened.
+    /// Identity of an open file.
     pub(crate) fn of_file(file: &File) -> Result<Identity, Errno> {
         Identity::of(file, Path::new(""), AtFlags::EMPTY_PATH)
     }
@@ -66,7 +68,7 @@ impl Identity {
         })
     }
 
-    /// Of what was looked up before.
+    /// An identity that is known already.
     pub(crate) fn new(device: DeviceId, generation: Option<u64>) -> Identity {
         Identity { device, generation }
     }
@@ -81,10 +83,10 @@ impl Identity {
     }
 }
 
-/// The count of a disk, given its folder in sysfs or that of a partition of it.
+/// The sequence number of a disk, from its sysfs directory or that of one of its partitions.
 fn diskseq(folder: &Path) -> Option<u64> {
     let read = |file: &str| fs::read_to_string(folder.join(file)).ok();
-    // The folder of a partition is in that of its disk.
+    // The directory of a partition is inside that of its disk.
     let text = read("diskseq").or_else(|| {
         let is_partition = folder.join("partition").exists();
         is_partition.then(|| read("../diskseq"))?
@@ -97,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_the_same_number_is_the_same_only_if_the_kernel_says_so() {
+    fn equal_numbers_are_the_same_object_only_with_equal_generations() {
         let device = |minor| DeviceId::Block { major: 8, minor };
         let one = |generation| Identity::new(device(0), generation);
         assert_eq!(one(Some(1)).compare(&one(Some(1))), Comparison::Same);
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_and_what_is_opened_by_it_are_the_same() {
+    fn a_name_and_its_open_file_have_the_same_identity() {
         let file = tempfile::NamedTempFile::new_in(".").expect("a file");
         let named = Identity::of_name(file.path()).expect("it is there");
         assert_eq!(Identity::of_file(file.as_file()), Ok(named));
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn disks_are_counted_and_partitions_with_them() {
+    fn a_partition_has_the_sequence_number_of_its_disk() {
         let root = tempfile::tempdir().expect("a folder");
         let (disk, part) = (root.path().join("sda"), root.path().join("sda/sda1"));
         fs::create_dir_all(&part).expect("folders");

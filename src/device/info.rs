@@ -1,30 +1,30 @@
-//! What a device is called and where it is attached, for people: what `multipath -ll` and lsblk(8) show.
+//! Names of a device and where it is attached, for display: what `multipath -ll` and lsblk(8) show.
 //!
-//! It is read from sysfs and from udev's database when the path is opened; nothing here asks the device.
-//! What may change while the path is open (its map, its size, its links) is read again now and then
-//! (`worker/names.rs`).
+//! The data comes from sysfs and from udev's database when the path is opened; the device itself is
+//! not asked. What can change while the path is open (its map, its size, its links) is refreshed
+//! periodically (`worker/names.rs`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::device::{
-    Sysfs, Topology, dm_name, hctl, holders_of, map_of, storage_of, text_in, transport, word,
+    Sysfs, Topology, dm_name, hctl, holders_of, map_of, read_attr, read_text, storage_of, transport,
 };
 
 /// The unit of `size` in sysfs (Documentation/ABI/stable/sysfs-block).
 const SECTOR_BYTES: u64 = 512;
 
-/// What the kernel and udev know of a device. What they don't know, or what does not apply, is `None`.
+/// What the kernel and udev know about a device. `None` means unknown or not applicable.
 ///
-/// There are very many of these, so all texts are kept as one: a line for each, those at the end that are
-/// empty left out.
+/// Since there may be very many of these, one string holds all texts, one per line, without
+/// trailing empty lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceInfo {
     size_bytes: Option<u64>,
     texts: Box<str>,
 }
 
-/// The lines of the text.
+/// The lines of the string.
 #[derive(Clone, Copy)]
 enum Text {
     KernelName,
@@ -41,20 +41,20 @@ enum Text {
     Session,
 }
 
-/// So many lines; those after them are the device's links.
+/// Number of these lines. The lines after them are the links of the device.
 const TEXTS: usize = Text::Session as usize + 1;
 
 impl DeviceInfo {
-    /// Of a block device.
+    /// Describes a block device.
     pub(crate) fn of_disk(sysfs: &Sysfs) -> DeviceInfo {
-        let disk = sysfs.disk();
-        // Where the links of sysfs lead says what the disk is attached to.
+        let disk = sysfs.disk_dir();
+        // The resolved path shows what the disk is attached to.
         let folder = fs::canonicalize(&disk).unwrap_or_else(|_| disk.clone());
         let device = folder.join("device");
-        let text = |name: &str| text_in(&device.join(name)).filter(|text| !is_number(text));
+        let text = |name: &str| read_text(&device.join(name)).filter(|text| !is_number(text));
         let topology = Topology::of(&folder);
         let mut lines = [const { None }; TEXTS];
-        lines[Text::KernelName as usize] = kernel_name(&sysfs.own());
+        lines[Text::KernelName as usize] = kernel_name(&sysfs.device_dir());
         lines[Text::Wwid as usize] = storage_of(&disk);
         lines[Text::Hctl as usize] = hctl(&device);
         lines[Text::Vendor as usize] = text("vendor");
@@ -68,7 +68,7 @@ impl DeviceInfo {
         DeviceInfo::with(lines, sysfs)
     }
 
-    /// Of a regular file.
+    /// Describes a regular file.
     pub(crate) fn of_file(size_bytes: u64) -> DeviceInfo {
         DeviceInfo {
             size_bytes: Some(size_bytes),
@@ -76,7 +76,7 @@ impl DeviceInfo {
         }
     }
 
-    /// The same device, with what may have changed read again.
+    /// Returns a copy with everything refreshed that may have changed.
     pub(crate) fn refreshed(&self, sysfs: &Sysfs) -> DeviceInfo {
         let mut lines = [const { None }; TEXTS];
         for (ours, line) in lines.iter_mut().zip(self.texts.lines()) {
@@ -86,10 +86,11 @@ impl DeviceInfo {
     }
 
     fn with(mut lines: [Option<String>; TEXTS], sysfs: &Sysfs) -> DeviceInfo {
-        lines[Text::Map as usize] = map(&sysfs.disk());
+        lines[Text::Map as usize] = map(&sysfs.disk_dir());
         let lines = lines.map(|line| line.unwrap_or_default().replace('\n', " "));
         let all: Vec<String> = lines.into_iter().chain(links(sysfs)).collect();
-        let sectors = word(&sysfs.own().join("size")).and_then(|size| size.parse::<u64>().ok());
+        let sectors =
+            read_attr(&sysfs.device_dir().join("size")).and_then(|size| size.parse::<u64>().ok());
         DeviceInfo {
             size_bytes: sectors.map(|sectors| sectors.saturating_mul(SECTOR_BYTES)),
             texts: all.join("\n").trim_end_matches('\n').into(),
@@ -101,12 +102,12 @@ impl DeviceInfo {
         (!line.is_empty()).then_some(line)
     }
 
-    /// What the kernel calls it: `sda`, as in /proc/diskstats.
+    /// The kernel's name: `sda`, as in /proc/diskstats.
     pub fn kernel_name(&self) -> Option<&str> {
         self.text(Text::KernelName)
     }
 
-    /// The nodes and links in /dev that udev made for it, the kernel's own name first.
+    /// Its nodes and links in /dev made by udev, the kernel's own name first.
     pub fn names(&self) -> impl Iterator<Item = PathBuf> {
         let links = self.texts.lines().skip(TEXTS);
         let names = self.kernel_name().into_iter().chain(links);
@@ -118,32 +119,33 @@ impl DeviceInfo {
         self.text(Text::Hctl)
     }
 
-    /// The name of the device-mapper map that it is, or of the multipath map that has it as a path.
+    /// The name of the device-mapper map that it is, or of the multipath map that contains it as a
+    /// path.
     pub fn map(&self) -> Option<&str> {
         self.text(Text::Map)
     }
 
-    /// The id of its storage, as multipath names it.
+    /// The id of its storage, as in multipath.
     pub fn wwid(&self) -> Option<&str> {
         self.text(Text::Wwid)
     }
 
-    /// Who made it, as it says itself.
+    /// The vendor, as the device reports it.
     pub fn vendor(&self) -> Option<&str> {
         self.text(Text::Vendor)
     }
 
-    /// The product, as it says itself.
+    /// The product, as the device reports it.
     pub fn model(&self) -> Option<&str> {
         self.text(Text::Model)
     }
 
-    /// Its size in bytes.
+    /// The size in bytes.
     pub fn size_bytes(&self) -> Option<u64> {
         self.size_bytes
     }
 
-    /// What carries its commands, in the words of lsblk(8): `fc`, `iscsi`, `sas`, `sata`, `usb`, `virtio`;
+    /// The transport, with the names of lsblk(8): `fc`, `iscsi`, `sas`, `sata`, `usb`, `virtio`;
     /// for NVMe `pcie`, `tcp`, `rdma`, `fc`, `loop`.
     pub fn transport(&self) -> Option<&str> {
         self.text(Text::Transport)
@@ -162,13 +164,13 @@ impl DeviceInfo {
     }
 }
 
-/// Of virtio the vendor is a PCI id, which tells nobody anything.
+/// Whether this is a number. virtio reports a PCI id as its vendor, which is of no use for display.
 fn is_number(text: &str) -> bool {
     text.starts_with("0x")
 }
 
-/// The last part of the folder in sysfs. A name with a slash, such as cciss/c0d0, has an exclamation mark
-/// for it there.
+/// The last part of the sysfs directory. It has an exclamation mark in place of a slash, as in
+/// cciss/c0d0.
 fn kernel_name(own: &Path) -> Option<String> {
     let folder = fs::canonicalize(own).ok()?;
     Some(folder.file_name()?.to_string_lossy().replace('!', "/"))
@@ -183,15 +185,15 @@ fn map(disk: &Path) -> Option<String> {
     })
 }
 
-/// The name in device-mapper, and the links that udev made, in /dev (udev keeps them as lines `S:` of a file
-/// for each device).
+/// The name in device-mapper and the links that udev made, relative to /dev. udev keeps the links
+/// in lines `S:` of one file per device.
 fn links(sysfs: &Sysfs) -> Vec<String> {
     let (major, minor) = sysfs.number();
     let udev = sysfs.udev_data().join(format!("b{major}:{minor}"));
     let udev = fs::read_to_string(udev).unwrap_or_default();
     let links = udev.lines().filter_map(|line| line.strip_prefix("S:"));
     let mut links: Vec<String> = links.map(str::to_owned).collect();
-    links.extend(dm_name(&sysfs.own()).map(|name| format!("mapper/{name}")));
+    links.extend(dm_name(&sysfs.device_dir()).map(|name| format!("mapper/{name}")));
     links.sort();
     links.dedup();
     links
@@ -203,7 +205,7 @@ mod tests {
     use crate::device::topology::fixture::Tree;
 
     #[test]
-    fn a_leg_shows_what_multipath_shows_of_it() {
+    fn a_leg_shows_what_multipath_shows() {
         let tree = Tree::fibre_channel();
         let info = DeviceInfo::of_disk(&tree.sysfs(8, 16));
         assert_eq!(info.kernel_name(), Some("sdb"));
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_is_read_again() {
+    fn changes_show_after_a_refresh() {
         let tree = Tree::fibre_channel();
         let before = DeviceInfo::of_disk(&tree.sysfs(8, 16));
         assert_eq!(before.refreshed(&tree.sysfs(8, 16)), before);

@@ -1,26 +1,27 @@
-//! Reads what a device and the disks below it do, from sysfs, without any I/O to them.
+//! Reads the activity of a device and of the disks below it from sysfs, without any I/O to them.
 //!
-//! `slaves` of a stacked device links to what it lies on (Documentation/ABI/testing/sysfs-block-dm,
-//! bd_link_disk_holder of block/holder.c: dm, md, bcache). The paths of an NVMe head are below its
-//! subsystem (drivers/nvme/host/multipath.c: `nvmeScCnN` for the head `nvmeSnN`).
+//! `slaves` of a stacked device has links to the devices below it
+//! (Documentation/ABI/testing/sysfs-block-dm, bd_link_disk_holder of block/holder.c: dm, md,
+//! bcache). The paths of an NVMe head are below its subsystem (drivers/nvme/host/multipath.c:
+//! `nvmeScCnN` for the head `nvmeSnN`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::device::{names_in, word};
+use crate::device::{list_names, read_attr};
 use crate::health::{Activity, Counters, Layout, Leaf};
 
-/// More levels than anybody stacks; what lies deeper has no evidence.
+/// More levels than real stacks have. Counters of deeper levels are ignored.
 const LEVELS_MAX: u32 = 16;
 
-/// What the disk with this folder in sysfs, and those below it, do now.
+/// Activity of the disk with this sysfs directory and of those below it, now.
 pub(crate) fn activity_of(disk: &Path) -> Activity {
     let mut suspended = false;
     let layout = layout_of(disk, String::new(), 0, &mut suspended);
     Activity { suspended, layout }
 }
 
-/// Whether any one of several devices below this one can answer its reads.
+/// Whether any one of several devices below can answer a read of this one.
 pub(crate) fn is_redundant(disk: &Path) -> bool {
     fn has_choice(layout: &Layout) -> bool {
         match layout {
@@ -33,7 +34,7 @@ pub(crate) fn is_redundant(disk: &Path) -> bool {
 }
 
 fn layout_of(disk: &Path, name: String, level: u32, suspended: &mut bool) -> Layout {
-    *suspended |= word(&disk.join("dm/suspended")).as_deref() == Some("1");
+    *suspended |= read_attr(&disk.join("dm/suspended")).as_deref() == Some("1");
     let below = devices_below(disk);
     if below.is_empty() || level == LEVELS_MAX {
         let own = !is_stacked(disk) && level < LEVELS_MAX;
@@ -52,10 +53,10 @@ fn layout_of(disk: &Path, name: String, level: u32, suspended: &mut bool) -> Lay
     }
 }
 
-/// The numbers (`major:minor`) of a disk and of all that it lies on, at every level.
+/// The numbers (`major:minor`) of a disk and of all devices below it, at every level.
 pub(crate) fn numbers_of(disk: &Path) -> Vec<String> {
     fn collect(disk: &Path, level: u32, numbers: &mut Vec<String>) {
-        numbers.extend(word(&disk.join("dev")));
+        numbers.extend(read_attr(&disk.join("dev")));
         if level < LEVELS_MAX {
             let below = devices_below(disk);
             below
@@ -68,11 +69,11 @@ pub(crate) fn numbers_of(disk: &Path) -> Vec<String> {
     numbers
 }
 
-/// Whether the kernel has suspended the disk, or one that it lies on (`rpm_status_str` of
+/// Whether the kernel has suspended the disk or one below it (`rpm_status_str` of
 /// drivers/base/power/sysfs.c).
 pub(crate) fn is_asleep(disk: &Path) -> bool {
     fn sleeps(disk: &Path, level: u32) -> bool {
-        let status = word(&disk.join("device/power/runtime_status"));
+        let status = read_attr(&disk.join("device/power/runtime_status"));
         let below = || match level {
             LEVELS_MAX => Vec::new(),
             _ => devices_below(disk),
@@ -83,24 +84,24 @@ pub(crate) fn is_asleep(disk: &Path) -> bool {
     sleeps(disk, 0)
 }
 
-/// Whether the device's own counters are no evidence: they count reads that were refused.
+/// Whether the device is stacked. Its own counters are useless then: they count refused reads.
 pub(crate) fn is_stacked(disk: &Path) -> bool {
     let kinds = ["dm", "md", "bcache"].map(|kind| disk.join(kind));
     kinds.iter().any(|folder| folder.exists())
 }
 
-/// What the device lies on: names and folders in sysfs, those of whole disks.
+/// The devices directly below: names and sysfs directories. A partition is replaced by its disk.
 fn devices_below(disk: &Path) -> Vec<(String, PathBuf)> {
     let slaves = disk.join("slaves");
     let whole = |name: String| {
         let mut folder = slaves.join(&name);
         if folder.join("partition").exists() {
-            // Of the folder that the link leads to.
+            // The parent of the directory that the link leads to.
             folder.push("..");
         }
         (name, folder)
     };
-    let below: Vec<(String, PathBuf)> = names_in(&slaves).into_iter().map(whole).collect();
+    let below: Vec<(String, PathBuf)> = list_names(&slaves).into_iter().map(whole).collect();
     if below.is_empty() {
         return nvme_paths(disk);
     }
@@ -110,7 +111,7 @@ fn devices_below(disk: &Path) -> Vec<(String, PathBuf)> {
 /// The paths of an NVMe head; none for any other disk.
 fn nvme_paths(disk: &Path) -> Vec<(String, PathBuf)> {
     let subsystem = disk.join("device");
-    // Only subsystems have a policy for choosing paths.
+    // Only a subsystem has a policy for choosing paths.
     if !subsystem.join("iopolicy").exists() {
         return Vec::new();
     }
@@ -127,11 +128,11 @@ fn nvme_paths(disk: &Path) -> Vec<(String, PathBuf)> {
         let controller_namespace = rest.split_once('n');
         of == instance && controller_namespace.is_some_and(|(_, of)| of == namespace)
     };
-    let controllers = names_in(&subsystem).into_iter();
+    let controllers = list_names(&subsystem).into_iter();
     let controllers = controllers.filter(|name| name.starts_with("nvme"));
     let paths = controllers.flat_map(|controller| {
         let folder = subsystem.join(controller);
-        let names = names_in(&folder).into_iter().filter(|name| is_path(name));
+        let names = list_names(&folder).into_iter().filter(|name| is_path(name));
         names
             .map(|name| (name.clone(), folder.join(name)))
             .collect::<Vec<_>>()
@@ -139,7 +140,7 @@ fn nvme_paths(disk: &Path) -> Vec<(String, PathBuf)> {
     paths.collect()
 }
 
-/// The numbers of the subsystem and of the namespace in the name of a head, `nvme0n1`.
+/// The numbers of subsystem and namespace in the name of a head, `nvme0n1`.
 fn head_numbers(disk: &Path) -> Option<(String, String)> {
     let folder = fs::canonicalize(disk).ok()?;
     let name = folder.file_name()?.to_str()?;
@@ -147,21 +148,21 @@ fn head_numbers(disk: &Path) -> Option<(String, String)> {
     Some((instance.to_owned(), namespace.to_owned()))
 }
 
-/// Whether any one of the devices below can answer what this one is asked.
+/// Whether any one of the devices below can answer the reads of this one.
 fn takes_any(disk: &Path, below: &[(String, PathBuf)]) -> bool {
     if disk.join("device/iopolicy").exists() {
         return true;
     }
-    if let Some(level) = word(&disk.join("md/level")) {
+    if let Some(level) = read_attr(&disk.join("md/level")) {
         return matches!(
             level.as_str(),
             "raid1" | "raid4" | "raid5" | "raid6" | "raid10"
         );
     }
-    let uuid = word(&disk.join("dm/uuid")).unwrap_or_default();
-    // LVM names the parts of its raid and mirror volumes so (lvmraid(7)).
+    let uuid = read_attr(&disk.join("dm/uuid")).unwrap_or_default();
+    // Names of the parts of LVM raid and mirror volumes (lvmraid(7)).
     let is_part = |(_, folder): &(String, PathBuf)| {
-        let name = word(&folder.join("dm/name")).unwrap_or_default();
+        let name = read_attr(&folder.join("dm/name")).unwrap_or_default();
         ["_rimage_", "_rmeta_", "_mimage_", "_mlog"]
             .iter()
             .any(|part| name.contains(part))
@@ -169,29 +170,29 @@ fn takes_any(disk: &Path, below: &[(String, PathBuf)]) -> bool {
     uuid.starts_with("mpath-") || below.iter().all(is_part)
 }
 
-/// What a disk counts itself. See the table of `health/evidence.rs`.
+/// The counters of a disk itself, as in the table of `health/evidence.rs`.
 fn counters_of(disk: &Path) -> Option<Counters> {
     let scsi = |file: &str| {
-        let text = word(&disk.join("device").join(file))?;
+        let text = read_attr(&disk.join("device").join(file))?;
         u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
     };
     let failed = scsi("ioerr_cnt");
-    if word(&disk.join("queue/iostats")).as_deref() == Some("0") {
+    if read_attr(&disk.join("queue/iostats")).as_deref() == Some("0") {
         let (done, asked) = (scsi("iodone_cnt")?, scsi("iorequest_cnt")?);
         return Some(Counters {
             completed: done.wrapping_sub(failed?),
             in_flight: asked.saturating_sub(done),
         });
     }
-    let counters = parse_counters(&word(&disk.join("stat"))?)?;
+    let counters = parse_counters(&read_attr(&disk.join("stat"))?)?;
     Some(Counters {
         completed: counters.completed.wrapping_sub(failed.unwrap_or(0)),
         ..counters
     })
 }
 
-/// The fields of `stat` (Documentation/block/stat.rst): completed reads, writes, discards and
-/// flushes are the fields 1, 5, 12 and 16, requests in flight are field 9, counted from 1.
+/// Parses `stat` (Documentation/block/stat.rst). Counted from 1, fields 1, 5, 12 and 16 are
+/// completed reads, writes, discards and flushes; field 9 is the number of requests in flight.
 fn parse_counters(stat: &str) -> Option<Counters> {
     let fields: Vec<u64> = stat
         .split_ascii_whitespace()
@@ -212,7 +213,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// A tree of disks as sysfs shows it: the folder of each, and what it lies on.
+    /// A tree of disks as in sysfs: the directory of each disk, with links to those below it.
     struct Tree(tempfile::TempDir);
 
     impl Tree {
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_is_judged_by_the_disks_at_its_bottom() {
+    fn a_stack_has_the_counters_of_its_leaf_disks() {
         let tree = Tree::new();
         tree.disk("sda", &[("stat", &stat(5, 1))], &[]);
         tree.disk(
@@ -270,11 +271,11 @@ mod tests {
         let top = activity_of(&top);
         let both = vec![leaf("sda-sda1", 5, 1), leaf("sdb", 7, 0)];
         assert_eq!(top.layout, Layout::All(both));
-        assert!(top.suspended, "the one below is");
+        assert!(top.suspended, "a level below is suspended");
     }
 
     #[test]
-    fn what_any_leg_can_answer_is_told_from_what_needs_all() {
+    fn redundant_stacks_differ_from_those_that_need_all_legs() {
         let tree = Tree::new();
         for disk in ["sda", "sdb"] {
             tree.disk(disk, &[("stat", &stat(1, 1))], &[]);
@@ -294,7 +295,7 @@ mod tests {
         assert!(any("dm-0", &[("dm/uuid", "mpath-3600a\n")]));
         assert!(!any("dm-1", &[("dm/uuid", "LVM-abc\n")]));
         let on_raid = tree.disk("dm-2", &[("dm/uuid", "LVM-abc")], &["md0"]);
-        assert!(is_redundant(&on_raid), "through what it lies on");
+        assert!(is_redundant(&on_raid), "through the device below");
         for leg in ["dm-3", "dm-4"] {
             tree.disk(leg, &[("dm/name", "vg-lv_rimage_0\n")], &["sda"]);
         }
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_requests_are_no_progress_where_they_are_told_apart() {
+    fn failed_requests_are_subtracted_where_they_are_counted() {
         let tree = Tree::new();
         let scsi = |iostats| {
             let files = [
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_nothing_or_refused_reads_is_no_evidence() {
+    fn useless_counters_are_ignored() {
         let tree = Tree::new();
         let none = Activity::of_disk(None);
         let off = [("stat", &*stat(20, 2)), ("queue/iostats", "0\n")];

@@ -1,22 +1,22 @@
-//! Names of paths as text, by one reversible escaping.
+//! Reversible escaping of path names.
 //!
-//! A name is bytes: all but 0 and the slash may be in each of its parts. Whatever is printed, logged or sent
-//! as text (JSON, tables, log lines, labels of metrics, queries) has it in this form, which is plain text on
-//! one line, says which bytes they are, and is the name itself for nearly all names:
+//! A name is a sequence of bytes. Each of its parts may contain every byte except 0 and the slash.
+//! All output as text (JSON, tables, log lines, metric labels, queries) uses this form. It is plain
+//! text on one line, keeps all bytes, and equals the name itself for nearly all names:
 //!
 //! | in the name | as text |
 //! |---|---|
 //! | `\` | `\\` |
 //! | a line feed, a carriage return, a tab | `\n`, `\r`, `\t` |
-//! | other control characters, those that turn the direction of writing, a byte that is no UTF-8 | `\xNN` for each byte, two lower case digits |
-//! | all else | as it is |
+//! | other control characters, characters that change the text direction, bytes that are not UTF-8 | `\xNN` for each byte, two lower-case digits |
+//! | everything else | unchanged |
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// A name as text on one line; [`parse_name`] brings its bytes back.
+/// Formats a name as text on one line. [`parse_name`] restores its bytes.
 ///
 /// ```
 /// let name = std::path::Path::new("/mnt/back\\up\n1");
@@ -53,7 +53,7 @@ impl Display for DisplayName<'_> {
     }
 }
 
-/// Whether a character drives a terminal, ends a line, or turns the direction of writing.
+/// Whether a character controls a terminal, ends a line, or changes the text direction.
 pub fn is_unprintable(c: char) -> bool {
     let turns =
         matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -64,8 +64,8 @@ fn escape_bytes(f: &mut impl Write, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, r"\x{byte:02x}"))
 }
 
-/// The name that such a text stands for; `None` if it holds a backslash that begins no escape, or `\x00`,
-/// which is in no name. Digits may be upper case, and what needs no escape may have one.
+/// Restores the name from such a text. `None` if the text has a backslash without an escape, or
+/// `\x00`, which no name contains. Upper-case digits and needless escapes are accepted.
 pub fn parse_name(text: &str) -> Option<PathBuf> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_text_on_one_line() {
+    fn names_become_text_on_one_line() {
         for (bytes, expected) in [
             (&b"/dev/sda"[..], "/dev/sda"),
             ("/mnt/ä 磁".as_bytes(), "/mnt/ä 磁"),
@@ -116,7 +116,7 @@ mod tests {
             (b"a\n\r\t\x1b[31m\x7f", r"a\n\r\t\x1b[31m\x7f"),
             (br"/dev/disk/by-label/A\x20B", r"/dev/disk/by-label/A\\x20B"),
             ("a\u{202e}b\u{85}".as_bytes(), r"a\xe2\x80\xaeb\xc2\x85"),
-            // The beginning of a character that ends too soon.
+            // An incomplete character.
             (b"\xe2\x80", r"\xe2\x80"),
         ] {
             assert_eq!(text(bytes), expected);
@@ -124,8 +124,9 @@ mod tests {
     }
 
     #[test]
-    fn every_name_comes_back_and_no_two_look_alike() {
-        // All names of up to three of these bytes: each begins, goes on with or ends what the others do.
+    fn every_name_is_restored_and_no_two_texts_are_equal() {
+        // All names of up to three of these bytes: each begins, continues or ends an escape or a
+        // character.
         let bytes = b"\\nx0aF/\n\x1b\x80\xc2\xe2\xae\xff";
         let mut names: Vec<Vec<u8>> = vec![Vec::new()];
         for length in 0..3 {
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_name_looks_like_is_refused() {
+    fn invalid_escapes_are_refused() {
         for text in [r"a\", r"a\q", r"a\x", r"a\x1", r"a\x1g", r"a\x00", r"a\xä"] {
             assert_eq!(parse_name(text), None, "{text}");
         }

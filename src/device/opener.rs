@@ -1,9 +1,9 @@
-//! Opening many paths without waiting for any of them.
+//! Opens many paths in parallel, without waiting for a path that hangs.
 //!
-//! open(2) of a block device runs the driver's own code, which may wait for the device (SCSI error
-//! recovery does). So paths are opened on threads that nobody waits for: a path that does not open
-//! in time is reported as such, and its thread ends whenever the kernel lets it. Until then there is no
-//! other open of that name: a device that hangs costs one thread, however often it is asked for.
+//! open(2) of a block device runs code of the driver, which may wait for the device (SCSI error
+//! recovery does). So paths are opened on separate threads. A path that does not open in time is
+//! reported as such, and its thread ends when the kernel lets it. Until then nobody else opens that
+//! name: a hung device costs one thread, however often it is opened.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -15,83 +15,88 @@ use std::time::{Duration, Instant};
 
 const THREADS_AT_FIRST: usize = 2;
 const THREADS_MAX: usize = 1024;
-/// When nothing opens for so long, the threads are presumed stuck, and as many again are started.
+/// If nothing opens for this long, the threads are presumed stuck and their number is doubled.
 const STALL: Duration = Duration::from_millis(10);
 const STACK_BYTES: usize = 128 * 1024;
 
-/// The names that are being opened. Of each there is one open at a time, however long it takes: what asks
-/// for another one gets it when that has returned.
+/// The names that are being opened, each by at most one thread at a time. Another request for the
+/// same name runs after that open has returned.
 #[derive(Default)]
-pub(crate) struct Opens(Mutex<HashMap<PathBuf, Vec<Freed>>>);
+pub(crate) struct Opens(Mutex<HashMap<PathBuf, Vec<OnFree>>>);
 
-/// Tells who waits for a name that it is free.
-type Freed = Box<dyn FnOnce() + Send>;
+/// Called when a name is free again.
+type OnFree = Box<dyn FnOnce() + Send>;
 
-/// A name that is being opened, until this is dropped.
-struct Mark<'a> {
+/// Marks a name as being opened until it is dropped.
+struct Reservation<'a> {
     opens: &'a Opens,
     name: &'a Path,
 }
 
 impl Opens {
-    /// Marks a name, or has whoever asks be told when it is free.
-    fn begin<'a>(&'a self, name: &'a Path, freed: impl FnOnce() -> Freed) -> Option<Mark<'a>> {
+    /// Reserves a name. If it is taken, registers `on_free` to be called when the name is free.
+    fn reserve<'a>(
+        &'a self,
+        name: &'a Path,
+        on_free: impl FnOnce() -> OnFree,
+    ) -> Option<Reservation<'a>> {
         match self.lock().entry(name.to_owned()) {
             Entry::Occupied(mut others) => {
-                others.get_mut().push(freed());
+                others.get_mut().push(on_free());
                 None
             }
             Entry::Vacant(place) => {
                 place.insert(Vec::new());
-                Some(Mark { opens: self, name })
+                Some(Reservation { opens: self, name })
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Vec<Freed>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Vec<OnFree>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Mark<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         let waiting = self.opens.lock().remove(self.name);
-        for freed in waiting.into_iter().flatten() {
-            freed();
+        for on_free in waiting.into_iter().flatten() {
+            on_free();
         }
     }
 }
 
 struct Queue<T, F> {
     paths: Vec<PathBuf>,
-    /// The places of those that no thread has taken.
+    /// Indices of the paths that no thread has taken.
     left: Mutex<VecDeque<usize>>,
     opens: Arc<Opens>,
     open: F,
-    results: Sender<Told<T>>,
+    results: Sender<OpenMsg<T>>,
 }
 
-enum Told<T> {
+enum OpenMsg<T> {
     Opened(usize, T),
-    /// Somebody else has it no longer: it is to be opened.
-    Freed(usize),
+    /// Another thread has released the name: it can be opened now.
+    NameFree(usize),
 }
 
 impl<T: Send + 'static, F: Fn(usize, &Path) -> T> Queue<T, F> {
     fn work(&self) {
         while let Some(index) = self.take() {
             let path = &self.paths[index];
-            let mark = self.opens.begin(path, || {
+            let reservation = self.opens.reserve(path, || {
                 let results = self.results.clone();
-                Box::new(move || drop(results.send(Told::Freed(index))))
+                Box::new(move || drop(results.send(OpenMsg::NameFree(index))))
             });
-            let Some(mark) = mark else {
+            let Some(reservation) = reservation else {
                 continue;
             };
             let opened = (self.open)(index, path);
-            drop(mark);
-            // What opens too late is closed again with the message that nobody takes.
-            if self.results.send(Told::Opened(index, opened)).is_err() {
+            drop(reservation);
+            // If the receiver is gone, the message is dropped, and with it the file that opened too
+            // late.
+            if self.results.send(OpenMsg::Opened(index, opened)).is_err() {
                 return;
             }
         }
@@ -108,9 +113,9 @@ impl<T, F> Queue<T, F> {
     }
 }
 
-/// Calls `open` for all paths on threads, and `each` here with the place of every path in the list
-/// and what it opened as, in the order in which they open. What has not opened at `deadline`, if there is
-/// one, comes as `None`.
+/// Calls `open` for all paths on separate threads, and `each` on this thread with the index of each
+/// path and its result, in the order of completion. A path that has not opened by `deadline` has
+/// the result `None`.
 pub(crate) fn open_all<T: Send + 'static>(
     paths: Vec<PathBuf>,
     deadline: Option<Instant>,
@@ -131,24 +136,24 @@ pub(crate) fn open_all<T: Send + 'static>(
     let mut missing = vec![true; count];
     let mut left = count;
     while left > 0 {
-        // More threads would help only while paths wait for one.
+        // More threads help only while paths wait for one.
         let untried = queue.left().len();
         let left_time = deadline.map(|end| end.saturating_duration_since(Instant::now()));
         let wait = match (untried > 0 && threads < THREADS_MAX, left_time) {
             (true, left_time) => Some(left_time.map_or(STALL, |left| left.min(STALL))),
             (false, left_time) => left_time,
         };
-        let told = match wait {
+        let message = match wait {
             Some(wait) => receiver.recv_timeout(wait),
             None => receiver.recv().map_err(RecvTimeoutError::from),
         };
-        match told {
-            Ok(Told::Opened(index, opened)) => {
+        match message {
+            Ok(OpenMsg::Opened(index, opened)) => {
                 missing[index] = false;
                 left -= 1;
                 each(index, Some(opened));
             }
-            Ok(Told::Freed(index)) => {
+            Ok(OpenMsg::NameFree(index)) => {
                 queue.left().push_back(index);
                 start(&queue, 1);
             }
@@ -160,7 +165,7 @@ pub(crate) fn open_all<T: Send + 'static>(
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    // Whatever no thread has taken by now none is to take.
+    // No thread takes any of the remaining paths from here on.
     queue.left().clear();
     let blocked = missing.iter().enumerate().filter(|(_, missing)| **missing);
     for (index, _) in blocked {
@@ -168,9 +173,9 @@ pub(crate) fn open_all<T: Send + 'static>(
     }
 }
 
-/// Calls `look` for each of these names, and returns what it returned, in their order. That may take as long as
-/// the file systems like on which the names lie, so it is done on threads that nobody waits for longer than
-/// `limit`: what is not there by then is `None`.
+/// Calls `look` for each of these names on separate threads and returns the results in the order of
+/// the names. A call may block as long as the file system of its name does. This function waits at
+/// most `limit`; a result that is not there by then is `None`.
 pub fn look_up_all<T: Send + 'static>(
     names: &[PathBuf],
     limit: Duration,
@@ -191,7 +196,7 @@ pub fn look_up_all<T: Send + 'static>(
     all
 }
 
-/// Starts up to `count` threads and returns how many there are of them.
+/// Starts up to `count` threads. Returns how many were started.
 fn start<T, F>(queue: &Arc<Queue<T, F>>, count: usize) -> usize
 where
     T: Send + 'static,
@@ -225,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn every_path_is_answered_for_once() {
+    fn every_path_gets_one_answer() {
         let mut answers = vec![0; 300];
         let deadline = Instant::now() + Duration::from_secs(600);
         open_all(
@@ -245,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hangs_delays_no_other_and_is_reported_at_the_deadline() {
+    fn a_hung_open_delays_no_other_and_is_reported_at_the_deadline() {
         let gate = Arc::new((Mutex::new(false), Condvar::new()));
         let hung = Arc::clone(&gate);
         let open = move |place: usize, path: &Path| {
@@ -276,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_opened_once_at_a_time_and_who_asks_meanwhile_gets_it_afterwards() {
+    fn a_name_is_opened_by_one_thread_at_a_time_and_requests_wait() {
         let opens = Arc::new(Opens::default());
         let gate = Arc::new((Mutex::new(false), Condvar::new()));
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -297,16 +302,16 @@ mod tests {
             })
         };
         let soon = || Some(Instant::now() + Duration::from_millis(50));
-        // As often as it may: none of them opens it besides, and each has its limit.
+        // No further request opens the name meanwhile, and each keeps its own limit.
         let first = ask(None);
         for _ in 0..20 {
             assert_eq!(ask(soon()).join().expect("no panic"), None);
         }
-        let patient = ask(None);
+        let waiting = ask(None);
         *gate.0.lock().expect("not poisoned") = true;
         gate.1.notify_all();
         assert_eq!(first.join().expect("no panic"), Some(()));
-        assert_eq!(patient.join().expect("no panic"), Some(()));
+        assert_eq!(waiting.join().expect("no panic"), Some(()));
         assert_eq!((running.load(Relaxed), most.load(Relaxed)), (0, 1));
     }
 }

@@ -1,10 +1,12 @@
-//! Which paths lead to the same storage, as sysfs knows it.
+//! Which paths lead to the same storage, according to sysfs.
 //!
-//! A multipath map has the id of its storage in its uuid; so have its legs, which it holds. What no map
-//! holds has an id of its own, which is named as multipath names it (`device/storage/id.rs`). So a leg that
-//! fell out of its map, or one whose map is not there yet, is in the same group.
+//! The uuid of a multipath map contains the id of its storage. Its legs get the id from the map
+//! that holds them. Other disks have an id of their own, in the form that multipath uses
+//! (`device/storage/id.rs`). A leg that dropped out of its map, or whose map does not exist yet, is
+//! then in the same group.
 //!
-//! An id that says nothing (zeros, blanks) is none: two disks that have it have nothing in common.
+//! An id without information (zeros, blanks) is ignored: two disks with such an id have nothing in
+//! common.
 
 mod id;
 
@@ -13,14 +15,14 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use id::target_port_group;
 
-/// The id of the storage behind a disk, given its folder in sysfs; `None` if the kernel knows none.
-/// Nothing here waits for the disk: the kernel keeps what it learned when the disk came.
+/// The id of the storage behind the disk with this sysfs directory; `None` if the kernel knows
+/// none. This never waits for the disk: the kernel caches what it learned when the disk appeared.
 pub(crate) fn storage_of(disk: &Path) -> Option<String> {
     let above = || holders_of(disk).iter().find_map(|holder| map_of(holder));
     map_of(disk).or_else(above).or_else(|| own_id(disk))
 }
 
-/// The devices that lie on a disk, in order.
+/// The devices above a disk, sorted.
 pub(crate) fn holders_of(disk: &Path) -> Vec<PathBuf> {
     let holders = fs::read_dir(disk.join("holders")).into_iter().flatten();
     let mut holders: Vec<PathBuf> = holders.flatten().map(|holder| holder.path()).collect();
@@ -28,34 +30,35 @@ pub(crate) fn holders_of(disk: &Path) -> Vec<PathBuf> {
     holders
 }
 
-/// The name of a map of device-mapper.
+/// The name of a device-mapper map.
 pub(crate) fn dm_name(disk: &Path) -> Option<String> {
-    text_in(&disk.join("dm/name"))
+    read_text(&disk.join("dm/name"))
 }
 
-/// What multipath calls the storage that this device is the map of.
+/// The storage id of a multipath map; `None` for other devices.
 pub(crate) fn map_of(disk: &Path) -> Option<String> {
-    let uuid = text_in(&disk.join("dm/uuid"))?;
+    let uuid = read_text(&disk.join("dm/uuid"))?;
     let id = uuid.strip_prefix("mpath-")?;
     (!id.is_empty()).then(|| id.to_owned())
 }
 
-/// The id that a disk has of itself.
+/// The id of the disk itself.
 fn own_id(disk: &Path) -> Option<String> {
-    // NVMe namespaces have their name in `wwid`, SCSI disks in `device/wwid`.
-    if let Some(wwid) = text_in(&disk.join("wwid")) {
+    // NVMe namespaces have it in `wwid`, SCSI disks in `device/wwid`.
+    if let Some(wwid) = read_text(&disk.join("wwid")) {
         return id::of_nvme(&wwid);
     }
     let device = disk.join("device");
     let model = id::Model {
-        vendor: text_in(&device.join("vendor")).unwrap_or_default(),
-        model: text_in(&device.join("model")).unwrap_or_default(),
+        vendor: read_text(&device.join("vendor")).unwrap_or_default(),
+        model: read_text(&device.join("model")).unwrap_or_default(),
         is_usb: is_usb(disk),
     };
-    if let Some(wwid) = text_in(&device.join("wwid")) {
+    if let Some(wwid) = read_text(&device.join("wwid")) {
         return id::of_scsi(&wwid, &model);
     }
-    // The kernel passes over designators of no standard; multipath takes them, and the serial after them.
+    // The kernel ignores vendor-specific designators. multipath uses them, and after them the
+    // serial number.
     let page = |name: &str| fs::read(device.join(name)).unwrap_or_default();
     id::of_designators(&page("vpd_pg83"), &model).or_else(|| {
         let serial = page("vpd_pg80");
@@ -63,16 +66,16 @@ fn own_id(disk: &Path) -> Option<String> {
     })
 }
 
-/// Whether the disk hangs on a USB bus, by the folder that the one in `/sys/block` is a link to.
+/// Whether the disk is on a USB bus, according to its resolved sysfs path.
 fn is_usb(disk: &Path) -> bool {
     let folder = fs::canonicalize(disk).unwrap_or_default();
     let mut parts = folder.iter();
     parts.any(|part| part.as_encoded_bytes().starts_with(b"usb"))
 }
 
-/// The text of a file, without blanks around it; `None` if there is no text. What is no UTF-8 is escaped,
-/// so that what differs stays different.
-pub(crate) fn text_in(path: &Path) -> Option<String> {
+/// The text of a file, trimmed; `None` if it is empty. Bytes that are not UTF-8 are escaped, so
+/// that different texts stay different.
+pub(crate) fn read_text(path: &Path) -> Option<String> {
     let bytes = fs::read(path).ok()?;
     let end = bytes.iter().position(|byte| *byte == 0);
     let bytes = bytes[..end.unwrap_or(bytes.len())].trim_ascii();
@@ -81,8 +84,8 @@ pub(crate) fn text_in(path: &Path) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// What is in a folder, in order, for people; nothing, if there is none.
-pub(crate) fn names_in(folder: &Path) -> Vec<String> {
+/// The names in a directory, sorted; empty if the directory does not exist.
+pub(crate) fn list_names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
@@ -110,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leg_its_map_and_a_leg_outside_are_the_same_storage() {
+    fn legs_in_and_outside_their_map_are_the_same_storage() {
         let id = Some("3600a".to_owned());
         assert_eq!(storage_with(&[("dm/uuid", b"mpath-3600a\n")]), id);
         let held: [(&str, &[u8]); 2] = [
@@ -141,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_without_a_world_wide_name_has_its_serial_unless_it_is_on_usb() {
+    fn a_disk_without_wwid_is_identified_by_its_serial_except_on_usb() {
         let files: [(&str, &[u8]); 3] = [
             ("device/vendor", b"HP      \n"),
             ("device/model", b"LOGICAL VOLUME  \n"),
@@ -155,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_no_text_stay_different() {
+    fn ids_that_are_not_utf8_stay_different() {
         let one = storage_with(&[("wwid", b"odd.\xe9\n")]);
         let other = storage_with(&[("wwid", b"odd.\xe8\n")]);
         assert!(one.is_some() && one != other, "{one:?}");

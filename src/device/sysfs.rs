@@ -1,4 +1,4 @@
-//! What the kernel itself says about a block device, from sysfs, without any I/O to the device.
+//! What the kernel reports about a block device in sysfs, without any I/O to the device.
 //!
 //! Reading these files never waits for the device: they show fields and counters of the driver
 //! (Documentation/ABI/stable/sysfs-block, block/genhd.c, drivers/scsi/scsi_sysfs.c,
@@ -11,26 +11,26 @@ use std::path::{Path, PathBuf};
 use crate::device::{activity_of, is_asleep, is_redundant, is_stacked, limits_reads, numbers_of};
 use crate::health::{Activity, DeviceProbe, LinkState};
 
-/// The sysfs folder of one block device, by its number, which belongs to the device as long as it is
-/// open. Paths are put together when they are asked for, since there may be very many of these.
+/// The sysfs directory of one block device, by its number, which the device keeps while it is open.
+/// Path names are built on demand, since there may be very many of these.
 #[derive(Debug)]
 pub(crate) struct Sysfs {
-    /// Where sysfs is, if not where it always is.
+    /// Another root than /sys, for tests.
     root: Option<Box<PathBuf>>,
     major: u32,
     minor: u32,
     is_partition: bool,
     has_state: bool,
-    /// The file that holds what the target says; most devices have none.
+    /// The file with the target's access state; most devices have none.
     access: Option<Access>,
-    pub(crate) keeps_statistics: bool,
+    pub(crate) has_iostats: bool,
     is_redundant: bool,
 }
 
 /// The unit of `size` (Documentation/ABI/stable/sysfs-block).
 const SECTOR_BYTES: u64 = 512;
 
-/// Who has a word for the ways to a target, and where.
+/// Which driver reports the access state of a path.
 #[derive(Clone, Copy, Debug)]
 enum Access {
     Scsi,
@@ -47,7 +47,7 @@ impl Access {
 }
 
 impl Sysfs {
-    /// The folder of device `major:minor`; `None` where there is none.
+    /// The directory of device `major:minor`; `None` if it does not exist.
     pub(crate) fn of(major: u32, minor: u32) -> Option<Sysfs> {
         Sysfs::find(None, major, minor)
     }
@@ -66,17 +66,17 @@ impl Sysfs {
             is_partition: false,
             has_state: false,
             access: None,
-            keeps_statistics: true,
+            has_iostats: true,
             is_redundant: false,
         };
-        let own = found.own();
+        let own = found.device_dir();
         if !own.exists() {
             return None;
         }
         found.is_partition = own.join("partition").exists();
-        let disk = found.disk();
+        let disk = found.disk_dir();
         let has = |name: &str| disk.join(name).exists();
-        found.keeps_statistics = word(&disk.join("queue/iostats")).as_deref() != Some("0");
+        found.has_iostats = read_attr(&disk.join("queue/iostats")).as_deref() != Some("0");
         found.has_state = has("device/state");
         found.is_redundant = is_redundant(&disk);
         let mut accesses = [Access::Scsi, Access::Nvme].into_iter();
@@ -89,7 +89,7 @@ impl Sysfs {
         (self.major, self.minor)
     }
 
-    /// Where udev keeps what it knows of devices.
+    /// The directory of udev's device database.
     pub(crate) fn udev_data(&self) -> PathBuf {
         match self.root.as_deref() {
             None => PathBuf::from("/run/udev/data"),
@@ -97,38 +97,40 @@ impl Sysfs {
         }
     }
 
-    /// The folder of the device itself.
-    pub(crate) fn own(&self) -> PathBuf {
+    /// The directory of the device itself.
+    pub(crate) fn device_dir(&self) -> PathBuf {
         let root = self.root.as_deref().map_or(Path::new("/sys"), |root| root);
         root.join(format!("dev/block/{}:{}", self.major, self.minor))
     }
 
-    /// The folder of the whole disk: tags and states belong to it, not to its partitions.
-    pub(crate) fn disk(&self) -> PathBuf {
-        let mut folder = self.own();
+    /// The directory of the whole disk. Tags and states belong to the disk, not to its partitions.
+    pub(crate) fn disk_dir(&self) -> PathBuf {
+        let mut folder = self.device_dir();
         if self.is_partition {
-            // Of the folder that the number is a link to.
+            // The parent of the directory that the number is a link to.
             folder.push("..");
         }
         folder
     }
 
-    /// It lies on other devices: a map of device-mapper, md or bcache.
+    /// Whether it is stacked: a map of device-mapper, md or bcache.
     pub(crate) fn is_stacked(&self) -> bool {
-        is_stacked(&self.disk())
+        is_stacked(&self.disk_dir())
     }
 
-    /// The state of the way to the device, in the words of its driver.
+    /// The state of the connection to the device, in the words of its driver.
     pub(crate) fn state(&self) -> Option<String> {
-        // Most devices have none: nothing is put together for these.
-        let state = self.has_state.then(|| self.disk().join("device/state"))?;
-        word(&state)
+        // Most devices have none; for these no path name is built.
+        let state = self
+            .has_state
+            .then(|| self.disk_dir().join("device/state"))?;
+        read_attr(&state)
     }
 
-    /// What the target says of this way to it (ALUA, ANA), in the words of the driver.
+    /// What the target reports about this path (ALUA, ANA), in the words of the driver.
     pub(crate) fn access(&self) -> Option<String> {
         let file = self.access?.file();
-        word(&self.disk().join(file))
+        read_attr(&self.disk_dir().join(file))
     }
 }
 
@@ -146,7 +148,7 @@ impl DeviceProbe for Sysfs {
     }
 
     fn activity(&self) -> Option<Activity> {
-        Some(activity_of(&self.disk()))
+        Some(activity_of(&self.disk_dir()))
     }
 
     fn is_redundant(&self) -> bool {
@@ -154,15 +156,16 @@ impl DeviceProbe for Sysfs {
     }
 
     fn is_throttled(&self) -> bool {
-        limits_reads(|| numbers_of(&self.disk()))
+        limits_reads(|| numbers_of(&self.disk_dir()))
     }
 
     fn is_asleep(&self) -> bool {
-        is_asleep(&self.disk())
+        is_asleep(&self.disk_dir())
     }
 
     fn may_be_dirty(&self) -> bool {
-        let sectors = word(&self.own().join("size")).and_then(|size| size.parse::<u64>().ok());
+        let sectors =
+            read_attr(&self.device_dir().join("size")).and_then(|size| size.parse::<u64>().ok());
         let dirty = fs::read_to_string("/proc/meminfo").ok();
         let dirty = dirty.map(|text| dirty_bytes(&text));
         match (sectors, dirty) {
@@ -172,14 +175,14 @@ impl DeviceProbe for Sysfs {
     }
 
     fn is_gone(&self) -> bool {
-        // A device that is being removed has its capacity set to 0 first (del_gendisk of block/genhd.c
-        // and what drivers do before it).
-        word(&self.own().join("size")).is_none_or(|size| size == "0")
+        // The kernel sets the capacity of a device to 0 before it removes it (del_gendisk of
+        // block/genhd.c and the drivers before they call it).
+        read_attr(&self.device_dir().join("size")).is_none_or(|size| size == "0")
     }
 }
 
-/// The file's text, trimmed. States and statistics are shorter than the buffer.
-pub(crate) fn word(path: &Path) -> Option<String> {
+/// The text of a file, trimmed. States and statistics fit into the buffer.
+pub(crate) fn read_attr(path: &Path) -> Option<String> {
     let mut buffer = [0u8; 512];
     let read = fs::File::open(path).ok()?.read(&mut buffer).ok()?;
     let text = std::str::from_utf8(&buffer[..read]).ok()?;
@@ -201,8 +204,8 @@ fn is_offline(state: &str) -> bool {
     )
 }
 
-/// `sdev_access_states` of drivers/scsi/scsi_sysfs.c and `nvme_ana_state_names` of
-/// drivers/nvme/host/multipath.c: those that serve no reads.
+/// Access states without reads: of `sdev_access_states` of drivers/scsi/scsi_sysfs.c and
+/// `nvme_ana_state_names` of drivers/nvme/host/multipath.c.
 fn is_standby(state: &str) -> bool {
     matches!(
         state,
@@ -210,7 +213,7 @@ fn is_standby(state: &str) -> bool {
     )
 }
 
-/// Bytes in page caches that are not on their devices yet (proc_meminfo(5)).
+/// Number of bytes in page caches that are not on their devices yet (proc_meminfo(5)).
 fn dirty_bytes(meminfo: &str) -> u64 {
     let lines = meminfo.lines().filter_map(|line| line.split_once(':'));
     let dirty = lines.filter(|(name, _)| matches!(*name, "Dirty" | "Writeback"));
@@ -238,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn states_of_scsi_and_nvme_are_told_apart() {
+    fn states_of_scsi_and_nvme_are_recognized() {
         let scsi = |state| link_with(&[("device/state", state)]);
         assert_eq!(scsi("running\n"), LinkState::Running);
         assert_eq!(scsi("blocked\n"), LinkState::Running);
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn offline_counts_before_standby() {
+    fn offline_takes_precedence_over_standby() {
         let both = [
             ("device/state", "offline\n"),
             ("device/access_state", "standby\n"),
@@ -296,26 +299,26 @@ mod tests {
     }
 
     #[test]
-    fn only_devices_that_are_there_have_a_folder() {
+    fn only_existing_devices_have_a_directory() {
         let root = tree(&[
             ("stat", "1 0 0 0 0 0 0 0 1 0 0\n"),
             ("queue/iostats", "0\n"),
         ]);
         let sysfs = Sysfs::below(root.path(), 8, 0).expect("found");
-        assert!(!sysfs.keeps_statistics);
+        assert!(!sysfs.has_iostats);
         assert_eq!(sysfs.activity(), Some(Activity::of_disk(None)));
         assert!(Sysfs::below(root.path(), 8, 1).is_none());
     }
 
     #[test]
-    fn what_is_dirty_is_all_that_is_not_written_yet() {
+    fn dirty_bytes_include_those_under_writeback() {
         let text = "MemFree: 10 kB\nDirty:    3 kB\nWriteback:  1 kB\nWritebackTmp: 9 kB\n";
         assert_eq!(dirty_bytes(text), 4096);
         assert_eq!(dirty_bytes(""), 0);
     }
 
     #[test]
-    fn what_is_listed_no_more_or_has_no_size_is_gone() {
+    fn an_unlisted_device_or_one_without_size_is_gone() {
         let root = tree(&[("size", "2048\n")]);
         let sysfs = Sysfs::below(root.path(), 8, 0).expect("found");
         assert!(!sysfs.is_gone());

@@ -1,20 +1,20 @@
 //! Whether this process's cgroup limits its reads of a device
 //! (Documentation/admin-guide/cgroup-v2.rst, `io.max`; cgroup-v1/blkio-controller.rst).
 //!
-//! Such a limit holds a read above the device. What lies above the root of the process's own view (a
-//! cgroup namespace) can't be seen.
+//! Such a limit holds a read above the device. Cgroups above the root of the process's cgroup
+//! namespace are not visible.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// When many devices fall silent at once, the same files are not read for each of them.
+/// How long the limits are cached, so that they are not read again for each of many silent devices.
 const FRESH: Duration = Duration::from_millis(500);
 
-/// When the limits were read, and the devices (`major:minor`) that have some.
+/// When the limits were read, and the devices (`major:minor`) with limits.
 static KNOWN: Mutex<Option<(Instant, Vec<String>)>> = Mutex::new(None);
 
-/// Whether reads of any of these devices (`major:minor`) are limited for this process.
+/// Whether this process has a limit on reads of any of these devices (`major:minor`).
 pub(crate) fn limits_reads(devices: impl FnOnce() -> Vec<String>) -> bool {
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let fresh = known.take().filter(|(read, _)| read.elapsed() < FRESH);
@@ -36,7 +36,7 @@ fn limited_devices() -> Vec<String> {
         .collect()
 }
 
-/// The cgroups of a process and those above, which may have limits.
+/// The directories of this process's cgroups and of their parents, whose limits count, too.
 fn folders_of(groups: &str, mount: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for line in groups.lines() {
@@ -85,7 +85,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn limits_of_all_groups_above_count_and_only_those_on_reads() {
+    fn read_limits_of_all_parent_cgroups_count() {
         let root = tempfile::tempdir().expect("a folder");
         let groups = "4:blkio:/a/b\n3:cpu,cpuacct:/a\n0::/x/y\n";
         let write = |file: &str, text: &str| {

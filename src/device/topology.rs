@@ -1,8 +1,10 @@
-//! Where a disk is attached: adapter, port, target port, controller, session, as far as sysfs shows them.
+//! Where a disk is attached: adapter, port, target port, controller and session, as sysfs shows
+//! them.
 //!
-//! The folder of a disk lies in those of all that is between it and the host, so its path names them:
+//! The sysfs directory of a disk is inside those of everything between it and the host, so its path
+//! has their names:
 //!
-//! | part of the path | is | its folder has |
+//! | part of the path | meaning | its directory contains |
 //! |---|---|---|
 //! | `host3` | a SCSI adapter | `fc_host/host3/port_name`, `iscsi_host/host3/initiatorname` |
 //! | `rport-3:0-0` | a Fibre Channel port of the target | `fc_remote_ports/rport-3:0-0/port_name` |
@@ -10,32 +12,32 @@
 //! | `end_device-3:0` | a SAS port of the target | `sas_device/end_device-3:0/sas_address` |
 //! | `nvme0` | an NVMe controller | `transport`, `address` |
 //!
-//! (drivers/scsi/scsi_transport_{fc,iscsi,sas}.c, drivers/nvme/host/sysfs.c.) The controller of a SCSI
-//! array is known by the group that the target port is in, from page 0x83 (SPC-4, 7.8.6).
+//! (drivers/scsi/scsi_transport_{fc,iscsi,sas}.c, drivers/nvme/host/sysfs.c.) The controller of a
+//! SCSI array is identified by the target port group, from page 0x83 (SPC-4, 7.8.6).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::device::{target_port_group, text_in};
+use crate::device::{read_text, target_port_group};
 
-/// What is between a disk and the host. Two paths that have a part of the same name share it.
+/// What is between a disk and the host. Two paths with an equal field share that part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topology {
-    /// The adapter in this host: `host3` of SCSI, the PCI address of an NVMe or virtio disk, the network
-    /// interface of NVMe over fabrics where one is named.
+    /// The adapter in this host: `host3` of SCSI, the PCI address of an NVMe or virtio disk, or the
+    /// network interface of NVMe over fabrics if one is configured.
     pub adapter: Option<String>,
-    /// Its port: the port's WWN, the initiator's name or address.
+    /// The port of the adapter: its WWN, or the name or address of the initiator.
     pub adapter_port: Option<String>,
     /// The port of the target: its WWN, its SAS address, or name and address.
     pub target_port: Option<String>,
-    /// The controller of the target: the name of the NVMe controller, or the target port group of SCSI.
+    /// The controller of the target: the NVMe controller, or the SCSI target port group.
     pub controller: Option<String>,
     /// The iSCSI session.
     pub session: Option<String>,
 }
 
 impl Topology {
-    /// Of the disk with this folder in sysfs, which must be free of links.
+    /// The topology of the disk with this resolved sysfs directory.
     pub(crate) fn of(folder: &Path) -> Topology {
         if let Some(controller) = nvme_controller(folder) {
             return of_nvme(&controller);
@@ -57,7 +59,7 @@ impl Topology {
     }
 }
 
-/// Host, channel, target and LUN: what SCSI calls the device.
+/// Host, channel, target and LUN of a SCSI device.
 pub(crate) fn hctl(device: &Path) -> Option<String> {
     let folder = fs::canonicalize(device).ok()?;
     let text = folder.file_name()?.to_str()?;
@@ -66,10 +68,10 @@ pub(crate) fn hctl(device: &Path) -> Option<String> {
     is_hctl.then(|| text.to_owned())
 }
 
-/// What carries the commands of the disk with this folder.
+/// The transport of the disk with this directory.
 pub(crate) fn transport(folder: &Path) -> Option<String> {
     if let Some(controller) = nvme_controller(folder) {
-        return text_in(&controller.join("transport"));
+        return read_text(&controller.join("transport"));
     }
     let kinds = [
         ("rport-", "fc"),
@@ -85,13 +87,13 @@ pub(crate) fn transport(folder: &Path) -> Option<String> {
     known.map(|(_, kind)| (*kind).to_owned())
 }
 
-/// The controller of a namespace; of one with several none, since each read may take another one.
+/// The controller of a namespace. `None` if it has several, since each read may take another one.
 fn nvme_controller(folder: &Path) -> Option<PathBuf> {
     let device = fs::canonicalize(folder.join("device")).ok()?;
     if device.join("transport").exists() {
         return Some(device);
     }
-    // The subsystem that a namespace with several controllers belongs to has a link to each.
+    // The subsystem of a namespace with several controllers has a link to each of them.
     let entries = fs::read_dir(device)
         .ok()?
         .flatten()
@@ -103,7 +105,7 @@ fn nvme_controller(folder: &Path) -> Option<PathBuf> {
 }
 
 fn of_nvme(controller: &Path) -> Topology {
-    let address = text_in(&controller.join("address")).unwrap_or_default();
+    let address = read_text(&controller.join("address")).unwrap_or_default();
     let of = |key: &str| {
         let mut fields = address
             .split(',')
@@ -141,7 +143,7 @@ fn adapter_port(host: &Path) -> Option<String> {
         ("sas_host", "device/sas_address"),
     ];
     let mut texts = files.iter().filter_map(|(class, file)| {
-        let text = text_in(&host.join(class).join(&host_name).join(file))?;
+        let text = read_text(&host.join(class).join(&host_name).join(file))?;
         (!matches!(&*text, "(null)" | "<NULL>")).then_some(text)
     });
     texts.next()
@@ -149,7 +151,7 @@ fn adapter_port(host: &Path) -> Option<String> {
 
 fn target_port(folder: &Path) -> Option<String> {
     let text = |part: &Path, class: &str, file: &str| {
-        text_in(&part.join(class).join(part.file_name()?).join(file))
+        read_text(&part.join(class).join(part.file_name()?).join(file))
     };
     if let Some(port) = ancestor(folder, "rport-") {
         return text(&port, "fc_remote_ports", "port_name");
@@ -164,7 +166,7 @@ fn target_port(folder: &Path) -> Option<String> {
     Some(format!("{target}{group}"))
 }
 
-/// The PCI function nearest to this folder.
+/// The nearest PCI function above this directory.
 fn pci_address(folder: &Path) -> Option<String> {
     let mut above = folder.ancestors().filter_map(name);
     above.find(|name| {
@@ -174,7 +176,7 @@ fn pci_address(folder: &Path) -> Option<String> {
     })
 }
 
-/// The nearest folder around this one whose name is this prefix and a number, as `host3` or `rport-3:0-0`.
+/// The nearest ancestor whose name is this prefix and a number, such as `host3` or `rport-3:0-0`.
 fn ancestor(folder: &Path, prefix: &str) -> Option<PathBuf> {
     let mut above = folder.ancestors();
     above
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn iscsi_shows_the_session_and_where_it_leads() {
+    fn iscsi_shows_the_session_and_its_target() {
         let tree = Tree::iscsi();
         let topology = Topology::of(&tree.folder(8, 32));
         let target = "iqn.2001-04.org:disk,1";
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_of_a_guest_shows_its_slot_and_a_loop_device_nothing() {
+    fn a_virtio_disk_shows_its_pci_address_and_a_loop_device_nothing() {
         let tree = Tree::virtual_disks();
         let virtio = Topology::of(&tree.folder(254, 0));
         assert_eq!(

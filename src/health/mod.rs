@@ -3,9 +3,9 @@
 //! The worker feeds in what happened: the outcomes of reads, the time, and what the kernel reports
 //! about the device through a [`DeviceProbe`]. A check turns them into one verdict (`check.rs`,
 //! with `probe.rs`, `history.rs` and `evidence.rs` for the device's counters). The verdicts of a
-//! path add up to a state with a cause (`state.rs`, `rules.rs`, `state_machine.rs`). Some states also depend on the other paths to
-//! the same storage (`peers.rs`). Nothing here reads sysfs or submits a read: that is done in
-//! `device` and `worker`.
+//! path add up to a state with a cause (`state.rs`, `rules.rs`, `state_machine.rs`). Some states
+//! also depend on the other paths to the same storage (`peers.rs`). Nothing here reads sysfs or
+//! submits a read: that is done in `device` and `worker`.
 
 mod check;
 mod evidence;
@@ -22,7 +22,7 @@ mod verdict;
 pub(crate) use check::{Check, Nowait, Step};
 pub(crate) use evidence::{unanswered, verdict_if_not_admitted, waits_for_tag};
 pub use fault::Fault;
-pub(crate) use fault::{kernel_class, open_blames_device, open_fell_short};
+pub(crate) use fault::{kernel_class, open_blames_device, open_never_reached_device};
 pub(crate) use history::History;
 pub(crate) use peers::{COMPARED, Peer, is_slow, kept_up};
 pub(crate) use probe::{Activity, Counters, DeviceProbe, Layout, Leaf, LinkState, NoProbe};

@@ -1,9 +1,9 @@
 //! Decides what is due when (pure: no clock, no I/O).
 //!
-//! Four parts: the check times of one path (`timing.rs`), the timing wheel (`wheel.rs`), the distribution of
-//! the paths over their interval (`phases.rs`), and the detection of gaps in which this process did
-//! not run (`gap.rs`). The worker asks for due entries and passes in the current time. It also
-//! makes the checks and reads the clock; this module does neither.
+//! Four parts: the check times of one path (`timing.rs`), the timing wheel (`wheel.rs`), the
+//! distribution of the paths over their interval (`phases.rs`), and the detection of gaps in which
+//! this process did not run (`gap.rs`). The worker asks for due entries and passes in the current
+//! time. It also makes the checks and reads the clock; this module does neither.
 
 mod gap;
 mod phases;

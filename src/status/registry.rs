@@ -146,23 +146,15 @@ impl Registry {
         if let Some(other) = other {
             let name = self.paths.get(&other).map(|entry| entry.cell.info());
             let name = name.map_or_else(String::new, |info| display_name(info.name()).to_string());
-            return self.keep_device(
-                id,
-                &format!("leads to {now} now, which is watched as {name}"),
-            );
+            let target = format!("now leads to {now}, which is watched as {name}");
+            return self.keep_device(id, &target);
         }
         let is_same = entry.identity().compare(&device.identity) == Comparison::Same;
         let (storage, storage_before) = (device.storage.as_deref(), entry.storage.as_deref());
         if storage_before != storage && !is_same {
-            let wwid = |storage: Option<&str>| match storage {
-                Some(wwid) => format!("WWID {wwid}"),
-                None => "no WWID".to_owned(),
-            };
-            let (now, was) = (wwid(storage), wwid(storage_before));
-            return self.keep_device(
-                id,
-                &format!("leads to other storage now ({now}, was {was})"),
-            );
+            let (now, was) = (wwid_text(storage), wwid_text(storage_before));
+            let target = format!("now leads to other storage ({now}, was {was})");
+            return self.keep_device(id, &target);
         }
         entry.generation = device.identity.generation;
         let is_known = before.device() == now && before.elsewhere().is_none();
@@ -177,11 +169,13 @@ impl Registry {
         Leads::Here
     }
 
+    /// Keeps the device of a path whose name leads elsewhere, and records that.
     fn keep_device(&mut self, id: PathId, target: &str) -> Leads {
         let Some(entry) = self.paths.get(&id) else {
             return Leads::Nowhere;
         };
-        let description = format!("{target}; to watch that, remove and add it, or reload");
+        let description =
+            format!("{target}; to watch that instead, remove and add the path, or reload");
         let info = entry.cell.info();
         if info.elsewhere() == Some(&description) {
             return Leads::Elsewhere(None);
@@ -290,6 +284,13 @@ impl Registry {
     }
 }
 
+fn wwid_text(storage: Option<&str>) -> String {
+    match storage {
+        Some(wwid) => format!("WWID {wwid}"),
+        None => "no WWID".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,7 +334,7 @@ mod tests {
             };
             if minor == 0 {
                 assert!(
-                    description.contains("other storage now (WWID 3600b, was WWID 3600a)"),
+                    description.contains("other storage (WWID 3600b, was WWID 3600a)"),
                     "{description}"
                 );
                 assert_eq!(
@@ -378,7 +379,7 @@ mod tests {
             panic!("the device was accepted");
         };
         assert!(
-            description.contains("leads to 8:16 now, which is watched as /other"),
+            description.contains("now leads to 8:16, which is watched as /other"),
             "{description}"
         );
         registry.leave(other);

@@ -1,23 +1,23 @@
-//! The ids of storage, as multipath has them from udev, made of what the kernel shows in sysfs.
+//! Storage ids as multipath gets them from udev, built from what the kernel shows in sysfs.
 //!
-//! | the kernel says | multipath's id |
+//! | in sysfs | multipath's id |
 //! |---|---|
 //! | `naa.600a` | `3600a`: the type of the designator as a digit (SPC-4, 7.8.6.3), then its digits |
 //! | `eui.0025` | `20025` |
 //! | `t10.VENDOR  PRODUCT   SERIAL` | `1VENDOR_PRODUCT_SERIAL` |
 //! | `iqn.2001-04.org:disk` | `8iqn.2001-04.org:disk` |
-//! | a designator of no standard | `0VENDOR_MODEL_ID` |
-//! | no designator, but a serial | `SVENDOR_MODEL_SERIAL` |
-//! | of NVMe: `eui.`, `uuid.`, `nvme.` | the same |
+//! | a vendor-specific designator | `0VENDOR_MODEL_ID` |
+//! | no designator, but a serial number | `SVENDOR_MODEL_SERIAL` |
+//! | of NVMe: `eui.`, `uuid.`, `nvme.` | unchanged |
 //!
-//! Blanks and what else may not be in the name of a link become underscores, as scsi_id(8) with
-//! `--replace-whitespace` and udev(7) say it of `ID_SERIAL`; the prefixes are those that udev's links
-//! show, as in `/dev/disk/by-id/scsi-1ATA_...`.
+//! Blanks and other characters that a link name may not contain become underscores, as scsi_id(8)
+//! with `--replace-whitespace` and udev(7) describe for `ID_SERIAL`. The prefixes are those of
+//! udev's links, as in `/dev/disk/by-id/scsi-1ATA_...`.
 //!
-//! Cheap disks and bridges fill these fields with zeros, with blanks or with the same digit throughout.
-//! That is no id. Nor is one that is made of a serial, on USB: two bridges of a kind often have the same.
+//! Cheap disks and bridges fill these fields with zeros, blanks or one repeated digit. Such a value
+//! is ignored. So is a serial number on USB: two bridges of the same model often share it.
 
-/// What a SCSI disk says of its make.
+/// Vendor and model of a SCSI disk.
 #[derive(Debug, Default)]
 pub(super) struct Model {
     pub(super) vendor: String,
@@ -26,19 +26,19 @@ pub(super) struct Model {
     pub(super) is_usb: bool,
 }
 
-/// The widths of vendor and model in what a disk says of itself (SPC-4, 6.6.2), in bytes.
+/// Widths of vendor and model in the INQUIRY data (SPC-4, 6.6.2), in bytes.
 const VENDOR_BYTES: usize = 8;
 const MODEL_BYTES: usize = 16;
-/// The width of an ATA disk's model in its T10 designator; 20 bytes of serial follow (SAT-4, 10.4.2.4).
+/// Width of an ATA disk's model in its T10 designator; 20 bytes of serial follow (SAT-4, 10.4.2.4).
 const ATA_MODEL_BYTES: usize = 40;
-/// Serials that count up like this were never set.
+/// Serial numbers that count up like this are placeholders.
 const COUNTING: &str = "0123456789abcdef";
 
-/// Of the name of an NVMe namespace (`wwid_show` of drivers/nvme/host/sysfs.c).
+/// From the name of an NVMe namespace (`wwid_show` of drivers/nvme/host/sysfs.c).
 pub(super) fn of_nvme(wwid: &str) -> Option<String> {
     let says_nothing = match wwid.split_once('.') {
         Some(("eui" | "uuid", digits)) => is_filler(digits),
-        // nvme.VENDOR-SERIAL-MODEL-NAMESPACE, serial and model as hexadecimal digits of their bytes.
+        // nvme.VENDOR-SERIAL-MODEL-NAMESPACE, with serial and model in hexadecimal.
         Some(("nvme", parts)) => {
             let serial = parts.split('-').nth(1).unwrap_or_default();
             bytes_of(serial).is_none_or(|bytes| is_filler(&String::from_utf8_lossy(&bytes)))
@@ -48,11 +48,11 @@ pub(super) fn of_nvme(wwid: &str) -> Option<String> {
     (!says_nothing).then(|| wwid.to_owned())
 }
 
-/// Of the name of a SCSI disk (`scsi_vpd_lun_id` of drivers/scsi/scsi_lib.c).
+/// From the name of a SCSI disk (`scsi_vpd_lun_id` of drivers/scsi/scsi_lib.c).
 pub(super) fn of_scsi(wwid: &str, model: &Model) -> Option<String> {
     match wwid.split_once('.') {
         Some(("naa", digits)) => {
-            // The first digit is the kind of name, so it is set even where nothing else is.
+            // The first digit is the type of the name and is set even if the rest is empty.
             let own = digits.get(1..).unwrap_or_default();
             let is_null = is_filler(digits) || own.trim_matches('0').is_empty();
             let is_null = is_null || own.trim_matches(['f', 'F']).is_empty();
@@ -62,23 +62,24 @@ pub(super) fn of_scsi(wwid: &str, model: &Model) -> Option<String> {
             (!is_filler(digits)).then(|| format!("2{}", digits.to_ascii_lowercase()))
         }
         Some(("t10", text)) => of_vendor(text, model),
-        Some(("iqn", _)) => Some(linkable(&format!("8{wwid}"))),
+        Some(("iqn", _)) => Some(link_safe(&format!("8{wwid}"))),
         _ => (!is_filler(wwid)).then(|| wwid.to_owned()),
     }
 }
 
-/// Of a T10 designator: a vendor, then what that vendor likes; of ATA disks model and serial.
+/// From a T10 designator: a vendor, followed by vendor-specific text; for ATA disks model and
+/// serial.
 fn of_vendor(text: &str, model: &Model) -> Option<String> {
     let (vendor, rest) = text.split_at_checked(VENDOR_BYTES)?;
     let serial = match vendor.trim() {
         "ATA" => rest.get(ATA_MODEL_BYTES..).unwrap_or_default(),
-        // The model alone is the same on all disks of a kind.
+        // The model alone is the same on all disks of a model.
         _ => rest.trim().strip_prefix(&model.model).unwrap_or(rest),
     };
-    (!model.is_usb && !is_filler(serial)).then(|| linkable(&format!("1{text}")))
+    (!model.is_usb && !is_filler(serial)).then(|| link_safe(&format!("1{text}")))
 }
 
-/// Of the page of designators (SPC-4, 7.8.6): the first one of no standard that is about the disk.
+/// From page 0x83 (SPC-4, 7.8.6): the first vendor-specific designator of the disk.
 pub(super) fn of_designators(page: &[u8], model: &Model) -> Option<String> {
     const ASCII: u8 = 2;
     let of_no_standard = |one: &Designator| (one.about, one.kind) == (Designator::DISK, 0);
@@ -87,11 +88,10 @@ pub(super) fn of_designators(page: &[u8], model: &Model) -> Option<String> {
         true => text_of(one.id),
         false => one.id.iter().map(|byte| format!("{byte:02x}")).collect(),
     };
-    made_of('0', &id, model)
+    with_model('0', &id, model)
 }
 
-/// Of the page of designators: the group that the target port is in, of which an array has one for each
-/// controller as a rule (SPC-4, 7.8.6.8).
+/// The target port group in page 0x83. Usually an array has one per controller (SPC-4, 7.8.6.8).
 pub(crate) fn target_port_group(page: &[u8]) -> Option<u16> {
     const GROUP: u8 = 5;
     let is_group = |one: &Designator| (one.about, one.kind) == (Designator::PORT, GROUP);
@@ -99,10 +99,10 @@ pub(crate) fn target_port_group(page: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes([group[0], group[1]]))
 }
 
-/// One entry of the page of designators.
+/// One designator of page 0x83.
 struct Designator<'a> {
     coding: u8,
-    /// What it names: [`Designator::DISK`] or [`Designator::PORT`].
+    /// What it identifies: [`Designator::DISK`] or [`Designator::PORT`].
     about: u8,
     kind: u8,
     id: &'a [u8],
@@ -113,7 +113,7 @@ impl Designator<'_> {
     const PORT: u8 = 1;
 }
 
-/// The entries of the page, up to one that is cut off.
+/// The designators of page 0x83, up to the first truncated one.
 fn designators(page: &[u8]) -> impl Iterator<Item = Designator<'_>> {
     let mut rest = page.get(4..).unwrap_or_default();
     std::iter::from_fn(move || {
@@ -129,30 +129,31 @@ fn designators(page: &[u8]) -> impl Iterator<Item = Designator<'_>> {
     })
 }
 
-/// Of the page with the disk's serial (SPC-4, 7.8.14).
+/// From page 0x80, the serial number (SPC-4, 7.8.14).
 pub(super) fn of_serial(page: &[u8], model: &Model) -> Option<String> {
     let (head, rest) = page.split_at_checked(4)?;
     let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
-    made_of('S', &text_of(rest.get(..length)?), model)
+    with_model('S', &text_of(rest.get(..length)?), model)
 }
 
-fn made_of(kind: char, id: &str, model: &Model) -> Option<String> {
+fn with_model(kind: char, id: &str, model: &Model) -> Option<String> {
     if model.is_usb || is_filler(id) {
         return None;
     }
     let (vendor, model) = (&model.vendor, &model.model);
     let text = format!("{kind}{vendor:VENDOR_BYTES$}{model:MODEL_BYTES$}{id}");
-    Some(linkable(&text))
+    Some(link_safe(&text))
 }
 
-/// The bytes up to a zero, as text.
+/// The bytes before the first zero, as text.
 fn text_of(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0);
     String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned()
 }
 
-/// Without what may not be in the name of a link: each run of blanks is one underscore, at the end none.
-fn linkable(text: &str) -> String {
+/// Replaces characters that a link name may not contain. Runs of blanks become one underscore, and
+/// trailing blanks are removed.
+fn link_safe(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let is_kept = |c: char| c.is_ascii_alphanumeric() || "#+-.:=@_".contains(c);
     let kept = |c: char| match c.is_ascii() && !is_kept(c) {
@@ -162,7 +163,7 @@ fn linkable(text: &str) -> String {
     words.join("_").chars().map(kept).collect()
 }
 
-/// Whether this is what stands where nobody wrote anything: blanks, or the same sign throughout.
+/// Whether the field was never set: blanks, one repeated character, or a counting sequence.
 fn is_filler(text: &str) -> bool {
     let signs = || {
         let signs = text
@@ -183,7 +184,7 @@ fn is_filler(text: &str) -> bool {
     (is_one && (count > 1 || first == '0')) || counts()
 }
 
-/// The bytes that these hexadecimal digits are; `None` if they are none.
+/// Decodes hexadecimal digits; `None` if there are other characters.
 fn bytes_of(digits: &str) -> Option<Vec<u8>> {
     let pairs = digits.as_bytes().chunks(2);
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
@@ -206,7 +207,7 @@ mod tests {
         }
     }
 
-    /// As disks and udev's links to them show it.
+    /// Values of real disks and of udev's links to them.
     #[test]
     fn scsi_disks_are_named_as_scsi_id_names_them() {
         for (wwid, id) in [
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn nvme_names_are_taken_as_they_are() {
+    fn nvme_names_stay_unchanged() {
         for wwid in [
             "eui.0025385b71b0a1c2",
             "uuid.7a7b3f7e-5a0d-4c5e-8c8a-4a0b9d5e3c1f",
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_say_nothing_are_none() {
+    fn placeholder_ids_are_ignored() {
         for wwid in [
             "naa.0000000000000000",
             "naa.00000000000000000000000000000000",
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_gives_no_name_is_named_by_its_pages() {
+    fn disks_without_wwid_are_named_by_their_vpd_pages() {
         let qemu = made("QEMU", "QEMU HARDDISK");
         let mut page = vec![0, 0x83, 0, 0];
         page.extend(*b"\x61\x93\x00\x08\x50\x01\x02\x03\x04\x05\x06\x07"); // of the port

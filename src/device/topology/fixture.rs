@@ -1,4 +1,4 @@
-//! Trees as sysfs has them, for tests: what real hosts showed, shortened.
+//! sysfs trees for tests, taken from real hosts and shortened.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use crate::device::Sysfs;
 
-/// A sysfs of its own.
+/// A sysfs tree of its own.
 pub(crate) struct Tree(tempfile::TempDir);
 
 impl Tree {
-    /// The folder of the SCSI disk of [`Tree::fibre_channel`].
+    /// The directory of the SCSI disk of [`Tree::fibre_channel`].
     pub(crate) const SCSI_DISK: &str =
         "devices/pci0000:3a/0000:3b:00.0/host3/rport-3:0-0/target3:0:0/3:0:0:1";
 
@@ -28,7 +28,7 @@ impl Tree {
         tree.write(&format!("{device}/vendor"), "HP      ");
         tree.write(&format!("{device}/model"), "MSA 2050 SAN    ");
         tree.write(&format!("{device}/wwid"), "naa.600a");
-        // A designator of the disk, then the group of the target port: kind 5, of the port, 4 bytes.
+        // A designator of the disk, then the target port group: type 5, of the port, 4 bytes.
         let page = [
             0, 0x83, 0, 16, 1, 3, 0, 4, 0x60, 0x0a, 0, 0, 1, 0x15, 0, 4, 0, 0, 0, 2,
         ];
@@ -85,7 +85,7 @@ impl Tree {
         tree
     }
 
-    /// The subsystem of [`Tree::nvme`] is reached by another controller, too.
+    /// Adds a second controller to the subsystem of [`Tree::nvme`].
     pub(crate) fn add_second_controller(&self) {
         let other = "devices/virtual/nvme-fabrics/ctl/nvme2";
         self.write(&format!("{other}/transport"), "tcp");
@@ -107,15 +107,15 @@ impl Tree {
 
     /// The device with this number.
     pub(crate) fn sysfs(&self, major: u32, minor: u32) -> Sysfs {
-        Sysfs::below(self.0.path(), major, minor).expect("it is in the tree")
+        Sysfs::below(self.0.path(), major, minor).expect("the device is in the tree")
     }
 
-    /// Its folder, without links.
+    /// Its resolved directory.
     pub(crate) fn folder(&self, major: u32, minor: u32) -> PathBuf {
-        fs::canonicalize(self.sysfs(major, minor).disk()).expect("it is in the tree")
+        fs::canonicalize(self.sysfs(major, minor).disk_dir()).expect("the device is in the tree")
     }
 
-    /// Writes a file, with a line feed, as the kernel does.
+    /// Writes a file with a trailing line feed, as the kernel does.
     pub(crate) fn write(&self, name: &str, text: &str) {
         self.write_bytes(name, format!("{text}\n").as_bytes());
     }

@@ -151,14 +151,14 @@ fn a_file_that_is_not_on_its_disk_is_refused_until_it_is_written_as_is_said() {
         path["message"].as_str().expect("text").to_owned()
     };
     let message = refused();
-    assert!(message.contains("would not get to its disk"), "{message}");
+    assert!(message.contains("would not reach its disk"), "{message}");
     assert!(message.contains("hole"), "{message}");
     let daemon = Daemon::spawn(&[&path], &[]);
     daemon.wait_log("not watched yet: ");
     if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 1 << 20).is_ok() {
         assert!(refused().contains("never written"));
     }
-    let (_, advice) = message.split_once("write it anew: ").expect("an advice");
+    let (_, advice) = message.split_once("rewrite it: ").expect("an advice");
     let command = advice.replace("FILE", name(&path));
     let written = std::process::Command::new("sh")
         .args(["-c", &command])
