@@ -215,7 +215,7 @@ mod tests {
     fn a_device_is_told_of_once_by_its_first_name_whichever_opened() {
         let names = ["a", "other", "b", "gone", "c"].map(PathBuf::from);
         let block = |minor| DeviceId::Block { major: 8, minor };
-        let ids = PathId::first_of_new(2);
+        let ids = PathId::allocate(2);
         let (one, other) = (ids, PathId::from_number(ids.number() + 1));
         let failed = |name: usize, problem| {
             Err(OpenError {

@@ -69,7 +69,9 @@ pub use device::DeviceInfo;
 pub use device::PathFacts;
 pub use device::Topology;
 pub use device::Unbacked;
-pub use device::look_up_all;
+#[doc(hidden)]
+pub use device::query_all as look_up_all;
+pub use device::query_all;
 pub use device::{DeviceId, OpenError, OpenProblem};
 pub use device::{DisplayName, display_name, is_unprintable, parse_name};
 pub use health::Fault;

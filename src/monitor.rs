@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use pathpulse_kernel_compat::{Errno, Mono};
 
 use crate::config::{BackendInfo, Config, ShutdownReport, StartError};
-use crate::device::{Device, DeviceId, OpenError, OpenProblem, Opens, open_all};
+use crate::device::{Device, DeviceId, OpenError, OpenProblem, PendingOpens, open_all};
 use crate::settings::{PathSpec, Settings};
 use crate::status::{
     EventStream, GroupStatus, PathId, PathInfo, PathStatus, Registry, Released, RemovedPath,
@@ -38,7 +38,7 @@ pub struct Monitor {
     config: Config,
     registry: Arc<RwLock<Registry>>,
     /// One for all workers: names are the same to each.
-    opens: Arc<Opens>,
+    opens: Arc<PendingOpens>,
     /// Once there are paths that are watched for longer than one check.
     names: OnceLock<NameWatch>,
     /// Paths so far; the worker of the next one goes by it.
@@ -89,7 +89,7 @@ impl Monitor {
 
     /// Watches a path from now on.
     ///
-    /// Opens it on this thread, which takes as long as the driver's open(2) does: for devices that
+    /// PendingOpens it on this thread, which takes as long as the driver's open(2) does: for devices that
     /// may be stuck, [`Monitor::add_all`] has a limit.
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl Monitor {
     pub fn add(&self, spec: impl Into<PathSpec>) -> Result<PathId, OpenError> {
         let spec = spec.into();
         Device::open(&spec.path)
-            .and_then(|device| self.watch(PathId::first_of_new(1), &spec, device, None))
+            .and_then(|device| self.watch(PathId::allocate(1), &spec, device, None))
             .map_err(|problem| OpenError {
                 path: spec.path.clone(),
                 problem,
@@ -132,7 +132,7 @@ impl Monitor {
         self.open_and_watch(specs, Instant::now().checked_add(limit), None, each);
     }
 
-    /// Opens paths on threads of their own, watches them, and tells `each` their answers.
+    /// PendingOpens paths on threads of their own, watches them, and tells `each` their answers.
     ///
     /// The descriptor of a path is needed only until its worker has it. So those that found none
     /// free are tried again, as long as that leads to anything.
@@ -143,7 +143,7 @@ impl Monitor {
         once: Option<&OnceChecks>,
         mut each: impl FnMut(usize, Result<PathId, OpenError>),
     ) {
-        let first = PathId::first_of_new(specs.len() as u64);
+        let first = PathId::allocate(specs.len() as u64);
         let mut left: Vec<usize> = (0..specs.len()).collect();
         let error = |index: usize, problem| OpenError {
             path: specs[index].path.clone(),
@@ -154,7 +154,7 @@ impl Monitor {
             let names = left.iter().map(|index| specs[*index].path.clone());
             let devices = once.map(|once| Arc::clone(&once.devices));
             let open = move |_: usize, name: &Path| {
-                Device::open_telling(name, |device| {
+                Device::open_reporting(name, |device| {
                     if let Some(devices) = &devices {
                         let mut devices = devices.lock().unwrap_or_else(PoisonError::into_inner);
                         devices.insert(name.to_owned(), device);
@@ -228,7 +228,7 @@ impl Monitor {
         // Before its worker knows of it: it may never come to that.
         cell.expect_verdict(Mono::now(), settings.timeout);
         let any_worker = self.entered.fetch_add(1, Relaxed) % self.workers.len();
-        let (worker, group) = self.registry_mut().enter(
+        let (worker, group) = self.registry_mut().insert(
             id,
             &cell,
             (device.storage.clone(), device.identity),
@@ -267,17 +267,23 @@ impl Monitor {
     /// Watches a path no longer; `false` if it was not watched. A read that is stuck stays with the
     /// kernel, and nobody waits for it.
     pub fn remove(&self, id: PathId) -> bool {
-        self.part(id).is_some()
+        self.remove_with_status(id).is_some()
     }
 
     /// As [`Monitor::remove`], and keeps its status; `None` if it was not watched. Its worker may still have
     /// something to say of it; not after [`Monitor::settle`].
-    pub fn part(&self, id: PathId) -> Option<RemovedPath> {
-        let left = self.registry_mut().leave(id);
+    pub fn remove_with_status(&self, id: PathId) -> Option<RemovedPath> {
+        let left = self.registry_mut().remove(id);
         let (worker, cell) = left?;
         let (closing, released) = channel();
         let told = self.workers[worker].send(WorkerMsg::Remove(id, closing));
         told.then_some(RemovedPath(cell, Released(released)))
+    }
+
+    /// The former name of [`Monitor::remove_with_status`].
+    #[doc(hidden)]
+    pub fn part(&self, id: PathId) -> Option<RemovedPath> {
+        self.remove_with_status(id)
     }
 
     /// Watches a path in another way from now on; `false` if it is not watched. Its state, its
@@ -305,7 +311,7 @@ impl Monitor {
         told.then_some(Released(released))
     }
 
-    /// Opens a paused path again by its name, and checks it, from `Pending` on; `false` if it is not
+    /// PendingOpens a paused path again by its name, and checks it, from `Pending` on; `false` if it is not
     /// watched.
     pub fn resume(&self, id: PathId) -> bool {
         self.tell_worker_of(id, WorkerMsg::Resume(id))
@@ -366,14 +372,20 @@ impl Monitor {
         found.map(|(id, _)| id)
     }
 
-    /// The paths whose names lead elsewhere by now than to what is watched: see [`PathInfo::elsewhere`].
+    /// The paths whose names lead elsewhere by now than to what is watched: see [`PathInfo::leads_elsewhere`].
+    pub fn paths_elsewhere(&self) -> Vec<PathId> {
+        self.registry().paths_elsewhere().collect()
+    }
+
+    /// The former name of [`Monitor::paths_elsewhere`].
+    #[doc(hidden)]
     pub fn astray(&self) -> Vec<PathId> {
-        self.registry().astray().collect()
+        self.paths_elsewhere()
     }
 
     /// The path that leads to this device, if one is watched.
     pub fn find_device(&self, device: DeviceId) -> Option<PathId> {
-        self.registry().leads_to(device)
+        self.registry().find_device(device)
     }
 
     /// A stream of what happens from now on, with room for `capacity` events.

@@ -41,7 +41,7 @@ pub struct Swept {
 }
 
 impl Sweep {
-    /// Opens the paths, on this thread. Has to be used on the thread that made it.
+    /// PendingOpens the paths, on this thread. Has to be used on the thread that made it.
     ///
     /// # Errors
     /// When the kernel offers no way to check, or the first path that can't be opened.

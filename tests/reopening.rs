@@ -199,13 +199,13 @@ fn a_name_that_leads_to_what_another_path_watches_is_told_of_once() {
         symlink(rig.disk(disk).path(), &name).expect("a link");
     };
     point_to(1);
-    wait_info(&monitor, path, |info| info.elsewhere().is_some());
+    wait_info(&monitor, path, |info| info.leads_elsewhere().is_some());
     let info = monitor.info(path).expect("watched");
-    let said = info.elsewhere().expect("it is said");
+    let said = info.leads_elsewhere().expect("it is said");
     let other = rig.disk(1).path().to_str().expect("text");
     assert!(said.contains(&format!("watched as {other}")), "{said}");
     assert_eq!(
-        (info.device(), monitor.astray()),
+        (info.device(), monitor.paths_elsewhere()),
         (before.device(), vec![path])
     );
     // Every look finds the same, and so says every check of a path that is down.
@@ -225,6 +225,6 @@ fn a_name_that_leads_to_what_another_path_watches_is_told_of_once() {
     }
     assert_eq!(told, 1);
     point_to(0);
-    wait_info(&monitor, path, |info| info.elsewhere().is_none());
-    assert!(monitor.astray().is_empty());
+    wait_info(&monitor, path, |info| info.leads_elsewhere().is_none());
+    assert!(monitor.paths_elsewhere().is_empty());
 }

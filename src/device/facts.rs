@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD};
 
 use crate::device::{
-    DeviceId, Sysfs, file_alignment, list_names, look_up_all, map_of, read_attr, storage_of,
+    DeviceId, Sysfs, file_alignment, list_names, map_of, query_all, read_attr, storage_of,
 };
 
 /// Unit of sizes in sysfs, independent of the block size of the device.
@@ -42,7 +42,7 @@ impl PathFacts {
     /// Looks up the facts of these paths, in their order, within `limit`. A path that does not
     /// respond, does not exist or has no blocks is `None`.
     pub fn of(paths: &[PathBuf], limit: Duration) -> Vec<Option<PathFacts>> {
-        let facts = look_up_all(paths, limit, look_up).into_iter();
+        let facts = query_all(paths, limit, look_up).into_iter();
         facts.map(Option::flatten).collect()
     }
 }

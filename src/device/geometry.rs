@@ -28,7 +28,7 @@ impl Geometry {
     }
 
     /// The same device with another region to read.
-    pub(crate) fn reading(self, region: Region) -> Geometry {
+    pub(crate) fn with_region(self, region: Region) -> Geometry {
         let most = MAX_READ_LEN.min(
             u32::try_from(self.blocks)
                 .map_or(MAX_READ_LEN, |blocks| blocks.saturating_mul(self.block)),
@@ -54,12 +54,12 @@ impl Geometry {
         match self.region.place {
             Place::First => 0,
             Place::Last => (self.start_blocks() - 1) * u64::from(self.block),
-            Place::Rotating => self.elsewhere(number),
+            Place::Rotating => self.spread_offset(number),
         }
     }
 
     /// An offset that differs from number to number, spread over the whole device.
-    pub(crate) fn elsewhere(&self, number: u32) -> u64 {
+    pub(crate) fn spread_offset(&self, number: u32) -> u64 {
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
         let fraction = u128::from(u64::from(number).wrapping_mul(GOLDEN));
         let block = (fraction * u128::from(self.start_blocks())) >> 64;
@@ -87,10 +87,10 @@ mod tests {
             (1 << 40, u32::MAX, MAX_READ_LEN),
         ] {
             for place in places {
-                let geometry = Geometry::new(512, blocks).reading(Region { place, len_bytes });
+                let geometry = Geometry::new(512, blocks).with_region(Region { place, len_bytes });
                 assert_eq!(geometry.len, len);
                 for number in 0..100 {
-                    for offset in [geometry.offset(number), geometry.elsewhere(number)] {
+                    for offset in [geometry.offset(number), geometry.spread_offset(number)] {
                         assert!(offset.is_multiple_of(512));
                         assert!(offset + u64::from(len) <= blocks * 512);
                     }
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn the_places_are_the_beginning_the_end_and_the_whole_device() {
         let reading = |place| {
-            let geometry = Geometry::new(4096, 1000).reading(Region {
+            let geometry = Geometry::new(4096, 1000).with_region(Region {
                 place,
                 len_bytes: 8192,
             });

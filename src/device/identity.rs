@@ -31,8 +31,8 @@ pub(crate) struct Identity {
 pub(crate) enum Comparison {
     Same,
     /// The same number, but possibly another object: the kernel does not count them.
-    Alike,
-    Other,
+    SameNumber,
+    Different,
 }
 
 impl Identity {
@@ -75,10 +75,10 @@ impl Identity {
 
     pub(crate) fn compare(&self, other: &Identity) -> Comparison {
         match (self.generation, other.generation) {
-            _ if self.device != other.device => Comparison::Other,
+            _ if self.device != other.device => Comparison::Different,
             (Some(ours), Some(theirs)) if ours == theirs => Comparison::Same,
-            (Some(_), Some(_)) => Comparison::Other,
-            _ => Comparison::Alike,
+            (Some(_), Some(_)) => Comparison::Different,
+            _ => Comparison::SameNumber,
         }
     }
 }
@@ -103,11 +103,11 @@ mod tests {
         let device = |minor| DeviceId::Block { major: 8, minor };
         let one = |generation| Identity::new(device(0), generation);
         assert_eq!(one(Some(1)).compare(&one(Some(1))), Comparison::Same);
-        assert_eq!(one(Some(1)).compare(&one(Some(2))), Comparison::Other);
-        assert_eq!(one(Some(1)).compare(&one(None)), Comparison::Alike);
-        assert_eq!(one(None).compare(&one(None)), Comparison::Alike);
+        assert_eq!(one(Some(1)).compare(&one(Some(2))), Comparison::Different);
+        assert_eq!(one(Some(1)).compare(&one(None)), Comparison::SameNumber);
+        assert_eq!(one(None).compare(&one(None)), Comparison::SameNumber);
         let other = Identity::new(device(16), None);
-        assert_eq!(one(None).compare(&other), Comparison::Other);
+        assert_eq!(one(None).compare(&other), Comparison::Different);
     }
 
     #[test]
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(Identity::of_file(file.as_file()), Ok(named));
         let other = tempfile::NamedTempFile::new_in(".").expect("a file");
         let other = Identity::of_file(other.as_file()).expect("open");
-        assert_eq!(named.compare(&other), Comparison::Other);
+        assert_eq!(named.compare(&other), Comparison::Different);
     }
 
     #[test]

@@ -35,8 +35,8 @@ pub(crate) use leaves::{activity_of, is_asleep, is_redundant, is_stacked, number
 pub use name::{DisplayName, display_name, is_unprintable, parse_name};
 pub(crate) use open::{Device, file_alignment};
 pub use open_error::{OpenError, OpenProblem};
-pub use opener::look_up_all;
-pub(crate) use opener::{Opens, open_all};
+pub use opener::query_all;
+pub(crate) use opener::{PendingOpens, open_all};
 pub(crate) use storage::{
     dm_name, holders_of, list_names, map_of, read_text, storage_of, target_port_group,
 };

@@ -1,4 +1,4 @@
-//! Opens a path and finds out how to read it.
+//! PendingOpens a path and finds out how to read it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -20,7 +20,7 @@ pub(crate) struct Device {
     pub(crate) identity: Identity,
     pub(crate) file: OwnedFd,
     pub(crate) geometry: Geometry,
-    pub(crate) evidence: Box<dyn DeviceProbe + Send>,
+    pub(crate) probe: Box<dyn DeviceProbe + Send>,
     /// Its names and where it is attached.
     pub(crate) details: DeviceInfo,
     /// The id that all paths to the same storage have in common, if the kernel knows it.
@@ -32,13 +32,13 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// Opens a path. Blocks for as long as the driver's open does; see `device/opener.rs`.
+    /// PendingOpens a path. Blocks for as long as the driver's open does; see `device/opener.rs`.
     pub(crate) fn open(path: &Path) -> Result<Device, OpenProblem> {
-        Device::open_telling(path, |_| {})
+        Device::open_reporting(path, |_| {})
     }
 
     /// Like [`Device::open`], and reports what the name leads to before it opens it.
-    pub(crate) fn open_telling(
+    pub(crate) fn open_reporting(
         path: &Path,
         tell: impl FnOnce(DeviceId),
     ) -> Result<Device, OpenProblem> {
@@ -66,7 +66,7 @@ impl Device {
             identity,
             file: file.into(),
             geometry,
-            evidence: sysfs.map_or_else(|| Box::new(NoProbe) as _, |sysfs| Box::new(sysfs) as _),
+            probe: sysfs.map_or_else(|| Box::new(NoProbe) as _, |sysfs| Box::new(sysfs) as _),
             details,
             storage,
             stacked,
@@ -75,7 +75,7 @@ impl Device {
     }
 }
 
-/// Opens a block device or a regular file with `O_DIRECT`.
+/// PendingOpens a block device or a regular file with `O_DIRECT`.
 fn open_direct(path: &Path, tell: impl FnOnce(DeviceId)) -> Result<File, OpenProblem> {
     // Other kinds of files must not even be opened: a pipe would wait for its other end.
     let meta = std::fs::metadata(path).map_err(open_failed)?;

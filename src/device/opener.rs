@@ -1,4 +1,4 @@
-//! Opens many paths in parallel, without waiting for a path that hangs.
+//! PendingOpens many paths in parallel, without waiting for a path that hangs.
 //!
 //! open(2) of a block device runs code of the driver, which may wait for the device (SCSI error
 //! recovery does). So paths are opened on separate threads. A path that does not open in time is
@@ -22,18 +22,18 @@ const STACK_BYTES: usize = 128 * 1024;
 /// The names that are being opened, each by at most one thread at a time. Another request for the
 /// same name runs after that open has returned.
 #[derive(Default)]
-pub(crate) struct Opens(Mutex<HashMap<PathBuf, Vec<OnFree>>>);
+pub(crate) struct PendingOpens(Mutex<HashMap<PathBuf, Vec<OnFree>>>);
 
 /// Called when a name is free again.
 type OnFree = Box<dyn FnOnce() + Send>;
 
 /// Marks a name as being opened until it is dropped.
 struct Reservation<'a> {
-    opens: &'a Opens,
+    opens: &'a PendingOpens,
     name: &'a Path,
 }
 
-impl Opens {
+impl PendingOpens {
     /// Reserves a name. If it is taken, registers `on_free` to be called when the name is free.
     fn reserve<'a>(
         &'a self,
@@ -70,7 +70,7 @@ struct Queue<T, F> {
     paths: Vec<PathBuf>,
     /// Indices of the paths that no thread has taken.
     left: Mutex<VecDeque<usize>>,
-    opens: Arc<Opens>,
+    opens: Arc<PendingOpens>,
     open: F,
     results: Sender<OpenMsg<T>>,
 }
@@ -119,7 +119,7 @@ impl<T, F> Queue<T, F> {
 pub(crate) fn open_all<T: Send + 'static>(
     paths: Vec<PathBuf>,
     deadline: Option<Instant>,
-    opens: &Arc<Opens>,
+    opens: &Arc<PendingOpens>,
     open: impl Fn(usize, &Path) -> T + Send + Sync + 'static,
     mut each: impl FnMut(usize, Option<T>),
 ) {
@@ -176,7 +176,7 @@ pub(crate) fn open_all<T: Send + 'static>(
 /// Calls `look` for each of these names on separate threads and returns the results in the order of
 /// the names. A call may block as long as the file system of its name does. This function waits at
 /// most `limit`; a result that is not there by then is `None`.
-pub fn look_up_all<T: Send + 'static>(
+pub fn query_all<T: Send + 'static>(
     names: &[PathBuf],
     limit: Duration,
     look: impl Fn(&Path) -> T + Send + Sync + 'static,
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_name_is_opened_by_one_thread_at_a_time_and_requests_wait() {
-        let opens = Arc::new(Opens::default());
+        let opens = Arc::new(PendingOpens::default());
         let gate = Arc::new((Mutex::new(false), Condvar::new()));
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let ask = |deadline: Option<Instant>| {

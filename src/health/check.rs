@@ -27,7 +27,7 @@ use std::time::Duration;
 use pathpulse_kernel_compat::{Errno, Mono, Outcome, Reject, Stage};
 
 use crate::health::{
-    DeviceProbe, History, UnknownReason, Verdict, unanswered, verdict_if_not_admitted,
+    DeviceProbe, History, UnknownReason, Verdict, verdict_if_not_admitted, verdict_if_unanswered,
     waits_for_tag,
 };
 
@@ -53,7 +53,7 @@ pub(crate) enum Step {
         /// The place on the device: 0 is the configured one, other numbers are other places.
         place: u32,
     },
-    /// Call [`Check::again`] at this time.
+    /// Call [`Check::retry`] at this time.
     Pause(Mono),
     /// The check ends with this verdict.
     End(Verdict),
@@ -68,7 +68,7 @@ pub(crate) enum Nowait {
     /// Reads with the flag work.
     Works,
     /// The file refuses the flag.
-    Missing,
+    Unsupported,
 }
 
 /// A check that is running.
@@ -88,7 +88,7 @@ pub(crate) struct Check {
     /// At least one read got `EAGAIN`.
     not_admitted: bool,
     /// The path is not up, and only an answered read can bring it up.
-    needs_answer: bool,
+    requires_answer: bool,
     /// What the counters of the device showed. Boxed, because few checks need it and all are moved.
     history: Option<Box<History>>,
 }
@@ -108,7 +108,7 @@ impl Check {
             plain: false,
             refused: None,
             not_admitted: false,
-            needs_answer: false,
+            requires_answer: false,
             history: None,
         }
     }
@@ -120,13 +120,13 @@ impl Check {
     }
 
     /// Sets whether only an answered read can bring the path up.
-    pub(crate) fn needing_answer(mut self, needs_answer: bool) -> Check {
-        self.needs_answer = needs_answer;
+    pub(crate) fn requiring_answer(mut self, requires_answer: bool) -> Check {
+        self.requires_answer = requires_answer;
         self
     }
 
     /// Sets what earlier checks saw of the device's counters.
-    pub(crate) fn remembering(mut self, history: Option<Box<History>>) -> Check {
+    pub(crate) fn with_history(mut self, history: Option<Box<History>>) -> Check {
         self.history = history;
         if let Some(history) = &mut self.history {
             history.begin_check();
@@ -137,21 +137,22 @@ impl Check {
     /// What the next check needs to know of the device's counters. If the read is stuck, the next
     /// check is about the same read.
     pub(crate) fn into_history(self, is_stuck: bool) -> Option<Box<History>> {
-        self.history.filter(|history| history.is_telling(is_stuck))
+        self.history
+            .filter(|history| history.is_worth_keeping(is_stuck))
     }
 
     /// Does not count inactivity of the device before `until`.
-    pub(crate) fn forgive(&mut self, until: Mono) {
+    pub(crate) fn discount_until(&mut self, until: Mono) {
         if let Some(history) = &mut self.history {
-            history.forgive(until);
+            history.discount_until(until);
         }
     }
 
     /// Samples the device's counters before the first read, if a read without an answer would be
     /// judged by them: when one of several devices below may answer, or when the read may wait for
     /// a tag.
-    pub(crate) fn observe_first(&mut self, now: Mono, probe: &dyn DeviceProbe) {
-        if probe.is_redundant() || self.nowait == Nowait::Missing {
+    pub(crate) fn observe_before_read(&mut self, now: Mono, probe: &dyn DeviceProbe) {
+        if probe.is_redundant() || self.nowait == Nowait::Unsupported {
             self.observe(now, probe);
         }
     }
@@ -182,21 +183,21 @@ impl Check {
         self.submitted = now;
         self.tries = self.tries.saturating_add(1);
         Step::Read {
-            nowait: self.nowait != Nowait::Missing && !self.plain,
+            nowait: self.nowait != Nowait::Unsupported && !self.plain,
             place,
         }
     }
 
     /// Continues after a pause.
-    pub(crate) fn again(&mut self, now: Mono, probe: &dyn DeviceProbe) -> Step {
-        if now < self.decides_by() {
+    pub(crate) fn retry(&mut self, now: Mono, probe: &dyn DeviceProbe) -> Step {
+        if now < self.decide_by() {
             return self.read(now);
         }
         if let Some(why) = self.refused {
             return unknown(why);
         }
         self.observe(now, probe);
-        if now < self.decides_by() {
+        if now < self.decide_by() {
             return self.read(now);
         }
         let seen = self.history.take().unwrap_or_default();
@@ -207,8 +208,11 @@ impl Check {
 
     /// When the check can decide even if no read gets in: at the deadline, or as soon as the device
     /// has completed nothing for a whole timeout.
-    pub(crate) fn decides_by(&self) -> Mono {
-        let still = self.history.as_ref().and_then(|seen| seen.still_since());
+    pub(crate) fn decide_by(&self) -> Mono {
+        let still = self
+            .history
+            .as_ref()
+            .and_then(|seen| seen.no_progress_since());
         match still {
             Some(since) if self.not_admitted && self.refused.is_none() => {
                 self.deadline.min(since + self.timeout())
@@ -266,7 +270,7 @@ impl Check {
         let timeout = self.timeout();
         let not_admitted = self.not_admitted || waits_for_tag(self.nowait, stage);
         let (history, begun) = (self.history.get_or_insert_default(), self.begun);
-        unanswered(stage, not_admitted, history, probe, (begun, at, timeout))
+        verdict_if_unanswered(stage, not_admitted, history, probe, (begun, at, timeout))
     }
 
     fn failed(&mut self, errno: Errno, at: Mono, probe: &dyn DeviceProbe) -> Step {
@@ -283,7 +287,7 @@ impl Check {
                 self.pause(at)
             }
             Errno::EOPNOTSUPP if self.nowait == Nowait::Untried => {
-                self.nowait = Nowait::Missing;
+                self.nowait = Nowait::Unsupported;
                 self.tries = 0;
                 self.observe(at, probe);
                 self.read(at)
@@ -320,13 +324,14 @@ impl Check {
 
     fn pause(&self, now: Mono) -> Step {
         let doubling = self.tries.saturating_sub(1).min(16);
-        let is_still = (self.history.as_ref()).is_some_and(|seen| seen.still_since().is_some());
-        let longest = match self.needs_answer && self.not_admitted && !is_still {
+        let is_still =
+            (self.history.as_ref()).is_some_and(|seen| seen.no_progress_since().is_some());
+        let longest = match self.requires_answer && self.not_admitted && !is_still {
             true => PAUSE_MAX_NOT_UP,
             false => PAUSE_MAX,
         };
         let pause = (PAUSE_MIN * (1 << doubling)).min(longest);
-        let end = self.decides_by();
+        let end = self.decide_by();
         Step::Pause(
             (now + pause)
                 .min(end.max(now + PAUSE_MIN))

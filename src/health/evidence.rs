@@ -115,12 +115,12 @@ impl UnansweredRead {
 /// Whether a read may not have reached its device because all tags are taken. Without `RWF_NOWAIT`
 /// it waits for a tag, and nothing distinguishes it from a read that a driver holds.
 pub(crate) fn waits_for_tag(nowait: Nowait, stage: Stage) -> bool {
-    nowait == Nowait::Missing && stage == Stage::Submission
+    nowait == Nowait::Unsupported && stage == Stage::Submission
 }
 
 /// The verdict on a read that has no answer at `at`, in a check that began at `begun`. Samples the
 /// device's counters where they can matter.
-pub(crate) fn unanswered(
+pub(crate) fn verdict_if_unanswered(
     stage: Stage,
     not_admitted: bool,
     history: &mut History,

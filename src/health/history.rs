@@ -39,7 +39,7 @@ pub(crate) struct History {
     pub(super) is_idle: bool,
     /// Number of samples in this check.
     pub(super) samples: u32,
-    still_since: Option<Mono>,
+    no_progress_since: Option<Mono>,
     /// The error of this check's own read of one block, which may be the only bad block.
     pub(crate) block_error: Option<Errno>,
 }
@@ -53,7 +53,7 @@ impl History {
         }
         *self = History {
             disks: std::mem::take(&mut self.disks),
-            still_since: self.still_since,
+            no_progress_since: self.no_progress_since,
             ..History::default()
         };
     }
@@ -61,7 +61,7 @@ impl History {
     /// Whether the next check needs this history. It does if a disk holds requests. If the read is
     /// stuck it always does, since the next check continues with the same read and a busy disk may
     /// hold nothing at the moment.
-    pub(crate) fn is_telling(&self, is_stuck: bool) -> bool {
+    pub(crate) fn is_worth_keeping(&self, is_stuck: bool) -> bool {
         self.samples > 0 && (is_stuck || self.disks.iter().any(|disk| disk.has_requests))
     }
 
@@ -71,22 +71,22 @@ impl History {
         self.samples += 1;
         self.suspended = now.suspended;
         self.is_idle = now.is_idle();
-        self.still_since = self.no_progress_start(&now.layout);
+        self.no_progress_since = self.no_progress_start(&now.layout);
         self.progresses = self.is_progressing(&now.layout, at, timeout);
         debug_assert!(self.disks.iter().all(|disk| disk.since <= at));
     }
 
     /// Does not count inactivity of the device before `until`.
-    pub(crate) fn forgive(&mut self, until: Mono) {
+    pub(crate) fn discount_until(&mut self, until: Mono) {
         for disk in &mut self.disks {
             disk.since = disk.since.max(until);
         }
-        self.still_since = self.still_since.map(|since| since.max(until));
+        self.no_progress_since = self.no_progress_since.map(|since| since.max(until));
     }
 
     /// Since when the device has held requests without completing any; `None` if it does not.
-    pub(crate) fn still_since(&self) -> Option<Mono> {
-        self.still_since
+    pub(crate) fn no_progress_since(&self) -> Option<Mono> {
+        self.no_progress_since
     }
 
     fn record(&mut self, layout: &Layout, begun: Mono, at: Mono) {

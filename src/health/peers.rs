@@ -11,7 +11,7 @@
 use crate::health::{Rules, State};
 
 /// Number of paths of a group that are compared; of a larger group the first ones are.
-pub(crate) const COMPARED: usize = 64;
+pub(crate) const COMPARED_MAX: usize = 64;
 
 /// A path as seen by its peers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,7 +26,7 @@ pub(crate) struct Peer {
 
 /// Chooses the path to keep up: none if a path is up; otherwise the marginal path that is kept up
 /// already, or the one with the fewest errors, or the first one.
-pub(crate) fn kept_up(peers: impl Iterator<Item = Peer>) -> Option<usize> {
+pub(crate) fn choose_kept_up(peers: impl Iterator<Item = Peer>) -> Option<usize> {
     let mut best: Option<((bool, u32), usize)> = None;
     for (index, peer) in peers.enumerate() {
         match peer.state {
@@ -82,7 +82,7 @@ mod tests {
             for b in states {
                 for c in states {
                     let group = [a, b, c];
-                    let kept_up = kept_up(group.iter().map(|state| peer(*state, false, 0)));
+                    let kept_up = choose_kept_up(group.iter().map(|state| peer(*state, false, 0)));
                     let up = group.contains(&State::Up);
                     let first = group.iter().position(|state| *state == State::Marginal);
                     assert_eq!(kept_up, if up { None } else { first }, "{group:?}");
@@ -100,10 +100,10 @@ mod tests {
             peer(Marginal, false, 12),
             peer(Marginal, false, 12),
         ];
-        assert_eq!(kept_up(fewest.into_iter()), Some(2));
+        assert_eq!(choose_kept_up(fewest.into_iter()), Some(2));
         let mut kept = fewest;
         kept[1].kept_up = true;
-        assert_eq!(kept_up(kept.into_iter()), Some(1));
+        assert_eq!(choose_kept_up(kept.into_iter()), Some(1));
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Health {
     }
 
     /// Applies a comparison with the peers. Returns `None` if the state stays.
-    pub(crate) fn compare(&mut self, slow: bool, now: Mono) -> Option<Transition> {
+    pub(crate) fn set_slow(&mut self, slow: bool, now: Mono) -> Option<Transition> {
         self.slow = slow && matches!(self.state, State::Up | State::Marginal);
         if !self.slow {
             return None;

@@ -74,7 +74,7 @@ impl Verdict {
 
     /// Whether it is the result of a read that the kernel accepted with its flags, `RWF_NOWAIT`
     /// included.
-    pub(crate) fn is_of_read(&self) -> bool {
+    pub(crate) fn comes_from_read(&self) -> bool {
         match self {
             Verdict::Offline | Verdict::Standby => false,
             Verdict::Unknown { why } => matches!(why, UnknownReason::WouldBlock),
@@ -102,7 +102,7 @@ impl Verdict {
 
     /// Whether the opened device may be gone and its name may belong to a new one. A block device
     /// without its disk has no size any more and answers with 0 bytes.
-    pub(crate) fn says_gone(&self) -> bool {
+    pub(crate) fn may_mean_gone(&self) -> bool {
         match self {
             Verdict::Failed { errno } => Fault::from(*errno) == Fault::DeviceGone,
             Verdict::ShortRead { got } => *got == 0,

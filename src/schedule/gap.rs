@@ -13,7 +13,7 @@ use pathpulse_kernel_compat::Mono;
 /// Delays up to this come from the scheduler of a busy machine and do not count as a gap.
 const LATE_MIN: Duration = Duration::from_millis(250);
 /// The log reports gaps longer than this.
-pub(crate) const LATE_REMARKABLE: Duration = Duration::from_secs(1);
+pub(crate) const LOGGED_GAP_MIN: Duration = Duration::from_secs(1);
 
 /// The last time that this thread was not scheduled although it should have run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,7 +27,7 @@ pub(crate) struct SchedulingGap {
 impl SchedulingGap {
     /// Records a wait that began at `from`, was due to end by `until`, and ended at `now`. Returns
     /// the delay if it is a gap.
-    pub(crate) fn waited(
+    pub(crate) fn note_wait(
         &mut self,
         from: Mono,
         until: Option<Mono>,
@@ -39,9 +39,14 @@ impl SchedulingGap {
 
     /// Records a wait that began at `from` and ended at `now`, during which the deadline of a read
     /// passed. The kernel wakes the waiting thread at that deadline. Unlike in
-    /// [`SchedulingGap::waited`], the gap may have begun together with the wait and left the device
+    /// [`SchedulingGap::note_wait`], the gap may have begun together with the wait and left the device
     /// no time at all.
-    pub(crate) fn missed(&mut self, from: Mono, deadline: Mono, now: Mono) -> Option<Duration> {
+    pub(crate) fn note_missed_deadline(
+        &mut self,
+        from: Mono,
+        deadline: Mono,
+        now: Mono,
+    ) -> Option<Duration> {
         let late = now.since(deadline.max(from));
         self.record(from, now, late, now.since(from))
     }
@@ -78,11 +83,11 @@ mod tests {
     fn only_a_long_delayed_wakeup_is_a_gap() {
         let timeout = Duration::from_secs(2);
         let mut gap = SchedulingGap::default();
-        gap.waited(at(1_000), Some(at(1_100)), at(2_100));
-        gap.waited(at(3_000), Some(at(9_000)), at(9_500));
-        gap.waited(at(10_000), None, at(99_000));
+        gap.note_wait(at(1_000), Some(at(1_100)), at(2_100));
+        gap.note_wait(at(3_000), Some(at(9_000)), at(9_500));
+        gap.note_wait(at(10_000), None, at(99_000));
         assert!((1..100_000).all(|ms| !gap.covers(at(ms), timeout)));
-        let late = gap.waited(at(100_000), Some(at(100_100)), at(101_101));
+        let late = gap.note_wait(at(100_000), Some(at(100_100)), at(101_101));
         assert_eq!(late, Some(Duration::from_millis(1_001)));
         assert!(!gap.covers(at(100_000), timeout) && gap.covers(at(100_001), timeout));
         assert!(gap.covers(at(101_101), timeout) && !gap.covers(at(101_102), timeout));
@@ -93,14 +98,14 @@ mod tests {
     fn a_missed_deadline_shows_a_gap_that_may_span_the_whole_wait() {
         let mut gap = SchedulingGap::default();
         // Asleep from 0 on, deadline of the read at 2 s, awake at 2.3 s: the gap took up to 2.3 s.
-        gap.missed(at(0), at(2_000), at(2_300));
+        gap.note_missed_deadline(at(0), at(2_000), at(2_300));
         assert!(gap.covers(at(2_000), Duration::from_secs(2)));
         // Awake until 1.9 s: the device had all but 0.1 s of its time.
-        gap.missed(at(1_900), at(2_000), at(2_300));
+        gap.note_missed_deadline(at(1_900), at(2_000), at(2_300));
         assert!(!gap.covers(at(2_000), Duration::from_secs(2)));
         // This delay is normal on a busy machine.
         assert_eq!(
-            SchedulingGap::default().missed(at(0), at(2_000), at(2_200)),
+            SchedulingGap::default().note_missed_deadline(at(0), at(2_000), at(2_200)),
             None
         );
     }
@@ -108,7 +113,7 @@ mod tests {
     #[test]
     fn the_delay_of_an_overdue_wait_counts_from_its_start() {
         let mut gap = SchedulingGap::default();
-        gap.waited(at(5_000), Some(at(1_000)), at(5_200));
+        gap.note_wait(at(5_000), Some(at(1_000)), at(5_200));
         assert!(!gap.covers(at(5_100), Duration::from_millis(1)));
     }
 }

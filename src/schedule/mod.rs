@@ -10,7 +10,7 @@ mod phases;
 mod timing;
 mod wheel;
 
-pub(crate) use gap::{LATE_REMARKABLE, SchedulingGap};
+pub(crate) use gap::{LOGGED_GAP_MIN, SchedulingGap};
 pub(crate) use phases::Phases;
 pub(crate) use timing::CheckTiming;
 pub(crate) use wheel::Schedule;

@@ -33,18 +33,18 @@ struct IntervalPhases {
 
 impl Phases {
     /// Assigns a path the first phase with room. The path keeps it, whatever other paths do, until
-    /// [`Phases::leave`] gives it back.
-    pub(crate) fn enter(&mut self, interval: Duration) -> CheckTiming {
+    /// [`Phases::release`] gives it back.
+    pub(crate) fn assign(&mut self, interval: Duration) -> CheckTiming {
         let phases = self.intervals.entry(interval).or_default();
-        CheckTiming::new(interval, phases.enter())
+        CheckTiming::new(interval, phases.assign())
     }
 
-    /// Gives back the phase that [`Phases::enter`] assigned for this interval.
-    pub(crate) fn leave(&mut self, interval: Duration, timing: CheckTiming) {
+    /// Gives back the phase that [`Phases::assign`] assigned for this interval.
+    pub(crate) fn release(&mut self, interval: Duration, timing: CheckTiming) {
         let Some(phases) = self.intervals.get_mut(&interval) else {
             unreachable!("a path gave back a phase of an interval without paths");
         };
-        phases.leave(timing.phase());
+        phases.release(timing.phase());
         if phases.paths == 0 {
             self.intervals.remove(&interval);
         }
@@ -57,7 +57,7 @@ impl Phases {
 }
 
 impl IntervalPhases {
-    fn enter(&mut self) -> u32 {
+    fn assign(&mut self) -> u32 {
         let room = |phase: &usize| {
             let count = self.path_counts.get(*phase).copied().unwrap_or(0);
             count < capacity_of(*phase)
@@ -74,7 +74,7 @@ impl IntervalPhases {
         u32::try_from(phase).unwrap_or(u32::MAX)
     }
 
-    fn leave(&mut self, phase: u32) {
+    fn release(&mut self, phase: u32) {
         let phase = phase as usize;
         self.path_counts[phase] -= 1;
         self.first_free = self.first_free.min(phase);
@@ -116,7 +116,7 @@ mod tests {
     fn few_paths_share_wakeups() {
         for (paths, wakeups) in [(1, 1), (4, 1), (16, 1), (17, 2), (64, 4)] {
             let mut phases = Phases::default();
-            let timings: Vec<CheckTiming> = (0..paths).map(|_| phases.enter(INTERVAL)).collect();
+            let timings: Vec<CheckTiming> = (0..paths).map(|_| phases.assign(INTERVAL)).collect();
             assert_eq!(distinct(&timings), wakeups, "{paths} paths");
         }
     }
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn shared_phases_are_far_apart() {
         let mut phases = Phases::default();
-        let timings: Vec<CheckTiming> = (0..64).map(|_| phases.enter(INTERVAL)).collect();
+        let timings: Vec<CheckTiming> = (0..64).map(|_| phases.assign(INTERVAL)).collect();
         let times: BTreeSet<Mono> = timings.iter().map(|timing| next(*timing)).collect();
         let times: Vec<Mono> = times.into_iter().collect();
         for pair in times.windows(2) {
@@ -137,7 +137,7 @@ mod tests {
         let mut phases = Phases::default();
         let mut tenths = [0_u32; 10];
         for _ in 0..10_000 {
-            let timing = phases.enter(Duration::from_secs(10));
+            let timing = phases.assign(Duration::from_secs(10));
             let phase_ms = next(timing).as_nanos() / 1_000_000 % 10_000;
             tenths[(phase_ms / 1_000) as usize] += 1;
         }
@@ -150,16 +150,16 @@ mod tests {
     #[test]
     fn a_released_phase_is_reused_and_no_other_path_moves() {
         let mut phases = Phases::default();
-        let mut timings: Vec<CheckTiming> = (0..100).map(|_| phases.enter(INTERVAL)).collect();
+        let mut timings: Vec<CheckTiming> = (0..100).map(|_| phases.assign(INTERVAL)).collect();
         for round in 0..1_000 {
             let nth = round * 37 % 100;
-            phases.leave(INTERVAL, timings[nth]);
-            let again = phases.enter(INTERVAL);
+            phases.release(INTERVAL, timings[nth]);
+            let again = phases.assign(INTERVAL);
             assert_eq!(again, timings[nth], "the only phase with room");
             timings[nth] = again;
         }
         for timing in timings.drain(4..) {
-            phases.leave(INTERVAL, timing);
+            phases.release(INTERVAL, timing);
         }
         assert_eq!(phases.paths(), 4);
         assert_eq!(distinct(&timings), 1);
@@ -168,10 +168,10 @@ mod tests {
     #[test]
     fn each_interval_has_its_own_phases() {
         let mut phases = Phases::default();
-        let one = phases.enter(INTERVAL);
-        let other = phases.enter(INTERVAL * 2);
+        let one = phases.assign(INTERVAL);
+        let other = phases.assign(INTERVAL * 2);
         assert_eq!((one.phase(), other.phase()), (0, 0));
-        phases.leave(INTERVAL * 2, other);
+        phases.release(INTERVAL * 2, other);
         assert_eq!(phases.paths(), 1);
     }
 }

@@ -45,7 +45,7 @@ impl<K: Copy> Schedule<K> {
     }
 
     /// Makes the slots fine enough for checks at this interval.
-    pub(crate) fn suit(&mut self, interval: Duration) {
+    pub(crate) fn refine_for(&mut self, interval: Duration) {
         let fine = slot_ns(interval);
         if fine >= self.slot_ns {
             return;
@@ -160,13 +160,13 @@ mod tests {
         assert_eq!(take(&mut schedule, at(64)), []);
         let far = schedule.insert(at(90_000), 1);
         let near = schedule.insert(at(150), 2);
-        schedule.suit(4 * SECOND);
+        schedule.refine_for(4 * SECOND);
         assert_eq!(
             schedule.insert(at(130), 3),
             at(192),
             "the slots stay as fine"
         );
-        schedule.suit(SECOND / 10);
+        schedule.refine_for(SECOND / 10);
         assert_eq!(schedule.insert(at(129), 4), at(136));
         assert_eq!(schedule.next(), Some(at(136)));
         assert_eq!(take(&mut schedule, at(191)), [4]);

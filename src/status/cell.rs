@@ -40,7 +40,7 @@ pub(crate) struct StatusCell {
     /// When the next verdict about the device is late, on the monotonic clock; 0: none is expected.
     expected_by_ns: AtomicU64,
     /// When the first check without a good answer began, on the monotonic clock; 0: none.
-    owed_since_ns: AtomicU64,
+    unanswered_since_ns: AtomicU64,
     /// When the running check began, on the monotonic clock; 0: none is running.
     begun_ns: AtomicU64,
     /// When the stuck read passed its deadline, on the monotonic clock; 0: none is stuck.
@@ -61,7 +61,7 @@ impl StatusCell {
             flags: AtomicU16::new(0),
             checked_ns: AtomicU64::new(0),
             expected_by_ns: AtomicU64::new(0),
-            owed_since_ns: AtomicU64::new(0),
+            unanswered_since_ns: AtomicU64::new(0),
             begun_ns: AtomicU64::new(0),
             stuck_since_ns: AtomicU64::new(0),
             transitions: AtomicU32::new(0),
@@ -90,7 +90,7 @@ impl StatusCell {
         fence(Release);
         bump(&self.transitions);
         if state == State::Paused {
-            self.owed_since_ns.store(0, Relaxed);
+            self.unanswered_since_ns.store(0, Relaxed);
         }
         self.word.store(pack(state, cause), Relaxed);
         self.since_ns.store(unix_ns(since), Relaxed);
@@ -107,28 +107,28 @@ impl StatusCell {
 
     /// A check begins. Unless an earlier check is still without a good answer, this is the first
     /// one.
-    pub(crate) fn owe_since(&self, now: Mono) {
+    pub(crate) fn begin_check(&self, now: Mono) {
         let ns = now.as_nanos().max(1);
         self.begun_ns.store(ns, Relaxed);
-        if self.owed_since_ns.load(Relaxed) == 0 {
-            self.owed_since_ns.store(ns, Relaxed);
+        if self.unanswered_since_ns.load(Relaxed) == 0 {
+            self.unanswered_since_ns.store(ns, Relaxed);
         }
     }
 
     /// The check ended. A good answer resets the time without an answer. A bad verdict does not,
     /// nor does one without information about the device.
-    pub(crate) fn settle_owed(&self, kind: VerdictKind) {
+    pub(crate) fn end_check(&self, kind: VerdictKind) {
         self.begun_ns.store(0, Relaxed);
         if matches!(
             kind,
             VerdictKind::Good | VerdictKind::Busy | VerdictKind::Standby
         ) {
-            self.owed_since_ns.store(0, Relaxed);
+            self.unanswered_since_ns.store(0, Relaxed);
         }
     }
 
     /// Records that a verdict about the device was there at `now`.
-    pub(crate) fn known_at(&self, now: Mono) {
+    pub(crate) fn set_checked_at(&self, now: Mono) {
         self.checked_ns.store(now.as_nanos().max(1), Relaxed);
     }
 
@@ -195,7 +195,7 @@ impl StatusCell {
             isolated: flags & ISOLATED != 0,
             stuck: age(&self.stuck_since_ns),
             in_flight: age(&self.begun_ns),
-            unanswered: age(&self.owed_since_ns),
+            unanswered: age(&self.unanswered_since_ns),
             transitions: u64::from(self.transitions.load(Relaxed)),
             checks: Counts(std::array::from_fn(|i| {
                 u64::from(self.counts[i].load(Relaxed))

@@ -58,19 +58,19 @@ impl Next {
 pub(crate) struct Subscriber {
     sender: SyncSender<Event>,
     lost: Arc<AtomicU64>,
-    told: Arc<AtomicU64>,
+    sent: Arc<AtomicU64>,
 }
 
 impl Subscriber {
     /// Sends an event without waiting. Returns `false` if the stream was dropped.
-    pub(crate) fn tell(&self, event: &Event) -> bool {
+    pub(crate) fn send(&self, event: &Event) -> bool {
         // Count before sending: a reader must never see all events as done while one is still
         // queued.
-        self.told.fetch_add(1, Release);
+        self.sent.fetch_add(1, Release);
         match self.sender.try_send(event.clone()) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
-                self.told.fetch_sub(1, Release);
+                self.sent.fetch_sub(1, Release);
                 self.lost.fetch_add(1, Relaxed);
                 true
             }
@@ -89,15 +89,21 @@ pub struct EventStream {
 /// Lets other threads see how far the reader of a stream is behind.
 #[derive(Clone, Debug, Default)]
 pub struct Backlog {
-    told: Arc<AtomicU64>,
+    sent: Arc<AtomicU64>,
     taken: Arc<AtomicU64>,
     done: Arc<AtomicU64>,
 }
 
 impl Backlog {
     /// Number of events sent to the stream so far, without the lost ones.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Acquire)
+    }
+
+    /// The former name of [`Backlog::sent`].
+    #[doc(hidden)]
     pub fn told(&self) -> u64 {
-        self.told.load(Acquire)
+        self.sent()
     }
 
     /// Number of events that the reader has handled. An event counts as handled when the reader
@@ -124,7 +130,7 @@ impl EventStream {
         let subscriber = Subscriber {
             sender,
             lost: Arc::clone(&lost),
-            told: Arc::clone(&backlog.told),
+            sent: Arc::clone(&backlog.sent),
         };
         let stream = EventStream {
             receiver,
@@ -188,25 +194,25 @@ mod tests {
     fn a_slow_reader_loses_events_and_sees_how_many() {
         let (subscriber, stream) = EventStream::new(2);
         for _ in 0..5 {
-            assert!(subscriber.tell(&event()));
+            assert!(subscriber.send(&event()));
         }
         assert_eq!(stream.take_lost(), 3);
         assert_eq!(stream.take_lost(), 0);
         let backlog = stream.backlog();
-        assert_eq!((backlog.told(), backlog.done()), (2, 0));
+        assert_eq!((backlog.sent(), backlog.done()), (2, 0));
         assert!(stream.next().is_some() && stream.next().is_some());
         assert_eq!(backlog.done(), 1, "it may still be busy with the second");
         assert!(matches!(stream.next_within(Duration::ZERO), Next::Timeout));
         assert_eq!(backlog.done(), 2);
         drop(stream);
-        assert!(!subscriber.tell(&event()));
+        assert!(!subscriber.send(&event()));
     }
 
     #[test]
     fn a_pause_of_events_differs_from_their_end() {
         let (subscriber, stream) = EventStream::new(2);
         assert!(matches!(stream.next_within(Duration::ZERO), Next::Timeout));
-        assert!(subscriber.tell(&event()));
+        assert!(subscriber.send(&event()));
         drop(subscriber);
         // Events sent before the end are delivered before it.
         assert!(stream.next_within(Duration::ZERO).event().is_some());

@@ -27,7 +27,7 @@ pub(crate) use latency::Histogram;
 pub use latency::LatencyHistogram;
 pub use path::{PathId, PathInfo};
 pub use path_status::{Counts, OVERDUE_GRACE, PathStatus};
-pub(crate) use registry::{Leads, Registry};
+pub(crate) use registry::{NameDecision, Registry};
 pub use removed_path::{Released, RemovedPath};
 pub use window::Latency;
 pub(crate) use window::Window;

@@ -16,7 +16,7 @@ impl PathId {
     }
 
     /// Allocates `count` consecutive ids that are unique in this process, and returns the first.
-    pub(crate) fn first_of_new(count: u64) -> PathId {
+    pub(crate) fn allocate(count: u64) -> PathId {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         PathId(NEXT.fetch_add(count, Relaxed))
     }
@@ -52,8 +52,8 @@ impl PathInfo {
         PathInfo { details, ..self }
     }
 
-    /// Returns a copy with a new value of [`PathInfo::elsewhere`].
-    pub(crate) fn leading(&self, elsewhere: Option<String>) -> PathInfo {
+    /// Returns a copy with a new value of [`PathInfo::leads_elsewhere`].
+    pub(crate) fn with_elsewhere(&self, elsewhere: Option<String>) -> PathInfo {
         PathInfo {
             elsewhere: elsewhere.map(Into::into),
             ..self.clone()
@@ -61,7 +61,7 @@ impl PathInfo {
     }
 
     /// Returns a copy with another name.
-    pub(crate) fn named(&self, name: &Path) -> PathInfo {
+    pub(crate) fn with_name(&self, name: &Path) -> PathInfo {
         PathInfo {
             name: name.into(),
             ..self.clone()
@@ -87,8 +87,14 @@ impl PathInfo {
     /// A description of what the name leads to now, if that is not the watched device: other
     /// storage, or a device that another path watches. To watch it, remove the path and add it
     /// again.
-    pub fn elsewhere(&self) -> Option<&str> {
+    pub fn leads_elsewhere(&self) -> Option<&str> {
         self.elsewhere.as_deref()
+    }
+
+    /// The former name of [`PathInfo::leads_elsewhere`].
+    #[doc(hidden)]
+    pub fn elsewhere(&self) -> Option<&str> {
+        self.leads_elsewhere()
     }
 
     /// The group: what this path and its peers, the other paths to the same storage, have in

@@ -38,13 +38,13 @@ struct Group {
 
 /// What to do with a path whose name was opened again.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Leads {
+pub(crate) enum NameDecision {
     /// Read it through the newly opened device.
-    Here,
+    Follow,
     /// Keep the device: the name leads elsewhere. Has a description, unless it was given before.
-    Elsewhere(Option<String>),
+    KeepDevice(Option<String>),
     /// Nothing: the path is not watched any more.
-    Nowhere,
+    NotWatched,
 }
 
 /// The paths of a monitor.
@@ -52,7 +52,7 @@ pub(crate) struct Registry {
     paths: BTreeMap<PathId, Entry>,
     devices: HashMap<DeviceId, PathId>,
     /// Paths whose names lead elsewhere.
-    astray: BTreeSet<PathId>,
+    elsewhere: BTreeSet<PathId>,
     groups: BTreeMap<String, Group>,
     /// For each worker, the counters of its paths without a group.
     ungrouped: Vec<Arc<GroupCell>>,
@@ -65,7 +65,7 @@ impl Registry {
         Registry {
             paths: BTreeMap::new(),
             devices: HashMap::new(),
-            astray: BTreeSet::new(),
+            elsewhere: BTreeSet::new(),
             groups: BTreeMap::new(),
             ungrouped: (0..workers).map(|_| Arc::default()).collect(),
             closed: false,
@@ -79,7 +79,7 @@ impl Registry {
 
     /// Adds a path. Returns its worker and the counters of its group. The worker is `any_worker`,
     /// unless another worker has the group already.
-    pub(crate) fn enter(
+    pub(crate) fn insert(
         &mut self,
         id: PathId,
         cell: &Arc<StatusCell>,
@@ -118,11 +118,11 @@ impl Registry {
     }
 
     /// Removes a path. Returns its worker and its status cell.
-    pub(crate) fn leave(&mut self, id: PathId) -> Option<(usize, Arc<StatusCell>)> {
+    pub(crate) fn remove(&mut self, id: PathId) -> Option<(usize, Arc<StatusCell>)> {
         let entry = self.paths.remove(&id)?;
         let info = entry.cell.info();
         self.devices.remove(&info.device());
-        self.astray.remove(&id);
+        self.elsewhere.remove(&id);
         if let Some(name) = info.group()
             && let Some(group) = self.groups.get_mut(name)
         {
@@ -136,9 +136,9 @@ impl Registry {
 
     /// Decides whether a path is read through the device that its name was opened as. It is, unless
     /// the device is other storage than before, or another path watches it.
-    pub(crate) fn now_leads_to(&mut self, id: PathId, device: &Device) -> Leads {
+    pub(crate) fn decide_reopened(&mut self, id: PathId, device: &Device) -> NameDecision {
         let Some(entry) = self.paths.get_mut(&id) else {
-            return Leads::Nowhere;
+            return NameDecision::NotWatched;
         };
         let before = entry.cell.info();
         let now = device.identity.device;
@@ -157,44 +157,44 @@ impl Registry {
             return self.keep_device(id, &target);
         }
         entry.generation = device.identity.generation;
-        let is_known = before.device() == now && before.elsewhere().is_none();
+        let is_known = before.device() == now && before.leads_elsewhere().is_none();
         if !is_known || *before.details() != device.details {
             let info = PathInfo::new(before.name().to_owned(), now, before.group());
             let info = info.with_details(device.details.clone());
             entry.cell.set_info(Arc::new(info));
         }
-        self.astray.remove(&id);
+        self.elsewhere.remove(&id);
         self.devices.remove(&before.device());
         self.devices.insert(now, id);
-        Leads::Here
+        NameDecision::Follow
     }
 
     /// Keeps the device of a path whose name leads elsewhere, and records that.
-    fn keep_device(&mut self, id: PathId, target: &str) -> Leads {
+    fn keep_device(&mut self, id: PathId, target: &str) -> NameDecision {
         let Some(entry) = self.paths.get(&id) else {
-            return Leads::Nowhere;
+            return NameDecision::NotWatched;
         };
         let description =
             format!("{target}; to watch that instead, remove and add the path, or reload");
         let info = entry.cell.info();
-        if info.elsewhere() == Some(&description) {
-            return Leads::Elsewhere(None);
+        if info.leads_elsewhere() == Some(&description) {
+            return NameDecision::KeepDevice(None);
         }
         entry
             .cell
-            .set_info(Arc::new(info.leading(Some(description.clone()))));
-        self.astray.insert(id);
-        Leads::Elsewhere(Some(description))
+            .set_info(Arc::new(info.with_elsewhere(Some(description.clone()))));
+        self.elsewhere.insert(id);
+        NameDecision::KeepDevice(Some(description))
     }
 
     /// The name of a path leads to the watched device, perhaps again.
-    pub(crate) fn leads_home(&mut self, id: PathId) {
-        if self.astray.remove(&id)
+    pub(crate) fn clear_elsewhere(&mut self, id: PathId) {
+        if self.elsewhere.remove(&id)
             && let Some(entry) = self.paths.get(&id)
         {
             entry
                 .cell
-                .set_info(Arc::new(entry.cell.info().leading(None)));
+                .set_info(Arc::new(entry.cell.info().with_elsewhere(None)));
         }
     }
 
@@ -212,13 +212,13 @@ impl Registry {
         let Some(entry) = self.paths.get(&id) else {
             return false;
         };
-        let info = entry.cell.info().named(name);
+        let info = entry.cell.info().with_name(name);
         entry.cell.set_info(Arc::new(info));
         true
     }
 
-    pub(crate) fn is_astray(&self, id: PathId) -> bool {
-        self.astray.contains(&id)
+    pub(crate) fn leads_elsewhere(&self, id: PathId) -> bool {
+        self.elsewhere.contains(&id)
     }
 
     /// All paths with their workers and names.
@@ -235,8 +235,8 @@ impl Registry {
     }
 
     /// Paths whose names lead elsewhere.
-    pub(crate) fn astray(&self) -> impl Iterator<Item = PathId> {
-        self.astray.iter().copied()
+    pub(crate) fn paths_elsewhere(&self) -> impl Iterator<Item = PathId> {
+        self.elsewhere.iter().copied()
     }
 
     /// Identity of the device that is open for a path.
@@ -245,7 +245,7 @@ impl Registry {
     }
 
     /// The path that watches this device.
-    pub(crate) fn leads_to(&self, device: DeviceId) -> Option<PathId> {
+    pub(crate) fn find_device(&self, device: DeviceId) -> Option<PathId> {
         self.devices.get(&device).copied()
     }
 
@@ -302,7 +302,7 @@ mod tests {
             identity: Identity::new(DeviceId::Block { major: 8, minor }, Some(generation)),
             file: std::fs::File::open("/dev/null").expect("a file").into(),
             geometry: Geometry::new(512, 8),
-            evidence: Box::new(NoProbe),
+            probe: Box::new(NoProbe),
             details: DeviceInfo::default(),
             storage: storage.map(str::to_owned),
             stacked: false,
@@ -316,20 +316,21 @@ mod tests {
             let info = PathInfo::new(name.into(), device.identity.device, None);
             let cell = Arc::new(StatusCell::new(Arc::new(info)));
             let what = (device.storage.clone(), device.identity);
-            registry.enter(*id, &cell, what, 0).expect("it enters");
+            registry.insert(*id, &cell, what, 0).expect("it enters");
         }
         registry
     }
 
     #[test]
     fn a_path_follows_its_name_to_the_same_storage_only() {
-        let id = PathId::first_of_new(1);
+        let id = PathId::allocate(1);
         let mut registry = with(&[(id, "/dev/slot", &device(0, 1, Some("3600a")))]);
         let info = |registry: &Registry| registry.cell(id).expect("there").info();
         // Another disk with the same number counts like another number.
         for (minor, generation) in [(0, 2), (16, 3)] {
             let other = device(minor, generation, Some("3600b"));
-            let Leads::Elsewhere(Some(description)) = registry.now_leads_to(id, &other) else {
+            let NameDecision::KeepDevice(Some(description)) = registry.decide_reopened(id, &other)
+            else {
                 panic!("other storage was accepted");
             };
             if minor == 0 {
@@ -338,53 +339,67 @@ mod tests {
                     "{description}"
                 );
                 assert_eq!(
-                    registry.now_leads_to(id, &other),
-                    Leads::Elsewhere(None),
+                    registry.decide_reopened(id, &other),
+                    NameDecision::KeepDevice(None),
                     "reported once"
                 );
-                assert_eq!(info(&registry).elsewhere(), Some(&*description));
-                registry.leads_home(id);
+                assert_eq!(info(&registry).leads_elsewhere(), Some(&*description));
+                registry.clear_elsewhere(id);
             }
         }
-        assert_eq!(registry.astray().collect::<Vec<_>>(), [id]);
+        assert_eq!(registry.paths_elsewhere().collect::<Vec<_>>(), [id]);
         assert_eq!(
-            registry.now_leads_to(id, &device(32, 4, Some("3600a"))),
-            Leads::Here
+            registry.decide_reopened(id, &device(32, 4, Some("3600a"))),
+            NameDecision::Follow
         );
         assert_eq!(
-            (info(&registry).elsewhere(), registry.astray().count()),
+            (
+                info(&registry).leads_elsewhere(),
+                registry.paths_elsewhere().count()
+            ),
             (None, 0)
         );
         assert_eq!(
-            registry.leads_to(DeviceId::Block {
+            registry.find_device(DeviceId::Block {
                 major: 8,
                 minor: 32
             }),
             Some(id)
         );
         assert_eq!(
-            registry.leads_to(DeviceId::Block { major: 8, minor: 0 }),
+            registry.find_device(DeviceId::Block { major: 8, minor: 0 }),
             None
         );
         // The same disk may have become known better.
-        assert_eq!(registry.now_leads_to(id, &device(32, 4, None)), Leads::Here);
+        assert_eq!(
+            registry.decide_reopened(id, &device(32, 4, None)),
+            NameDecision::Follow
+        );
     }
 
     #[test]
     fn a_path_does_not_follow_its_name_to_a_watched_device() {
-        let (one, other) = (PathId::first_of_new(1), PathId::first_of_new(1));
+        let (one, other) = (PathId::allocate(1), PathId::allocate(1));
         let devices = [device(0, 1, None), device(16, 2, None)];
         let mut registry = with(&[(one, "/one", &devices[0]), (other, "/other", &devices[1])]);
-        let Leads::Elsewhere(Some(description)) = registry.now_leads_to(one, &devices[1]) else {
+        let NameDecision::KeepDevice(Some(description)) =
+            registry.decide_reopened(one, &devices[1])
+        else {
             panic!("the device was accepted");
         };
         assert!(
             description.contains("now leads to 8:16, which is watched as /other"),
             "{description}"
         );
-        registry.leave(other);
-        assert_eq!(registry.now_leads_to(one, &devices[1]), Leads::Here);
-        registry.leave(one);
-        assert_eq!(registry.now_leads_to(one, &devices[1]), Leads::Nowhere);
+        registry.remove(other);
+        assert_eq!(
+            registry.decide_reopened(one, &devices[1]),
+            NameDecision::Follow
+        );
+        registry.remove(one);
+        assert_eq!(
+            registry.decide_reopened(one, &devices[1]),
+            NameDecision::NotWatched
+        );
     }
 }

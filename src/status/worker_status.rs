@@ -65,13 +65,13 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// The worker waits until this time at most, or has been busy since this time.
-    pub(crate) fn wakes_at(&self, moment: Option<Mono>) {
+    pub(crate) fn set_wake_at(&self, moment: Option<Mono>) {
         self.wake_ns
             .store(moment.map_or(0, Mono::as_nanos), Relaxed);
     }
 
     /// The thread ends.
-    pub(crate) fn end(&self) {
+    pub(crate) fn set_ended(&self) {
         self.ended.store(true, Relaxed);
     }
 
@@ -90,7 +90,7 @@ impl Progress {
     }
 
     /// Records that checks began: how many, the sum of their delays, and the longest delay.
-    pub(crate) fn began(&self, checks: u64, sum: Duration, max: Duration) {
+    pub(crate) fn record_lag(&self, checks: u64, sum: Duration, max: Duration) {
         let us = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         add(&self.lag[0], checks);
         add(&self.lag[1], us(sum));
@@ -100,7 +100,7 @@ impl Progress {
     }
 
     /// Counts the outcome of a read.
-    pub(crate) fn count(&self, outcome: &Outcome) {
+    pub(crate) fn count_outcome(&self, outcome: &Outcome) {
         let place = match outcome {
             Outcome::Read(_) | Outcome::Failed(_) => 0,
             Outcome::Expired(_) => 1,
@@ -174,8 +174,8 @@ mod tests {
             unknown_completions: 4,
         };
         progress.publish(5, stats);
-        progress.began(3, Duration::from_micros(60), Duration::from_micros(40));
-        progress.began(1, Duration::from_micros(7), Duration::from_micros(7));
+        progress.record_lag(3, Duration::from_micros(60), Duration::from_micros(40));
+        progress.record_lag(1, Duration::from_micros(7), Duration::from_micros(7));
         for outcome in [
             Outcome::Read(512),
             Outcome::Expired(Stage::Device),
@@ -183,7 +183,7 @@ mod tests {
             Outcome::NotStarted,
             Outcome::Late(Ok(512)),
         ] {
-            progress.count(&outcome);
+            progress.count_outcome(&outcome);
         }
         let seen = progress.snapshot(backend());
         assert_eq!((seen.paths, seen.stats), (5, stats));
@@ -206,12 +206,12 @@ mod tests {
     fn a_worker_is_overdue_after_its_wakeup_time_only() {
         let progress = Progress::default();
         assert_eq!(progress.snapshot(backend()).overdue, Duration::ZERO);
-        progress.wakes_at(Some(Mono::now() + Duration::from_secs(60)));
+        progress.set_wake_at(Some(Mono::now() + Duration::from_secs(60)));
         assert_eq!(progress.snapshot(backend()).overdue, Duration::ZERO);
-        progress.wakes_at(Some(Mono::from_nanos(1)));
+        progress.set_wake_at(Some(Mono::from_nanos(1)));
         assert!(progress.snapshot(backend()).overdue > Duration::ZERO);
         assert!(!progress.snapshot(backend()).ended);
-        progress.end();
+        progress.set_ended();
         assert!(progress.snapshot(backend()).ended);
     }
 }

@@ -123,7 +123,7 @@ impl Worker {
             late += now.since(time);
             latest = latest.max(now.since(time));
         }
-        self.checker.progress.began(begun, late, latest);
+        self.checker.progress.record_lag(begun, late, latest);
         while let Some(&Reverse((time, key))) = self.checker.retries.peek() {
             if time > now {
                 break;
@@ -142,7 +142,7 @@ impl Worker {
 
     /// Hands a completion to the path that it belongs to.
     pub(super) fn apply(&mut self, completion: Completion) {
-        self.checker.progress.count(&completion.outcome);
+        self.checker.progress.count_outcome(&completion.outcome);
         if let Some(mut path) = self.checked(Key::from_bits(completion.token)) {
             path.apply(completion);
         }
@@ -168,7 +168,7 @@ impl CheckedPath<'_> {
             self.conclude(ASLEEP, now);
             return true;
         }
-        path.cell.owe_since(now);
+        path.cell.begin_check(now);
         let verdict = match (path.link(), path.stuck.is_some()) {
             (LinkState::Offline, _) => Verdict::Offline,
             (LinkState::Standby, _) => Verdict::Standby,
@@ -210,9 +210,9 @@ impl CheckedPath<'_> {
         let works = matches!(path.health.state(), State::Up | State::Marginal);
         let mut check = Check::new(now, timeout, path.geometry.len, path.presumed_nowait())
             .in_filesystem(path.is_file)
-            .needing_answer(!works)
-            .remembering(path.history.take());
-        check.observe_first(now, &*path.evidence);
+            .requiring_answer(!works)
+            .with_history(path.history.take());
+        check.observe_before_read(now, &*path.probe);
         let step = check.read(now);
         path.check = Some(check);
         self.checker.running += 1;
@@ -233,12 +233,12 @@ impl CheckedPath<'_> {
         let Some(check) = self.path.check.as_mut() else {
             return;
         };
-        check.forgive(self.checker.gap.end());
-        let end = check.decides_by();
+        check.discount_until(self.checker.gap.end());
+        let end = check.decide_by();
         let was_stalled = self.checker.gap.covers(end, self.path.settings.timeout);
         let step = match now >= end && was_stalled {
             true => Step::End(STALLED),
-            false => check.again(now, &*self.path.evidence),
+            false => check.retry(now, &*self.path.probe),
         };
         self.take(step, now);
     }
@@ -266,8 +266,8 @@ impl CheckedPath<'_> {
         let step = if was_stalled {
             Step::End(STALLED)
         } else {
-            let step = check.ended(completion.outcome, completion.at, &*self.path.evidence);
-            check.forgive(self.checker.gap.end());
+            let step = check.ended(completion.outcome, completion.at, &*self.path.probe);
+            check.discount_until(self.checker.gap.end());
             step
         };
         self.take(step, completion.at);
@@ -369,9 +369,9 @@ impl CheckedPath<'_> {
             Nowait::Works if self.path.stacked => Nowait::Untried,
             other => other,
         };
-        let is_blocking = self.path.nowait == Nowait::Missing;
+        let is_blocking = self.path.nowait == Nowait::Unsupported;
         self.checker
-            .count_blocking(before == Nowait::Missing, is_blocking);
+            .count_blocking(before == Nowait::Unsupported, is_blocking);
     }
 
     /// Ends the check with its verdict: counts it, applies it to the health, publishes the result.
@@ -416,8 +416,8 @@ impl CheckedPath<'_> {
         let was_reopened = std::mem::take(&mut path.reopened);
         let is_down = verdict.is_bad() && path.health.state() == State::Down;
         let is_closed = path.target.is_none() && path.health.state() != State::Paused;
-        if (is_down || verdict.says_gone()) && !path.reopening && !was_reopened {
-            path.is_gone = verdict.says_gone();
+        if (is_down || verdict.may_mean_gone()) && !path.reopening && !was_reopened {
+            path.is_gone = verdict.may_mean_gone();
             self.checker.to_reopen.push(self.key);
         } else if is_closed && !path.reopening && self.checker.broken.is_none() {
             self.checker.to_reopen.push(self.key);
@@ -427,7 +427,7 @@ impl CheckedPath<'_> {
             self.reschedule_earlier(soon);
         }
         if verdict.kind() != VerdictKind::Unknown {
-            self.path.known_at(now);
+            self.path.set_checked_at(now);
         } else if verdict == ASLEEP {
             self.path.expect_next();
         }

@@ -8,8 +8,8 @@ use pathpulse_kernel_compat::{Choice, Waker};
 
 use super::message::{Reopened, WorkerMsg};
 use crate::config::BackendInfo;
-use crate::device::{Comparison, Device, DeviceId, Identity, Opens, Sysfs};
-use crate::status::{Leads, PathId, Registry, StatusCell};
+use crate::device::{Comparison, Device, DeviceId, Identity, PendingOpens, Sysfs};
+use crate::status::{NameDecision, PathId, Registry, StatusCell};
 
 /// The backend of a worker as others see it: what it is, and how to wake the worker that waits in
 /// it.
@@ -27,7 +27,7 @@ pub(crate) struct WorkerEnv {
     pub(crate) messages: SyncSender<WorkerMsg>,
     /// Locked by the threads that open files only: the worker itself waits for no lock.
     pub(crate) registry: Arc<RwLock<Registry>>,
-    pub(crate) opens: Arc<Opens>,
+    pub(crate) opens: Arc<PendingOpens>,
 }
 
 /// How the name of a path is looked up again.
@@ -51,8 +51,8 @@ impl WorkerEnv {
         {
             match now.compare(&known) {
                 Comparison::Same => return Reopened::Same,
-                Comparison::Alike if lookup.keeps_if_alike => return Reopened::Same,
-                Comparison::Alike | Comparison::Other => {}
+                Comparison::SameNumber if lookup.keeps_if_alike => return Reopened::Same,
+                Comparison::SameNumber | Comparison::Different => {}
             }
         }
         match Device::open(name) {
@@ -62,10 +62,10 @@ impl WorkerEnv {
     }
 
     /// The name of a path leads to the device that is read. Usually the registry knows.
-    pub(super) fn leads_home(&self, id: PathId) {
-        let is_astray = self.registry().is_astray(id);
-        if is_astray {
-            self.registry_mut().leads_home(id);
+    pub(super) fn clear_elsewhere(&self, id: PathId) {
+        let is_elsewhere = self.registry().leads_elsewhere(id);
+        if is_elsewhere {
+            self.registry_mut().clear_elsewhere(id);
         }
     }
 
@@ -87,13 +87,13 @@ impl WorkerEnv {
     /// Records what the look-up found, and sends it to the worker.
     pub(super) fn hand_over(&self, id: PathId, found: Reopened) {
         let found = match found {
-            Reopened::Device(device) => match self.registry_mut().now_leads_to(id, &device) {
-                Leads::Here => Reopened::Device(device),
-                Leads::Elsewhere(news) => Reopened::Elsewhere(news),
-                Leads::Nowhere => return,
+            Reopened::Device(device) => match self.registry_mut().decide_reopened(id, &device) {
+                NameDecision::Follow => Reopened::Device(device),
+                NameDecision::KeepDevice(news) => Reopened::Elsewhere(news),
+                NameDecision::NotWatched => return,
             },
             Reopened::Same => {
-                self.leads_home(id);
+                self.clear_elsewhere(id);
                 Reopened::Same
             }
             other => other,

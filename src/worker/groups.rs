@@ -7,7 +7,7 @@ use pathpulse_kernel_compat::{Key, Mono, Table};
 
 use super::Worker;
 use super::path_runtime::PathRuntime;
-use crate::health::{COMPARED, Peer, State, is_slow, kept_up};
+use crate::health::{COMPARED_MAX, Peer, State, choose_kept_up, is_slow};
 
 /// The groups of a worker.
 #[derive(Default)]
@@ -130,7 +130,7 @@ impl Worker {
 
     /// Finds the members that are slow compared with their peers.
     fn compare_latencies(&mut self, members: &[Key], now: Mono) {
-        let members = &members[..members.len().min(COMPARED)];
+        let members = &members[..members.len().min(COMPARED_MAX)];
         let mut medians_us = std::mem::take(&mut self.checker.groups.medians_us);
         medians_us.clear();
         let working = members.iter().filter_map(|member| self.paths.get(*member));
@@ -143,7 +143,7 @@ impl Worker {
             let rules = &path.settings.rules;
             let mine_us = path.comparable_us();
             let slow = mine_us.is_some_and(|mine_us| is_slow(mine_us, &medians_us, rules));
-            path.health.compare(slow, now);
+            path.health.set_slow(slow, now);
         }
         self.checker.groups.medians_us = medians_us;
     }
@@ -159,7 +159,7 @@ impl Worker {
                 errors: path.health.errors(),
             })
         });
-        let kept_up = kept_up(peers);
+        let kept_up = choose_kept_up(peers);
         for (place, member) in members.iter().enumerate() {
             let Some(mut member) = self.checked(*member) else {
                 continue;

@@ -9,7 +9,7 @@ use pathpulse_kernel_compat::{Errno, KernelError, open_backend};
 
 use super::{BackendHandle, Worker, WorkerEnv};
 use crate::config::{BackendInfo, Config, StartError};
-use crate::device::Opens;
+use crate::device::PendingOpens;
 use crate::status::{Progress, Registry, WorkerStatus};
 use crate::worker::message::WorkerMsg;
 
@@ -32,7 +32,7 @@ struct End(Arc<Progress>);
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.0.end();
+        self.0.set_ended();
     }
 }
 
@@ -87,7 +87,7 @@ impl WorkerHandle {
 pub(crate) fn start_worker(
     config: &Config,
     registry: &Arc<RwLock<Registry>>,
-    opens: &Arc<Opens>,
+    opens: &Arc<PendingOpens>,
 ) -> Result<WorkerHandle, StartError> {
     let (choice, settings) = (config.backend, config.settings);
     let (registry, opens) = (Arc::clone(registry), Arc::clone(opens));

@@ -34,7 +34,7 @@ use pathpulse_kernel_compat::{
 };
 
 use crate::health::{Check, Nowait};
-use crate::schedule::{LATE_REMARKABLE, Phases};
+use crate::schedule::{LOGGED_GAP_MIN, Phases};
 use crate::settings::Settings;
 use crate::status::{PathId, Progress};
 use checks::{CheckedPath, Checker};
@@ -198,8 +198,8 @@ impl Worker {
     /// Watches a path from now on.
     pub(crate) fn add(&mut self, new: NewPath) -> Key {
         let settings = self.shared(new.settings);
-        self.checker.schedule.suit(settings.interval);
-        let timing = self.phases.enter(settings.interval);
+        self.checker.schedule.refine_for(settings.interval);
+        let timing = self.phases.assign(settings.interval);
         let mut path = PathRuntime::new(new.id, new.cell, (settings, timing), new.group);
         let submission = new.device.submission;
         let file = path.take_device(new.device);
@@ -236,9 +236,9 @@ impl Worker {
         if let Some(target) = path.target {
             let _ = closing.send(self.checker.backend.detach(target));
         }
-        let was_blocking = path.nowait == Nowait::Missing;
+        let was_blocking = path.nowait == Nowait::Unsupported;
         self.checker.count_blocking(was_blocking, false);
-        self.phases.leave(path.settings.interval, path.timing);
+        self.phases.release(path.settings.interval, path.timing);
         let paths = self.keys.len();
         debug_assert_eq!(paths, self.phases.paths(), "a path without a phase");
         debug_assert_eq!(paths, self.paths.len(), "a path without a key");
@@ -253,15 +253,15 @@ impl Worker {
         let Some(path) = self.paths.get_mut(key) else {
             return;
         };
-        self.checker.schedule.suit(settings.interval);
+        self.checker.schedule.refine_for(settings.interval);
         let now = self.checker.backend.now();
         let before = std::mem::replace(&mut path.settings, settings);
         let pace = |settings: &Settings| (settings.interval, settings.backoff_max);
         let checker = &mut self.checker;
         let mut one = CheckedPath { key, path, checker };
         if pace(&one.path.settings) != pace(&before) {
-            self.phases.leave(before.interval, one.path.timing);
-            one.path.timing = self.phases.enter(one.path.settings.interval);
+            self.phases.release(before.interval, one.path.timing);
+            one.path.timing = self.phases.assign(one.path.settings.interval);
             let next = one.path.next_check(now);
             one.reschedule_earlier(next);
         }
@@ -286,19 +286,19 @@ impl Worker {
     /// Waits for completions or a message, but not beyond `until`.
     fn wait(&mut self, until: Option<Mono>) {
         if self.checker.broken.is_some() {
-            self.checker.progress.wakes_at(None);
+            self.checker.progress.set_wake_at(None);
             return self.wait_for_messages(until);
         }
         let from = self.checker.backend.now();
         let progress = &self.checker.progress;
-        progress.wakes_at(until.map(|until| until.max(from)));
+        progress.set_wake_at(until.map(|until| until.max(from)));
         if let Err(error) = self.checker.backend.wait(until, &mut self.completions) {
             self.fall_back(error);
         }
         let now = self.checker.backend.now();
-        self.checker.progress.wakes_at(Some(now));
+        self.checker.progress.set_wake_at(Some(now));
         self.wait_began = from;
-        let late = self.checker.gap.waited(from, until, now);
+        let late = self.checker.gap.note_wait(from, until, now);
         self.log_gap(late);
     }
 
@@ -313,7 +313,7 @@ impl Worker {
             let check = path.and_then(|path| path.check.as_ref());
             if let Some(deadline) = check.map(Check::deadline) {
                 let gap = &mut self.checker.gap;
-                let missed = gap.missed(self.wait_began, deadline, completion.at);
+                let missed = gap.note_missed_deadline(self.wait_began, deadline, completion.at);
                 self.log_gap(missed);
             }
         }
@@ -321,7 +321,7 @@ impl Worker {
 
     /// Logs a scheduling gap, once.
     fn log_gap(&mut self, late: Option<Duration>) {
-        let Some(late) = late.filter(|late| *late > LATE_REMARKABLE) else {
+        let Some(late) = late.filter(|late| *late > LOGGED_GAP_MIN) else {
             return;
         };
         let end = self.checker.gap.end();

@@ -72,7 +72,7 @@ fn look_up_names(workers: &[WorkerEnv], all: Vec<(PathId, usize, PathBuf)>) {
         let (lookup, worker) = lookups[place];
         match found {
             Some(Reopened::Same) => {
-                any.leads_home(lookup.id);
+                any.clear_elsewhere(lookup.id);
                 any.refresh_details(lookup.id);
             }
             Some(found @ Reopened::Device(_)) => workers[worker].hand_over(lookup.id, found),

@@ -9,7 +9,7 @@ use pathpulse_kernel_compat::{Errno, Key, Mono, OpId, Stage, Submission, TargetI
 use crate::device::{Device, DeviceId, Geometry};
 use crate::health::{
     Cause, Check, DeviceProbe, Health, History, LinkState, NoProbe, Nowait, State, UnknownReason,
-    Verdict, unanswered, waits_for_tag,
+    Verdict, verdict_if_unanswered, waits_for_tag,
 };
 use crate::schedule::CheckTiming;
 use crate::settings::{Settings, Sleeping};
@@ -44,7 +44,7 @@ pub(crate) struct PathRuntime {
     /// The open file in the backend; `None` while the path is paused, or not reopened yet.
     pub(crate) target: Option<TargetId>,
     pub(crate) geometry: Geometry,
-    pub(crate) evidence: Box<dyn DeviceProbe + Send>,
+    pub(crate) probe: Box<dyn DeviceProbe + Send>,
     /// A regular file, not a block device.
     pub(crate) is_file: bool,
     pub(crate) cell: Arc<StatusCell>,
@@ -104,7 +104,7 @@ impl PathRuntime {
             id,
             target: None,
             geometry: Geometry::new(512, 1),
-            evidence: Box::new(NoProbe),
+            probe: Box::new(NoProbe),
             is_file: false,
             cell,
             settings,
@@ -136,8 +136,8 @@ impl PathRuntime {
     /// Takes over what is known of an open device, and returns its file for the backend.
     pub(crate) fn take_device(&mut self, device: Device) -> OwnedFd {
         self.is_file = matches!(device.identity.device, DeviceId::File { .. });
-        self.geometry = device.geometry.reading(self.settings.region);
-        self.evidence = device.evidence;
+        self.geometry = device.geometry.with_region(self.settings.region);
+        self.probe = device.probe;
         self.stacked = device.stacked;
         let isolated = device.submission == Submission::MayBlock;
         self.cell.set_isolated(isolated);
@@ -160,7 +160,7 @@ impl PathRuntime {
         self.checks_begun = self.checks_begun.wrapping_add(1);
         // The settings may have changed during the last check.
         if self.geometry.region() != self.settings.region {
-            self.geometry = self.geometry.reading(self.settings.region);
+            self.geometry = self.geometry.with_region(self.settings.region);
         }
     }
 
@@ -171,7 +171,7 @@ impl PathRuntime {
             0 => self.geometry.offset(self.checks_begun),
             other => self
                 .geometry
-                .elsewhere(self.checks_begun.wrapping_add(other)),
+                .spread_offset(self.checks_begun.wrapping_add(other)),
         }
     }
 
@@ -188,8 +188,8 @@ impl PathRuntime {
         let mut history = self.history.take().unwrap_or_default();
         let times = (submitted, now, self.settings.timeout);
         let was_kept_out = waits_for_tag(self.nowait, stage);
-        let verdict = unanswered(stage, was_kept_out, &mut history, &*self.evidence, times);
-        self.history = history.is_telling(true).then_some(history);
+        let verdict = verdict_if_unanswered(stage, was_kept_out, &mut history, &*self.probe, times);
+        self.history = history.is_worth_keeping(true).then_some(history);
         verdict
     }
 
@@ -211,12 +211,12 @@ impl PathRuntime {
         self.settings.sleeping == Sleeping::Leave
             && self.once.is_none()
             && self.stuck.is_none()
-            && self.evidence.is_asleep()
+            && self.probe.is_asleep()
     }
 
     /// A verdict about the device is in; records its time and when the next one is expected.
-    pub(crate) fn known_at(&self, now: Mono) {
-        self.cell.known_at(now);
+    pub(crate) fn set_checked_at(&self, now: Mono) {
+        self.cell.set_checked_at(now);
         self.expect_next();
     }
 
@@ -234,14 +234,14 @@ impl PathRuntime {
             return;
         }
         if state == State::Down {
-            self.cell.known_at(now);
+            self.cell.set_checked_at(now);
         }
         self.expect_next();
     }
 
     /// What this check assumes about `RWF_NOWAIT`.
     pub(crate) fn presumed_nowait(&self) -> Nowait {
-        if self.nowait == Nowait::Missing && self.checks_begun.is_multiple_of(READS_PER_TRIAL) {
+        if self.nowait == Nowait::Unsupported && self.checks_begun.is_multiple_of(READS_PER_TRIAL) {
             return Nowait::Untried;
         }
         self.nowait
@@ -252,7 +252,7 @@ impl PathRuntime {
         if self.answered && !self.checks_begun.is_multiple_of(READS_PER_LOOK) {
             return LinkState::Running;
         }
-        match self.evidence.link() {
+        match self.probe.link() {
             LinkState::Standby
                 if self.answered || self.checks_begun.is_multiple_of(STANDBY_PER_READ) =>
             {
@@ -265,7 +265,7 @@ impl PathRuntime {
     /// Replaces a bad verdict by the reason that sysfs shows by now: the target may have gone to
     /// standby after the check began.
     pub(crate) fn refine_with_sysfs(&self, verdict: Verdict) -> Verdict {
-        if verdict == (Verdict::ShortRead { got: 0 }) && self.evidence.is_gone() {
+        if verdict == (Verdict::ShortRead { got: 0 }) && self.probe.is_gone() {
             // The errno of the block layer for a device that is gone (`BLK_STS_OFFLINE`).
             let errno = Errno::ENODEV;
             return Verdict::Failed { errno };
@@ -274,7 +274,7 @@ impl PathRuntime {
         if !verdict.is_bad() && verdict != (Verdict::Unknown { why }) {
             return verdict;
         }
-        match self.evidence.link() {
+        match self.probe.link() {
             LinkState::Offline => Verdict::Offline,
             LinkState::Standby => Verdict::Standby,
             LinkState::Running => verdict,
@@ -287,9 +287,9 @@ impl PathRuntime {
         let cell = &self.cell;
         cell.count(verdict.kind());
         cell.set_unknown(verdict.unknown_reason());
-        cell.settle_owed(verdict.kind());
-        let is_plain = self.nowait == Nowait::Missing;
-        if verdict.is_of_read() || is_plain {
+        cell.end_check(verdict.kind());
+        let is_plain = self.nowait == Nowait::Unsupported;
+        if verdict.comes_from_read() || is_plain {
             cell.set_nowait(!is_plain);
         }
     }

@@ -57,6 +57,6 @@ impl CheckedPath<'_> {
             .push((self.path.id, event.clone()));
         self.checker
             .subscribers
-            .retain(|subscriber| subscriber.tell(&event));
+            .retain(|subscriber| subscriber.send(&event));
     }
 }

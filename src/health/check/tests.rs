@@ -49,7 +49,7 @@ fn never_admitted(first: Option<Counters>, last: Option<Counters>) -> (Verdict, 
         let Step::Pause(until) = step else {
             panic!("{step:?}")
         };
-        match check.again(until, &FixedProbe(last)) {
+        match check.retry(until, &FixedProbe(last)) {
             Step::Read { .. } => {
                 let again = Outcome::Failed(Errno::EAGAIN);
                 step = check.ended(again, until, &FixedProbe(first));
@@ -70,7 +70,7 @@ fn the_latency_of_an_answer_counts_from_its_own_read() {
     let step = check.ended(Outcome::Failed(Errno::EAGAIN), at(1), &FixedProbe(None));
     assert_eq!(step, Step::Pause(at(2)));
     assert!(matches!(
-        check.again(at(2), &FixedProbe(None)),
+        check.retry(at(2), &FixedProbe(None)),
         Step::Read { .. }
     ));
     let latency = Duration::from_millis(3);
@@ -107,7 +107,7 @@ fn a_late_admitted_read_does_not_count_against_a_busy_device() {
         let mut check = check();
         let again = Outcome::Failed(Errno::EAGAIN);
         check.ended(again, at(0), &FixedProbe(counters(5, 128)));
-        check.again(at(1900), &FixedProbe(None));
+        check.retry(at(1900), &FixedProbe(None));
         assert_eq!(check.submitted(), at(1900));
         let step = check.ended(
             Outcome::Expired(stage),
@@ -124,7 +124,7 @@ fn run_not_admitted(
     history: Option<Box<History>>,
     counters: impl Fn(Mono) -> Option<Counters>,
 ) -> (Mono, Verdict, Option<Box<History>>) {
-    let mut check = Check::new(at(begun), TIMEOUT, 512, Nowait::Untried).remembering(history);
+    let mut check = Check::new(at(begun), TIMEOUT, 512, Nowait::Untried).with_history(history);
     check.read(at(begun));
     let again = Outcome::Failed(Errno::EAGAIN);
     let mut step = check.ended(again, at(begun), &FixedProbe(counters(at(begun))));
@@ -132,7 +132,7 @@ fn run_not_admitted(
         let Step::Pause(until) = step else {
             panic!("{step:?}")
         };
-        step = match check.again(until, &FixedProbe(counters(until))) {
+        step = match check.retry(until, &FixedProbe(counters(until))) {
             Step::End(verdict) => return (until, verdict, check.into_history(false)),
             _ => check.ended(again, until, &FixedProbe(counters(until))),
         };
@@ -174,7 +174,7 @@ fn retries_alternate_between_the_configured_place_and_others() {
     let mut check = check();
     let mut places = vec![];
     for ms in 1..7 {
-        match check.again(at(ms), &FixedProbe(None)) {
+        match check.retry(at(ms), &FixedProbe(None)) {
             Step::Read { place, .. } => places.push(place),
             step => panic!("{step:?}"),
         }
@@ -193,7 +193,7 @@ fn a_file_without_nowait_support_is_read_without_the_flag() {
         },
         "the configured place"
     );
-    assert_eq!(check.nowait(), Nowait::Missing);
+    assert_eq!(check.nowait(), Nowait::Unsupported);
     let errno = Errno::EOPNOTSUPP;
     assert_eq!(
         check.ended(Outcome::Failed(errno), at(2), &FixedProbe(None)),
@@ -215,14 +215,14 @@ fn a_read_that_waits_for_a_tag_does_not_count_against_a_busy_device() {
         let busy = FixedProbe(counters(5, 128));
         let expired = Outcome::Expired(stage);
         // Known not to support the flag.
-        let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Missing);
-        check.observe_first(at(0), &busy);
+        let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Unsupported);
+        check.observe_before_read(at(0), &busy);
         check.read(at(0));
         let step = check.ended(expired, at(2000), &FixedProbe(counters(now, 128)));
         assert_eq!(step, Step::End(verdict), "{stage:?} {now}");
         // Found out in this check.
         let mut check = self::check();
-        check.observe_first(at(0), &busy);
+        check.observe_before_read(at(0), &busy);
         check.ended(Outcome::Failed(Errno::EOPNOTSUPP), at(1), &busy);
         let step = check.ended(expired, at(2000), &FixedProbe(counters(now, 128)));
         assert_eq!(step, Step::End(verdict), "{stage:?} {now}");
@@ -230,7 +230,7 @@ fn a_read_that_waits_for_a_tag_does_not_count_against_a_busy_device() {
     // A read that has a tag, or does not wait for one, is not excused.
     let stage = Stage::Submission;
     let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Works);
-    check.observe_first(at(0), &FixedProbe(counters(5, 128)));
+    check.observe_before_read(at(0), &FixedProbe(counters(5, 128)));
     check.read(at(0));
     let step = check.ended(
         Outcome::Expired(stage),
@@ -244,8 +244,8 @@ fn a_read_that_waits_for_a_tag_does_not_count_against_a_busy_device() {
 fn a_stuck_read_is_judged_by_earlier_samples_even_of_an_idle_disk() {
     let stage = Stage::Submission;
     let expired = || {
-        let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Missing);
-        check.observe_first(at(0), &FixedProbe(counters(5, 0)));
+        let mut check = Check::new(at(0), TIMEOUT, 512, Nowait::Unsupported);
+        check.observe_before_read(at(0), &FixedProbe(counters(5, 0)));
         check.read(at(0));
         let step = check.ended(
             Outcome::Expired(stage),
@@ -263,7 +263,7 @@ fn a_stuck_read_is_judged_by_earlier_samples_even_of_an_idle_disk() {
     ] {
         let seen = FixedProbe(counters(completed, 0));
         let times = (at(0), at(ms), TIMEOUT);
-        let verdict_now = unanswered(stage, true, &mut history, &seen, times);
+        let verdict_now = verdict_if_unanswered(stage, true, &mut history, &seen, times);
         assert_eq!(verdict_now, verdict, "{ms} ms");
     }
 }
@@ -309,7 +309,7 @@ fn rejections_are_retried_and_never_count_against_the_device() {
     ] {
         let mut check = check();
         assert_eq!(check.refused(reject, at(0)), Step::Pause(at(1)));
-        let step = check.again(at(2000), &FixedProbe(counters(1, 1)));
+        let step = check.retry(at(2000), &FixedProbe(counters(1, 1)));
         assert_eq!(step, Step::End(Verdict::Unknown { why }));
     }
     let step = check().refused(Reject::Broken, at(0));
@@ -411,7 +411,7 @@ fn retries_never_return_to_the_bad_block() {
     check.ended(Outcome::Failed(Errno::EIO), at(1), &FixedProbe(None));
     check.ended(Outcome::Failed(Errno::EAGAIN), at(1), &FixedProbe(None));
     for ms in 10..20 {
-        match check.again(at(ms), &FixedProbe(None)) {
+        match check.retry(at(ms), &FixedProbe(None)) {
             Step::Read { place, .. } => assert_ne!(place, 0, "never the bad block again"),
             step => panic!("{step:?}"),
         }

@@ -136,11 +136,11 @@ fn a_mirror_needs_one_active_leg_and_a_concatenation_all_of_them() {
     };
     let mirror = samples(Layout::Any);
     assert_eq!(verdict_if_not_admitted(&mirror, || true), Verdict::Busy);
-    assert_eq!(mirror.still_since(), Some(at(2_000)));
+    assert_eq!(mirror.no_progress_since(), Some(at(2_000)));
     let both = samples(Layout::All);
     let still = Verdict::Saturated(Backpressure::NoProgress);
     assert_eq!(verdict_if_not_admitted(&both, || true), still);
-    assert_eq!(both.still_since(), Some(at(0)));
+    assert_eq!(both.no_progress_since(), Some(at(0)));
 }
 
 #[test]
@@ -150,10 +150,10 @@ fn a_dead_mirror_has_no_progress_since_its_second_leg_died() {
         (ms, stack(Layout::Any(legs)))
     };
     let mut history = seen(&[sample(0), sample(300), sample(700), sample(1_900)]);
-    assert_eq!(history.still_since(), Some(at(700)));
+    assert_eq!(history.no_progress_since(), Some(at(700)));
     history.begin_check();
     history.observe(&sample(2_700).1, at(2_100), at(2_700), TIMEOUT);
-    assert_eq!(history.still_since(), Some(at(700)));
+    assert_eq!(history.no_progress_since(), Some(at(700)));
     let still = Verdict::Saturated(Backpressure::NoProgress);
     assert_eq!(verdict_if_not_admitted(&history, || true), still);
 }
@@ -165,7 +165,7 @@ fn a_leg_that_became_idle_counts_as_working() {
         (ms, stack(Layout::Any(legs)))
     };
     let history = seen(&[sample(0), sample(1_000), sample(1_500)]);
-    assert_eq!(history.still_since(), None);
+    assert_eq!(history.no_progress_since(), None);
     assert_eq!(verdict_if_not_admitted(&history, || true), Verdict::Busy);
 }
 

@@ -115,7 +115,7 @@ fn enumerate(steps: &[Step], len: u32, rules: &Rules) {
             let before = health.state();
             let change = match step {
                 Step::Verdict(verdict) => health.apply(verdict, at(index as u64), rules),
-                Step::Compared { slow } => health.compare(*slow, at(index as u64)),
+                Step::Compared { slow } => health.set_slow(*slow, at(index as u64)),
             };
             let after = health.state();
             assert_eq!(

@@ -257,7 +257,7 @@ fn a_device_that_says_eopnotsupp_is_not_read_without_nowait_for_ever() {
     let mut world = World::new(10);
     let disk = world.add(Way::Fails(Errno::EOPNOTSUPP), None, Settings::default());
     world.run(Duration::from_secs(4), false);
-    assert_eq!(world.watched(disk).nowait, Nowait::Missing);
+    assert_eq!(world.watched(disk).nowait, Nowait::Unsupported);
     assert_eq!(world.watched(disk).shown, State::Down);
     world.cells[&disk].1.set(Way::Answers);
     world.run(Duration::from_secs(130), false);

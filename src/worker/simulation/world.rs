@@ -69,7 +69,7 @@ fn device(number: u64, disk: &Arc<Disk>) -> Device {
         ),
         file: std::fs::File::open("/dev/null").expect("a file").into(),
         geometry: Geometry::new(BLOCK, 1000),
-        evidence: Box::new(DiskProbe(Arc::clone(disk))),
+        probe: Box::new(DiskProbe(Arc::clone(disk))),
         details: DeviceInfo::default(),
         storage: None,
         stacked: false,
