@@ -1,4 +1,4 @@
-//! Whether a rig can be started here, and how a test says that it was skipped.
+//! Whether a rig can be started here, and the report of a skipped test.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 /// Whether a rig can be started here.
 ///
 /// # Errors
-/// What is missing, in words for a person: root, `/dev/fuse` or `/dev/loop-control`.
+/// What is missing, as a message for the user: root, `/dev/fuse` or `/dev/loop-control`.
 pub fn available() -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("fault disks need root (mounts and loop devices)".into());
@@ -26,7 +26,8 @@ pub fn available() -> Result<(), String> {
     Ok(())
 }
 
-/// Says on stderr, past the test harness's capture, that the running test was skipped and why.
+/// Reports that the running test was skipped, and why. Writes to stderr directly, so that the test
+/// harness does not capture it.
 pub fn report_skip(reason: &str) {
     let thread = std::thread::current();
     let _ = writeln!(
@@ -36,7 +37,8 @@ pub fn report_skip(reason: &str) {
     );
 }
 
-/// Returns from the calling test, with one line `SKIPPED <test>: <reason>` on stderr, where no rig can be started.
+/// Returns from the calling test if no rig can be started, with one line `SKIPPED <test>: <reason>`
+/// on stderr.
 #[macro_export]
 macro_rules! require {
     () => {

@@ -1,9 +1,11 @@
-//! Taking a rig down: detach the loop devices, unmount, remove the folder. Idempotent, and the same whoever does it: the
-//! janitor, the server when the janitor has died, or `sweep` when both have.
+//! Removes a rig: detaches the loop devices, unmounts the file system, removes the folder. It can
+//! be repeated, and works the same for each caller: the supervisor, the server if the supervisor
+//! has died, or `sweep` if both have.
 //!
-//! What there is to clean is written in the rig's folder: `mnt` is the mount, `loops` lists the loop devices, and
-//! whoever may still clean up holds a shared lock on `loops`. Held requests must have been released before (or the
-//! server be dead, which makes the kernel fail them): detaching a loop device waits for its requests.
+//! The rig's folder lists what to remove: `mnt` is the mount point, and `loops` lists the loop
+//! devices. Each process that may clean up holds a shared lock on `loops`. Held requests must be
+//! released before (or the server must have ended, so that the kernel fails them), because
+//! detaching a loop device waits for its requests.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -18,9 +20,10 @@ use crate::loopdev;
 use crate::wire::context;
 
 const PREFIX: &str = "pathpulse-faultdisk-";
-/// How long the end of a rig is delayed for a loop device that somebody (udev, a user about to die) still has open.
+/// How long the end of a rig waits for a loop device that is still open (in udev, or in a user that
+/// is ending).
 const REMOVE_SOON: Duration = Duration::from_millis(200);
-/// Pauses between two tries to remove a device, at first and later.
+/// Pauses between two attempts to remove a device: first short, later long.
 const PAUSE_SOON: Duration = Duration::from_millis(10);
 const PAUSE_LATE: Duration = Duration::from_millis(250);
 
@@ -32,8 +35,8 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Makes a new, empty one below the system's folder for temporary files. It gets its real name, by which `sweep`
-    /// knows it, only after it was locked.
+    /// Creates a new, empty folder in the system's folder for temporary files. It gets its final
+    /// name, which `sweep` looks for, only after it was locked.
     pub(crate) fn create() -> io::Result<Self> {
         let pid = std::process::id();
         let parent = std::env::temp_dir();
@@ -48,14 +51,14 @@ impl Folder {
                 folder.path = path;
                 return Ok(folder);
             }
-            std::fs::remove_dir_all(&unnamed)?; // the name is taken by what a killed rig has left
+            std::fs::remove_dir_all(&unnamed)?; // A killed rig has left a folder of this name.
         }
         Err(io::Error::other(
-            "too many remains of killed rigs: run `faultdisk sweep`",
+            "too many leftovers of killed rigs: run `faultdisk sweep`",
         ))
     }
 
-    /// Joins an existing one.
+    /// Opens an existing folder.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let name = path.join("loops");
         let loops = OpenOptions::new()
@@ -79,32 +82,37 @@ impl Folder {
         self.path.join("mnt")
     }
 
-    /// Where the FUSE file of a disk appears once the file system is mounted.
+    /// The path of a disk's FUSE file while the file system is mounted.
     pub(crate) fn file(&self, disk: usize) -> PathBuf {
         self.mount_point().join(format!("disk{disk}"))
     }
 
-    /// Notes that a loop device belongs to this rig.
-    pub(crate) fn note_loop(&self, number: u32) -> io::Result<()> {
+    /// Records that a loop device belongs to this rig.
+    pub(crate) fn record_loop(&self, number: u32) -> io::Result<()> {
         (&self.loops).write_all(format!("{number}\n").as_bytes())
     }
 
-    /// Removes all that this rig has left on the system. Goes on after errors and returns the first.
-    pub(crate) fn clean(&self) -> io::Result<StillOpen> {
+    /// Removes everything that this rig has left on the system. Continues after errors and returns
+    /// the first one.
+    pub(crate) fn clean(&self) -> io::Result<OpenDevices> {
         clean(&self.path)
     }
 }
 
-fn clean(folder: &Path) -> io::Result<StillOpen> {
+fn clean(folder: &Path) -> io::Result<OpenDevices> {
     let mount = folder.join("mnt");
     let loops = std::fs::read_to_string(folder.join("loops")).unwrap_or_default();
     let numbers: Vec<u32> = loops.lines().filter_map(|line| line.parse().ok()).collect();
-    // Those that lie on others are detached first: a device with another one on it would stay.
-    let attached: Vec<u32> = ours(&mount, &numbers).into_iter().rev().collect();
+    // Upper devices of a stack are detached first: a device that another one lies on would stay.
+    let attached: Vec<u32> = attached_devices(&mount, &numbers)
+        .into_iter()
+        .rev()
+        .collect();
     let detach =
         |&number: &u32| loopdev::ensure_node(number).and_then(|()| loopdev::detach(number));
     let detached: Vec<io::Result<()>> = attached.iter().map(detach).collect();
-    // Detached lazily, since a file may still be open in a user that is slow to die. An error means: not mounted.
+    // Unmounted lazily, because a user that ends slowly may still have a file open. An error means
+    // that it is not mounted.
     let _ = unmount(&mount, UnmountFlags::DETACH);
     let still_open = remove_within(&numbers, REMOVE_SOON);
     let removed = match std::fs::remove_dir(&mount).and_then(|()| std::fs::remove_dir_all(folder)) {
@@ -115,41 +123,44 @@ fn clean(folder: &Path) -> io::Result<StillOpen> {
     };
     detached.into_iter().collect::<io::Result<()>>()?;
     removed?;
-    Ok(StillOpen(still_open?))
+    Ok(OpenDevices(still_open?))
 }
 
-/// Those of the loop devices that are still attached to a file below this mount, or to one another above such a file.
-/// The rig notes a device before those that lie on it.
-fn ours(mount: &Path, numbers: &[u32]) -> Vec<u32> {
-    let mut ours: Vec<u32> = Vec::new();
+/// The loop devices that are still attached to a file in this mount, or to another such loop
+/// device. The rig records a device before those that lie on it.
+fn attached_devices(mount: &Path, numbers: &[u32]) -> Vec<u32> {
+    let mut attached_devices: Vec<u32> = Vec::new();
     for &number in numbers {
         let is_ours = loopdev::backing_file(number).is_some_and(|file| {
-            file.starts_with(mount) || ours.iter().any(|&below| loopdev::node(below) == file)
+            file.starts_with(mount)
+                || attached_devices
+                    .iter()
+                    .any(|&below| loopdev::node(below) == file)
         });
         if is_ours {
-            ours.push(number);
+            attached_devices.push(number);
         }
     }
-    ours
+    attached_devices
 }
 
-/// Loop devices that are detached, but cannot be removed because somebody has them open.
+/// Loop devices that are detached, but can't be removed because they are still open.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct StillOpen(Vec<u32>);
+pub(crate) struct OpenDevices(Vec<u32>);
 
-impl StillOpen {
+impl OpenDevices {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Goes on until the last of them is closed, however long that takes.
+    /// Retries until the last of them is closed, however long that takes.
     pub(crate) fn remove_when_closed(self) -> io::Result<()> {
         remove_within(&self.0, Duration::MAX).map(drop)
     }
 }
 
-/// Removes loop devices, and returns those that are still open after `time`.
+/// Removes loop devices. Returns those that are still open after `time`.
 fn remove_within(numbers: &[u32], time: Duration) -> io::Result<Vec<u32>> {
     if numbers.is_empty() {
         return Ok(Vec::new());
@@ -162,8 +173,8 @@ fn remove_within(numbers: &[u32], time: Duration) -> io::Result<Vec<u32>> {
         if left.is_empty() || begin.elapsed() > time {
             return Ok(left);
         }
-        // A vanished disk's node is gone. From now on the device may be given to whoever looks for a free one, who
-        // should find it complete.
+        // The node of a vanished disk is gone. From now on the device may be assigned to another
+        // process that looks for a free one, so its node must exist.
         left.iter()
             .try_for_each(|&number| loopdev::ensure_node(number))?;
         thread::sleep(if begin.elapsed() < REMOVE_SOON {
@@ -171,19 +182,20 @@ fn remove_within(numbers: &[u32], time: Duration) -> io::Result<Vec<u32>> {
         } else {
             PAUSE_LATE
         });
-        left.retain(|&number| !is_anothers(number));
+        left.retain(|&number| !belongs_to_others(number));
     }
 }
 
-/// Whether somebody else has attached a file to the device, having found it free. Then it is theirs, and stays. A device
-/// of ours that is still attached is to be detached when it is closed (asked first, since that may be now); its file's path
-/// would not tell, the mount being gone.
-fn is_anothers(number: u32) -> bool {
+/// Whether another process found the device free and attached a file to it. Then it keeps the
+/// device. A device of this rig that is still attached has autoclear set. That is checked first,
+/// because it may be detached at any moment. The path of its file does not tell, because the mount
+/// is gone.
+fn belongs_to_others(number: u32) -> bool {
     !loopdev::is_autoclear(number) && loopdev::backing_file(number).is_some()
 }
 
-/// Tries once, and returns those that could not be removed. The kernel takes tens of milliseconds for each device, but
-/// does many at a time.
+/// Tries once, and returns those that could not be removed. The kernel takes tens of milliseconds
+/// for each device, but removes many at a time.
 fn remove_all(control: &File, numbers: &[u32]) -> Vec<u32> {
     let stays = |&number: &u32| !matches!(loopdev::remove(control, number), Ok(true));
     thread::scope(|scope| {
@@ -198,10 +210,10 @@ fn remove_all(control: &File, numbers: &[u32]) -> Vec<u32> {
     })
 }
 
-/// Cleans up after rigs whose processes have all been killed. Returns the folders it has removed.
+/// Cleans up after rigs whose processes were all killed. Returns the removed folders.
 ///
 /// # Errors
-/// The first thing that could not be cleaned.
+/// The first failure.
 pub fn sweep() -> io::Result<Vec<PathBuf>> {
     let mut swept = Vec::new();
     for entry in std::fs::read_dir(std::env::temp_dir())? {

@@ -1,8 +1,9 @@
 //! Real block devices that answer, delay, fail, hang, saturate or vanish on command.
 //!
-//! A rig is a FUSE file system with one file per disk and, above each file, a loop device in direct I/O mode. Reads of
-//! the loop device arrive as requests at the FUSE server, which answers them as it was told to: at once, late, with an
-//! error, or not at all. To its reader a hanging disk is what a hanging LUN is: a read that was accepted and never ends.
+//! A rig is a FUSE file system with one file per disk, and above each file a loop device in direct
+//! I/O mode. Reads of the loop device arrive as requests at the FUSE server, which answers them as
+//! configured: at once, late, with an error, or not at all. To its reader, a hanging disk behaves
+//! like a hanging LUN: it accepts a read that never ends.
 //!
 //! ```no_run
 //! use pathpulse_faultdisk::{Behaviour, Release, Rig, Spec};
@@ -16,31 +17,33 @@
 //! ```
 //!
 //! # Three kinds of processes
-//! The rig never lives in the process that uses it, since a process whose thread waits for a hung read cannot end:
+//! The rig never lives in the process that uses it, because a process can't end while one of its
+//! threads waits for a hung read:
 //! ```text
-//! user (Rig) --stdin/stdout--> janitor --stdin/stdout--> FUSE server
+//! user (Rig) --stdin/stdout--> supervisor --stdin/stdout--> FUSE server
 //!                                 \--stdin--> load processes (one per saturated disk)
 //! ```
-//! The janitor does everything that touches the devices; the server does nothing but answer FUSE requests, so it can
-//! never wait for itself. When any one of user, janitor and server dies, the others release what is held, detach the
-//! loop devices, unmount and remove the folder (see `cleanup`).
+//! The supervisor does everything that touches the devices. The server only answers FUSE requests,
+//! so it never waits for itself. When the user, the supervisor or the server dies, the others
+//! release held requests, detach the loop devices, unmount and remove the folder (see `cleanup`).
 //!
-//! # Needs
-//! Root, `/dev/fuse`, `/dev/loop-control`; [`available`] says what is missing. No `fusermount3`, no `losetup`, no udev.
+//! # Requirements
+//! Root, `/dev/fuse` and `/dev/loop-control`; [`available`] reports what is missing. It does not
+//! need `fusermount3`, `losetup` or udev.
 #![deny(unsafe_code)]
 
 mod available;
 mod cleanup;
-mod janitor;
-mod link;
+mod client;
 mod load;
-#[allow(unsafe_code)] // the loop driver is reached by ioctls, for which there is no safe wrapper
+#[allow(unsafe_code)] // The loop driver is used through ioctls that have no safe wrapper.
 mod loopdev;
 mod plain;
 mod rig;
 mod role;
 mod server;
 mod spec;
+mod supervisor;
 mod wire;
 mod zram;
 

@@ -1,9 +1,10 @@
-//! The load process of a saturated disk: more threads than the loop device has tags, each reading for ever. A thread
-//! whose read ends takes the freed tag back for its next read before anybody else notices that it was free; the threads
-//! without a tag wait in the kernel, in D state. So all tags stay taken, at no cost while the disk does not answer.
+//! The load process of a saturated disk. It has more threads than the loop device has tags, and
+//! each thread reads forever. When a read ends, its thread takes the freed tag for its next read
+//! before any other process gets it. The threads without a tag wait in the kernel, in D state. So
+//! all tags stay taken, at no cost while the disk does not answer.
 //!
-//! It ends when its stdin does: with its janitor, or on the janitor's SIGKILL. Its threads can end only after the disk
-//! has released what they wait for, which is why this is a process of its own.
+//! It ends when its stdin does: with its supervisor, or by SIGKILL from the supervisor. Its threads
+//! can end only after the disk has released their reads, so it has to be a separate process.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -15,10 +16,11 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-/// Read size and alignment in bytes: the largest logical block a disk can have.
+/// Read size and alignment in bytes: the largest logical block of a disk.
 const BLOCK: usize = 4096;
 const STACK_BYTES: usize = 64 * 1024;
-/// Pause after a read that failed sooner than this, lest a failing disk makes all threads spin.
+/// Pause after a read that failed sooner than this, so that the threads do not spin on a failing
+/// disk.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Arguments: the device and the number of threads.
@@ -42,7 +44,7 @@ pub(crate) fn run(args: &[OsString]) -> io::Result<()> {
     let blocks = size(&device)? / BLOCK as u64;
     for i in 0..threads {
         let device = Arc::clone(&device);
-        let reader = move || read_for_ever(&device, i, blocks.max(1));
+        let reader = move || read_forever(&device, i, blocks.max(1));
         thread::Builder::new()
             .stack_size(STACK_BYTES)
             .spawn(reader)?;
@@ -57,11 +59,12 @@ fn size(device: &File) -> io::Result<u64> {
     device.seek(io::SeekFrom::End(0))
 }
 
-fn read_for_ever(device: &File, thread: u64, blocks: u64) {
+fn read_forever(device: &File, thread: u64, blocks: u64) {
     let mut space = vec![0_u8; 2 * BLOCK];
     let start = space.as_ptr().align_offset(BLOCK);
     let buffer = &mut space[start..start + BLOCK];
-    // Every thread has blocks of its own, far from its neighbours', so that no two reads are merged into one request.
+    // Each thread reads its own blocks, far from those of other threads, so that no two reads are
+    // merged into one request.
     let mut block = thread.wrapping_mul(0x9E37_79B9) % blocks;
     loop {
         let begin = Instant::now();

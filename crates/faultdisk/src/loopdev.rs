@@ -1,8 +1,9 @@
-//! The loop driver's ioctls: making, attaching, shrinking, detaching and removing loop devices. The only unsafe code of
-//! this crate is in the two functions at the end.
+//! The loop driver's ioctls: add, attach, resize, detach and remove loop devices. The only unsafe
+//! code of this crate is in the two functions at the end.
 //!
-//! A rig adds devices with numbers of its own choice, far above the ones that `losetup --find` hands out, and removes
-//! them afterwards: rigs don't compete with each other or with anybody else for the free ones.
+//! A rig adds devices with numbers that it picks itself, far above those that `losetup --find`
+//! assigns, and removes them afterwards. So rigs do not compete with each other or with other
+//! programs for free devices.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,7 +20,8 @@ use rustix::io::Errno;
 
 use crate::wire::context;
 
-/// The numbers a rig picks from. The lower ones belong to `losetup --find`; 4096 is the limit with `max_part=255`.
+/// The range of numbers for rigs. `losetup --find` uses lower ones. 4096 is the limit with
+/// `max_part=255`.
 const NUMBERS: std::ops::Range<u32> = 256..4096;
 const LOOP_MAJOR: u32 = 7;
 
@@ -28,7 +30,8 @@ pub(crate) fn node(number: u32) -> PathBuf {
     PathBuf::from(format!("/dev/loop{number}"))
 }
 
-/// The node's device number. It differs from `number` where the loop module was loaded with `max_part`.
+/// The node's device number. It differs from `number` if the loop module was loaded with
+/// `max_part`.
 pub(crate) fn device_number(number: u32) -> io::Result<(u32, u32)> {
     let text = std::fs::read_to_string(format!("/sys/block/loop{number}/dev"))?;
     let parse = |part: &str| part.parse::<u32>().ok();
@@ -39,13 +42,15 @@ pub(crate) fn device_number(number: u32) -> io::Result<(u32, u32)> {
     pair.ok_or_else(|| io::Error::other(format!("unexpected content of sysfs: {text:?}")))
 }
 
-/// Where to look for a free number first: another place each time, lest a number that was just given back be reused.
+/// Where to start looking for a free number. It is random, to avoid reusing a number that was just
+/// released.
 pub(crate) fn random_start() -> u32 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(()) as u32
 }
 
-/// Adds a loop device with a number nobody uses, from `start` on, and makes sure that its node exists.
+/// Adds a loop device with the first unused number from `start` on, and ensures that its node
+/// exists.
 pub(crate) fn add(control: &File, start: u32) -> io::Result<u32> {
     let len = NUMBERS.end - NUMBERS.start;
     for step in 0..len {
@@ -64,12 +69,13 @@ pub(crate) fn add(control: &File, start: u32) -> io::Result<u32> {
     ))
 }
 
-/// Whether the kernel has such a device, attached or not.
+/// Whether the kernel has this device, attached or not.
 pub(crate) fn exists(number: u32) -> bool {
     Path::new(&format!("/sys/block/loop{number}")).exists()
 }
 
-/// devtmpfs makes the node before the ioctl returns; where `/dev` is something else we make it.
+/// Creates the node if it does not exist. devtmpfs creates it before the ioctl returns, but `/dev`
+/// may be another file system.
 pub(crate) fn ensure_node(number: u32) -> io::Result<()> {
     let (major, minor) = device_number(number).unwrap_or((LOOP_MAJOR, number));
     match mknodat(
@@ -84,8 +90,8 @@ pub(crate) fn ensure_node(number: u32) -> io::Result<()> {
     }
 }
 
-/// Attaches `file` to the loop device, with direct I/O: without it the driver reads through the page cache, one read at
-/// a time.
+/// Attaches `file` to the loop device with direct I/O. Without that, the driver reads through the
+/// page cache, one read at a time.
 pub(crate) fn attach(number: u32, file: &Path, logical_block: u32) -> io::Result<()> {
     let direct = OFlags::DIRECT.bits().cast_signed();
     let mut options = OpenOptions::new();
@@ -132,33 +138,33 @@ fn direct_io_info() -> loop_info64 {
     }
 }
 
-/// How many requests the device takes at a time: all its tags.
+/// How many requests the device takes at a time: the number of its tags.
 pub(crate) fn tags(number: u32) -> io::Result<usize> {
     let text = std::fs::read_to_string(format!("/sys/block/loop{number}/queue/nr_requests"))?;
     text.trim().parse().map_err(io::Error::other)
 }
 
-/// The file attached to the device; `None` if none is, or the device does not exist.
+/// The file attached to the device. `None` if none is attached, or the device does not exist.
 pub(crate) fn backing_file(number: u32) -> Option<PathBuf> {
     let text =
         std::fs::read_to_string(format!("/sys/block/loop{number}/loop/backing_file")).ok()?;
     Some(PathBuf::from(text.trim_end_matches('\n')))
 }
 
-/// Whether the device is going to be detached when its last user closes it.
+/// Whether the device will be detached when its last user closes it.
 pub(crate) fn is_autoclear(number: u32) -> bool {
     let text = std::fs::read_to_string(format!("/sys/block/loop{number}/loop/autoclear"));
     text.is_ok_and(|text| text.trim() == "1")
 }
 
-/// Sets the device's size to what its backing file's is now.
+/// Updates the device's size to the current size of its backing file.
 pub(crate) fn adopt_size(number: u32) -> io::Result<()> {
     let device = open_device(number)?;
     ioctl_with_number::<LOOP_SET_CAPACITY>(&device, 0)
         .map_err(|e| context("setting the capacity", e))
 }
 
-/// Detaches the device: at once if nobody has it open, else when its last user closes it.
+/// Detaches the device: at once if nobody has it open, otherwise when its last user closes it.
 pub(crate) fn detach(number: u32) -> io::Result<()> {
     let device = open_device(number)?;
     match ioctl_with_number::<LOOP_CLR_FD>(&device, 0) {
@@ -170,11 +176,11 @@ pub(crate) fn detach(number: u32) -> io::Result<()> {
     }
 }
 
-/// Removes the device, node included. `Ok(false)`: somebody still has it open.
+/// Removes the device and its node. `Ok(false)` means that it is still open.
 pub(crate) fn remove(control: &File, number: u32) -> io::Result<bool> {
     match ioctl_with_number::<LOOP_CTL_REMOVE>(control, number as usize) {
         Ok(()) | Err(Errno::NODEV) => {
-            let _ = std::fs::remove_file(node(number)); // where devtmpfs does not do it
+            let _ = std::fs::remove_file(node(number)); // In case devtmpfs does not do it.
             Ok(true)
         }
         Err(Errno::BUSY) => Ok(false),
@@ -200,17 +206,19 @@ fn open_device(number: u32) -> io::Result<File> {
     opened.map_err(|e| context(path.display(), e))
 }
 
-/// For the loop ioctls whose argument is a number, or nothing.
+/// For loop ioctls with a number as argument, or none.
 fn ioctl_with_number<const OPCODE: u32>(fd: impl AsFd, number: usize) -> rustix::io::Result<()> {
-    // SAFETY: every opcode this is called with takes a plain integer or ignores its argument; no memory is passed.
+    // SAFETY: all opcodes used here take a plain integer or ignore their argument. No memory is
+    // passed.
     let request = unsafe { rustix::ioctl::IntegerSetter::<OPCODE>::new_usize(number) };
-    // SAFETY: as above; the descriptor is borrowed for the call.
+    // SAFETY: as above. The descriptor is borrowed for the call.
     unsafe { rustix::ioctl::ioctl(fd, request) }
 }
 
 fn ioctl_with_config(fd: impl AsFd, config: loop_config) -> rustix::io::Result<()> {
-    // SAFETY: LOOP_CONFIGURE reads a `loop_config`, which is what is passed.
+    // SAFETY: LOOP_CONFIGURE reads a `loop_config`, which is passed here.
     let request = unsafe { rustix::ioctl::Setter::<LOOP_CONFIGURE, loop_config>::new(config) };
-    // SAFETY: the request owns the structure and lives until the call returns; the kernel copies it and keeps no pointer.
+    // SAFETY: the request owns the structure and lives until the call returns. The kernel copies it
+    // and keeps no pointer.
     unsafe { rustix::ioctl::ioctl(fd, request) }
 }

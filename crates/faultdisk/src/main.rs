@@ -1,7 +1,7 @@
-//! The `faultdisk` command: `serve` is what the library starts, `up` is for a person at a terminal.
+//! The `faultdisk` command: the library starts `serve`, and `up` is for interactive use.
 #![forbid(unsafe_code)]
 
-mod human;
+mod interactive;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -13,13 +13,13 @@ const HELP: &str = "\
 faultdisk: block devices that fail on command (needs root, /dev/fuse and /dev/loop-control)
 
   faultdisk up [--disks N] [--size MIB] [--block BYTES] [--no-loop] [--stacked]
-      Makes N disks (1 by default; 64 MiB, blocks of 512 bytes), prints their names, and reads commands from
-      stdin until its end: then all disks are removed. --no-loop gives bare FUSE files,
-      --stacked another loop device above each disk: disk N + i lies on disk i.
+      Creates N disks (1 by default; 64 MiB, blocks of 512 bytes), prints their paths, and reads commands
+      from stdin. Removes all disks when stdin ends. --no-loop creates bare FUSE files,
+      --stacked another loop device above each disk: disk N + i is above disk i.
   faultdisk sweep
       Cleans up after rigs whose processes were all killed.
   faultdisk serve
-      Used by programs.
+      Started by the library.
 ";
 
 fn main() -> ExitCode {
@@ -38,7 +38,7 @@ fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
         Some(Value(command)) if command == "serve" => {
             return Ok(pathpulse_faultdisk::serve_main(args.raw_args()?));
         }
-        Some(Value(command)) if command == "up" => human::up(&parse_spec(args)?)?,
+        Some(Value(command)) if command == "up" => interactive::up(&parse_spec(args)?)?,
         Some(Value(command)) if command == "sweep" => {
             for folder in pathpulse_faultdisk::sweep()? {
                 writeln!(io::stdout(), "removed {}", folder.display())?;

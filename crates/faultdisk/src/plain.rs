@@ -1,4 +1,4 @@
-//! Loop devices over plain files, without faults: as fast as loop devices get. For benchmarks.
+//! Loop devices over plain files, without faults and as fast as possible, for benchmarks.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use crate::loopdev;
 
-/// How long to wait for others to close the devices.
+/// How long to wait until others have closed the devices.
 const CLOSING_LIMIT: Duration = Duration::from_secs(2);
 
-/// Loop devices over files in memory. They go away when this is dropped, and when the process dies,
-/// however it dies: the kernel detaches them when their last user closes them.
+/// Loop devices over files in memory. They disappear when this is dropped or the process dies: the
+/// kernel detaches them when their last user closes them.
 pub struct PlainDisks {
     disks: Vec<PathBuf>,
     numbers: Vec<u32>,
@@ -19,11 +19,11 @@ pub struct PlainDisks {
 }
 
 impl PlainDisks {
-    /// Makes `count` devices of `size_bytes` each, a multiple of 4096, over files in `folder`
-    /// (`/dev/shm` for memory), which are deleted at once and live as long as their devices.
+    /// Creates `count` devices of `size_bytes` each, a multiple of 4096, over files in `folder`
+    /// (`/dev/shm` for memory). The files are deleted at once and live as long as their devices.
     ///
     /// # Errors
-    /// Without root or loop devices, or where the file system does not take `O_DIRECT`.
+    /// There is no root or no loop device, or the file system does not support `O_DIRECT`.
     pub fn new(count: usize, size_bytes: u64, folder: &Path) -> io::Result<PlainDisks> {
         let control = loopdev::control()?;
         let mut made = PlainDisks {
@@ -43,7 +43,7 @@ impl PlainDisks {
             attached?;
             let node = loopdev::node(number);
             made.held.push(OpenOptions::new().read(true).open(&node)?);
-            // While it is held open this only says: detach at the last close.
+            // While it is open, this only sets autoclear: it is detached at the last close.
             loopdev::detach(number)?;
             made.disks.push(node);
         }
@@ -64,8 +64,8 @@ impl Drop for PlainDisks {
         };
         let end = Instant::now() + CLOSING_LIMIT;
         for number in &self.numbers {
-            // A ring that was dropped closes its files a little later, and the kernel tells nobody
-            // when it did. What somebody still has open then stays, without a file.
+            // A dropped ring closes its files a little later, and no event reports that. A device
+            // that is still open afterwards stays, without a file.
             while matches!(loopdev::remove(&control, *number), Ok(false)) && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(5));
             }

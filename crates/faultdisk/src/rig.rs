@@ -1,5 +1,5 @@
-//! The user's end: a rig is started, commanded and shut down from here. Nothing in this process ever touches the devices
-//! of the rig, unless the user reads them.
+//! The user's side: starts, controls and shuts down a rig. Nothing in this process touches the
+//! rig's devices, unless the user reads them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,27 +7,29 @@ use std::process::Command as Process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::link::Link;
+use crate::client::Client;
 use crate::spec::{Behaviour, Counts, Load, Release, Spec};
-use crate::wire::{Answer, Command, DiskInfo, FINGERPRINT, context};
+use crate::wire::{AnswerMsg, CommandMsg, DiskInfo, FINGERPRINT, context};
 
-/// How long the rig may take to come down before its janitor is killed (the server then cleans up).
+/// How long the rig may take to shut down before its supervisor is killed (then the server cleans
+/// up).
 const SHUTDOWN: Duration = Duration::from_secs(20);
 
-/// A running set of fault disks. Shut down when dropped. All methods take `&self` and may be called from many threads.
+/// A running set of fault disks, shut down when dropped. All methods take `&self` and may be called
+/// from many threads.
 ///
-/// Every method's error is either the command's (`InvalidInput`: no such disk, or it makes no sense for that disk), or
-/// `BrokenPipe`: the rig's processes are dead, and everything of it has been cleaned up.
+/// The error of a method is either `InvalidInput` (no such disk, or the command does not apply to
+/// it), or `BrokenPipe`: the rig's processes have ended, and the rig has been cleaned up.
 #[derive(Debug)]
 pub struct Rig {
-    link: Link,
+    client: Client,
     disks: Vec<Disk>,
     pids: Pids,
     folder: PathBuf,
     ended: AtomicBool,
 }
 
-/// One disk of a running rig: where to find it.
+/// The location of one disk of a running rig.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
     path: PathBuf,
@@ -40,13 +42,13 @@ pub struct Disk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pids {
     /// The process that this one has started.
-    pub janitor: u32,
+    pub supervisor: u32,
     /// The FUSE server.
     pub server: u32,
 }
 
 impl Disk {
-    /// What to check: `/dev/loopN`, or the FUSE file of a disk without a loop device.
+    /// The path to check: `/dev/loopN`, or the FUSE file of a disk without a loop device.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -66,43 +68,46 @@ impl Disk {
 }
 
 impl Rig {
-    /// Starts a rig with the `faultdisk` binary: the one that the environment variable `PATHPULSE_FAULTDISK` names,
-    /// else the one beside the running executable or in the folder above it.
+    /// Starts a rig with the `faultdisk` binary: the one named by the environment variable
+    /// `PATHPULSE_FAULTDISK`, otherwise the one beside the running executable or in the folder
+    /// above it.
     ///
     /// # Errors
-    /// The binary is not found, is of another build, or could not set up the disks. See also [`available`](crate::available).
+    /// The binary was not found, is from another build, or could not create the disks. See also
+    /// [`available`](crate::available).
     pub fn start(spec: &Spec) -> io::Result<Self> {
         let mut command = Process::new(find_binary()?);
         command.arg("serve");
         Self::start_with(command, spec)
     }
 
-    /// Starts a rig with another binary, which has to call [`serve_main`](crate::serve_main) when it is run with this
-    /// command's arguments. The command's stdin, stdout and process group are set here.
+    /// Starts a rig with another binary, which has to call [`serve_main`](crate::serve_main) when
+    /// it is run with this command's arguments. This function sets the command's stdin, stdout and
+    /// process group.
     ///
     /// # Errors
     /// As [`Rig::start`].
     pub fn start_with(mut command: Process, spec: &Spec) -> io::Result<Self> {
-        // Its own process group: Ctrl-C ends the user, and the janitor then cleans up.
+        // Its own process group: Ctrl-C ends the user, and then the supervisor cleans up.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let link = Link::start(command, || {})?;
-        let answer = link.call(Command::Start {
+        let client = Client::start(command, || {})?;
+        let answer = client.call(CommandMsg::Start {
             fingerprint: FINGERPRINT,
             spec: spec.clone(),
         });
         match answer.map_err(|e| context("starting the fault disks", e))? {
-            Answer::Ready {
+            AnswerMsg::Ready {
                 disks,
-                janitor,
+                supervisor,
                 server,
                 folder,
             } => {
                 let disks = disks.into_iter().map(Disk::from).collect();
                 let ended = AtomicBool::new(false);
                 Ok(Self {
-                    link,
+                    client,
                     disks,
-                    pids: Pids { janitor, server },
+                    pids: Pids { supervisor, server },
                     folder,
                     ended,
                 })
@@ -126,7 +131,7 @@ impl Rig {
         &self.disks
     }
 
-    /// Changes what a disk does with requests from now on. What it holds stays held.
+    /// Sets what a disk does with requests from now on. Requests that it holds stay held.
     ///
     /// # Errors
     /// See [`Rig`]. A saturated or vanished disk refuses.
@@ -134,29 +139,30 @@ impl Rig {
         self.set_many(&[(disk, behaviour)])
     }
 
-    /// Changes many disks with one command; on an error, none.
+    /// Changes many disks with one command. If it fails, none is changed.
     ///
     /// # Errors
     /// As [`Rig::set`].
     pub fn set_many(&self, changes: &[(usize, Behaviour)]) -> io::Result<()> {
-        self.done(Command::Set(changes.to_vec()))
+        self.done(CommandMsg::Set(changes.to_vec()))
     }
 
-    /// Ends everything that the disk holds, and returns how many requests that were. New ones are held again if the
-    /// disk still hangs.
+    /// Ends all requests that the disk holds, and returns their number. New requests are held if
+    /// the disk still hangs.
     ///
     /// # Errors
     /// See [`Rig`].
     pub fn release(&self, disk: usize, how: Release) -> io::Result<usize> {
-        self.number(Command::Release(disk, how))
+        self.number(CommandMsg::Release(disk, how))
     }
 
-    /// [`Behaviour::Answer`], then [`Release::Data`]. Ends a saturation as [`Rig::unsaturate`] does.
+    /// Sets [`Behaviour::Answer`], then applies [`Release::Data`]. Ends a saturation like
+    /// [`Rig::unsaturate`].
     ///
     /// # Errors
     /// See [`Rig`].
     pub fn recover(&self, disk: usize) -> io::Result<usize> {
-        self.number(Command::Recover(disk))
+        self.number(CommandMsg::Recover(disk))
     }
 
     /// How many requests the disk holds now.
@@ -167,79 +173,83 @@ impl Rig {
         Ok(usize::try_from(self.counts(disk)?.held).unwrap_or(usize::MAX))
     }
 
-    /// What the disk has done so far.
+    /// The disk's counters.
     ///
     /// # Errors
     /// See [`Rig`].
     pub fn counts(&self, disk: usize) -> io::Result<Counts> {
-        match self.link.call(Command::Counts(disk))? {
-            Answer::Counts(counts) => Ok(counts),
+        match self.client.call(CommandMsg::Counts(disk))? {
+            AnswerMsg::Counts(counts) => Ok(counts),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Waits until the disk holds at least so many requests, and returns how many it holds.
+    /// Waits until the disk holds at least this many requests, and returns how many it holds.
     ///
     /// # Errors
-    /// `TimedOut` when `timeout` passes first; else see [`Rig`].
+    /// `TimedOut` when `timeout` passes first. Otherwise see [`Rig`].
     pub fn wait_held(&self, disk: usize, at_least: usize, timeout: Duration) -> io::Result<usize> {
-        self.number(Command::WaitHeld {
+        self.number(CommandMsg::WaitHeld {
             disk,
             at_least,
             timeout,
         })
     }
 
-    /// Waits until at least so many requests have arrived at the disk since the rig started, and returns how many.
+    /// Waits until at least this many requests have arrived at the disk since the rig started, and
+    /// returns their number.
     ///
     /// # Errors
     /// As [`Rig::wait_held`].
     pub fn wait_arrived(&self, disk: usize, at_least: u64, timeout: Duration) -> io::Result<usize> {
-        self.number(Command::WaitIo {
+        self.number(CommandMsg::WaitArrived {
             disk,
             at_least,
             timeout,
         })
     }
 
-    /// Has another process take all tags of a loop device, and keep them: returns when all are taken. What the
-    /// user's own reads meet is `EAGAIN` under `RWF_NOWAIT`, a wait in D state without. A read that gets a tag all the
-    /// same is held like the rest, and answered in its turn if the disk is only busy.
+    /// Starts a process that takes all tags of a loop device and keeps them. Returns when all tags
+    /// are taken. The user's own reads then fail with `EAGAIN` under `RWF_NOWAIT`, and wait in D
+    /// state otherwise. A read that gets a tag anyway is held like the others, and answered in its
+    /// turn if the disk is only busy.
     ///
-    /// A saturated disk can be saturated differently (dead, then busy), but its behaviour cannot be set.
+    /// A saturated disk can be saturated differently (dead, then busy), but its behaviour can't be
+    /// set.
     ///
     /// # Errors
-    /// `InvalidInput` for a bare file; else see [`Rig`].
+    /// `InvalidInput` for a bare file. Otherwise see [`Rig`].
     pub fn saturate(&self, disk: usize, load: Load) -> io::Result<()> {
-        self.done(Command::Saturate(disk, load))
+        self.done(CommandMsg::Saturate(disk, load))
     }
 
-    /// Ends the load: the disk answers again, what it held is released with data. Returns how many requests that were.
+    /// Ends the load: the disk answers again, and the requests it held are released with data.
+    /// Returns their number.
     ///
     /// # Errors
     /// See [`Rig`].
     pub fn unsaturate(&self, disk: usize) -> io::Result<usize> {
-        self.number(Command::Unsaturate(disk))
+        self.number(CommandMsg::Unsaturate(disk))
     }
 
-    /// Takes the device away, as when a disk is pulled: requests in flight and later ones fail, the size becomes 0 and
-    /// the node is removed. See `README.md` for what a reader sees.
+    /// Removes the device, like a pulled disk: requests in flight and later ones fail, the size
+    /// becomes 0 and the node is removed. `README.md` describes what a reader sees.
     ///
     /// # Errors
     /// See [`Rig`].
     pub fn vanish(&self, disk: usize) -> io::Result<()> {
-        self.done(Command::Vanish(disk))
+        self.done(CommandMsg::Vanish(disk))
     }
 
-    /// Plugs a vanished disk in again. As with a disk that is plugged in again, that is another device, of another name
-    /// and number: what had the old one open reads nothing from it for ever. Returns the new one, which [`Rig::disk`]
-    /// does not tell.
+    /// Attaches a vanished disk again. As with a real disk that is plugged in again, it is a new
+    /// device with a new name and number; the old one, if still open, returns no bytes. Returns the
+    /// new device, which [`Rig::disk`] does not know.
     ///
     /// # Errors
-    /// `InvalidInput` if the disk has not vanished; else see [`Rig`].
+    /// `InvalidInput` if the disk has not vanished. Otherwise see [`Rig`].
     pub fn reappear(&self, disk: usize) -> io::Result<Disk> {
-        match self.link.call(Command::Reappear(disk))? {
-            Answer::Disk(info) => Ok(info.into()),
+        match self.client.call(CommandMsg::Reappear(disk))? {
+            AnswerMsg::Disk(info) => Ok(info.into()),
             other => Err(unexpected(&other)),
         }
     }
@@ -250,14 +260,15 @@ impl Rig {
         self.pids
     }
 
-    /// The folder in which the FUSE file system is mounted; removed when the rig ends.
+    /// The folder in which the FUSE file system is mounted. Removed when the rig ends.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Releases everything with EIO, and removes devices, mount and processes. Close your own descriptors of the disks
-    /// before: a loop device that is still open stays behind, empty, and is removed when it is closed.
+    /// Fails all requests with EIO, and removes devices, mount and processes. Close your own
+    /// descriptors of the disks before: a loop device that is still open stays, empty, and is
+    /// removed when it is closed.
     ///
     /// # Errors
     /// What could not be removed.
@@ -269,23 +280,24 @@ impl Rig {
         if self.ended.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        let still_open = self.number(Command::Shutdown);
-        self.link.close();
-        // While devices are still open, the janitor stays to remove them, and must not be waited for.
+        let still_open = self.number(CommandMsg::Shutdown);
+        self.client.close();
+        // While devices are still open, the supervisor stays to remove them, and must not be
+        // awaited.
         let waits = !matches!(still_open, Ok(n) if n > 0);
-        if waits && !self.link.wait_end(SHUTDOWN) {
-            self.link.kill();
+        if waits && !self.client.wait_end(SHUTDOWN) {
+            self.client.kill();
         }
         still_open.map(drop)
     }
 
-    fn done(&self, command: Command) -> io::Result<()> {
-        self.link.call(command).map(drop)
+    fn done(&self, command: CommandMsg) -> io::Result<()> {
+        self.client.call(command).map(drop)
     }
 
-    fn number(&self, command: Command) -> io::Result<usize> {
-        match self.link.call(command)? {
-            Answer::Number(n) => Ok(usize::try_from(n).unwrap_or(usize::MAX)),
+    fn number(&self, command: CommandMsg) -> io::Result<usize> {
+        match self.client.call(command)? {
+            AnswerMsg::Number(n) => Ok(usize::try_from(n).unwrap_or(usize::MAX)),
             other => Err(unexpected(&other)),
         }
     }
@@ -308,11 +320,12 @@ impl From<DiskInfo> for Disk {
     }
 }
 
-fn unexpected(answer: &Answer) -> io::Error {
+fn unexpected(answer: &AnswerMsg) -> io::Error {
     io::Error::other(format!("unexpected answer {answer:?}"))
 }
 
-/// Test executables live in `target/*/deps`, binaries in the folder above, where `faultdisk` is.
+/// Test executables are in `target/*/deps`. Binaries are in the folder above, including
+/// `faultdisk`.
 fn find_binary() -> io::Result<PathBuf> {
     if let Some(path) = std::env::var_os("PATHPULSE_FAULTDISK") {
         return Ok(path.into());
@@ -321,7 +334,7 @@ fn find_binary() -> io::Result<PathBuf> {
     let folders = executable.ancestors().skip(1).take(2);
     folders.map(|folder| folder.join("faultdisk")).find(|path| path.is_file()).ok_or_else(|| {
         let message = format!(
-            "no `faultdisk` near {}: run `cargo build -p pathpulse-faultdisk`, or name it in PATHPULSE_FAULTDISK",
+            "no `faultdisk` near {}: run `cargo build -p pathpulse-faultdisk`, or set PATHPULSE_FAULTDISK to its path",
             executable.display()
         );
         io::Error::new(io::ErrorKind::NotFound, message)

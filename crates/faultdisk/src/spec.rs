@@ -1,5 +1,5 @@
-//! The vocabulary: what a disk looks like, how it can behave, what is counted. Plain data, shared by all processes of a
-//! rig; it travels as JSON (see `wire`).
+//! What a disk looks like, how it can behave, and what it counts. Plain data, shared by all
+//! processes of a rig, and sent as JSON (see `wire`).
 
 use std::io;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::invalid;
 
-/// The byte that every block of a disk is filled with until something is written there.
+/// Every block of a disk is filled with this byte until it is written.
 pub const FILL: u8 = 0xA5;
 
 /// The disks of a rig.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
-    /// One entry per disk; a disk's index here is its number in every later call.
+    /// One entry per disk. A disk's index is its number in all calls.
     pub disks: Vec<DiskSpec>,
 }
 
 impl Spec {
-    /// `count` disks with loop devices, all else by default.
+    /// `count` disks with loop devices and default settings.
     #[must_use]
     pub fn loops(count: usize) -> Self {
         Self {
@@ -27,7 +27,8 @@ impl Spec {
         }
     }
 
-    /// `count` disks with loop devices, and above each of them another loop device: disk `count + i` lies on disk `i`.
+    /// `count` disks with loop devices, and another loop device above each of them: disk `count +
+    /// i` lies on disk `i`.
     #[must_use]
     pub fn stacks(count: usize) -> Self {
         let mut spec = Self::loops(count);
@@ -38,7 +39,8 @@ impl Spec {
         spec
     }
 
-    /// `count` bare FUSE files without loop devices. They take `O_DIRECT` but, unlike block devices, no `RWF_NOWAIT`.
+    /// `count` bare FUSE files without loop devices. They support `O_DIRECT` but, unlike block
+    /// devices, no `RWF_NOWAIT`.
     #[must_use]
     pub fn files(count: usize) -> Self {
         let file = DiskSpec {
@@ -54,15 +56,16 @@ impl Spec {
 /// One disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskSpec {
-    /// Size in bytes, a multiple of `logical_block`. 64 MiB by default; costs no memory until written to.
+    /// Size in bytes, a multiple of `logical_block`. 64 MiB by default. It uses no memory until it
+    /// is written.
     pub size_bytes: u64,
     /// Logical block size of the loop device in bytes: 512 (the default), 1024, 2048 or 4096.
     pub logical_block: u32,
     /// Whether the disk is a loop device over its FUSE file (the default), or the bare file.
     pub loop_device: bool,
-    /// The disk on whose loop device this one lies, instead of on a FUSE file of its own: one that comes before it in
-    /// the spec. What that one does to requests happens to those of this one, too. A stacked disk can be saturated,
-    /// nothing else; the disk below it cannot vanish.
+    /// The disk on whose loop device this one lies, instead of on its own FUSE file. It must be an
+    /// earlier disk of the spec. Its behaviour also affects the requests of this disk. A stacked
+    /// disk can be saturated, but accepts no other command. The disk below it cannot vanish.
     pub on: Option<usize>,
 }
 
@@ -77,21 +80,21 @@ impl Default for DiskSpec {
     }
 }
 
-/// What a disk does with the reads and writes that arrive from now on. What it holds already stays held until
-/// [`Rig::release`](crate::Rig::release), whatever the behaviour is changed to.
+/// What a disk does with reads and writes that arrive from now on. Requests that it already holds
+/// stay held until [`Rig::release`](crate::Rig::release), whatever the new behaviour is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Behaviour {
     /// Answer at once.
     Answer,
-    /// Answer after this time, each read for itself (reads don't queue behind each other).
+    /// Answer after this time, each read on its own (reads don't queue behind each other).
     Delay(Duration),
-    /// Answer with this errno (positive: 5 is EIO). A loop device passes on those that a disk can have and makes the
-    /// others EIO, see `README.md`.
+    /// Fail with this errno (positive: 5 is EIO). A loop device passes on those that a disk can
+    /// have, and replaces the others by EIO; see `README.md`.
     Fail(i32),
-    /// Hold every read: it is in flight until it is released.
+    /// Hold every read. It is in flight until it is released.
     Hang,
-    /// Hold every read, and end the oldest ones from time to time: a slow disk with a queue.
+    /// Hold every read, and end the oldest ones at intervals: a slow disk with a queue.
     Drip {
         /// Time between two answers.
         every: Duration,
@@ -100,20 +103,20 @@ pub enum Behaviour {
         /// Whether they are answered with data or fail.
         ends: Release,
     },
-    /// Every `n`-th read from now on does `then`, the others are answered. `n` of 0 counts as 1.
+    /// Every `n`-th read from now on does `then`; the others are answered. An `n` of 0 counts as 1.
     EveryNth {
         /// The period, in reads.
         n: u64,
         /// What the n-th read does. A nested `EveryNth` counts as `Answer`.
         then: Box<Behaviour>,
     },
-    /// Answer with at most this many bytes. A bare file gives the reader a short read; a loop device asks again for the
-    /// rest, and turns an answer of 0 bytes into EIO (see `README.md`).
+    /// Answer with at most this many bytes. A bare file gives the reader a short read. A loop
+    /// device requests the rest again, and turns an answer of 0 bytes into EIO (see `README.md`).
     Short(u32),
 }
 
 impl Behaviour {
-    /// Refuses what FUSE would refuse: a reply with such an errno is never sent, and its read would hang.
+    /// Refuses errnos that FUSE would refuse: such a reply is never sent, and its read would hang.
     pub(crate) fn check(&self) -> io::Result<()> {
         match self {
             Self::Fail(errno) => check_errno(*errno),
@@ -143,50 +146,52 @@ impl Release {
     }
 }
 
-/// Errnos from 512 on are the kernel's own affair.
+/// Errnos from 512 on are internal to the kernel.
 fn check_errno(errno: i32) -> io::Result<()> {
     if (1..512).contains(&errno) {
         Ok(())
     } else {
-        Err(invalid(format!("{errno} is no errno")))
+        Err(invalid(format!("{errno} is not an errno")))
     }
 }
 
-/// What a saturated disk does, see [`Rig::saturate`](crate::Rig::saturate).
+/// The behaviour of a saturated disk, see [`Rig::saturate`](crate::Rig::saturate).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
     /// It hangs: all tags are taken and nothing completes.
     Dead,
-    /// It is busy: all tags are taken, and reads go on completing, one per this time on average. They complete in bursts
-    /// of eight, since that is when the kernel lets waiting reads have freed tags.
+    /// It is busy: all tags are taken, and one read completes per this time on average. Reads
+    /// complete in bursts of eight, because the kernel then gives freed tags to waiting reads.
     Busy {
         /// Mean time between two completions; 5 ms keeps the CPU cost of ten such disks small.
         answer_every: Duration,
     },
-    /// It fails every read, and late: all tags are taken, and reads complete as those of a busy disk do, but with an
-    /// error. Its completion counters look like a busy disk's, since the kernel counts requests that failed.
+    /// It fails every read, and late: all tags are taken, and reads complete like those of a busy
+    /// disk, but with an error. Its completion counters look like a busy disk's, because the kernel
+    /// counts failed requests.
     Failing {
-        /// Mean time between two failures; a read that gets a tag fails after about 128 times this.
+        /// Mean time between two failures. A read that gets a tag fails after about 128 times this.
         fail_every: Duration,
         /// The errno (positive), see [`Behaviour::Fail`].
         errno: i32,
     },
 }
 
-/// What a disk has done since the rig started. `reads + writes == answered + failed + held + delayed` at any moment.
+/// A disk's counters since the rig started. `reads + writes == answered + failed + held + delayed`
+/// always holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Read requests that have arrived.
     pub reads: u64,
     /// Write requests that have arrived.
     pub writes: u64,
-    /// Requests answered with data (short ones included), released ones too.
+    /// Requests answered with data (including short and released ones).
     pub answered: u64,
-    /// Requests answered with an error, released ones too.
+    /// Requests answered with an error (including released ones).
     pub failed: u64,
     /// Requests held now.
     pub held: u64,
-    /// Requests waiting now for their [`Behaviour::Delay`] to pass.
+    /// Requests waiting now for the end of their [`Behaviour::Delay`].
     pub delayed: u64,
 }

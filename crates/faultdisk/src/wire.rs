@@ -1,5 +1,6 @@
-//! The control protocol: one JSON document per line, requests one way, replies the other, matched by id. The user speaks
-//! it with the janitor, and the janitor, as a client in its turn, with the server.
+//! The control protocol: one JSON document per line, requests in one direction, replies in the
+//! other, matched by id. The user speaks it with the supervisor. The supervisor, as a client,
+//! speaks it with the server.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::{Behaviour, Counts, Load, Release, Spec};
 
-/// Changes whenever the protocol's sources do, so that a stale `faultdisk` binary is refused instead of misunderstood.
+/// Changes with the protocol's sources, so that an outdated `faultdisk` binary is refused instead
+/// of misunderstood.
 pub(crate) const FINGERPRINT: u64 = fnv(
     include_str!("spec.rs"),
     fnv(include_str!("wire.rs"), 0xcbf2_9ce4_8422_2325),
@@ -27,15 +29,15 @@ const fn fnv(text: &str, seed: u64) -> u64 {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Request {
+pub(crate) struct RequestMsg {
     pub(crate) id: u64,
-    pub(crate) command: Command,
+    pub(crate) command: CommandMsg,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Command {
-    /// Always the first one.
+pub(crate) enum CommandMsg {
+    /// Always the first command.
     Start {
         fingerprint: u64,
         spec: Spec,
@@ -49,7 +51,7 @@ pub(crate) enum Command {
         at_least: usize,
         timeout: Duration,
     },
-    WaitIo {
+    WaitArrived {
         disk: usize,
         at_least: u64,
         timeout: Duration,
@@ -58,26 +60,27 @@ pub(crate) enum Command {
     Unsaturate(usize),
     Vanish(usize),
     Reappear(usize),
-    /// To the janitor: end the rig. To the server: from now on fail every request, held ones included.
+    /// To the supervisor: end the rig. To the server: from now on fail every request, including
+    /// held ones.
     Shutdown,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Reply {
+pub(crate) struct ReplyMsg {
     pub(crate) id: u64,
-    pub(crate) result: Result<Answer, Failure>,
+    pub(crate) result: Result<AnswerMsg, Failure>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Answer {
+pub(crate) enum AnswerMsg {
     Done,
     Number(u64),
     Counts(Counts),
     Disk(DiskInfo),
     Ready {
         disks: Vec<DiskInfo>,
-        janitor: u32,
+        supervisor: u32,
         server: u32,
         folder: PathBuf,
     },
@@ -129,7 +132,8 @@ impl From<Failure> for io::Error {
     }
 }
 
-/// Writes one message and its newline in a single write, so that lines of several threads never mix.
+/// Writes one message and its newline in a single write, so that lines of several threads never
+/// mix.
 pub(crate) fn send(mut to: impl Write, message: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
@@ -137,13 +141,13 @@ pub(crate) fn send(mut to: impl Write, message: &impl Serialize) -> io::Result<(
     to.flush()
 }
 
-/// An error that says what was being done when it happened.
+/// Adds the failed action to an error.
 pub(crate) fn context(what: impl std::fmt::Display, error: impl Into<io::Error>) -> io::Error {
     let error = error.into();
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
-/// An error for a request that makes no sense.
+/// An error for an invalid request.
 pub(crate) fn invalid(message: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message.into())
 }

@@ -1,4 +1,4 @@
-//! One zram disk: a block device that takes no RWF_NOWAIT.
+//! A zram disk: a block device that does not support RWF_NOWAIT.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -13,7 +13,7 @@ pub struct Zram {
 }
 
 impl Zram {
-    /// What is missing to make one.
+    /// What is missing to create one. `None` if nothing is.
     pub fn missing() -> Option<String> {
         let control = Path::new(CONTROL).join("hot_add");
         (!control.exists()).then(|| {
@@ -24,13 +24,13 @@ impl Zram {
         })
     }
 
-    /// Makes one, which needs root.
+    /// Creates one. This needs root.
     pub fn create() -> io::Result<Zram> {
         let number = fs::read_to_string(Path::new(CONTROL).join("hot_add"))?;
         let number = number.trim().to_owned();
         let node = PathBuf::from(format!("/dev/zram{number}"));
         let size = format!("/sys/block/zram{number}/disksize");
-        // From here on it is removed when dropped.
+        // From here on, a drop removes it.
         let zram = Zram { number, node };
         fs::write(size, "16M")?;
         Ok(zram)
@@ -44,7 +44,7 @@ impl Zram {
 
 impl Drop for Zram {
     fn drop(&mut self) {
-        // Whoever read it may be slow to close it: a ring does so after it was dropped.
+        // A reader may close it late: a ring does so after it was dropped.
         for _ in 0..100 {
             let _ = fs::write(format!("/sys/block/zram{}/reset", self.number), "1");
             if fs::write(Path::new(CONTROL).join("hot_remove"), &self.number).is_ok() {

@@ -1,11 +1,11 @@
-//! Each behaviour, seen by a reader of a loop device and by a reader of a bare FUSE file.
+//! Each behaviour, as seen by a reader of a loop device and by a reader of a bare FUSE file.
 
 mod common;
 
 use std::time::{Duration, Instant};
 
 use common::{
-    BLOCK, EIO, ENODEV, PATIENCE, open, outcome, read, read_elsewhere, read_errno, read_nowait,
+    BLOCK, EIO, ENODEV, TIMEOUT, open, outcome, read, read_errno, read_in_thread, read_nowait,
 };
 use pathpulse_faultdisk::{Behaviour, Counts, DiskSpec, FILL, Release, Rig, Spec, require};
 use rustix::io::Errno;
@@ -49,17 +49,17 @@ fn delayed_reads_do_not_queue_behind_each_other() {
     let file = open(rig.disk(0).path());
     rig.set(0, Behaviour::Delay(Duration::from_secs(3600)))
         .expect("set");
-    let late = read_elsewhere(&file, 0);
-    rig.wait_arrived(0, 1, PATIENCE).expect("the read arrives");
+    let late = read_in_thread(&file, 0);
+    rig.wait_arrived(0, 1, TIMEOUT).expect("the read arrives");
     rig.set(0, Behaviour::Delay(Duration::from_millis(1)))
         .expect("set");
     assert_eq!(read(&file, 1).expect("read").len(), BLOCK);
     assert_eq!(rig.counts(0).expect("counts").delayed, 1);
-    rig.vanish(0).expect("vanish"); // ends delayed reads too
+    rig.vanish(0).expect("vanish"); // This also ends delayed reads.
     outcome(&late).expect_err("the disk is gone");
 }
 
-/// The errnos of a bare file are the server's; a loop device has those that a disk can have.
+/// A bare file returns any errno. A loop device returns only those that a disk can have.
 #[test]
 fn failing_reads_carry_their_errno() {
     require!();
@@ -83,7 +83,7 @@ fn failing_reads_carry_their_errno() {
 }
 
 #[test]
-fn what_is_no_errno_is_refused_since_such_a_read_would_hang() {
+fn invalid_errnos_are_refused() {
     require!();
     let rig = both();
     for errno in [0, -5, 512] {
@@ -92,10 +92,11 @@ fn what_is_no_errno_is_refused_since_such_a_read_would_hang() {
             then: Box::new(Behaviour::Fail(errno)),
         };
         for behaviour in [Behaviour::Fail(errno), nested] {
-            let error = rig.set(0, behaviour).expect_err("no errno");
+            let error = rig.set(0, behaviour).expect_err("not an errno");
             assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
         }
-        rig.release(0, Release::Error(errno)).expect_err("no errno");
+        rig.release(0, Release::Error(errno))
+            .expect_err("not an errno");
     }
     read(&open(rig.disk(0).path()), 0).expect("nothing has changed");
 }
@@ -107,8 +108,8 @@ fn a_hanging_read_is_held_until_released_with_data() {
     for i in 0..2 {
         let file = open(rig.disk(i).path());
         rig.set(i, Behaviour::Hang).expect("set");
-        let reads = [read_elsewhere(&file, 0), read_elsewhere(&file, 1)];
-        assert_eq!(rig.wait_held(i, 2, PATIENCE).expect("both are held"), 2);
+        let reads = [read_in_thread(&file, 0), read_in_thread(&file, 1)];
+        assert_eq!(rig.wait_held(i, 2, TIMEOUT).expect("both are held"), 2);
         rig.set(i, Behaviour::Answer).expect("set");
         assert_eq!(
             rig.held(i).expect("held"),
@@ -116,7 +117,9 @@ fn a_hanging_read_is_held_until_released_with_data() {
             "a new behaviour releases nothing"
         );
         assert_eq!(
-            read(&file, 2).expect("later reads pass those held").len(),
+            read(&file, 2)
+                .expect("later reads overtake held ones")
+                .len(),
             BLOCK
         );
         assert_eq!(rig.release(i, Release::Data).expect("release"), 2);
@@ -133,15 +136,15 @@ fn a_hanging_read_is_held_until_released_with_an_error() {
     for i in 0..2 {
         let file = open(rig.disk(i).path());
         rig.set(i, Behaviour::Hang).expect("set");
-        let held = read_elsewhere(&file, 0);
-        rig.wait_held(i, 1, PATIENCE).expect("it is held");
+        let held = read_in_thread(&file, 0);
+        rig.wait_held(i, 1, TIMEOUT).expect("it is held");
         assert_eq!(rig.release(i, Release::Error(EIO)).expect("release"), 1);
         assert_eq!(
             outcome(&held).expect_err("an error").raw_os_error(),
             Some(EIO)
         );
-        let held = read_elsewhere(&file, 0);
-        rig.wait_held(i, 1, PATIENCE).expect("the disk still hangs");
+        let held = read_in_thread(&file, 0);
+        rig.wait_held(i, 1, TIMEOUT).expect("the disk still hangs");
         assert_eq!(rig.recover(i).expect("recover"), 1);
         outcome(&held).expect("data");
         read(&file, 0).expect("the disk answers again");
@@ -149,7 +152,7 @@ fn a_hanging_read_is_held_until_released_with_an_error() {
 }
 
 #[test]
-fn a_dripping_disk_answers_one_after_the_other() {
+fn a_dripping_disk_answers_reads_one_by_one() {
     require!();
     let rig = both();
     let file = open(rig.disk(0).path());
@@ -162,13 +165,13 @@ fn a_dripping_disk_answers_one_after_the_other() {
         },
     )
     .expect("set");
-    let reads: Vec<_> = (0..5).map(|block| read_elsewhere(&file, block)).collect();
+    let reads: Vec<_> = (0..5).map(|block| read_in_thread(&file, block)).collect();
     for read in &reads {
         outcome(read).expect("answered in its turn");
     }
     rig.set(0, Behaviour::Hang).expect("set");
-    let held = read_elsewhere(&file, 0);
-    rig.wait_held(0, 1, PATIENCE).expect("the drip has ended");
+    let held = read_in_thread(&file, 0);
+    rig.wait_held(0, 1, TIMEOUT).expect("the drip has ended");
     rig.recover(0).expect("recover");
     outcome(&held).expect("data");
 }
@@ -205,7 +208,7 @@ fn a_short_answer_is_short_on_a_bare_file() {
     assert_eq!(read(&open(rig.disk(1).path()), 0).expect("read"), [0_u8; 0]);
 }
 
-/// The loop driver asks again for the missing rest, as long as it gets anything at all.
+/// The loop driver requests the missing rest, as long as it gets any bytes.
 #[test]
 fn a_short_answer_is_completed_by_the_loop_driver_and_an_empty_one_is_eio() {
     require!();
@@ -227,8 +230,8 @@ fn counts_add_up() {
     rig.set(0, Behaviour::Fail(EIO)).expect("set");
     read_errno(&file);
     rig.set(0, Behaviour::Hang).expect("set");
-    let held = read_elsewhere(&file, 0);
-    rig.wait_held(0, 1, PATIENCE).expect("held");
+    let held = read_in_thread(&file, 0);
+    rig.wait_held(0, 1, TIMEOUT).expect("held");
     let expected = Counts {
         reads: 3,
         answered: 1,
@@ -240,7 +243,7 @@ fn counts_add_up() {
     assert_eq!(
         rig.counts(1).expect("counts"),
         Counts::default(),
-        "disks count for themselves"
+        "each disk has its own counters"
     );
     rig.recover(0).expect("recover");
     outcome(&held).expect("data");
@@ -254,7 +257,7 @@ fn counts_add_up() {
 }
 
 #[test]
-fn waiting_for_held_reads_times_out_and_says_so() {
+fn waiting_for_held_reads_reports_a_timeout() {
     require!();
     let rig = both();
     let error = rig
@@ -269,7 +272,7 @@ fn waiting_for_held_reads_times_out_and_says_so() {
 }
 
 #[test]
-fn writes_obey_too_and_are_read_back() {
+fn writes_follow_the_behaviour_and_are_read_back() {
     require!();
     use std::os::unix::fs::FileExt;
     let rig = both();
@@ -317,7 +320,7 @@ fn geometry_is_as_specified() {
 }
 
 #[test]
-fn a_loop_device_takes_nowait_reads_and_a_bare_file_does_not() {
+fn a_loop_device_supports_nowait_reads_and_a_bare_file_does_not() {
     require!();
     let rig = both();
     assert_eq!(read_nowait(&open(rig.disk(0).path()), 0), Ok(BLOCK));

@@ -1,4 +1,4 @@
-//! Whoever dies, however much hangs: nothing is left.
+//! Nothing is left behind, whichever process dies and however many reads hang.
 
 mod common;
 
@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{EIO, PATIENCE, eventually, open, outcome, read, read_elsewhere};
+use common::{EIO, TIMEOUT, eventually, open, outcome, read, read_in_thread};
 use pathpulse_faultdisk::{Behaviour, Load, Rig, Spec, require};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
 
-/// A process of a rig, pinned: its pid cannot come to mean another one.
+/// A process of a rig, identified by a pidfd, so that a reused pid does no harm.
 struct Pinned(OwnedFd);
 
 impl Pinned {
@@ -38,10 +38,10 @@ impl Pinned {
         waitid(WaitId::PidFd(self.0.as_fd()), WaitIdOptions::STOPPED).expect("it stops");
     }
 
-    /// Waits until the process has ended, all of its threads included: none of them is left in D state then.
+    /// Waits until the process and all its threads have ended: none is left in D state.
     fn wait_end(&self) {
         let timeout = Timespec {
-            tv_sec: PATIENCE.as_secs().cast_signed(),
+            tv_sec: TIMEOUT.as_secs().cast_signed(),
             tv_nsec: 0,
         };
         let ended = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout)).expect("poll");
@@ -49,35 +49,35 @@ impl Pinned {
     }
 }
 
-/// All that a rig has on the system.
-struct Traces {
-    janitor: Pinned,
+/// Everything that a rig has on the system.
+struct RigRemains {
+    supervisor: Pinned,
     server: Pinned,
     loads: Vec<Pinned>,
     folder: PathBuf,
     devices: Vec<PathBuf>,
 }
 
-impl Traces {
-    fn of(janitor: u32, server: u32, folder: PathBuf, devices: Vec<PathBuf>) -> Self {
+impl RigRemains {
+    fn of(supervisor: u32, server: u32, folder: PathBuf, devices: Vec<PathBuf>) -> Self {
         let loads = devices
             .iter()
             .flat_map(|device| loads_of(device))
             .map(Pinned::new)
             .collect();
-        let traces = Self {
-            janitor: Pinned::new(janitor),
+        let remains = Self {
+            supervisor: Pinned::new(supervisor),
             server: Pinned::new(server),
             loads,
             folder,
             devices,
         };
         assert!(
-            traces.mounted() && traces.folder.exists(),
-            "the rig was there to begin with"
+            remains.mounted() && remains.folder.exists(),
+            "the rig exists at first"
         );
-        assert!(traces.devices.iter().all(|device| sysfs(device).exists()));
-        traces
+        assert!(remains.devices.iter().all(|device| sysfs(device).exists()));
+        remains
     }
 
     fn of_rig(rig: &Rig) -> Self {
@@ -87,7 +87,7 @@ impl Traces {
             .map(|disk| disk.path().to_path_buf())
             .collect();
         Self::of(
-            rig.pids().janitor,
+            rig.pids().supervisor,
             rig.pids().server,
             rig.folder().to_path_buf(),
             devices,
@@ -101,16 +101,16 @@ impl Traces {
             .contains(&format!(" {folder}/"))
     }
 
-    /// Waits until all processes have ended, the last of which has cleaned up.
+    /// Waits until all processes have ended. The last one has cleaned up.
     fn assert_gone(&self) {
-        [&self.janitor, &self.server]
+        [&self.supervisor, &self.server]
             .into_iter()
             .chain(&self.loads)
             .for_each(Pinned::wait_end);
         assert!(!self.mounted());
         assert!(!self.folder.exists());
         for device in &self.devices {
-            // Not at once: meanwhile a rig of another test may have been given the number.
+            // Not at once: a rig of another test may have got the number in the meantime.
             let gone = eventually(|| !sysfs(device).exists() && !device.exists());
             assert!(gone, "{} is left", device.display());
         }
@@ -121,7 +121,7 @@ fn sysfs(device: &Path) -> PathBuf {
     Path::new("/sys/block").join(device.file_name().expect("a name"))
 }
 
-/// The processes that have this device among their arguments.
+/// The processes with this device among their arguments.
 fn loads_of(device: &Path) -> Vec<u32> {
     let device = device.to_str().expect("text").as_bytes().to_vec();
     let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
@@ -133,15 +133,15 @@ fn loads_of(device: &Path) -> Vec<u32> {
     pids.filter(has_it).collect()
 }
 
-/// Set in the environment of a process that is started to be `the_user`.
+/// Set in the environment of a process that runs `the_user`.
 const AS_USER: &str = "FAULTDISK_TEST_AS_USER";
 
-/// A process like one that pathpulse's tests run in: its rig has a dead, a busy and a hanging disk, and its own threads
-/// wait, in D state, for reads that will not end.
+/// A process like those of pathpulse's tests. Its rig has a dead, a busy and a hanging disk, and
+/// its own threads wait, in D state, for reads that will not end.
 #[test]
 fn the_user() {
     if std::env::var_os(AS_USER).is_none() {
-        return; // run as a test among the others: nobody would end it
+        return; // Run as an ordinary test, nobody would end it.
     }
     let rig = Rig::start(&Spec::loops(3)).expect("start a rig");
     rig.saturate(0, Load::Dead).expect("saturate");
@@ -154,24 +154,24 @@ fn the_user() {
     .expect("saturate");
     rig.set(2, Behaviour::Hang).expect("set");
     let file = open(rig.disk(2).path());
-    let reads: Vec<_> = (0..4).map(|block| read_elsewhere(&file, block)).collect();
-    rig.wait_held(2, 4, PATIENCE).expect("held");
+    let reads: Vec<_> = (0..4).map(|block| read_in_thread(&file, block)).collect();
+    rig.wait_held(2, 4, TIMEOUT).expect("held");
     let mut line = format!(
         "rig {} {} {}",
-        rig.pids().janitor,
+        rig.pids().supervisor,
         rig.pids().server,
         rig.folder().display()
     );
     rig.disks()
         .iter()
         .for_each(|disk| line = format!("{line} {}", disk.path().display()));
-    writeln!(std::io::stdout(), "\n{line}").expect("tell the other test");
+    writeln!(std::io::stdout(), "\n{line}").expect("write to the other test");
     let _ = read(&file, 5);
     drop(reads);
 }
 
-/// Starts `the_user` and waits until it has all it wants.
-fn start_user() -> (Child, Traces) {
+/// Starts `the_user` and waits until its rig is complete.
+fn start_user() -> (Child, RigRemains) {
     let mut command = Command::new(std::env::current_exe().expect("own path"));
     command
         .args(["--exact", "the_user", "--nocapture"])
@@ -184,77 +184,77 @@ fn start_user() -> (Child, Traces) {
         .lines()
         .map(|line| line.expect("text"))
         .find(|line| line.starts_with("rig "));
-    user.stdout = Some(output.into_inner()); // it may want to say more
+    user.stdout = Some(output.into_inner()); // It may write more.
     let line = line.expect("the user's rig");
     let words: Vec<&str> = line.split(' ').skip(1).collect();
-    let [janitor, server, folder, devices @ ..] = words.as_slice() else {
+    let [supervisor, server, folder, devices @ ..] = words.as_slice() else {
         panic!("unexpected {line}")
     };
     let pid = |text: &str| text.parse().expect("a pid");
     let devices = devices.iter().map(PathBuf::from).collect();
-    let traces = Traces::of(pid(janitor), pid(server), folder.into(), devices);
-    assert_eq!(traces.loads.len(), 2);
-    (user, traces)
+    let remains = RigRemains::of(pid(supervisor), pid(server), folder.into(), devices);
+    assert_eq!(remains.loads.len(), 2);
+    (user, remains)
 }
 
 #[test]
-fn a_killed_user_leaves_nothing_though_its_threads_hang() {
+fn a_killed_user_with_hanging_threads_leaves_nothing() {
     require!();
-    let (mut user, traces) = start_user();
+    let (mut user, remains) = start_user();
     let pinned = Pinned::new(user.id());
     pinned.send(Signal::KILL);
     pinned.wait_end();
     user.wait().expect("reap it");
-    traces.assert_gone();
+    remains.assert_gone();
 }
 
 #[test]
 fn a_killed_server_leaves_nothing() {
     require!();
-    let (mut user, traces) = start_user();
-    traces.server.send(Signal::KILL);
-    user.wait().expect("its reads end, and so does it");
-    traces.assert_gone();
+    let (mut user, remains) = start_user();
+    remains.server.send(Signal::KILL);
+    user.wait().expect("its reads end, so it ends");
+    remains.assert_gone();
 }
 
 #[test]
 fn a_killed_janitor_leaves_nothing() {
     require!();
-    let (mut user, traces) = start_user();
-    traces.janitor.send(Signal::KILL);
-    user.wait().expect("its reads end, and so does it");
-    traces.assert_gone();
+    let (mut user, remains) = start_user();
+    remains.supervisor.send(Signal::KILL);
+    user.wait().expect("its reads end, so it ends");
+    remains.assert_gone();
 }
 
 #[test]
-fn a_killed_load_process_does_no_harm() {
+fn a_killed_load_process_breaks_nothing() {
     require!();
     let rig = Rig::start(&Spec::loops(1)).expect("start a rig");
     rig.saturate(0, Load::Dead).expect("saturate");
-    let traces = Traces::of_rig(&rig);
-    traces.loads[0].send(Signal::KILL);
+    let remains = RigRemains::of_rig(&rig);
+    remains.loads[0].send(Signal::KILL);
     rig.unsaturate(0).expect("its reads are released");
     read(&open(rig.disk(0).path()), 0).expect("the disk answers");
     rig.shutdown().expect("shut down");
-    traces.assert_gone();
+    remains.assert_gone();
 }
 
 #[test]
-fn held_reads_fail_when_the_server_is_killed_and_so_do_commands() {
+fn held_reads_and_commands_fail_when_the_server_is_killed() {
     require!();
     let rig = Rig::start(&Spec::loops(1)).expect("start a rig");
-    let traces = Traces::of_rig(&rig);
+    let remains = RigRemains::of_rig(&rig);
     rig.set(0, Behaviour::Hang).expect("set");
-    let held = read_elsewhere(&open(rig.disk(0).path()), 0);
-    rig.wait_held(0, 1, PATIENCE).expect("held");
-    traces.server.send(Signal::KILL);
+    let held = read_in_thread(&open(rig.disk(0).path()), 0);
+    rig.wait_held(0, 1, TIMEOUT).expect("held");
+    remains.server.send(Signal::KILL);
     assert_eq!(
         outcome(&held)
             .expect_err("the server is dead")
             .raw_os_error(),
         Some(EIO)
     );
-    traces.assert_gone();
+    remains.assert_gone();
     assert_eq!(
         rig.held(0).expect_err("no rig").kind(),
         std::io::ErrorKind::BrokenPipe
@@ -262,16 +262,16 @@ fn held_reads_fail_when_the_server_is_killed_and_so_do_commands() {
 }
 
 #[test]
-fn shutting_down_fails_what_is_held_and_leaves_nothing() {
+fn a_shutdown_fails_held_reads_and_leaves_nothing() {
     require!();
     let rig = Rig::start(&Spec::loops(2)).expect("start a rig");
     rig.set(0, Behaviour::Hang).expect("set");
     rig.set(1, Behaviour::Delay(Duration::from_secs(3600)))
         .expect("set");
-    let reads = [0, 1].map(|i| read_elsewhere(&open(rig.disk(i).path()), 0));
-    rig.wait_held(0, 1, PATIENCE).expect("held");
-    rig.wait_arrived(1, 1, PATIENCE).expect("delayed");
-    let traces = Traces::of_rig(&rig);
+    let reads = [0, 1].map(|i| read_in_thread(&open(rig.disk(i).path()), 0));
+    rig.wait_held(0, 1, TIMEOUT).expect("held");
+    rig.wait_arrived(1, 1, TIMEOUT).expect("delayed");
+    let remains = RigRemains::of_rig(&rig);
     drop(rig);
     for read in &reads {
         assert_eq!(
@@ -279,41 +279,38 @@ fn shutting_down_fails_what_is_held_and_leaves_nothing() {
             Some(EIO)
         );
     }
-    traces.assert_gone();
+    remains.assert_gone();
 }
 
 #[test]
 fn a_device_that_outlives_its_rig_is_empty_and_removed_when_closed() {
     require!();
     let rig = Rig::start(&Spec::loops(1)).expect("start a rig");
-    let traces = Traces::of_rig(&rig);
+    let remains = RigRemains::of_rig(&rig);
     let file = open(rig.disk(0).path());
     rig.shutdown().expect("shut down");
-    assert!(
-        read(&file, 0).is_err(),
-        "there is nothing below it any more"
-    );
+    assert!(read(&file, 0).is_err(), "the backing file is gone");
     drop::<File>(file);
-    traces.assert_gone();
+    remains.assert_gone();
 }
 
 #[test]
-fn what_is_left_when_all_processes_are_killed_can_be_swept() {
+fn sweep_removes_a_rig_whose_processes_were_all_killed() {
     require!();
     let rig = Rig::start(&Spec::loops(1)).expect("start a rig");
-    let traces = Traces::of_rig(&rig);
-    traces.janitor.stop(); // lest it cleans up
-    traces.server.send(Signal::KILL);
-    traces.server.wait_end();
-    traces.janitor.send(Signal::KILL);
-    traces.janitor.wait_end();
-    assert!(traces.mounted(), "there is something to sweep");
+    let remains = RigRemains::of_rig(&rig);
+    remains.supervisor.stop(); // It must not clean up.
+    remains.server.send(Signal::KILL);
+    remains.server.wait_end();
+    remains.supervisor.send(Signal::KILL);
+    remains.supervisor.wait_end();
+    assert!(remains.mounted(), "the rig is still mounted");
     assert!(
         pathpulse_faultdisk::sweep()
             .expect("sweep")
-            .contains(&traces.folder)
+            .contains(&remains.folder)
     );
-    traces.assert_gone();
+    remains.assert_gone();
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `faultdisk up`, as a person uses it.
+//! `faultdisk up`, as a user runs it.
 
 mod common;
 
@@ -12,7 +12,7 @@ use pathpulse_faultdisk::require;
 const FAULTDISK: &str = env!("CARGO_BIN_EXE_faultdisk");
 
 #[test]
-fn it_names_its_disks_obeys_and_removes_them_at_the_end() {
+fn up_prints_disks_executes_commands_and_removes_the_disks() {
     require!();
     let mut command = Command::new(FAULTDISK);
     command.args(["up", "--disks", "2", "--size", "1", "--block", "4096"]);
@@ -36,20 +36,20 @@ fn it_names_its_disks_obeys_and_removes_them_at_the_end() {
     let files = names.each_ref().map(|name| open(Path::new(name)));
     assert!(lines.next().expect("a hint").contains("help"));
 
-    let mut tell = |command: &str| {
+    let mut send = |command: &str| {
         writeln!(input, "{command}").expect("it reads");
         lines.next().expect("an answer")
     };
-    assert_eq!(tell("fail 1 EIO"), "ok");
+    assert_eq!(send("fail 1 EIO"), "ok");
     assert_eq!(read(&files[0], 255).expect("read").len(), BLOCK);
     assert_eq!(read_errno(&files[1]), Some(EIO));
-    assert_eq!(tell("nth 1 2 fail 5"), "ok");
+    assert_eq!(send("nth 1 2 fail 5"), "ok");
     read(&files[1], 0).expect("the first");
     assert_eq!(read_errno(&files[1]), Some(EIO));
-    assert!(tell("counts 1").contains("failed: 2"));
-    assert_eq!(tell("release 0"), "released 0");
-    assert!(tell("fail 1 ENONSENSE").starts_with("error: "));
-    assert!(tell("hang 2").starts_with("error: there is no disk 2"));
+    assert!(send("counts 1").contains("failed: 2"));
+    assert_eq!(send("release 0"), "released 0");
+    assert!(send("fail 1 ENONSENSE").starts_with("error: "));
+    assert!(send("hang 2").starts_with("error: there is no disk 2"));
 
     drop(files);
     drop(input);
@@ -60,7 +60,7 @@ fn it_names_its_disks_obeys_and_removes_them_at_the_end() {
 }
 
 #[test]
-fn it_explains_itself_and_refuses_what_it_does_not_know() {
+fn help_is_printed_and_unknown_arguments_are_refused() {
     let help = Command::new(FAULTDISK)
         .arg("--help")
         .output()

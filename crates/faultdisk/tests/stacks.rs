@@ -1,11 +1,12 @@
-//! Loop devices that lie on other loop devices of the rig: what the lower one does happens to the upper one.
+//! Loop devices on other loop devices of the rig: the behaviour of the lower one affects the upper
+//! one.
 
 mod common;
 
 use std::io::ErrorKind;
 
 use common::{
-    BLOCK, EIO, PATIENCE, eventually, open, outcome, read, read_elsewhere, read_errno, read_nowait,
+    BLOCK, EIO, TIMEOUT, eventually, open, outcome, read, read_errno, read_in_thread, read_nowait,
 };
 use pathpulse_faultdisk::{Behaviour, DiskSpec, Load, Release, Rig, Spec, require};
 use rustix::io::Errno;
@@ -18,14 +19,14 @@ fn stack() -> Rig {
 }
 
 #[test]
-fn the_upper_disk_hangs_fails_and_answers_as_the_lower_one_does() {
+fn the_upper_disk_behaves_like_the_lower_one() {
     require!();
     let rig = stack();
     assert_eq!(rig.disk(UPPER).file(), rig.disk(LOWER).path());
     let upper = open(rig.disk(UPPER).path());
     rig.set(LOWER, Behaviour::Hang).expect("set");
-    let held = read_elsewhere(&upper, 0);
-    rig.wait_held(LOWER, 1, PATIENCE)
+    let held = read_in_thread(&upper, 0);
+    rig.wait_held(LOWER, 1, TIMEOUT)
         .expect("the upper disk's read arrives at the lower disk");
     assert_eq!(rig.release(LOWER, Release::Error(EIO)).expect("release"), 1);
     assert_eq!(
@@ -48,7 +49,7 @@ fn tags_of_either_disk_can_be_taken() {
     assert_eq!(
         read_nowait(&lower, 0),
         Err(Errno::AGAIN),
-        "what the upper one was given holds the lower one's tags"
+        "the upper disk's reads hold the lower disk's tags"
     );
     let refused = rig
         .saturate(LOWER, Load::Dead)
@@ -58,14 +59,14 @@ fn tags_of_either_disk_can_be_taken() {
 
     rig.saturate(LOWER, Load::Dead).expect("saturate");
     assert_eq!(read_nowait(&lower, 0), Err(Errno::AGAIN));
-    let waits = read_elsewhere(&upper, 0);
+    let waits = read_in_thread(&upper, 0);
     rig.recover(LOWER).expect("recover");
     outcome(&waits).expect("data, once the lower disk has tags");
     read(&lower, 0).expect("data");
 }
 
 #[test]
-fn only_the_lower_disk_can_be_commanded_and_it_cannot_vanish() {
+fn only_the_lower_disk_accepts_commands_and_it_cannot_vanish() {
     require!();
     let rig = stack();
     let refused = [
@@ -82,21 +83,21 @@ fn only_the_lower_disk_can_be_commanded_and_it_cannot_vanish() {
             on: Some(on),
             ..DiskSpec::default()
         };
-        let error = Rig::start(&Spec { disks: vec![disk] }).expect_err("nothing to lie on");
+        let error = Rig::start(&Spec { disks: vec![disk] }).expect_err("no earlier disk");
         assert!(error.to_string().contains("cannot lie on"), "{error}");
     }
 }
 
 #[test]
-fn a_stack_that_hangs_and_is_full_is_taken_down_as_it_is() {
+fn a_hanging_saturated_stack_can_be_shut_down() {
     require!();
     let rig = Rig::start(&Spec::stacks(2)).expect("start a rig");
     let devices: Vec<_> = rig.disks().iter().map(|d| d.path().to_owned()).collect();
     rig.saturate(2, Load::Dead).expect("saturate");
     rig.saturate(1, Load::Dead).expect("saturate");
-    let waits = read_elsewhere(&open(&devices[3]), 0);
+    let waits = read_in_thread(&open(&devices[3]), 0);
     rig.shutdown().expect("shut down");
-    // Whether the read got as far as the lower disk before its end or not.
+    // The read may or may not have reached the lower disk before the end.
     let _ = outcome(&waits);
     assert!(eventually(|| devices.iter().all(|device| !device.exists())));
 }

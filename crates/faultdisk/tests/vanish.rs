@@ -1,22 +1,22 @@
-//! A disk that is pulled while it is in use.
+//! A disk that vanishes while it is in use.
 
 mod common;
 
 use std::path::Path;
 
 use common::{
-    BLOCK, EIO, ENODEV, PATIENCE, open, outcome, read, read_elsewhere, read_errno, read_nowait,
+    BLOCK, EIO, ENODEV, TIMEOUT, open, outcome, read, read_errno, read_in_thread, read_nowait,
 };
 use pathpulse_faultdisk::{Behaviour, Load, Rig, Spec, require};
 
 #[test]
-fn reads_in_flight_fail_and_later_ones_read_nothing_from_a_device_of_size_0() {
+fn reads_in_flight_fail_and_later_ones_return_no_bytes() {
     require!();
     let rig = Rig::start(&Spec::loops(2)).expect("start a rig");
     let file = open(rig.disk(0).path());
     rig.set(0, Behaviour::Hang).expect("set");
-    let in_flight = read_elsewhere(&file, 0);
-    rig.wait_held(0, 1, PATIENCE).expect("held");
+    let in_flight = read_in_thread(&file, 0);
+    rig.wait_held(0, 1, TIMEOUT).expect("held");
     rig.vanish(0).expect("vanish");
 
     let errno = outcome(&in_flight)
@@ -39,15 +39,15 @@ fn reads_in_flight_fail_and_later_ones_read_nothing_from_a_device_of_size_0() {
 
     let refused = rig
         .set(0, Behaviour::Answer)
-        .expect_err("a vanished disk stays away");
+        .expect_err("the disk has vanished");
     assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
 }
 
 #[test]
-fn a_vanished_disk_reappears_as_another_device_and_the_old_one_stays_dead() {
+fn a_vanished_disk_reappears_as_a_new_device() {
     require!();
     let rig = Rig::start(&Spec::loops(1)).expect("start a rig");
-    let early = rig.reappear(0).expect_err("it is still there");
+    let early = rig.reappear(0).expect_err("the disk has not vanished");
     assert_eq!(early.kind(), std::io::ErrorKind::InvalidInput);
     let old = open(rig.disk(0).path());
     for _ in 0..2 {
@@ -67,13 +67,13 @@ fn a_vanished_disk_reappears_as_another_device_and_the_old_one_stays_dead() {
 }
 
 #[test]
-fn a_device_that_nobody_has_open_is_removed_altogether() {
+fn a_vanished_device_is_removed_when_it_is_closed() {
     require!();
     let rig = Rig::start(&Spec::loops(1)).expect("start a rig");
     let (major, minor) = rig.disk(0).major_minor();
     rig.vanish(0).expect("vanish");
     let sysfs = format!("/sys/dev/block/{major}:{minor}");
-    // Not at once: meanwhile a rig of another test may have been given the number.
+    // Not at once: a rig of another test may have got the number in the meantime.
     assert!(common::eventually(
         || !Path::new(&sysfs).exists() && !rig.disk(0).path().exists()
     ));
@@ -85,11 +85,12 @@ fn a_saturated_device_can_vanish_too() {
     let rig = Rig::start(&Spec::loops(1)).expect("start a rig");
     let file = open(rig.disk(0).path());
     rig.saturate(0, Load::Dead).expect("saturate");
-    let waiting = read_elsewhere(&file, 0); // waits for a tag, or at the disk
+    let waiting = read_in_thread(&file, 0); // It waits for a tag, or at the disk.
     rig.vanish(0).expect("vanish");
     match outcome(&waiting).map_err(|error| error.raw_os_error()) {
         Ok(data) => assert!(data.is_empty(), "it came too late to be in flight"),
-        Err(errno) => assert!(errno == Some(ENODEV) || errno == Some(EIO), "{errno:?}"), // EIO: got its tag too late
+        // EIO: it got its tag too late.
+        Err(errno) => assert!(errno == Some(ENODEV) || errno == Some(EIO), "{errno:?}"),
     }
     assert_eq!(rig.held(0).expect("held"), 0);
 }
@@ -100,8 +101,8 @@ fn a_bare_file_fails_with_enodev() {
     let rig = Rig::start(&Spec::files(1)).expect("start a rig");
     let file = open(rig.disk(0).path());
     rig.set(0, Behaviour::Hang).expect("set");
-    let in_flight = read_elsewhere(&file, 0);
-    rig.wait_held(0, 1, PATIENCE).expect("held");
+    let in_flight = read_in_thread(&file, 0);
+    rig.wait_held(0, 1, TIMEOUT).expect("held");
     rig.vanish(0).expect("vanish");
     assert_eq!(
         outcome(&in_flight).expect_err("gone").raw_os_error(),

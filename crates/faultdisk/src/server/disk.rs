@@ -1,53 +1,53 @@
-//! One disk: its behaviour, what it holds, what it has counted. Decides, does nothing: no clock, no I/O. `T` is a request
-//! that waits for its answer.
+//! The state of one disk: its behaviour, held requests and counters. It decides, but does no I/O
+//! and reads no clock. `T` is a request that waits for its answer.
 
 use std::collections::VecDeque;
 
 use crate::spec::{Behaviour, Counts};
 
-/// What is to be done with a request.
+/// What to do with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
     Answer,
-    /// With at most this many bytes.
+    /// Answer with at most this many bytes.
     Short(u32),
-    /// With this errno.
+    /// Fail with this errno.
     Fail(i32),
     Delay(std::time::Duration),
     Hold,
 }
 
-/// What somebody waits for.
+/// The condition that a caller waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Goal {
     /// At least this many requests held.
     Held(u64),
     /// At least this many requests arrived since the rig started.
-    Io(u64),
+    Arrived(u64),
 }
 
-/// See the module's description.
+/// See the module documentation.
 #[derive(Debug)]
-pub(super) struct Disk<T> {
+pub(super) struct DiskState<T> {
     pub(super) behaviour: Behaviour,
-    /// Goes up with every change of behaviour: tells a drip that it is no longer wanted.
+    /// Increases with every change of the behaviour, so that an outdated drip can stop.
     pub(super) generation: u64,
     pub(super) counts: Counts,
     pub(super) waiters: Vec<(u64, Goal)>,
-    /// The device is gone: its size is 0, and every request fails.
-    pub(super) gone: bool,
+    /// The device has vanished: its size is 0, and every request fails.
+    pub(super) vanished: bool,
     held: VecDeque<T>,
     since_change: u64,
 }
 
-impl<T> Disk<T> {
+impl<T> DiskState<T> {
     pub(super) fn new() -> Self {
         Self {
             behaviour: Behaviour::Answer,
             generation: 0,
             counts: Counts::default(),
             waiters: Vec::new(),
-            gone: false,
+            vanished: false,
             held: VecDeque::new(),
             since_change: 0,
         }
@@ -59,7 +59,7 @@ impl<T> Disk<T> {
         self.since_change = 0;
     }
 
-    /// What to do with a request that has just arrived.
+    /// Decides what to do with a request that has just arrived.
     pub(super) fn decide(&mut self) -> Decision {
         self.since_change += 1;
         match &self.behaviour {
@@ -75,7 +75,7 @@ impl<T> Disk<T> {
         self.counts.held += 1;
     }
 
-    /// Takes the oldest held requests, at most so many.
+    /// Takes the oldest held requests, at most `most`.
     pub(super) fn take_oldest(&mut self, most: usize) -> Vec<T> {
         let oldest = self.held.drain(..most.min(self.held.len())).collect();
         self.counts.held = self.held.len() as u64;
@@ -87,7 +87,7 @@ impl<T> Disk<T> {
         std::mem::take(&mut self.held)
     }
 
-    /// Takes the waiters whose goal is reached, with what they are told.
+    /// Takes the waiters whose goal is reached, with their results.
     pub(super) fn reached(&mut self) -> Vec<(u64, u64)> {
         if self.waiters.is_empty() {
             return Vec::new();
@@ -95,7 +95,7 @@ impl<T> Disk<T> {
         let (held, io) = (self.counts.held, self.counts.reads + self.counts.writes);
         let value = |goal: Goal| match goal {
             Goal::Held(at_least) => (held, at_least),
-            Goal::Io(at_least) => (io, at_least),
+            Goal::Arrived(at_least) => (io, at_least),
         };
         let is_reached = |&mut (_, goal): &mut (u64, Goal)| value(goal).0 >= value(goal).1;
         self.waiters
@@ -120,14 +120,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_third_read_fails_and_the_count_starts_anew_with_each_change() {
-        let mut disk = Disk::<()>::new();
+    fn every_third_read_fails_and_a_change_resets_the_count() {
+        let mut disk = DiskState::<()>::new();
         let every_third = Behaviour::EveryNth {
             n: 3,
             then: Box::new(Behaviour::Fail(5)),
         };
         let decide =
-            |disk: &mut Disk<()>, n: usize| (0..n).map(|_| disk.decide()).collect::<Vec<_>>();
+            |disk: &mut DiskState<()>, n: usize| (0..n).map(|_| disk.decide()).collect::<Vec<_>>();
         disk.set(every_third.clone());
         assert_eq!(
             decide(&mut disk, 4),
@@ -146,8 +146,8 @@ mod tests {
     }
 
     #[test]
-    fn held_requests_leave_in_the_order_they_came() {
-        let mut disk = Disk::new();
+    fn held_requests_are_taken_in_order() {
+        let mut disk = DiskState::new();
         (1..=3).for_each(|i| disk.hold(i));
         assert_eq!((disk.take_oldest(2), disk.counts.held), (vec![1, 2], 1));
         assert_eq!(disk.take_all(), [3]);
@@ -155,8 +155,8 @@ mod tests {
     }
 
     #[test]
-    fn a_waiter_is_told_once_and_only_when_its_goal_is_reached() {
-        let mut disk = Disk::new();
+    fn a_waiter_is_taken_once_when_its_goal_is_reached() {
+        let mut disk = DiskState::new();
         disk.waiters = vec![(7, Goal::Held(2)), (8, Goal::Held(1))];
         disk.hold(());
         assert_eq!(disk.reached(), [(8, 1)]);

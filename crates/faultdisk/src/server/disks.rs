@@ -1,26 +1,26 @@
-//! All disks of the rig: takes requests from FUSE and commands from the janitor, lets `disk` decide, and does what was
-//! decided.
+//! All disks of the rig: takes requests from FUSE and commands from the supervisor, lets `disk`
+//! decide, and carries out the decision.
 //!
-//! Rule: a disk's lock is held while its state changes, never while a reply is sent.
+//! A disk's lock is held while its state changes, never while a reply is sent.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::link::lock;
+use crate::client::lock;
 use crate::spec::{Behaviour, Counts, Release, Spec};
-use crate::wire::{self, Answer, Reply, invalid};
+use crate::wire::{self, AnswerMsg, ReplyMsg, invalid};
 
-use super::disk::{Decision, Disk, Goal};
-use super::fs::{End, Io};
+use super::disk::{Decision, DiskState, Goal};
+use super::fs::{DiskRequest, RequestEnd};
 use super::store::Store;
 use super::timer::Timer;
 
-/// ENODEV: what a vanished disk's requests get.
+/// ENODEV: the error of a vanished disk's requests.
 const ENODEV: i32 = 19;
 
-/// See the module's description.
+/// See the module documentation.
 #[derive(Debug)]
 pub(super) struct Disks {
     slots: Vec<Slot>,
@@ -30,36 +30,36 @@ pub(super) struct Disks {
 #[derive(Debug)]
 struct Slot {
     size_bytes: u64,
-    disk: Mutex<Disk<Io>>,
+    disk: Mutex<DiskState<DiskRequest>>,
     store: Mutex<Store>,
 }
 
 #[derive(Debug)]
 enum Job {
     /// A delayed request is due.
-    Finish(usize, Io),
+    Finish(usize, DiskRequest),
     /// The oldest held requests of a dripping disk are due.
     Drip(Drip),
-    /// Somebody has waited long enough.
-    GiveUp { disk: usize, id: u64 },
+    /// A caller's wait has timed out.
+    WaitTimeout { disk: usize, id: u64 },
 }
 
-/// A dripping disk; over once the disk's generation is another.
+/// A dripping disk. It stops when the disk's generation changes.
 #[derive(Debug, Clone, Copy)]
 struct Drip {
     disk: usize,
     generation: u64,
     every: Duration,
     at_once: u32,
-    ends: End,
+    ends: RequestEnd,
 }
 
 impl Disks {
-    /// Makes them, and starts the thread for what is due later.
+    /// Creates the disks, and starts the thread of the timer.
     pub(super) fn new(spec: &Spec) -> Arc<Self> {
         let slot = |size_bytes| Slot {
             size_bytes,
-            disk: Mutex::new(Disk::new()),
+            disk: Mutex::new(DiskState::new()),
             store: Mutex::default(),
         };
         let slots = spec
@@ -84,29 +84,29 @@ impl Disks {
         self.slots.len()
     }
 
-    /// The size in bytes, 0 once the disk has vanished; `None` if there is no such disk.
+    /// The size in bytes, or 0 if the disk has vanished. `None` if there is no such disk.
     pub(super) fn size(&self, disk: usize) -> Option<u64> {
         let slot = self.slots.get(disk)?;
-        Some(if lock(&slot.disk).gone {
+        Some(if lock(&slot.disk).vanished {
             0
         } else {
             slot.size_bytes
         })
     }
 
-    /// Deals with a request that has arrived. `disk` exists.
-    pub(super) fn arrived(&self, disk: usize, io: Io) {
+    /// Handles a request that has arrived. `disk` must exist.
+    pub(super) fn arrived(&self, disk: usize, io: DiskRequest) {
         let slot = &self.slots[disk];
         let mut state = lock(&slot.disk);
         match &io {
-            Io::Read { .. } => state.counts.reads += 1,
-            Io::Write { .. } => state.counts.writes += 1,
+            DiskRequest::Read { .. } => state.counts.reads += 1,
+            DiskRequest::Write { .. } => state.counts.writes += 1,
         }
         let decision = state.decide();
         let end_now = match decision {
-            Decision::Answer => Some((io, End::Whole)),
-            Decision::Short(bytes) => Some((io, End::AtMost(bytes))),
-            Decision::Fail(errno) => Some((io, End::Error(errno))),
+            Decision::Answer => Some((io, RequestEnd::Whole)),
+            Decision::Short(bytes) => Some((io, RequestEnd::AtMost(bytes))),
+            Decision::Fail(errno) => Some((io, RequestEnd::Error(errno))),
             Decision::Hold => {
                 state.hold(io);
                 None
@@ -120,7 +120,7 @@ impl Disks {
         if let Some((_, end)) = &end_now {
             count(&mut state.counts, *end, 1);
         }
-        announce(state);
+        notify_waiters(state);
         if let Some((io, end)) = end_now {
             io.end(end, &slot.store);
         }
@@ -139,7 +139,7 @@ impl Disks {
 
     fn change(&self, disk: usize, behaviour: Behaviour) -> io::Result<()> {
         let mut state = lock(&self.slot(disk)?.disk);
-        if state.gone {
+        if state.vanished {
             return Err(invalid(format!("disk {disk} has vanished")));
         }
         state.set(behaviour);
@@ -161,10 +161,10 @@ impl Disks {
         Ok(())
     }
 
-    /// Ends all requests that are held now; returns how many.
+    /// Ends all requests that are held now. Returns their number.
     pub(super) fn release(&self, disk: usize, how: Release) -> io::Result<u64> {
         how.check()?;
-        let end = End::from(how);
+        let end = RequestEnd::from(how);
         let slot = self.slot(disk)?;
         let held = {
             let mut state = lock(&slot.disk);
@@ -177,7 +177,7 @@ impl Disks {
         Ok(released)
     }
 
-    /// Changes the behaviour, then ends what is held with data.
+    /// Changes the behaviour, then ends held requests with data.
     pub(super) fn recover(&self, disk: usize, behaviour: Behaviour) -> io::Result<u64> {
         self.change(disk, behaviour)?;
         self.release(disk, Release::Data)
@@ -187,7 +187,7 @@ impl Disks {
         Ok(lock(&self.slot(disk)?.disk).counts)
     }
 
-    /// Lets `id` be answered once the goal is reached, or told that it timed out.
+    /// Registers a waiter: `id` is answered when the goal is reached, or when the timeout passes.
     pub(super) fn wait(
         &self,
         disk: usize,
@@ -198,31 +198,32 @@ impl Disks {
         let mut state = lock(&self.slot(disk)?.disk);
         state.waiters.push((id, goal));
         self.timer
-            .add(Instant::now() + timeout, Job::GiveUp { disk, id });
-        announce(state);
+            .add(Instant::now() + timeout, Job::WaitTimeout { disk, id });
+        notify_waiters(state);
         Ok(())
     }
 
-    /// The disk is gone: everything under way and everything that comes fails with ENODEV; the file's size is 0.
+    /// The disk vanishes: all current and future requests fail with ENODEV, and the file's size is
+    /// 0.
     pub(super) fn vanish(&self, disk: usize) -> io::Result<()> {
         self.change(disk, Behaviour::Fail(ENODEV))?;
-        lock(&self.slot(disk)?.disk).gone = true;
+        lock(&self.slot(disk)?.disk).vanished = true;
         self.fail_all(disk, ENODEV);
         Ok(())
     }
 
-    /// A vanished disk is there again, and answers.
+    /// A vanished disk exists again, and answers.
     pub(super) fn reappear(&self, disk: usize) -> io::Result<()> {
         let mut state = lock(&self.slot(disk)?.disk);
-        if !state.gone {
+        if !state.vanished {
             return Err(invalid(format!("disk {disk} has not vanished")));
         }
-        state.gone = false;
+        state.vanished = false;
         state.set(Behaviour::Answer);
         Ok(())
     }
 
-    /// The rig ends: everything under way and everything that comes fails.
+    /// The rig ends: all current and future requests fail.
     pub(super) fn close(&self, errno: i32) {
         for (disk, slot) in self.slots.iter().enumerate() {
             lock(&slot.disk).set(Behaviour::Fail(errno));
@@ -237,12 +238,12 @@ impl Disks {
             .take(|job| matches!(job, Job::Finish(of, _) if *of == disk));
         for job in delayed {
             if let Job::Finish(_, io) = job {
-                self.finish_delayed(disk, io, End::Error(errno));
+                self.finish_delayed(disk, io, RequestEnd::Error(errno));
             }
         }
     }
 
-    fn finish_delayed(&self, disk: usize, io: Io, end: End) {
+    fn finish_delayed(&self, disk: usize, io: DiskRequest, end: RequestEnd) {
         let slot = &self.slots[disk];
         {
             let mut state = lock(&slot.disk);
@@ -254,16 +255,17 @@ impl Disks {
 
     fn run(&self, job: Job) {
         match job {
-            Job::Finish(disk, io) => self.finish_delayed(disk, io, End::Whole),
+            Job::Finish(disk, io) => self.finish_delayed(disk, io, RequestEnd::Whole),
             Job::Drip(drip) => self.drip(drip),
-            Job::GiveUp { disk, id } => {
+            Job::WaitTimeout { disk, id } => {
                 let mut state = lock(&self.slots[disk].disk);
                 let before = state.waiters.len();
                 state.waiters.retain(|(waiter, _)| *waiter != id);
                 if state.waiters.len() < before {
                     let counts = state.counts;
                     drop(state);
-                    let message = format!("disk {disk} did not get there in time: {counts:?}");
+                    let message =
+                        format!("disk {disk} did not reach the count in time: {counts:?}");
                     reply(id, Err(io::Error::new(io::ErrorKind::TimedOut, message)));
                 }
             }
@@ -301,7 +303,7 @@ impl Disks {
     }
 }
 
-impl From<Release> for End {
+impl From<Release> for RequestEnd {
     fn from(how: Release) -> Self {
         match how {
             Release::Data => Self::Whole,
@@ -310,27 +312,27 @@ impl From<Release> for End {
     }
 }
 
-fn count(counts: &mut Counts, end: End, requests: u64) {
+fn count(counts: &mut Counts, end: RequestEnd, requests: u64) {
     match end {
-        End::Whole | End::AtMost(_) => counts.answered += requests,
-        End::Error(_) => counts.failed += requests,
+        RequestEnd::Whole | RequestEnd::AtMost(_) => counts.answered += requests,
+        RequestEnd::Error(_) => counts.failed += requests,
     }
 }
 
-/// Unlocks the disk and tells those whose goal is reached.
-fn announce(mut state: MutexGuard<'_, Disk<Io>>) {
+/// Unlocks the disk and answers the waiters whose goal is reached.
+fn notify_waiters(mut state: MutexGuard<'_, DiskState<DiskRequest>>) {
     let reached = state.reached();
     drop(state);
     for (id, value) in reached {
-        reply(id, Ok(Answer::Number(value)));
+        reply(id, Ok(AnswerMsg::Number(value)));
     }
 }
 
-/// An error means that the janitor is gone, which the main thread finds out by itself.
-fn reply(id: u64, result: io::Result<Answer>) {
+/// An error means that the supervisor has ended, which the main thread detects itself.
+fn reply(id: u64, result: io::Result<AnswerMsg>) {
     let _ = wire::send(
         io::stdout(),
-        &Reply {
+        &ReplyMsg {
             id,
             result: result.map_err(Into::into),
         },

@@ -1,5 +1,5 @@
-//! The file system: a folder with one file per disk. Everything but reads and writes is answered at once, whatever the
-//! disk does, so that opening, attaching and closing never hang.
+//! The file system: a folder with one file per disk. Everything except reads and writes is answered
+//! at once, whatever the disk does, so that opening, attaching and closing never hang.
 
 use std::ffi::OsStr;
 use std::io;
@@ -13,24 +13,24 @@ use fuser::{
     ReplyData, ReplyEntry, ReplyOpen, ReplyWrite, Request, Session, WriteFlags,
 };
 
-use crate::link::lock;
+use crate::client::lock;
 use crate::wire::context;
 
 use super::disks::Disks;
 use super::store::Store;
 
-/// The kernel asks each time: a disk's size changes when it vanishes.
+/// The kernel does not cache attributes, because a disk's size changes when it vanishes.
 const ATTR_TTL: Duration = Duration::ZERO;
-/// The inode of disk 0; inode 1 is the folder.
+/// The inode of disk 0. Inode 1 is the folder.
 const FIRST_DISK: u64 = 2;
-/// The inode of `openN`, a file that fails to open with errno N, is N after this.
+/// The inode of `openN`, a file whose open fails with errno N, is this plus N.
 const FAILS_TO_OPEN: u64 = 1 << 32;
-/// The highest errno there can be (`MAX_ERRNO` of the kernel).
+/// The highest errno (`MAX_ERRNO` of the kernel).
 const MAX_ERRNO: u64 = 4095;
 
 /// A read or write that has not been answered yet.
 #[derive(Debug)]
-pub(super) enum Io {
+pub(super) enum DiskRequest {
     Read {
         offset: u64,
         size: u32,
@@ -45,19 +45,19 @@ pub(super) enum Io {
 
 /// How a request ends.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum End {
+pub(super) enum RequestEnd {
     Whole,
     AtMost(u32),
     Error(i32),
 }
 
-impl Io {
+impl DiskRequest {
     /// Sends the answer. The kernel completes the request before this returns, and never blocks it.
-    pub(super) fn end(self, end: End, store: &Mutex<Store>) {
+    pub(super) fn end(self, end: RequestEnd, store: &Mutex<Store>) {
         let limit = match end {
-            End::Whole => u32::MAX,
-            End::AtMost(bytes) => bytes,
-            End::Error(errno) => return self.fail(errno),
+            RequestEnd::Whole => u32::MAX,
+            RequestEnd::AtMost(bytes) => bytes,
+            RequestEnd::Error(errno) => return self.fail(errno),
         };
         match self {
             Self::Read {
@@ -89,7 +89,7 @@ impl Io {
     }
 }
 
-/// Mounts the file system and serves it from a thread of its own.
+/// Mounts the file system and serves it in a separate thread.
 pub(super) fn mount(disks: Arc<Disks>, at: &Path) -> io::Result<BackgroundSession> {
     let mut config = Config::default();
     config.mount_options = vec![
@@ -157,8 +157,9 @@ impl Filesystem for FaultFs {
         config
             .add_capabilities(needed)
             .map_err(|_| io::Error::other("this kernel's FUSE has no async direct I/O"))?;
-        // A mount lets only so many asynchronous requests through at a time; beyond, one disk's held reads would hang
-        // all the others. So: as many as there can be, which is more than 500 loop devices have tags.
+        // A mount limits the number of asynchronous requests. At the default limit, the held reads
+        // of one disk would block all others. So this sets the maximum, which is more than 500 loop
+        // devices have tags.
         let most = |_| io::Error::other("the FUSE connection refuses 65535 background requests");
         config.set_max_background(u16::MAX).map_err(most)?;
         config.set_congestion_threshold(u16::MAX).map_err(most)?;
@@ -189,7 +190,7 @@ impl Filesystem for FaultFs {
             let errno = i32::try_from(errno).map_or(Errno::EIO, Errno::from_i32);
             return reply.error(errno);
         }
-        // Never the page cache: every read of the bare file is a request.
+        // Never use the page cache: every read of the bare file is a request.
         reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
     }
 
@@ -207,7 +208,7 @@ impl Filesystem for FaultFs {
         match self.disk(ino) {
             Some(disk) => self.disks.arrived(
                 disk,
-                Io::Read {
+                DiskRequest::Read {
                     offset,
                     size,
                     reply,
@@ -232,7 +233,7 @@ impl Filesystem for FaultFs {
         match self.disk(ino) {
             Some(disk) => self.disks.arrived(
                 disk,
-                Io::Write {
+                DiskRequest::Write {
                     offset,
                     data: data.to_vec(),
                     reply,

@@ -1,8 +1,8 @@
-//! The FUSE server process. It answers FUSE requests and its janitor's commands and touches no device, so it can never
-//! wait for itself. It takes the rig down if the janitor dies.
+//! The FUSE server process. It answers FUSE requests and its supervisor's commands, and touches no
+//! device, so it never waits for itself. It takes the rig down if the supervisor dies.
 //!
-//! Threads: this one reads commands, fuser's reads FUSE requests, and `timer` does what is due later. All of them work on
-//! `disks`, one lock per disk, and none ever waits for I/O.
+//! Threads: this one reads commands, fuser's reads FUSE requests, and `timer` runs delayed jobs.
+//! All of them use `disks`, with one lock per disk, and none waits for I/O.
 
 mod disk;
 mod disks;
@@ -16,11 +16,11 @@ use std::sync::Arc;
 
 use crate::cleanup::Folder;
 use crate::spec::{Behaviour, Spec};
-use crate::wire::{self, Answer, Command, FINGERPRINT, Reply, Request, context};
+use crate::wire::{self, AnswerMsg, CommandMsg, FINGERPRINT, ReplyMsg, RequestMsg, context};
 
 use disks::Disks;
 
-/// EIO: what requests get when the rig ends while they are held.
+/// EIO: the error of requests that are held when the rig ends.
 const EIO: i32 = 5;
 
 /// Serves the rig in this folder until stdin ends.
@@ -34,7 +34,7 @@ pub(crate) fn run(folder: &Path) -> io::Result<()> {
         Err(error) => {
             return wire::send(
                 io::stdout(),
-                &Reply {
+                &ReplyMsg {
                     id,
                     result: Err(error.into()),
                 },
@@ -43,38 +43,39 @@ pub(crate) fn run(folder: &Path) -> io::Result<()> {
     };
     wire::send(
         io::stdout(),
-        &Reply {
+        &ReplyMsg {
             id,
-            result: Ok(Answer::Done),
+            result: Ok(AnswerMsg::Done),
         },
     )?;
 
     for line in lines {
         let Ok(line) = line else { break };
-        let request: Request = serde_json::from_str(&line)?;
+        let request: RequestMsg = serde_json::from_str(&line)?;
         if let Some(result) = execute(&disks, request.id, request.command) {
-            // The janitor may be gone; the loop then ends by itself.
+            // The supervisor may have ended. The loop then ends as well.
             let _ = wire::send(
                 io::stdout(),
-                &Reply {
+                &ReplyMsg {
                     id: request.id,
                     result: result.map_err(Into::into),
                 },
             );
         }
     }
-    // The janitor has cleaned up, or it has died, perhaps in the middle of cleaning up.
+    // The supervisor has cleaned up, or has died, perhaps while cleaning up.
     disks.close(EIO);
     folder.clean()?.remove_when_closed()?;
-    // Not by returning: dropping the session would unmount once more, and join a thread that may still be reading.
+    // Do not return: dropping the session would unmount again, and join a thread that may still be
+    // reading.
     std::process::exit(0)
 }
 
 fn first_request(line: Option<io::Result<String>>) -> io::Result<(u64, Spec)> {
     let line = line.ok_or(io::ErrorKind::UnexpectedEof)??;
-    let request: Request = serde_json::from_str(&line)?;
+    let request: RequestMsg = serde_json::from_str(&line)?;
     match request.command {
-        Command::Start { fingerprint, spec } if fingerprint == FINGERPRINT => {
+        CommandMsg::Start { fingerprint, spec } if fingerprint == FINGERPRINT => {
             Ok((request.id, spec))
         }
         other => Err(context(
@@ -84,14 +85,16 @@ fn first_request(line: Option<io::Result<String>>) -> io::Result<(u64, Spec)> {
     }
 }
 
-/// `None`: the answer is sent later, by whoever makes it come true.
-fn execute(disks: &Arc<Disks>, id: u64, command: Command) -> Option<io::Result<Answer>> {
+/// `None` means that the answer is sent later, when the awaited condition is met.
+fn execute(disks: &Arc<Disks>, id: u64, command: CommandMsg) -> Option<io::Result<AnswerMsg>> {
     Some(match command {
-        Command::Set(changes) => disks.set(changes).map(|()| Answer::Done),
-        Command::Release(disk, how) => disks.release(disk, how).map(Answer::Number),
-        Command::Recover(disk) => disks.recover(disk, Behaviour::Answer).map(Answer::Number),
-        Command::Counts(disk) => disks.counts(disk).map(Answer::Counts),
-        Command::WaitHeld {
+        CommandMsg::Set(changes) => disks.set(changes).map(|()| AnswerMsg::Done),
+        CommandMsg::Release(disk, how) => disks.release(disk, how).map(AnswerMsg::Number),
+        CommandMsg::Recover(disk) => disks
+            .recover(disk, Behaviour::Answer)
+            .map(AnswerMsg::Number),
+        CommandMsg::Counts(disk) => disks.counts(disk).map(AnswerMsg::Counts),
+        CommandMsg::WaitHeld {
             disk,
             at_least,
             timeout,
@@ -101,24 +104,24 @@ fn execute(disks: &Arc<Disks>, id: u64, command: Command) -> Option<io::Result<A
                 .err()
                 .map(Err);
         }
-        Command::WaitIo {
+        CommandMsg::WaitArrived {
             disk,
             at_least,
             timeout,
         } => {
             return disks
-                .wait(disk, id, disk::Goal::Io(at_least), timeout)
+                .wait(disk, id, disk::Goal::Arrived(at_least), timeout)
                 .err()
                 .map(Err);
         }
-        Command::Vanish(disk) => disks.vanish(disk).map(|()| Answer::Done),
-        Command::Reappear(disk) => disks.reappear(disk).map(|()| Answer::Done),
-        Command::Shutdown => {
+        CommandMsg::Vanish(disk) => disks.vanish(disk).map(|()| AnswerMsg::Done),
+        CommandMsg::Reappear(disk) => disks.reappear(disk).map(|()| AnswerMsg::Done),
+        CommandMsg::Shutdown => {
             disks.close(EIO);
-            Ok(Answer::Done)
+            Ok(AnswerMsg::Done)
         }
-        Command::Start { .. } | Command::Saturate(..) | Command::Unsaturate(_) => {
-            Err(wire::invalid("this command is the janitor's"))
+        CommandMsg::Start { .. } | CommandMsg::Saturate(..) | CommandMsg::Unsaturate(_) => {
+            Err(wire::invalid("this command is for the supervisor"))
         }
     })
 }

@@ -1,4 +1,4 @@
-//! What has been written to a disk: blocks in memory, the rest reads as `FILL`.
+//! The contents of a disk: written blocks are in memory, and the rest reads as `FILL`.
 
 use std::collections::HashMap;
 
@@ -37,7 +37,8 @@ impl Store {
     }
 }
 
-/// Calls `visit(block index, offset within the block, range of the data)` for every block that the range touches.
+/// Calls `visit(block index, offset within the block, range of the data)` for every block in the
+/// range.
 fn each_block(offset: u64, len: usize, mut visit: impl FnMut(u64, usize, std::ops::Range<usize>)) {
     let mut done = 0;
     while done < len {
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_back_and_the_rest_is_fill() {
+    fn written_data_is_read_back_and_the_rest_is_fill() {
         let mut store = Store::default();
         let data: Vec<u8> = (0..6000_u32).map(|i| i as u8).collect();
         store.write(3584, &data);

@@ -1,13 +1,13 @@
-//! What is due later: one thread, one heap of jobs.
+//! Delayed jobs: one thread and a heap of jobs.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::link::lock;
+use crate::client::lock;
 
-/// Jobs, the next due one first.
+/// The jobs, earliest first.
 #[derive(Debug)]
 pub(super) struct Timer<J> {
     jobs: Mutex<BinaryHeap<Entry<J>>>,
@@ -33,7 +33,7 @@ impl<J> Timer<J> {
         self.earlier.notify_one();
     }
 
-    /// Takes back the jobs for which `wanted` is true.
+    /// Removes the jobs for which `wanted` is true.
     pub(super) fn take(&self, mut wanted: impl FnMut(&J) -> bool) -> Vec<J> {
         let mut jobs = lock(&self.jobs);
         let (taken, kept): (Vec<_>, Vec<_>) = jobs.drain().partition(|entry| wanted(&entry.job));
@@ -67,7 +67,7 @@ impl<J> Timer<J> {
     }
 }
 
-/// Ordered backwards by time: `BinaryHeap` has its greatest element first.
+/// Reversed order by time, because `BinaryHeap` has its greatest element first.
 impl<J> Ord for Entry<J> {
     fn cmp(&self, other: &Self) -> Ordering {
         other.at.cmp(&self.at)
@@ -94,7 +94,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn jobs_come_in_the_order_of_their_times_unless_taken_back() {
+    fn jobs_are_ordered_by_time_and_can_be_removed() {
         let timer = Timer::new();
         let now = Instant::now();
         for ms in [3, 1, 2] {

@@ -1,5 +1,5 @@
-//! Readers of fault disks, as the tests need them.
-#![allow(dead_code)] // each test file uses its own part
+//! Functions that read fault disks, for the tests.
+#![allow(dead_code)] // Each test file uses a part.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
@@ -13,8 +13,8 @@ use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 pub(crate) const BLOCK: usize = 4096;
-/// How long a test waits for something that is sure to happen. Only a broken rig ever waits so long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test waits for an event that is certain. Only a broken rig takes this long.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const EIO: i32 = 5;
 pub(crate) const ENODEV: i32 = 19;
 
@@ -35,7 +35,7 @@ pub(crate) fn aligned(space: &mut Vec<u8>) -> &mut [u8] {
     &mut space[start..start + BLOCK]
 }
 
-/// Reads one block; waits as long as the disk makes it wait.
+/// Reads one block, and waits as long as the disk takes.
 pub(crate) fn read(file: &File, block: u64) -> io::Result<Vec<u8>> {
     let mut space = Vec::new();
     let buffer = aligned(&mut space);
@@ -50,8 +50,8 @@ pub(crate) fn read_errno(file: &File) -> Option<i32> {
         .raw_os_error()
 }
 
-/// One read on a thread of its own; the receiver gets its outcome.
-pub(crate) fn read_elsewhere(file: &File, block: u64) -> Receiver<io::Result<Vec<u8>>> {
+/// Makes one read in a separate thread. The receiver gets its outcome.
+pub(crate) fn read_in_thread(file: &File, block: u64) -> Receiver<io::Result<Vec<u8>>> {
     let file = file.try_clone().expect("clone a descriptor");
     let (sender, receiver) = channel();
     thread::spawn(move || sender.send(read(&file, block)));
@@ -60,10 +60,10 @@ pub(crate) fn read_elsewhere(file: &File, block: u64) -> Receiver<io::Result<Vec
 
 /// The outcome of a read that must end now.
 pub(crate) fn outcome(receiver: &Receiver<io::Result<Vec<u8>>>) -> io::Result<Vec<u8>> {
-    receiver.recv_timeout(PATIENCE).expect("the read must end")
+    receiver.recv_timeout(TIMEOUT).expect("the read must end")
 }
 
-/// One read with `RWF_NOWAIT`. If it gets a tag it waits for the disk like any other.
+/// One read with `RWF_NOWAIT`. If it gets a tag, it waits for the disk like any other read.
 pub(crate) fn read_nowait(file: &File, block: u64) -> Result<usize, Errno> {
     let mut space = Vec::new();
     let buffer = aligned(&mut space);
@@ -75,7 +75,7 @@ pub(crate) fn read_nowait(file: &File, block: u64) -> Result<usize, Errno> {
     )
 }
 
-/// Reads completed by a block device since boot, without any I/O.
+/// Reads completed by a block device since boot. This makes no I/O.
 pub(crate) fn reads_completed((major, minor): (u32, u32)) -> u64 {
     let text = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat"))
         .expect("stat in sysfs");
@@ -85,16 +85,16 @@ pub(crate) fn reads_completed((major, minor): (u32, u32)) -> u64 {
         .expect("a number")
 }
 
-/// The size that the kernel says a block device has, in bytes.
+/// The size of a block device according to the kernel, in bytes.
 pub(crate) fn size_in_sysfs((major, minor): (u32, u32)) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/size")).ok()?;
     text.trim().parse::<u64>().ok().map(|sectors| sectors * 512)
 }
 
-/// Waits for what no event tells of, such as another rig's giving back a device number that was ours before.
+/// Waits for a condition without an event, such as another rig's release of a reused device number.
 pub(crate) fn eventually(condition: impl Fn() -> bool) -> bool {
     let begin = Instant::now();
-    while begin.elapsed() < PATIENCE {
+    while begin.elapsed() < TIMEOUT {
         if condition() {
             return true;
         }

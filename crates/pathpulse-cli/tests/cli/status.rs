@@ -66,7 +66,7 @@ fn why_a_path_is_not_open_is_a_line_in_a_pipe_and_fits_a_terminal() {
     let daemon = Daemon::start(&paths, &[]);
     daemon.wait_state(file.path(), "up");
     let piped = stdout(&daemon.run(&["status"]));
-    let why = ": open: ENOENT: no such file or device; see lsblk for those there are";
+    let why = ": open: ENOENT: no such file or device; see lsblk for the existing devices";
     for missing in &paths[1..] {
         let line = format!("{}{why}", missing.display());
         assert!(piped.lines().any(|said| said == line), "{piped}");

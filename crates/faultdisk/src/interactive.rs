@@ -1,4 +1,4 @@
-//! `faultdisk up`: prints what it has made, then does what it is told, line by line.
+//! `faultdisk up`: prints the created disks, then executes commands line by line.
 
 use std::io::{self, BufRead, Write};
 use std::process::Command;
@@ -10,17 +10,17 @@ const COMMANDS: &str = "\
   answer N           answer at once           delay N MS         answer after MS milliseconds
   fail N ERRNO       fail, e.g. fail 1 EIO    hang N             hold every read
   drip N MS          hold, answer one per MS  short N BYTES      answer with at most BYTES
-  nth N EVERY ...    every EVERY-th read does the rest of the line: nth 0 3 fail EIO
-  release N [ERRNO]  end what is held         recover N          answer, and release with data
+  nth N EVERY ...    apply the rest of the line to every EVERY-th read: nth 0 3 fail EIO
+  release N [ERRNO]  end all held reads       recover N          answer, and release with data
   saturate N dead    take all tags, hang      saturate N MS      take all tags, answer one per MS
   saturate N MS ERRNO                         take all tags, fail one per MS
-  unsaturate N       end that                 vanish N           pull the disk
-  reappear N                                  plug it in again, as another device
-  counts N           what it has done         quit               remove everything (so does Ctrl-D)
+  unsaturate N       free the tags            vanish N           remove the disk
+  reappear N                                  attach it again, as a new device
+  counts N           print its counters       quit               remove everything (also Ctrl-D)
 N is a disk's number, or `all`.
 ";
 
-/// Runs until stdin ends or says `quit`.
+/// Runs until stdin ends or contains `quit`.
 pub(crate) fn up(spec: &Spec) -> io::Result<()> {
     pathpulse_faultdisk::available().map_err(io::Error::other)?;
     let mut command = Command::new("/proc/self/exe");
@@ -38,7 +38,7 @@ pub(crate) fn up(spec: &Spec) -> io::Result<()> {
             [] => {}
             ["quit"] => break,
             ["help"] => out.write_all(COMMANDS.as_bytes())?,
-            words => match obey(&rig, words) {
+            words => match execute(&rig, words) {
                 Ok(answer) => writeln!(out, "{answer}")?,
                 Err(error) => writeln!(out, "error: {error}")?,
             },
@@ -48,25 +48,25 @@ pub(crate) fn up(spec: &Spec) -> io::Result<()> {
     rig.shutdown()
 }
 
-fn obey(rig: &Rig, words: &[&str]) -> io::Result<String> {
+fn execute(rig: &Rig, words: &[&str]) -> io::Result<String> {
     let [verb, which, rest @ ..] = words else {
-        return Err(what("a command and a disk, or `help`"));
+        return Err(expected("a command and a disk, or `help`"));
     };
     let disks = match *which {
         "all" => 0..rig.disks().len(),
         number => number
             .parse()
             .map(|i: usize| i..i + 1)
-            .map_err(|_| what("a disk's number, or `all`"))?,
+            .map_err(|_| expected("a disk's number, or `all`"))?,
     };
     let mut answers = Vec::new();
     for disk in disks {
-        answers.push(obey_one(rig, verb, disk, rest)?);
+        answers.push(execute_one(rig, verb, disk, rest)?);
     }
     Ok(answers.join("\n"))
 }
 
-fn obey_one(rig: &Rig, verb: &str, disk: usize, rest: &[&str]) -> io::Result<String> {
+fn execute_one(rig: &Rig, verb: &str, disk: usize, rest: &[&str]) -> io::Result<String> {
     let released = |n: usize| format!("released {n}");
     match (verb, rest) {
         ("release", []) => rig.release(disk, Release::Data).map(released),
@@ -118,7 +118,7 @@ fn behaviour(verb: &str, rest: &[&str]) -> io::Result<Behaviour> {
             n: number(n)?,
             then: Box::new(behaviour(verb, rest)?),
         },
-        _ => return Err(what("a command: `help` lists them")),
+        _ => return Err(expected("a command: `help` lists them")),
     })
 }
 
@@ -131,7 +131,7 @@ fn millis(text: &str) -> io::Result<Duration> {
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> io::Result<T> {
-    text.parse().map_err(|_| what("a number"))
+    text.parse().map_err(|_| expected("a number"))
 }
 
 fn errno(text: &str) -> io::Result<i32> {
@@ -156,6 +156,6 @@ fn errno(text: &str) -> io::Result<i32> {
     named.map_or_else(|| number(text), Ok)
 }
 
-fn what(expected: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, format!("expected {expected}"))
+fn expected(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("expected {what}"))
 }
