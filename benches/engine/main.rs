@@ -2,7 +2,7 @@
 //! with a linked timeout, its verdict, status and histogram.
 //!
 //! Sweeps over 1 to 4,096 paths on 64 loop devices over files in memory, beside the yardstick (see
-//! `pathpulse_bench::Yardstick`): `cargo bench --bench engine`. Needs root.
+//! `pathpulse_bench::Baseline`): `cargo bench --bench engine`. Needs root.
 //!
 //! Then a table of all backends and the yardstick taking turns, with the system calls per check.
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use pathpulse::{BackendKind, Choice, State, Sweep};
-use pathpulse_bench::{Yardstick, read_clock};
+use pathpulse_bench::{Baseline, read_clock};
 use pathpulse_faultdisk::PlainDisks;
 use rustix::time::ClockId;
 
@@ -90,7 +90,7 @@ fn criterion_figures(devices: &PlainDisks) {
             bencher.iter(|| assert_eq!(sweep.run().checked, count));
         });
         drop(sweep);
-        let mut yardstick = Yardstick::new(&paths, TIMEOUT).expect("a ring");
+        let mut yardstick = Baseline::new(&paths, TIMEOUT).expect("a ring");
         group.bench_function(BenchmarkId::new("yardstick", count), |bencher| {
             bencher.iter(|| yardstick.sweep().expect("all answer"));
         });
@@ -150,7 +150,7 @@ fn table(devices: &PlainDisks) {
     println!("paths  backend    CPU ns  of yardstick  syscalls/check");
     for count in PATHS {
         let paths = paths(devices, count);
-        let mut yardstick = Yardstick::new(&paths, TIMEOUT).expect("a ring");
+        let mut yardstick = Baseline::new(&paths, TIMEOUT).expect("a ring");
         let mut contenders = Choice::KINDS.map(|kind| Contender::new(kind, &paths));
         let mut least = vec![];
         for _ in 0..ROUNDS {

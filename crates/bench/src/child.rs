@@ -1,6 +1,6 @@
-//! The process of one contender: it does what it is asked on stdin and answers on stdout, a line of
-//! JSON each. Everything that is measured of a contender is measured here, in a process that does
-//! nothing else; so its CPU time includes all threads of the contender.
+//! The process of one contender. It reads requests from stdin and writes replies to stdout, one
+//! JSON document per line. All measurements of a contender are made here, in a process that does
+//! nothing else, so its CPU time includes all threads of the contender.
 
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
@@ -11,33 +11,33 @@ use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::read_clock;
-use crate::contender::{Contender, Entrant, Job, Tally};
+use crate::contender::{Contender, ContenderType, Job, PathCounts};
 
-/// What a contender's process is asked.
+/// A request to a contender's process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Ask {
-    /// Opens it, and sweeps once.
+pub(crate) enum RequestMsg {
+    /// Open the contender and sweep once.
     Open {
         devices: Vec<PathBuf>,
-        /// How many paths: the devices, again and again.
+        /// The number of paths: the devices, repeated.
         paths: usize,
         timeout_ms: u64,
         timed: bool,
     },
-    /// Sweeps so often and so long, whichever is more.
-    Sweep { sweeps: u64, least_ms: u64 },
-    /// Tells the latencies of the last sweep.
+    /// Sweep until both this number and this time are reached.
+    Sweep { sweeps: u64, min_ms: u64 },
+    /// Return the latencies of the last sweep.
     Latencies,
-    /// Tells how late the verdicts of the last sweep were on what did not answer.
+    /// Return how late the verdicts of the last sweep were for paths that did not answer.
     Lateness,
-    /// Gives everything back to the kernel.
+    /// Release everything to the kernel.
     TearDown,
 }
 
-/// What a contender's process answers.
+/// A reply of a contender's process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Answer {
-    /// `memory_bytes` is how much more memory without a file the process has than before.
+pub(crate) enum ReplyMsg {
+    /// `memory_bytes` is the increase of the process's anonymous memory.
     Opened {
         ns: u64,
         memory_bytes: u64,
@@ -51,24 +51,24 @@ pub(crate) enum Answer {
     Failed(String),
 }
 
-/// Some sweeps.
+/// The measurements of some sweeps.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Swept {
     pub(crate) sweep_ns: Vec<u64>,
     pub(crate) cpu_ns: u64,
     pub(crate) syscalls: Option<u64>,
-    /// What the last one showed.
-    pub(crate) tally: Tally,
+    /// The result of the last sweep.
+    pub(crate) path_counts: PathCounts,
 }
 
-/// Serves until stdin ends. Returns the exit status of the process.
-pub fn child_main(entrant: &Entrant) -> i32 {
+/// Serves requests until stdin ends. Returns the exit status of the process.
+pub fn child_main(contender_type: &ContenderType) -> i32 {
     raise_open_files();
     let mut contender = None;
     for line in io::stdin().lock().lines().map_while(Result::ok) {
         let answer = match serde_json::from_str(&line) {
-            Ok(ask) => answer(entrant, &mut contender, &ask),
-            Err(error) => Answer::Failed(error.to_string()),
+            Ok(request) => answer(contender_type, &mut contender, &request),
+            Err(error) => ReplyMsg::Failed(error.to_string()),
         };
         let mut text = serde_json::to_string(&answer).unwrap_or_default();
         text.push('\n');
@@ -80,7 +80,7 @@ pub fn child_main(entrant: &Entrant) -> i32 {
     0
 }
 
-/// The hard limit is raised, too, where that is allowed.
+/// Raises the limit of open files, and also the hard limit if that is allowed.
 pub(crate) fn raise_open_files() {
     const WANTED: u64 = 1 << 19;
     let both = |limit| Rlimit {
@@ -93,33 +93,41 @@ pub(crate) fn raise_open_files() {
     }
 }
 
-fn answer(entrant: &Entrant, slot: &mut Option<Box<dyn Contender>>, ask: &Ask) -> Answer {
-    match (ask, slot.as_mut()) {
-        (Ask::Open { .. }, _) => open(entrant, slot, ask),
-        (Ask::Sweep { sweeps, least_ms }, Some(contender)) => {
-            let least = Duration::from_millis(*least_ms);
-            Answer::Swept(sweep(contender.as_mut(), *sweeps, least))
+fn answer(
+    contender_type: &ContenderType,
+    slot: &mut Option<Box<dyn Contender>>,
+    request: &RequestMsg,
+) -> ReplyMsg {
+    match (request, slot.as_mut()) {
+        (RequestMsg::Open { .. }, _) => open(contender_type, slot, request),
+        (RequestMsg::Sweep { sweeps, min_ms }, Some(contender)) => {
+            let min_time = Duration::from_millis(*min_ms);
+            ReplyMsg::Swept(sweep(contender.as_mut(), *sweeps, min_time))
         }
-        (Ask::Latencies, Some(contender)) => Answer::Latencies(contender.latencies_us()),
-        (Ask::Lateness, Some(contender)) => Answer::Lateness(contender.lateness_us()),
-        (Ask::TearDown, Some(_)) => {
+        (RequestMsg::Latencies, Some(contender)) => ReplyMsg::Latencies(contender.latencies_us()),
+        (RequestMsg::Lateness, Some(contender)) => ReplyMsg::Lateness(contender.lateness_us()),
+        (RequestMsg::TearDown, Some(_)) => {
             let begin = Instant::now();
             *slot = None;
-            Answer::TornDown { ns: ns(begin) }
+            ReplyMsg::TornDown { ns: ns(begin) }
         }
-        (_, None) => Answer::Failed("it is not open".to_owned()),
+        (_, None) => ReplyMsg::Failed("the contender is not open".to_owned()),
     }
 }
 
-fn open(entrant: &Entrant, slot: &mut Option<Box<dyn Contender>>, ask: &Ask) -> Answer {
-    let Ask::Open {
+fn open(
+    contender_type: &ContenderType,
+    slot: &mut Option<Box<dyn Contender>>,
+    request: &RequestMsg,
+) -> ReplyMsg {
+    let RequestMsg::Open {
         devices,
         paths,
         timeout_ms,
         timed,
-    } = ask
+    } = request
     else {
-        return Answer::Failed("not to be opened".to_owned());
+        return ReplyMsg::Failed("not an open request".to_owned());
     };
     let job = Job {
         paths: devices.iter().cycle().take(*paths).cloned().collect(),
@@ -128,19 +136,19 @@ fn open(entrant: &Entrant, slot: &mut Option<Box<dyn Contender>>, ask: &Ask) -> 
     };
     let before = memory_bytes();
     let begin = Instant::now();
-    match (entrant.open)(&job) {
+    match (contender_type.open)(&job) {
         Ok(mut contender) => {
             contender.sweep();
             let ns = ns(begin);
             *slot = Some(contender);
             let memory_bytes = memory_bytes().saturating_sub(before);
-            Answer::Opened { ns, memory_bytes }
+            ReplyMsg::Opened { ns, memory_bytes }
         }
-        Err(reason) => Answer::Failed(reason),
+        Err(reason) => ReplyMsg::Failed(reason),
     }
 }
 
-fn sweep(contender: &mut dyn Contender, sweeps: u64, least: Duration) -> Swept {
+fn sweep(contender: &mut dyn Contender, sweeps: u64, min_time: Duration) -> Swept {
     let mut swept = Swept {
         sweep_ns: Vec::with_capacity(1 << 16),
         ..Swept::default()
@@ -149,7 +157,7 @@ fn sweep(contender: &mut dyn Contender, sweeps: u64, least: Duration) -> Swept {
     let cpu = cpu_now();
     let begin = Instant::now();
     let mut last = Duration::ZERO;
-    while (swept.sweep_ns.len() as u64) < sweeps || last < least {
+    while (swept.sweep_ns.len() as u64) < sweeps || last < min_time {
         contender.sweep();
         let now = begin.elapsed();
         swept.sweep_ns.push((now - last).as_nanos() as u64);
@@ -160,11 +168,11 @@ fn sweep(contender: &mut dyn Contender, sweeps: u64, least: Duration) -> Swept {
         .syscalls()
         .zip(calls)
         .map(|(now, then)| now - then);
-    swept.tally = contender.tally();
+    swept.path_counts = contender.path_counts();
     swept
 }
 
-/// CPU time of all threads of this process, those that the kernel runs for it included.
+/// CPU time of all threads of this process, including kernel threads that work for it.
 fn cpu_now() -> Duration {
     read_clock(ClockId::ProcessCPUTime)
 }
@@ -173,7 +181,7 @@ fn ns(begin: Instant) -> u64 {
     begin.elapsed().as_nanos() as u64
 }
 
-/// Memory in use that has no file; 0 where the kernel does not tell.
+/// Anonymous memory in use, or 0 if the kernel does not report it.
 fn memory_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));

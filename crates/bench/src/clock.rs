@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// What a clock shows: the time of all, or the CPU time of the calling thread or process.
+/// The time of a clock: the system's time, or the CPU time of the calling thread or process.
 pub fn read_clock(clock: ClockId) -> Duration {
     let time = clock_gettime(clock);
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)

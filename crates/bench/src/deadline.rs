@@ -1,6 +1,6 @@
-//! How punctual the verdicts on silent devices are: a sweep over a thousand paths that all hang ends
-//! with the last verdict, which ought to be at its deadline. The checks begin one after the other, so the
-//! deadline of the last one is later than that of the first.
+//! How late the verdicts on silent devices are. A sweep over a thousand hanging paths ends with the
+//! last verdict, which should come at its deadline. The checks start one after the other, so the
+//! last deadline is later than the first.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use pathpulse_faultdisk::{Behaviour, Release, Rig, Spec};
 use serde::Serialize;
 
 use crate::FIO;
-use crate::contest::LIMIT;
-use crate::figures::{Spread, percentile};
-use crate::plan::{Plan, Refusal, open_ask};
+use crate::comparison::LIMIT;
+use crate::plan::{BenchError, Plan, open_request};
+use crate::process::{ContenderError, ContenderProcess};
 use crate::progress::Progress;
-use crate::remote::{Remote, Trouble};
+use crate::stats::{Spread, percentile};
 
 const DEVICES: usize = 10;
-/// As many to each device; fewer than it has tags.
+/// The paths are spread evenly over the devices. Each has fewer paths than tags.
 const PATHS: usize = 1000;
-/// The plugin knows seconds only.
+/// The plugin supports only whole seconds.
 const TIMEOUT: Duration = Duration::from_secs(1);
 const SWEEP_LIMIT: Duration = Duration::from_secs(5);
 const ROUNDS: usize = 5;
@@ -26,14 +26,14 @@ const ROUNDS: usize = 5;
 /// How late the verdicts of a sweep were.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeadlineRow {
-    /// Its name.
+    /// The contender's name.
     pub name: &'static str,
-    /// The last of all, in milliseconds after the deadline of what was begun first.
+    /// The last verdict, in milliseconds after the first deadline.
     pub last_verdict_late_ms: Option<Spread>,
-    /// In milliseconds after its own deadline each: 99 of 100 at most. `None` of a contender that does not
-    /// know when it began each check.
+    /// The 99th percentile, in milliseconds after each verdict's own deadline. `None` if the
+    /// contender does not know when it started each check.
     pub verdict_late_ms_p99: Option<Spread>,
-    /// Why that is not known.
+    /// Why there are no values.
     pub reason: Option<String>,
 }
 
@@ -41,12 +41,12 @@ pub(crate) fn run(
     plan: &Plan,
     names: &[&'static str],
     progress: &Progress,
-) -> Result<Vec<DeadlineRow>, Refusal> {
+) -> Result<Vec<DeadlineRow>, BenchError> {
     let rig = Rig::start_with(plan.rig_command(), &Spec::loops(DEVICES))
-        .map_err(|error| Refusal(format!("no devices that hang: {error}")))?;
+        .map_err(|error| BenchError(format!("cannot create devices that hang: {error}")))?;
     let mut rows = Vec::new();
     for &name in names {
-        progress.step(&format!("{name}: a thousand silent paths"))?;
+        progress.step(&format!("{name}: sweeping 1000 silent paths"))?;
         let late = if name == FIO {
             Err("fio has no deadlines".to_owned())
         } else {
@@ -69,38 +69,39 @@ pub(crate) fn run(
     Ok(rows)
 }
 
-/// Of one sweep.
+/// The result of one sweep.
 struct Late {
     last_ms: f64,
     p99_ms: Option<f64>,
 }
 
 fn measure(plan: &Plan, rig: &Rig, name: &str) -> Result<Vec<Late>, String> {
-    let failed = |trouble: Trouble| trouble.reason("its sweep waits for a silent device");
-    let rig_failed = |error: std::io::Error| format!("the devices that hang: {error}");
+    let failed = |error: ContenderError| error.reason("the sweep waits for a silent device");
+    let rig_failed =
+        |error: std::io::Error| format!("cannot control the devices that hang: {error}");
     let devices: Vec<PathBuf> = rig.disks().iter().map(|d| d.path().to_owned()).collect();
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        // A new process each time: what was stuck is not to be checked again.
-        let mut remote = Remote::start(plan.child_command(name)).map_err(failed)?;
-        let open = open_ask(&devices, PATHS, TIMEOUT, false);
-        remote.open(&open, LIMIT).map_err(failed)?;
+        // A new process each time, so that stuck paths are not checked again.
+        let mut process = ContenderProcess::start(plan.child_command(name)).map_err(failed)?;
+        let open = open_request(&devices, PATHS, TIMEOUT, false);
+        process.open(&open, LIMIT).map_err(failed)?;
         let silent: Vec<_> = (0..DEVICES).map(|disk| (disk, Behaviour::Hang)).collect();
         rig.set_many(&silent).map_err(rig_failed)?;
-        let swept = remote
+        let swept = process
             .sweep(1, Duration::ZERO, SWEEP_LIMIT)
             .map_err(failed)?;
-        if swept.tally.good > 0 {
-            return Err("silent paths were called good".to_owned());
+        if swept.path_counts.good > 0 {
+            return Err("silent paths were reported as good".to_owned());
         }
         let ns: u64 = swept.sweep_ns.iter().sum();
-        let each = remote.lateness_us(SWEEP_LIMIT).map_err(failed)?;
+        let each = process.lateness_us(SWEEP_LIMIT).map_err(failed)?;
         let each_ms: Vec<f64> = each.iter().map(|us| *us as f64 / 1e3).collect();
         rounds.push(Late {
             last_ms: (ns as f64 - TIMEOUT.as_nanos() as f64) / 1e6,
             p99_ms: percentile(&each_ms, 99.0),
         });
-        drop(remote);
+        drop(process);
         for disk in 0..DEVICES {
             rig.set(disk, Behaviour::Answer).map_err(rig_failed)?;
             rig.release(disk, Release::Data).map_err(rig_failed)?;

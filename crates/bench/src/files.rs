@@ -1,4 +1,4 @@
-//! Opening what is checked.
+//! Opens paths for reading.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{OFlags, ioctl_blksszget};
 
-/// What is read from a file that says nothing of its blocks.
+/// The length of a read from a file without a block size.
 const FILE_BLOCK: usize = 4096;
 
 /// Opens a path for direct reads.

@@ -1,42 +1,42 @@
-//! `fio-io_uring`: what fio reaches on the same devices with registered files and fixed buffers. It
-//! keeps as many reads going as there are paths, at random places, and judges nothing.
+//! `fio-io_uring`: the speed of fio on the same devices, with registered files and fixed buffers.
+//! It keeps as many reads in flight as there are paths, at random offsets, and makes no verdicts.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::remote::Trouble;
+use crate::process::ContenderError;
 
-/// fio's own limit for what is sensible; more reads than these are not faster.
+/// fio's own recommended limit. More reads are not faster.
 const DEPTH_MAX: usize = 1024;
-/// What it reads at a time, in bytes.
+/// The length of a read in bytes.
 const BLOCK: u64 = 512;
 /// How long it reads, in seconds.
 const SECONDS: u64 = 1;
 
-/// What fio did.
-pub(crate) struct Ran {
+/// The result of a run of fio.
+pub(crate) struct FioResult {
     pub(crate) reads_per_s: f64,
     pub(crate) cpu_ns_per_read: f64,
 }
 
-/// Whether there is a fio.
-pub(crate) fn is_installed() -> Result<(), Trouble> {
+/// Whether fio is installed.
+pub(crate) fn is_installed() -> Result<(), ContenderError> {
     let quiet = Command::new("fio")
         .arg("--version")
         .stdout(Stdio::null())
         .status();
     match quiet {
         Ok(status) if status.success() => Ok(()),
-        _ => Err(Trouble::Failed(
+        _ => Err(ContenderError::Failed(
             "fio is not installed (Debian: apt install fio)".to_owned(),
         )),
     }
 }
 
-/// fio over these devices with as many reads at a time as there are paths. The batches are those
-/// with which it is fastest: without any it enters the kernel for every read.
+/// fio over these devices, with as many reads at a time as there are paths. It is fastest with
+/// these batches; without batches it enters the kernel for every read.
 fn command(devices: &[PathBuf], paths: usize) -> Command {
     let names: Vec<String> = devices.iter().map(|d| d.display().to_string()).collect();
     let depth = paths.min(DEPTH_MAX);
@@ -55,7 +55,7 @@ fn command(devices: &[PathBuf], paths: usize) -> Command {
         "--file_service_type=roundrobin:1",
         "--output-format=json",
     ]);
-    // A colon in a name ends it, unless it is escaped.
+    // A colon ends a name, unless it is escaped.
     let names: Vec<String> = names.iter().map(|name| name.replace(':', "\\:")).collect();
     command
         .arg(format!("--filename={}", names.join(":")))
@@ -70,30 +70,30 @@ fn command(devices: &[PathBuf], paths: usize) -> Command {
     command
 }
 
-/// fio that ends after so many reads.
-pub(crate) fn some(devices: &[PathBuf], paths: usize, reads: u64) -> Command {
+/// fio that ends after this many reads.
+pub(crate) fn command_with_reads(devices: &[PathBuf], paths: usize, reads: u64) -> Command {
     let mut command = command(devices, paths);
     command.arg(format!("--io_size={}", reads * BLOCK));
     command
 }
 
 /// Runs fio for a second.
-pub(crate) fn run(devices: &[PathBuf], paths: usize) -> Result<Ran, Trouble> {
+pub(crate) fn run(devices: &[PathBuf], paths: usize) -> Result<FioResult, ContenderError> {
     is_installed()?;
     let mut command = command(devices, paths);
     command.args(["--time_based", &format!("--runtime={SECONDS}")]);
     let output = command
         .output()
-        .map_err(|error| Trouble::Failed(format!("fio: {error}")))?;
+        .map_err(|error| ContenderError::Failed(format!("fio: {error}")))?;
     read(&output.stdout).ok_or_else(|| {
         let said = String::from_utf8_lossy(&output.stderr);
         let first = said.lines().next().unwrap_or("it failed").to_owned();
-        Trouble::Failed(format!("fio: {first}"))
+        ContenderError::Failed(format!("fio: {first}"))
     })
 }
 
-fn read(report: &[u8]) -> Option<Ran> {
-    // Warnings may stand before the document.
+fn read(report: &[u8]) -> Option<FioResult> {
+    // Warnings may precede the document.
     let start = report.iter().position(|byte| *byte == b'{')?;
     let report: Value = serde_json::from_slice(&report[start..]).ok()?;
     let job = &report["jobs"][0];
@@ -103,7 +103,7 @@ fn read(report: &[u8]) -> Option<Ran> {
     let reads = job["read"]["total_ios"].as_f64()?;
     let ms = job["job_runtime"].as_f64()?;
     let busy_percent = job["usr_cpu"].as_f64()? + job["sys_cpu"].as_f64()?;
-    Some(Ran {
+    Some(FioResult {
         reads_per_s: job["read"]["iops"].as_f64()?,
         cpu_ns_per_read: busy_percent / 100.0 * ms * 1e6 / reads,
     })

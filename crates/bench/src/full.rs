@@ -1,5 +1,5 @@
-//! The workloads that take minutes: cost against the number of paths, what healthy paths feel of
-//! sick ones, deadlines, memory.
+//! The workloads that take minutes: cost by number of paths, effect of faulty paths on healthy
+//! ones, deadlines, and memory.
 
 use std::time::Duration;
 
@@ -7,75 +7,83 @@ use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
 use crate::child::raise_open_files;
-use crate::contest::{self, LIMIT, contest};
+use crate::comparison::{self, LIMIT, compare};
 use crate::deadline::{self, DeadlineRow};
-use crate::devices::Bed;
+use crate::devices::TestDevices;
 use crate::faults::{self, FaultRow};
-use crate::figures::rounded;
-use crate::plan::{Plan, Refusal, open_ask};
+use crate::plan::{BenchError, Plan, open_request};
+use crate::process::{ContenderError, ContenderProcess};
 use crate::progress::Progress;
-use crate::remote::{Remote, Trouble};
+use crate::stats::rounded;
 
-/// Numbers of paths to which the cost is measured.
+/// The numbers of paths for which the cost is measured.
 const PATHS: [usize; 7] = [1, 16, 64, 256, 1024, 4096, 10_000];
-/// Paths that do nothing but be there, if the limit of open files allows so many.
+/// The number of idle paths, if the limit of open files allows it.
 const IDLE_PATHS: usize = 100_000;
 
-/// What the workloads showed.
+/// The results of the workloads.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Full {
-    /// What a check costs, by contender and number of paths.
+    /// The cost of a check, by contender and number of paths.
     pub cost: Vec<CostPoint>,
-    /// What healthy paths feel of sick ones, by contender.
+    /// The effect of faulty paths on healthy ones, by contender.
     pub faults: Vec<FaultRow>,
-    /// When the verdicts on silent devices came, by contender.
+    /// How late the verdicts on silent devices were, by contender.
     pub deadlines: Vec<DeadlineRow>,
-    /// How many paths are idle for the next figure.
+    /// The number of idle paths for the next value.
     pub idle_paths: usize,
-    /// Memory for one path of the engine among very many, in bytes; all that has no file behind it.
+    /// Anonymous memory of the engine for one of the idle paths, in bytes.
     pub idle_path_bytes: Option<f64>,
-    /// Why there is no such figure.
+    /// Why that value is missing.
     pub idle_path_reason: Option<String>,
 }
 
-/// One contender and one number of paths. `None`: it could not be measured there.
+/// One contender and one number of paths. `None` if it could not be measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct CostPoint {
-    /// Its name.
+    /// The contender's name.
     pub name: &'static str,
-    /// How many paths.
+    /// The number of paths.
     pub paths: usize,
-    /// CPU nanoseconds for a check.
+    /// CPU nanoseconds per check.
     pub cpu_ns_per_check: Option<f64>,
-    /// Checks in a second.
+    /// Checks per second.
     pub checks_per_s: Option<f64>,
-    /// From nothing to a verdict on every path, in milliseconds.
+    /// From the start to a verdict on every path, in milliseconds.
     pub setup_ms: Option<f64>,
-    /// Why not.
+    /// Why a value is missing.
     pub reason: Option<String>,
 }
 
-/// How often the bar moves.
+/// The number of progress steps.
 pub(crate) fn steps(names: &[&'static str]) -> usize {
-    names.len() * (PATHS.len() * (contest::COST_ROUNDS + 2) + 2) + 1
+    names.len() * (PATHS.len() * (comparison::COST_ROUNDS + 2) + 2) + 1
 }
 
-/// Runs them all.
+/// Runs all of them.
 ///
 /// # Errors
-/// When there are no devices.
+/// The devices can't be created.
 pub(crate) fn run(
     plan: &Plan,
     names: &[&'static str],
     progress: &Progress,
-) -> Result<Full, Refusal> {
+) -> Result<Full, BenchError> {
     let mut full = Full {
         idle_paths: idle_paths(),
         ..Full::default()
     };
     for paths in PATHS {
-        let bed = Bed::plain(paths)?;
-        let rows = contest(plan, names, &bed, paths, &contest::Extent::Cost, progress)?.contenders;
+        let devices = TestDevices::plain(paths)?;
+        let rows = compare(
+            plan,
+            names,
+            &devices,
+            paths,
+            &comparison::Measurements::Cost,
+            progress,
+        )?
+        .contenders;
         full.cost.extend(rows.into_iter().map(|row| CostPoint {
             name: row.name,
             paths,
@@ -95,22 +103,24 @@ pub(crate) fn run(
     Ok(full)
 }
 
-/// A ring keeps no more files than the limit of open ones.
+/// A ring holds no more files than the limit of open files.
 fn idle_paths() -> usize {
     raise_open_files();
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     IDLE_PATHS.min(usize::try_from(limit).unwrap_or(IDLE_PATHS))
 }
 
-/// Memory of the engine's process for one of very many paths.
+/// Memory of the engine's process per idle path.
 fn idle_memory(plan: &Plan, paths: usize) -> Result<f64, String> {
     let Some(engine) = plan.engine.first() else {
         return Err("there is no engine".to_owned());
     };
-    let bed = Bed::of(paths.div_ceil(1000)).map_err(|refusal| refusal.0)?;
-    let failed = |trouble: Trouble| trouble.reason("it did not open them");
-    let mut remote = Remote::start(plan.child_command(engine)).map_err(failed)?;
-    let open = open_ask(bed.paths(), paths, Duration::from_secs(10), false);
-    let (_, bytes) = remote.open_weighed(&open, LIMIT).map_err(failed)?;
+    let devices = TestDevices::of(paths.div_ceil(1000)).map_err(|refusal| refusal.0)?;
+    let failed = |error: ContenderError| error.reason("the paths were not opened");
+    let mut process = ContenderProcess::start(plan.child_command(engine)).map_err(failed)?;
+    let open = open_request(devices.paths(), paths, Duration::from_secs(10), false);
+    let (_, bytes) = process
+        .open_measuring_memory(&open, LIMIT)
+        .map_err(failed)?;
     Ok(bytes as f64 / paths as f64)
 }

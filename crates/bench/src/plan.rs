@@ -1,4 +1,4 @@
-//! What a benchmark is asked to do, and doing it.
+//! The plan of a benchmark, and its execution.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,46 +6,46 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::child::Ask;
-use crate::contest::{Extent, contest};
-use crate::devices::Bed;
+use crate::child::RequestMsg;
+use crate::comparison::{Measurements, compare};
+use crate::devices::TestDevices;
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::stuck::stuck_teardowns;
-use crate::{ENTRANTS, FIO, full};
+use crate::{CONTENDERS, FIO, full};
 
-/// What to measure, and how the program's other processes are started.
+/// What to measure, and how to start the program's other processes.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Devices to check; none: loop devices over files in memory, made for this.
+    /// Devices to check. If there are none, temporary loop devices over files in memory are used.
     pub devices: Vec<PathBuf>,
-    /// Paths, which are the devices again and again; at least 1.
+    /// The number of paths, at least 1. The devices are repeated.
     pub paths: usize,
-    /// How often the contenders take turns; at least 1.
+    /// The number of rounds, at least 1.
     pub rounds: usize,
-    /// Names of contenders; all that there are, if none is named.
+    /// Names of contenders. All contenders take part if this is empty.
     pub only: Vec<String>,
-    /// Whether the other workloads are run, too.
+    /// Whether to run the other workloads, too.
     pub full: bool,
-    /// Set when the benchmark is to end at its next step, and to remove what it made.
+    /// Set this to end the benchmark at its next step. It then removes what it created.
     pub stop: Arc<AtomicBool>,
-    /// Names of the contenders that the program brings along.
+    /// Names of the contenders that the program provides.
     pub engine: Vec<&'static str>,
-    /// A command that calls [`crate::child_main`] with the contender that its last argument names.
+    /// A command that calls [`crate::child_main`] with the contender named by its last argument.
     pub child: Vec<String>,
-    /// A command that calls `pathpulse_faultdisk::serve_main` with the arguments added to it.
+    /// A command that calls `pathpulse_faultdisk::serve_main` with the added arguments.
     pub rig: Vec<String>,
 }
 
-/// Why nothing can be measured, in one line: what, where, what to do.
+/// Why nothing can be measured, in one line: what, where, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal(pub String);
+pub struct BenchError(pub String);
 
 impl Plan {
-    /// Names of all contenders there are, in the order of reports.
+    /// Names of all contenders, in the order of reports.
     pub fn known(engine: &[&'static str]) -> Vec<&'static str> {
         let mut names = engine.to_vec();
-        names.extend(ENTRANTS.iter().map(|entrant| entrant.name));
+        names.extend(CONTENDERS.iter().map(|contender_type| contender_type.name));
         names.push(FIO);
         names
     }
@@ -53,13 +53,13 @@ impl Plan {
     /// The contenders that take part.
     ///
     /// # Errors
-    /// When a name is not known.
-    fn names(&self) -> Result<Vec<&'static str>, Refusal> {
+    /// A name is unknown.
+    fn names(&self) -> Result<Vec<&'static str>, BenchError> {
         let known = Plan::known(&self.engine);
         for name in &self.only {
             if !known.contains(&name.as_str()) {
-                return Err(Refusal(format!(
-                    "no contender is called {name}; there are {}",
+                return Err(BenchError(format!(
+                    "unknown contender {name}: expected one of {}",
                     known.join(", ")
                 )));
             }
@@ -91,29 +91,41 @@ fn command_of(words: &[String]) -> Command {
 /// Runs the benchmark.
 ///
 /// # Errors
-/// When nothing can be measured. What a single contender can't do is in the report.
-pub fn run(plan: &Plan) -> Result<Report, Refusal> {
+/// Nothing can be measured. Failures of a single contender are in the report.
+pub fn run(plan: &Plan) -> Result<Report, BenchError> {
     let names = plan.names()?;
     if plan.full && !plan.devices.is_empty() {
-        let why = "all workloads need devices that hang and saturate; leave the devices out";
-        return Err(Refusal(why.to_owned()));
+        let why = "the full benchmark needs devices that hang and saturate; do not specify devices";
+        return Err(BenchError(why.to_owned()));
     }
-    let bed = Bed::new(plan)?;
+    let devices = TestDevices::new(plan)?;
     let steps = names.len() * (plan.rounds + 3);
     let more = if plan.full { full::steps(&names) } else { 0 };
     let progress = Progress::new(steps + more, &plan.stop);
-    let mut report = contest(plan, &names, &bed, plan.paths, &Extent::All, &progress)?;
-    stuck_teardowns(plan, &bed, &mut report, &progress)?;
-    drop(bed);
+    let mut report = compare(
+        plan,
+        &names,
+        &devices,
+        plan.paths,
+        &Measurements::All,
+        &progress,
+    )?;
+    stuck_teardowns(plan, &devices, &mut report, &progress)?;
+    drop(devices);
     if plan.full {
         report.full = Some(full::run(plan, &names, &progress)?);
     }
     Ok(report)
 }
 
-/// How a contender is opened over a bed.
-pub(crate) fn open_ask(devices: &[PathBuf], paths: usize, timeout: Duration, timed: bool) -> Ask {
-    Ask::Open {
+/// The request to open a contender over these devices.
+pub(crate) fn open_request(
+    devices: &[PathBuf],
+    paths: usize,
+    timeout: Duration,
+    timed: bool,
+) -> RequestMsg {
+    RequestMsg::Open {
         devices: devices.to_vec(),
         paths,
         timeout_ms: timeout.as_millis() as u64,

@@ -1,4 +1,4 @@
-//! The result as pictures.
+//! Draws the results.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use crate::report::{Report, Row};
 
 const SIZE: (u32, u32) = (860, 460);
-/// Told apart also by people who see few colours.
+/// Distinguishable also with a colour vision deficiency.
 const COLOURS: [RGBColor; 11] = [
     RGBColor(0, 90, 181),
     RGBColor(86, 180, 233),
@@ -27,8 +27,8 @@ type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Draw = fn(&Report, &Canvas<'_>) -> Drawn;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// Writes `cost.svg`, `latency.svg` and `teardown.svg` into a folder, which is made if need be. The
-/// first two need the workloads of a full run.
+/// Writes `cost.svg`, `latency.svg` and `teardown.svg` into a folder, which is created if needed.
+/// The first two need the workloads of a full run.
 ///
 /// # Errors
 /// What can't be written.
@@ -55,7 +55,7 @@ pub fn plot(report: &Report, folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// CPU time of a check against the number of paths.
+/// CPU time of a check by number of paths.
 fn cost(report: &Report, canvas: &Canvas<'_>) -> Drawn {
     let points = report.full.iter().flat_map(|full| &full.cost);
     let points: Vec<_> = points
@@ -63,7 +63,7 @@ fn cost(report: &Report, canvas: &Canvas<'_>) -> Drawn {
         .collect();
     let most = points.iter().map(|point| point.1).fold(2.0, f64::max);
     let (low, high) = bounds(points.iter().map(|point| point.2));
-    // The lines leave no corner free for their names.
+    // The names are outside, because the lines leave no corner free.
     let (canvas, names) = canvas.split_horizontally(SIZE.0 - 180);
     let mut chart = ChartBuilder::on(&canvas)
         .caption(
@@ -97,7 +97,8 @@ fn cost(report: &Report, canvas: &Canvas<'_>) -> Drawn {
     Ok(())
 }
 
-/// A group of bars for each contender. `None`: it never came to that, and the bar has no end.
+/// A group of bars for each contender. `None` means that the measured step did not end: the bar is
+/// striped.
 struct Bars {
     title: &'static str,
     unit: &'static str,
@@ -113,12 +114,12 @@ fn latency(report: &Report, canvas: &Canvas<'_>) -> Drawn {
         (row.name, figures)
     };
     let bars = Bars {
-        title: "Latency of the healthy paths' checks (99 of 100); striped: the sweep never ended",
+        title: "Latency of the healthy paths' checks (p99); striped: the sweep did not end",
         unit: "milliseconds",
         series: vec![
             "without faults",
-            "a tenth of the paths hangs",
-            "and half a tenth is saturated",
+            "10 % of the paths hang",
+            "and 5 % are saturated",
         ],
         groups: known.map(group).collect(),
     };
@@ -129,9 +130,9 @@ fn teardown(report: &Report, canvas: &Canvas<'_>) -> Drawn {
     let torn = |row: &&Row| row.teardown_ms.is_some();
     let group = |row: &Row| (row.name, vec![row.teardown_ms, row.teardown_stuck_ms]);
     let bars = Bars {
-        title: "Time to give everything back to the kernel; striped: it never ended",
+        title: "Time to release everything to the kernel; striped: it did not end",
         unit: "milliseconds",
-        series: vec!["nothing in flight", "some reads stuck at a silent device"],
+        series: vec!["no reads in flight", "some reads stuck at a silent device"],
         groups: report.contenders.iter().filter(torn).map(group).collect(),
     };
     bars.draw(canvas)
@@ -143,7 +144,7 @@ impl Bars {
             .groups
             .iter()
             .flat_map(|group| group.1.iter().flatten());
-        // A bar that ends at the axis itself would not be seen.
+        // A bar that ends at the axis itself would be invisible.
         let (low, high) = bounds(figures.flat_map(|figure| [figure * 0.8, *figure]));
         let names: Vec<&str> = self.groups.iter().map(|group| group.0).collect();
         let count = names.len() as f64;
@@ -176,7 +177,7 @@ impl Bars {
                     Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled())
                 });
             let endless = all().filter(|(_, (_, figures))| figures[nth].is_none());
-            // Stripes, to the top.
+            // Stripes up to the top.
             let stripes = endless.flat_map(|(group, _)| {
                 (0..40).map(move |step| {
                     let at = |step: f64| low * (high * 3.0 / low).powf(step / 40.0);
@@ -200,7 +201,7 @@ impl Bars {
         let each = f64::from(plane.0.end - plane.0.start) / count;
         for (group, name) in names.iter().enumerate() {
             let middle = f64::from(plane.0.start) + each * (group as f64 + 0.5);
-            // Neighbours' names don't meet: every other one is lower.
+            // Every other name is lower, so that adjacent names don't overlap.
             let lower = plane.1.end + 6 + 16 * (group as i32 % 2);
             let style = TextStyle::from(("sans-serif", 12).into_font()).pos(
                 plotters::style::text_anchor::Pos::new(
@@ -214,7 +215,7 @@ impl Bars {
     }
 }
 
-/// Powers of ten around the figures.
+/// Powers of ten around the values.
 fn bounds(figures: impl Iterator<Item = f64>) -> (f64, f64) {
     let (low, high) = figures
         .filter(|figure| figure.is_finite() && *figure > 0.0)

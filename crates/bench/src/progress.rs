@@ -1,13 +1,13 @@
-//! How far a benchmark is, and whether it is to go on.
+//! The progress of a benchmark, and its stop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::plan::Refusal;
+use crate::plan::BenchError;
 
-/// A bar, where stderr is a terminal.
+/// A progress bar, if stderr is a terminal.
 pub(crate) struct Progress {
     bar: ProgressBar,
     stop: Arc<AtomicBool>,
@@ -16,7 +16,7 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new(steps: usize, stop: &Arc<AtomicBool>) -> Progress {
         let bar = ProgressBar::new(steps as u64);
-        // A template that is wrong would be seen by whoever writes it.
+        // An invalid template would be noticed during development.
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3}% {elapsed} {msg}") {
             bar.set_style(style);
         }
@@ -26,13 +26,13 @@ impl Progress {
         }
     }
 
-    /// Another step begins.
+    /// Starts the next step.
     ///
     /// # Errors
-    /// When there is to be none: all that was made for the benchmark is to be removed then.
-    pub(crate) fn step(&self, what: &str) -> Result<(), Refusal> {
+    /// The benchmark was stopped. The caller then removes what it created.
+    pub(crate) fn step(&self, what: &str) -> Result<(), BenchError> {
         if self.stop.load(Relaxed) {
-            return Err(Refusal("stopped".to_owned()));
+            return Err(BenchError("stopped".to_owned()));
         }
         self.bar.set_message(what.to_owned());
         self.bar.inc(1);

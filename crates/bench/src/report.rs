@@ -1,64 +1,64 @@
-//! What was measured. The names of the fields are a contract with whoever reads the JSON.
+//! The results. The names of the fields are a contract with readers of the JSON.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::figures::{Spread, rounded};
 use crate::full::Full;
+use crate::stats::{Spread, rounded};
 
-/// A whole benchmark.
+/// The results of a benchmark.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// What was checked, in words.
+    /// A description of the devices.
     pub device: String,
-    /// How many paths.
+    /// The number of paths.
     pub paths: usize,
-    /// How often the contenders took turns.
+    /// The number of rounds.
     pub rounds: usize,
-    /// One for each contender.
+    /// One row for each contender.
     pub contenders: Vec<Row>,
-    /// The other workloads, if they were asked for.
+    /// The other workloads, if they were requested.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub full: Option<Full>,
 }
 
-/// What one contender did. Medians over the rounds; `None`: not measured, and [`Row::reasons`] says
-/// why.
+/// The results of one contender: medians over the rounds. `None` if it was not measured; then
+/// [`Row::reasons`] has the reason.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Row {
-    /// Its name.
+    /// The contender's name.
     pub name: &'static str,
-    /// Checks in a second, one sweep after the other.
+    /// Checks per second, with one sweep after the other.
     pub checks_per_s: Option<f64>,
-    /// CPU time of its process, all threads, in nanoseconds.
+    /// CPU time of its process per check, all threads, in nanoseconds.
     pub cpu_ns_per_check: Option<f64>,
-    /// How long a sweep took, in milliseconds: half of them at most.
+    /// The median time of a sweep, in milliseconds.
     pub sweep_ms_p50: Option<f64>,
-    /// How long a sweep took, in milliseconds: 99 of 100 at most.
+    /// The 99th percentile of the time of a sweep, in milliseconds.
     pub sweep_ms_p99: Option<f64>,
-    /// From nothing to a verdict on every path, in milliseconds.
+    /// From the start to a verdict on every path, in milliseconds.
     pub setup_ms: Option<f64>,
-    /// To give everything back to the kernel, in milliseconds.
+    /// The time to release everything to the kernel, in milliseconds.
     pub teardown_ms: Option<f64>,
     /// The same while some reads are stuck at a device that does not answer.
     pub teardown_stuck_ms: Option<f64>,
-    /// A teardown and setting it up again, as a reload would, in milliseconds.
+    /// A teardown and another setup, as in a reload, in milliseconds.
     pub reload_ms: Option<f64>,
-    /// System calls for one check, in a sweep.
+    /// System calls per check in a sweep.
     pub syscalls_per_check: Option<f64>,
-    /// Paths that did not answer well in the last sweep.
+    /// Paths that did not answer correctly in the last sweep.
     pub bad_paths: Option<u64>,
-    /// The least and the greatest of the rounds' figures, by field.
+    /// Minimum and maximum of the rounds, by field.
     pub spread: BTreeMap<&'static str, Spread>,
-    /// The rounds' figures, by field: those of one round were measured within a second or two.
+    /// The values of the rounds, by field. Those of one round were measured within a second or two.
     #[serde(skip)]
     pub rounds: BTreeMap<&'static str, Vec<f64>>,
     /// Why a field is null, by field.
     pub reasons: BTreeMap<&'static str, String>,
 }
 
-/// All that may be missing.
+/// All fields that may be missing.
 const FIELDS: [&str; 10] = [
     "checks_per_s",
     "cpu_ns_per_check",
@@ -80,8 +80,9 @@ impl Row {
         }
     }
 
-    /// How many times another one's figure this one's is: the median of what it is in each round, since the
-    /// machine may be faster in one than in another. `None` if either was not measured in all.
+    /// The factor between this row's value and that of `other`: the median of the factors of the
+    /// rounds, because the speed of the machine varies between rounds. `None` if a value is
+    /// missing.
     pub fn ratio(&self, field: &str, other: &Row) -> Option<f64> {
         let (mine, theirs) = (self.rounds.get(field)?, other.rounds.get(field)?);
         if mine.len() != theirs.len() {
@@ -106,8 +107,8 @@ impl Row {
         })
     }
 
-    /// Enters the figures of the rounds.
-    pub(crate) fn enter(&mut self, field: &'static str, rounds: &[f64]) {
+    /// Records the values of the rounds.
+    pub(crate) fn record(&mut self, field: &'static str, rounds: &[f64]) {
         let Some(spread) = Spread::of(rounds) else {
             return;
         };
@@ -120,27 +121,27 @@ impl Row {
         }
     }
 
-    /// Enters a figure that was measured once.
-    pub(crate) fn enter_once(&mut self, field: &'static str, figure: f64) {
+    /// Records a value that was measured once.
+    pub(crate) fn record_once(&mut self, field: &'static str, figure: f64) {
         if let Some(slot) = self.slot(field) {
             *slot = Some(rounded(figure));
         }
     }
 
-    /// Says why a field has no figure.
-    pub(crate) fn lacks(&mut self, field: &'static str, reason: impl Into<String>) {
+    /// Sets the reason why a field has no value.
+    pub(crate) fn set_reason(&mut self, field: &'static str, reason: impl Into<String>) {
         self.reasons.entry(field).or_insert_with(|| reason.into());
     }
 
-    /// Says of all fields that have neither figure nor reason why.
-    pub(crate) fn lacks_the_rest(&mut self, reason: &str) {
+    /// Sets the reason for all fields with neither a value nor a reason.
+    pub(crate) fn set_missing_reasons(&mut self, reason: &str) {
         for field in FIELDS {
             let has = match self.slot(field) {
                 Some(slot) => slot.is_some(),
                 None => self.bad_paths.is_some(),
             };
             if !has {
-                self.lacks(field, reason);
+                self.set_reason(field, reason);
             }
         }
     }
@@ -151,11 +152,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ratio_is_of_figures_of_the_same_round() {
+    fn a_ratio_compares_values_of_the_same_round() {
         let mut rows = [Row::new("a"), Row::new("b"), Row::new("c")];
-        rows[0].enter("cpu_ns_per_check", &[20.0, 4000.0, 60.0]);
-        rows[1].enter("cpu_ns_per_check", &[10.0, 1000.0, 30.0]);
-        rows[2].enter("cpu_ns_per_check", &[10.0, 1000.0]);
+        rows[0].record("cpu_ns_per_check", &[20.0, 4000.0, 60.0]);
+        rows[1].record("cpu_ns_per_check", &[10.0, 1000.0, 30.0]);
+        rows[2].record("cpu_ns_per_check", &[10.0, 1000.0]);
         assert_eq!(rows[0].ratio("cpu_ns_per_check", &rows[1]), Some(2.0));
         assert_eq!(rows[0].ratio("cpu_ns_per_check", &rows[2]), None);
         assert_eq!(rows[0].ratio("checks_per_s", &rows[1]), None);

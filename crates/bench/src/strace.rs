@@ -1,5 +1,5 @@
-//! System calls of those that can't count their own: strace counts all of two runs that differ by
-//! some sweeps, so that the difference is theirs.
+//! System calls of contenders that can't count their own. strace counts those of two runs with
+//! different numbers of sweeps. The difference belongs to the additional sweeps.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,21 +8,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::FIO;
-use crate::child::Ask;
-use crate::contest::TIMEOUT;
+use crate::child::RequestMsg;
+use crate::comparison::TIMEOUT;
 use crate::fio;
-use crate::plan::{Plan, open_ask};
+use crate::plan::{Plan, open_request};
 
-/// Sweeps of the two runs.
+/// The sweeps of the two runs.
 const FEW: u64 = 2;
 const MANY: u64 = 10;
-/// Reads of fio's two runs.
+/// The reads of the two runs of fio.
 const FEW_READS: u64 = 50_000;
 const MANY_READS: u64 = 250_000;
-/// How long each may take.
+/// How long each run may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// System calls of a contender for one check.
+/// System calls of a contender per check.
 pub(crate) fn syscalls_per_check(
     plan: &Plan,
     name: &str,
@@ -30,38 +30,38 @@ pub(crate) fn syscalls_per_check(
     paths: usize,
 ) -> Result<f64, String> {
     if name == FIO {
-        let count = |reads: u64| trace(&fio::some(devices, paths, reads), &[]);
-        return apart(
+        let count = |reads: u64| trace(&fio::command_with_reads(devices, paths, reads), &[]);
+        return per_check(
             count(FEW_READS)?,
             count(MANY_READS)?,
             MANY_READS - FEW_READS,
         );
     }
     let count = |sweeps| trace(&plan.child_command(name), &input(devices, paths, sweeps)?);
-    apart(count(FEW)?, count(MANY)?, (MANY - FEW) * paths as u64)
+    per_check(count(FEW)?, count(MANY)?, (MANY - FEW) * paths as u64)
 }
 
-/// System calls of two runs that differ by so many checks, for one of these. On a busy machine threads wait for
-/// each other now more and now less often, and over few paths that may be all that is seen.
-fn apart(few: u64, many: u64, checks: u64) -> Result<f64, String> {
+/// System calls per check, from two runs that differ by this many checks. On a busy machine the
+/// threads wait for each other more or less often, and with few paths that may hide the difference.
+fn per_check(few: u64, many: u64, checks: u64) -> Result<f64, String> {
     if many <= few {
         return Err(format!(
-            "strace counted {few} system calls in a short run and {many} in a long one; take more paths"
+            "strace counted {few} system calls in a short run and {many} in a long one; use more paths"
         ));
     }
     Ok((many - few) as f64 / checks as f64)
 }
 
-/// What a contender's process is asked.
+/// The input for a contender's process.
 fn input(devices: &[PathBuf], paths: usize, sweeps: u64) -> Result<Vec<u8>, String> {
-    let least_ms = 0;
-    let asks = [
-        open_ask(devices, paths, TIMEOUT, false),
-        Ask::Sweep { sweeps, least_ms },
+    let min_ms = 0;
+    let requests = [
+        open_request(devices, paths, TIMEOUT, false),
+        RequestMsg::Sweep { sweeps, min_ms },
     ];
     let mut input = Vec::new();
-    for ask in &asks {
-        serde_json::to_writer(&mut input, ask).map_err(|error| error.to_string())?;
+    for request in &requests {
+        serde_json::to_writer(&mut input, request).map_err(|error| error.to_string())?;
         input.push(b'\n');
     }
     Ok(input)
@@ -74,7 +74,7 @@ fn trace(command: &Command, input: &[u8]) -> Result<u64, String> {
     let text = std::fs::read_to_string(&summary).unwrap_or_default();
     let _ = std::fs::remove_file(&summary);
     counted?;
-    total(&text).ok_or_else(|| "strace's summary has no total".to_owned())
+    total(&text).ok_or_else(|| "the summary of strace has no total".to_owned())
 }
 
 fn trace_into(summary: &Path, command: &Command, input: &[u8]) -> Result<(), String> {
@@ -118,10 +118,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_two_runs_have_in_common_is_not_counted() {
-        assert_eq!(apart(100, 148, 48), Ok(1.0));
-        assert!(apart(148, 148, 48).is_err_and(|why| why.contains("148")));
-        assert!(apart(150, 148, 48).is_err());
+    fn only_the_difference_of_two_runs_is_counted() {
+        assert_eq!(per_check(100, 148, 48), Ok(1.0));
+        assert!(per_check(148, 148, 48).is_err_and(|why| why.contains("148")));
+        assert!(per_check(150, 148, 48).is_err());
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! The system calls of Linux's native asynchronous I/O, counted.
+//! The system calls of Linux's native asynchronous I/O, with a counter.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 const CMD_PREAD: u16 = 0;
-/// So many completions are taken by one call at the most.
+/// The most completions that one call returns.
 const BATCH: usize = 128;
 
 /// Calls made by this process, which has one contender.
@@ -40,16 +40,16 @@ struct Iocb {
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(super) struct Event {
-    /// The mark that the read was submitted with.
+    /// The user data of the read.
     pub(super) data: u64,
     object: u64,
-    /// Bytes, or a negative errno.
+    /// The number of bytes, or a negative errno.
     pub(super) result: i64,
     more: i64,
 }
 
-/// Room for what one call brings.
-pub(super) fn room() -> Vec<Event> {
+/// Space for the completions of one call.
+pub(super) fn event_buffer() -> Vec<Event> {
     vec![Event::default(); BATCH]
 }
 
@@ -57,10 +57,10 @@ pub(super) fn room() -> Vec<Event> {
 pub(super) struct Context(libc::c_ulong);
 
 impl Context {
-    /// A context for so many reads at a time.
+    /// Opens a context for this many reads at a time.
     pub(super) fn setup(reads: usize) -> Result<Context, String> {
         let mut id: libc::c_ulong = 0;
-        // SAFETY: io_setup(2) writes the id into `id`, which is 0 as the call demands.
+        // SAFETY: io_setup(2) writes the id into `id`, which is 0 as required.
         let ret = unsafe { libc::syscall(libc::SYS_io_setup, reads as u32, &raw mut id) };
         match ret {
             0 => Ok(Context(id)),
@@ -71,13 +71,13 @@ impl Context {
         }
     }
 
-    /// Hands one read of the first `len` bytes of a file to the kernel.
+    /// Submits a read of the first `len` bytes of a file.
     ///
     /// # Safety
-    /// `buffer` has to be valid for `len` bytes until the completion.
-    pub(super) unsafe fn read(&self, fd: i32, buffer: *mut u8, len: usize, mark: u64) -> bool {
+    /// `buffer` must be valid for `len` bytes until the completion.
+    pub(super) unsafe fn read(&self, fd: i32, buffer: *mut u8, len: usize, user_data: u64) -> bool {
         let mut read = Iocb {
-            data: mark,
+            data: user_data,
             opcode: CMD_PREAD,
             fd: fd.cast_unsigned(),
             buffer: buffer.expose_provenance() as u64,
@@ -86,39 +86,39 @@ impl Context {
         };
         let mut list = [&raw mut read];
         CALLS.fetch_add(1, Relaxed);
-        // SAFETY: the kernel copies the one operation during the call, and writes its own mark
-        // into it; the buffer is the caller's promise.
+        // SAFETY: the kernel copies the operation during the call, and writes its own mark into it.
+        // The caller guarantees the buffer.
         unsafe { libc::syscall(libc::SYS_io_submit, self.0, 1_i64, list.as_mut_ptr()) == 1 }
     }
 
-    /// Waits until at least one completion is there, at the longest so long, and takes as many as
-    /// there are and have room.
-    pub(super) fn reap<'a>(&self, room: &'a mut [Event], limit: Duration) -> &'a [Event] {
+    /// Waits for at least one completion, but not longer than `limit`. Takes as many as are
+    /// available and fit.
+    pub(super) fn reap<'a>(&self, buffer: &'a mut [Event], limit: Duration) -> &'a [Event] {
         let mut limit = libc::timespec {
             tv_sec: limit.as_secs().cast_signed(),
             tv_nsec: limit.subsec_nanos().into(),
         };
         CALLS.fetch_add(1, Relaxed);
-        // SAFETY: io_getevents(2) writes at most as many events as `room` has.
+        // SAFETY: io_getevents(2) writes at most as many events as `buffer` has.
         let count = unsafe {
             libc::syscall(
                 libc::SYS_io_getevents,
                 self.0,
                 1_i64,
-                room.len() as i64,
-                room.as_mut_ptr(),
+                buffer.len() as i64,
+                buffer.as_mut_ptr(),
                 &raw mut limit,
             )
         };
-        // Negative: interrupted, which brings nothing.
-        &room[..usize::try_from(count).unwrap_or(0)]
+        // A negative value means that it was interrupted and returned no events.
+        &buffer[..usize::try_from(count).unwrap_or(0)]
     }
 }
 
 impl Drop for Context {
     /// Waits for all reads in flight, however long that takes.
     fn drop(&mut self) {
-        // SAFETY: the context is this value's, and is not used again.
+        // SAFETY: this value owns the context, and does not use it again.
         unsafe { libc::syscall(libc::SYS_io_destroy, self.0) };
     }
 }

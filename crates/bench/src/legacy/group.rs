@@ -1,25 +1,25 @@
-//! `aio-group`: one context for 1,024 checkers. Whoever polls takes completions for all of its
-//! group. A checker that is freed while its read goes on leaves that behind, an orphan, until its
-//! completion is taken by another. Contexts are destroyed when all checkers are freed.
+//! `aio-group`: one context for 1,024 checkers. A checker that polls takes completions for its
+//! whole group. If a checker is freed during a read, the read stays behind as an orphan until
+//! another checker takes its completion. Contexts are destroyed when all checkers are freed.
 
 use std::time::{Duration, Instant};
 
 use super::aio::{self, Context, Event};
 use super::request::{Clock, Request};
-use crate::contender::{Contender, Job, Tally};
+use crate::contender::{Contender, Job, PathCounts};
 
 /// Checkers that share a context.
 const GROUP: usize = 1024;
 
 #[expect(
     clippy::vec_box,
-    reason = "the kernel has their addresses, also when checkers become orphans"
+    reason = "the kernel has their addresses, also those of orphans"
 )]
 struct Group {
-    // Before the requests, as dropping it waits for all reads, orphans included.
+    // Before the requests, because dropping it waits for all reads, including orphans.
     context: Context,
     checkers: Vec<Box<Request>>,
-    /// Reads that went on when their checkers were freed.
+    /// Reads that were in flight when their checkers were freed.
     orphans: Vec<Box<Request>>,
 }
 
@@ -27,7 +27,7 @@ struct Groups {
     groups: Vec<Group>,
     timeout: Duration,
     clock: Clock,
-    room: Vec<Event>,
+    buffer: Vec<Event>,
 }
 
 pub(crate) fn open(job: &Job) -> Result<Box<dyn Contender>, String> {
@@ -46,15 +46,15 @@ pub(crate) fn open(job: &Job) -> Result<Box<dyn Contender>, String> {
         groups,
         timeout: job.timeout,
         clock: Clock::start(),
-        room: aio::room(),
+        buffer: aio::event_buffer(),
     }))
 }
 
 impl Group {
-    /// Takes what has completed, of whichever checker, and waits if nothing has.
-    fn poll(&mut self, left: Duration, room: &mut [Event], clock: &Clock) {
-        for event in self.context.reap(room, left) {
-            // SAFETY: requests of checkers and orphans are there until their reads have ended.
+    /// Takes completions of any checker, and waits if there are none.
+    fn poll(&mut self, left: Duration, buffer: &mut [Event], clock: &Clock) {
+        for event in self.context.reap(buffer, left) {
+            // SAFETY: requests of checkers and orphans exist until their reads have ended.
             unsafe { Request::complete(event, clock) };
         }
         self.orphans.retain(|orphan| orphan.is_running());
@@ -70,10 +70,10 @@ impl Contender for Groups {
             }
         }
         for group in &mut self.groups {
-            for place in 0..group.checkers.len() {
-                while group.checkers[place].is_running() {
+            for index in 0..group.checkers.len() {
+                while group.checkers[index].is_running() {
                     let left = end.saturating_duration_since(Instant::now());
-                    group.poll(left, &mut self.room, &self.clock);
+                    group.poll(left, &mut self.buffer, &self.clock);
                     if left.is_zero() {
                         break;
                     }
@@ -82,9 +82,9 @@ impl Contender for Groups {
         }
     }
 
-    fn tally(&self) -> Tally {
+    fn path_counts(&self) -> PathCounts {
         let checkers = self.groups.iter().flat_map(|group| &group.checkers);
-        Tally::of(checkers.map(|checker| checker.is_good()))
+        PathCounts::of(checkers.map(|checker| checker.is_good()))
     }
 
     fn latencies_us(&self) -> Vec<Option<u64>> {
@@ -104,6 +104,6 @@ impl Drop for Groups {
             let running = checkers.filter(|checker| checker.is_running());
             group.orphans.extend(running);
         }
-        // The contexts follow, and each waits for its orphans.
+        // Then the contexts are dropped, and each waits for its orphans.
     }
 }

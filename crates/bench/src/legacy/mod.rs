@@ -1,8 +1,8 @@
-//! The designs of the legacy aio checker, written anew from their description, each as good as its
-//! design allows: nothing is done per check but what the design asks for.
+//! The designs of the legacy aio checker, implemented from their description. Each is as good as
+//! its design allows: a check does nothing but what the design requires.
 //!
-//! All of them submit one read per system call, because the checker's plugin interface hands over
-//! one path at a time; none uses `RWF_NOWAIT`, as the legacy checker does not.
+//! All of them submit one read per system call, because the checker's plugin interface passes one
+//! path at a time. None uses `RWF_NOWAIT`, because the legacy checker does not.
 
 mod aio;
 pub(crate) mod group;

@@ -1,12 +1,12 @@
-//! `aio-per-path`: a context for every path, as the directio checker did before 2020.
+//! `aio-per-path`: a context for every path, as in the directio checker before 2020.
 
 use std::time::{Duration, Instant};
 
 use super::aio::{self, Context, Event};
 use super::request::{Clock, Request};
-use crate::contender::{Contender, Job, Tally};
+use crate::contender::{Contender, Job, PathCounts};
 
-/// How long it waits when none has answered.
+/// How long it waits if no path has answered.
 const TICK: Duration = Duration::from_millis(1);
 
 struct PerPath {
@@ -15,7 +15,7 @@ struct PerPath {
     requests: Vec<Request>,
     timeout: Duration,
     clock: Clock,
-    room: Vec<Event>,
+    buffer: Vec<Event>,
 }
 
 pub(crate) fn open(job: &Job) -> Result<Box<dyn Contender>, String> {
@@ -29,7 +29,7 @@ pub(crate) fn open(job: &Job) -> Result<Box<dyn Contender>, String> {
         requests,
         timeout: job.timeout,
         clock: Clock::start(),
-        room: aio::room(),
+        buffer: aio::event_buffer(),
     }))
 }
 
@@ -39,18 +39,18 @@ impl Contender for PerPath {
         for (context, request) in self.contexts.iter().zip(&self.requests) {
             request.begin(context, &self.clock);
         }
-        // One that does not answer must not keep the others waiting, so all are asked in turn.
+        // All contexts are polled in turn, so that a silent path does not delay the others.
         let mut pause = Duration::ZERO;
         loop {
             let mut waits = false;
-            let mut came = 0;
+            let mut completed = 0;
             for (context, request) in self.contexts.iter().zip(&self.requests) {
                 if request.is_running() {
                     let limit = std::mem::take(&mut pause);
-                    let events = context.reap(&mut self.room, limit);
-                    came += events.len();
+                    let events = context.reap(&mut self.buffer, limit);
+                    completed += events.len();
                     for event in events {
-                        // SAFETY: the requests are there as long as their contexts.
+                        // SAFETY: the requests live as long as their contexts.
                         unsafe { Request::complete(event, &self.clock) };
                     }
                     waits |= request.is_running();
@@ -59,14 +59,14 @@ impl Contender for PerPath {
             if !waits || Instant::now() >= end {
                 break;
             }
-            if came == 0 {
+            if completed == 0 {
                 pause = TICK;
             }
         }
     }
 
-    fn tally(&self) -> Tally {
-        Tally::of(self.requests.iter().map(Request::is_good))
+    fn path_counts(&self) -> PathCounts {
+        PathCounts::of(self.requests.iter().map(Request::is_good))
     }
 
     fn latencies_us(&self) -> Vec<Option<u64>> {

@@ -1,10 +1,10 @@
-//! `libcheckdirectio`: the real directio checker of the installed multipath-tools, loaded as a plugin
-//! and driven through its interface as multipathd drives it: one check of one path at a time, and
-//! those that answer "pending" are asked again a second later. Asking earlier would be unfair: it
-//! counts how often it is asked, and takes that for seconds.
+//! `libcheckdirectio`: the real directio checker of the installed multipath-tools, loaded as a
+//! plugin and called as multipathd calls it: one check of one path at a time. Checks that return
+//! "pending" are repeated a second later. An earlier call would be unfair, because the plugin
+//! counts its calls as seconds.
 //!
-//! The plugin brings libmultipath along, so nothing has to be provided for it. The interface is that
-//! of the versions 0.7.9 to 0.10; later ones are refused, because nothing here was tried with them.
+//! The plugin loads libmultipath itself. The interface is that of the versions 0.7.9 to 0.10. Later
+//! versions are refused, because none was tested.
 
 use std::ffi::{c_int, c_void};
 use std::fs::File;
@@ -15,22 +15,22 @@ use std::time::{Duration, Instant};
 
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 
-use crate::contender::{Contender, Job, Tally};
+use crate::contender::{Contender, Job, PathCounts};
 
-/// Where distributions put it.
+/// Where distributions install it.
 const PLUGINS: [&str; 3] = [
     "/lib/multipath/libcheckdirectio.so",
     "/usr/lib64/multipath/libcheckdirectio.so",
     "/usr/lib/multipath/libcheckdirectio.so",
 ];
 
-/// How often multipathd comes by.
+/// The interval of multipathd's checks.
 const TICK: Duration = Duration::from_secs(1);
 
 const STATE_UP: c_int = 3;
 const STATE_PENDING: c_int = 6;
 
-/// `struct checker`, as far as a plugin knows it, with room to spare: its own data follows.
+/// `struct checker` as plugins know it, with spare space: the plugin's own data follows.
 #[derive(Default)]
 #[repr(C, align(16))]
 struct Checker {
@@ -51,12 +51,12 @@ struct Functions {
     check: Call,
     free: unsafe extern "C" fn(*mut Checker),
     reset: Option<unsafe extern "C" fn()>,
-    // Last: the others are in it.
+    // Last, because it contains the other fields' code.
     _library: Library,
 }
 
-/// A checker, which the plugin knows by its address.
-struct Watched {
+/// A checker. The plugin identifies it by its address.
+struct CheckedPath {
     checker: Box<Checker>,
     _file: File,
     state: c_int,
@@ -65,14 +65,14 @@ struct Watched {
 }
 
 struct Plugin {
-    paths: Vec<Watched>,
-    /// What a checker's class is: all zeros says, among others, that it is to be asynchronous.
+    paths: Vec<CheckedPath>,
+    /// The checker class. Among other things, all zeros means asynchronous.
     _class: Box<[u64; 512]>,
     timed: bool,
     functions: Functions,
 }
 
-/// Where the plugin is.
+/// Finds the plugin.
 pub(crate) fn find() -> Result<&'static str, String> {
     PLUGINS
         .into_iter()
@@ -83,22 +83,23 @@ pub(crate) fn find() -> Result<&'static str, String> {
 fn load() -> Result<Functions, String> {
     let file = find()?;
     let failed = |error: libloading::Error| format!("{file}: {error}");
-    // SAFETY: the plugin's initialisers are those of a library that multipathd loads likewise.
+    // SAFETY: the plugin's initialisers are those of a library that multipathd loads in the same
+    // way.
     let library = unsafe { Library::open(Some(file), RTLD_LAZY | RTLD_LOCAL) }.map_err(failed)?;
-    // SAFETY: only asked whether it is there.
+    // SAFETY: this only checks whether the symbol exists.
     if unsafe { library.get::<*const c_void>(b"libcheck_need_wait\0") }.is_ok() {
         return Err(format!(
-            "{file} is of multipath-tools 0.11 or later, whose interface differs; 0.7.9 to 0.10 are driven"
+            "{file} is from multipath-tools 0.11 or later, whose interface differs; 0.7.9 to 0.10 are supported"
         ));
     }
     // SAFETY: the types are those of the interface.
     let init = unsafe { library.get::<Call>(b"libcheck_init\0") }.map_err(failed)?;
-    // SAFETY: likewise.
+    // SAFETY: as above.
     let check = unsafe { library.get::<Call>(b"libcheck_check\0") }.map_err(failed)?;
-    // SAFETY: likewise.
+    // SAFETY: as above.
     let free = unsafe { library.get::<unsafe extern "C" fn(*mut Checker)>(b"libcheck_free\0") }
         .map_err(failed)?;
-    // SAFETY: likewise. Early versions have none.
+    // SAFETY: as above. Early versions do not have it.
     let reset = unsafe { library.get::<unsafe extern "C" fn()>(b"libcheck_reset\0") }.ok();
     Ok(Functions {
         init: *init,
@@ -121,11 +122,12 @@ pub(crate) fn open(job: &Job) -> Result<Box<dyn Contender>, String> {
             timeout_s: job.timeout.as_secs().max(1) as u32,
             ..Checker::default()
         });
-        // SAFETY: the checker is filled in as multipathd does, and stays where it is until freed.
+        // SAFETY: the checker is filled in as multipathd does it, and does not move until it is
+        // freed.
         if unsafe { (functions.init)(&raw mut *checker) } != 0 {
             return Err(format!("{}: the plugin refuses it", path.display()));
         }
-        paths.push(Watched {
+        paths.push(CheckedPath {
             checker,
             _file: file,
             state: 0,
@@ -142,8 +144,8 @@ pub(crate) fn open(job: &Job) -> Result<Box<dyn Contender>, String> {
 }
 
 impl Plugin {
-    fn check(&mut self, place: usize) {
-        let path = &mut self.paths[place];
+    fn check(&mut self, index: usize) {
+        let path = &mut self.paths[index];
         // SAFETY: the checker was initialised and not freed.
         path.state = unsafe { (self.functions.check)(&raw mut *path.checker) };
         if self.timed && path.state != STATE_PENDING {
@@ -155,41 +157,42 @@ impl Plugin {
 impl Contender for Plugin {
     fn sweep(&mut self) {
         let mut tick = Instant::now();
-        for place in 0..self.paths.len() {
+        for index in 0..self.paths.len() {
             if self.timed {
-                self.paths[place].begun = Instant::now();
+                self.paths[index].begun = Instant::now();
             }
-            self.check(place);
+            self.check(index);
         }
-        let pending = |path: &Watched| path.state == STATE_PENDING;
+        let pending = |path: &CheckedPath| path.state == STATE_PENDING;
         while self.paths.iter().any(pending) {
             tick += TICK;
             thread::sleep(tick.saturating_duration_since(Instant::now()));
-            for place in 0..self.paths.len() {
-                if pending(&self.paths[place]) {
-                    self.check(place);
+            for index in 0..self.paths.len() {
+                if pending(&self.paths[index]) {
+                    self.check(index);
                 }
             }
         }
     }
 
-    fn tally(&self) -> Tally {
-        Tally::of(self.paths.iter().map(|path| path.state == STATE_UP))
+    fn path_counts(&self) -> PathCounts {
+        PathCounts::of(self.paths.iter().map(|path| path.state == STATE_UP))
     }
 
     fn latencies_us(&self) -> Vec<Option<u64>> {
-        let took = |path: &Watched| (self.timed && path.state == STATE_UP).then_some(path.took_us);
+        let took =
+            |path: &CheckedPath| (self.timed && path.state == STATE_UP).then_some(path.took_us);
         self.paths.iter().map(took).collect()
     }
 
-    /// It makes them in a library of its own.
+    /// The plugin makes them in its own library.
     fn syscalls(&self) -> Option<u64> {
         None
     }
 }
 
 impl Drop for Plugin {
-    /// As multipathd does to reconfigure: all are freed, then the plugin is reset.
+    /// Like a reconfiguration of multipathd: all checkers are freed, then the plugin is reset.
     fn drop(&mut self) {
         for path in &mut self.paths {
             // SAFETY: the checker was initialised, and is not used again.

@@ -1,4 +1,4 @@
-//! One checker's file, its buffer, and its read.
+//! The file, buffer and read of one checker.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fs::File;
@@ -12,12 +12,12 @@ use std::time::Instant;
 use super::aio::{Context, Event};
 use crate::files::{block_size, open_direct};
 
-/// The result of a read that goes on, and of one that there never was.
+/// The results of a read in flight, and of a read that was never started.
 const RUNNING: i64 = i64::MIN;
 const NEVER: i64 = i64::MIN + 1;
 
-/// What is read, and how that went. Shared with the kernel while the read goes on, so it has to be
-/// kept until then.
+/// A read and its result. It is shared with the kernel while the read is in flight, so it must live
+/// until then.
 pub(super) struct Request {
     file: File,
     buffer: *mut u8,
@@ -28,9 +28,9 @@ pub(super) struct Request {
     timed: bool,
 }
 
-// SAFETY: the buffer is written by the kernel alone and read by nobody; all else is Send.
+// SAFETY: only the kernel writes the buffer, and nothing reads it. All other fields are Send.
 unsafe impl Send for Request {}
-// SAFETY: as above, and what changes is atomic.
+// SAFETY: as above, and the fields that change are atomic.
 unsafe impl Sync for Request {}
 
 impl Request {
@@ -39,7 +39,7 @@ impl Request {
         let block = block_size(&file);
         let layout = Layout::from_size_align(block, block)
             .map_err(|_| format!("{}: a block of {block} bytes", path.display()))?;
-        // SAFETY: the layout is not empty: no block is.
+        // SAFETY: the layout is not empty, because no block is.
         let buffer = unsafe { alloc_zeroed(layout) };
         if buffer.is_null() {
             handle_alloc_error(layout);
@@ -55,7 +55,7 @@ impl Request {
         })
     }
 
-    /// Begins a read, unless the last one goes on.
+    /// Starts a read, unless the last one is still in flight.
     pub(super) fn begin(&self, context: &Context, clock: &Clock) {
         if self.is_running() {
             return;
@@ -64,23 +64,30 @@ impl Request {
             self.started_ns.store(clock.now(), Relaxed);
         }
         self.result.store(RUNNING, Relaxed);
-        let mark = (&raw const *self).expose_provenance() as u64;
-        // SAFETY: the buffer is this request's, which is kept until the read has ended: whoever
-        // owns a request drops its context, which waits for that, first.
-        let taken =
-            unsafe { context.read(self.file.as_raw_fd(), self.buffer, self.layout.size(), mark) };
+        let user_data = (&raw const *self).expose_provenance() as u64;
+        // SAFETY: this request owns the buffer and lives until the read has ended: its owner drops
+        // the context first, which waits for that.
+        let taken = unsafe {
+            context.read(
+                self.file.as_raw_fd(),
+                self.buffer,
+                self.layout.size(),
+                user_data,
+            )
+        };
         if !taken {
             self.result.store(NEVER, Relaxed);
         }
     }
 
-    /// Writes down how a read went.
+    /// Stores the result of a read.
     ///
     /// # Safety
-    /// The event has to be of a read that [`Request::begin`] began, whose request is still there.
+    /// The event must belong to a read started by [`Request::begin`] whose request still exists.
     pub(super) unsafe fn complete(event: &Event, clock: &Clock) {
         let request = std::ptr::with_exposed_provenance::<Request>(event.data as usize);
-        // SAFETY: the mark is the address of the request, which the caller says is still there.
+        // SAFETY: the user data is the address of the request, which still exists as the caller
+        // guarantees.
         let request = unsafe { &*request };
         if request.timed {
             let took = clock.now() - request.started_ns.load(Relaxed);
@@ -93,17 +100,17 @@ impl Request {
         self.result.load(Acquire) == RUNNING
     }
 
-    /// Whether the kernel did not take the last read.
+    /// Whether the kernel refused the last read.
     pub(super) fn was_refused(&self) -> bool {
         self.result.load(Relaxed) == NEVER
     }
 
-    /// Whether the last read brought a whole block.
+    /// Whether the last read returned a whole block.
     pub(super) fn is_good(&self) -> bool {
         self.result.load(Acquire) == self.layout.size() as i64
     }
 
-    /// How long it took; `None` if it was not good, or not timed.
+    /// How long it took. `None` if it was not good, or not timed.
     pub(super) fn latency_us(&self) -> Option<u64> {
         (self.timed && self.is_good()).then(|| self.took_ns.load(Relaxed) / 1000)
     }
@@ -111,12 +118,12 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        // SAFETY: it was allocated with this layout, and no read goes on: see `begin`.
+        // SAFETY: it was allocated with this layout, and no read is in flight: see `begin`.
         unsafe { dealloc(self.buffer, self.layout) };
     }
 }
 
-/// Time since the contender was opened.
+/// The time since the contender was opened.
 pub(super) struct Clock(Instant);
 
 impl Clock {

@@ -1,10 +1,10 @@
-//! `sync`: one read after the other, each waited for.
+//! `sync`: one blocking read after the other.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
-use crate::contender::{Contender, Job, Tally};
+use crate::contender::{Contender, Job, PathCounts};
 use crate::files::{block_size, open_direct};
 
 struct Checker {
@@ -21,7 +21,7 @@ struct Sync {
     space: Vec<u8>,
 }
 
-/// The largest logical block that a disk can have here.
+/// The largest supported logical block.
 const BLOCK_MAX: usize = 64 * 1024;
 
 pub(crate) fn open(job: &Job) -> Result<Box<dyn Contender>, String> {
@@ -56,8 +56,8 @@ impl Contender for Sync {
         self.calls += self.checkers.len() as u64;
     }
 
-    fn tally(&self) -> Tally {
-        Tally::of(self.checkers.iter().map(|checker| checker.good))
+    fn path_counts(&self) -> PathCounts {
+        PathCounts::of(self.checkers.iter().map(|checker| checker.good))
     }
 
     fn latencies_us(&self) -> Vec<Option<u64>> {

@@ -1,6 +1,6 @@
-//! `aio-thread`: what was asked for in the review of the shared contexts, and never built. A thread
-//! for each context takes all completions, is the only one to write results, and destroys the
-//! context in the end, so that nobody else waits for it.
+//! `aio-thread`: a design that was requested in the review of the shared contexts, and never built.
+//! A thread for each context takes all completions and writes all results. It destroys the context
+//! in the end, so that no other thread waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -11,32 +11,32 @@ use std::time::{Duration, Instant};
 
 use super::aio::{self, Context};
 use super::request::{Clock, Request};
-use crate::contender::{Contender, Job, Tally};
+use crate::contender::{Contender, Job, PathCounts};
 
 /// Checkers that share a context and its thread.
 const GROUP: usize = 1024;
-/// How often a thread looks whether it is to end.
+/// How often a thread checks whether it should end.
 const TICK: Duration = Duration::from_millis(100);
 
 struct Group {
-    // Before the requests, as dropping it waits for all reads.
+    // Before the requests, because dropping it waits for all reads.
     context: Context,
     requests: Vec<Request>,
     clock: Clock,
-    /// Reads of the sweep that go on.
+    /// Reads of the sweep in flight.
     running: AtomicUsize,
     ending: AtomicBool,
     sweeper: Thread,
 }
 
 impl Group {
-    /// What its thread does.
+    /// The main loop of the thread.
     fn reap(&self) {
-        let mut room = aio::room();
+        let mut buffer = aio::event_buffer();
         while !self.ending.load(Relaxed) {
-            let events = self.context.reap(&mut room, TICK);
+            let events = self.context.reap(&mut buffer, TICK);
             for event in events {
-                // SAFETY: requests are there until their context is destroyed.
+                // SAFETY: requests exist until their context is destroyed.
                 unsafe { Request::complete(event, &self.clock) };
             }
             let count = events.len();
@@ -48,7 +48,7 @@ impl Group {
 
     fn begin(&self) {
         for request in self.requests.iter().filter(|request| !request.is_running()) {
-            // Counted before, lest it completes uncounted.
+            // Counted before, so that its completion can't come first.
             self.running.fetch_add(1, AcqRel);
             request.begin(&self.context, &self.clock);
             if request.was_refused() {
@@ -104,9 +104,9 @@ impl Contender for Threads {
         }
     }
 
-    fn tally(&self) -> Tally {
+    fn path_counts(&self) -> PathCounts {
         let requests = self.groups.iter().flat_map(|group| &group.requests);
-        Tally::of(requests.map(Request::is_good))
+        PathCounts::of(requests.map(Request::is_good))
     }
 
     fn latencies_us(&self) -> Vec<Option<u64>> {
@@ -114,7 +114,7 @@ impl Contender for Threads {
         requests.map(Request::latency_us).collect()
     }
 
-    /// Those of all threads, without the two of a sweep by which they wait for each other.
+    /// Those of all threads, without two per sweep with which the threads wait for each other.
     fn syscalls(&self) -> Option<u64> {
         Some(aio::calls())
     }

@@ -3,23 +3,23 @@
 use std::time::{Duration, SystemTime};
 
 use pathpulse::{BackendKind, Choice, State, Sweep};
-use pathpulse_bench::{Contender, Entrant, Job, Tally};
+use pathpulse_bench::{Contender, ContenderType, Job, PathCounts};
 
 /// The engine over each of its backends, and over io_uring without linked timeouts.
-pub(crate) const ENGINE: [Entrant; 4] = [
-    Entrant {
+pub(crate) const ENGINE: [ContenderType; 4] = [
+    ContenderType {
         name: "pathpulse-io_uring",
         open: |job| open(job, Choice::Only(BackendKind::IoUring)),
     },
-    Entrant {
+    ContenderType {
         name: "pathpulse-unlinked",
         open: |job| open(job, Choice::Unlinked),
     },
-    Entrant {
+    ContenderType {
         name: "pathpulse-aio",
         open: |job| open(job, Choice::Only(BackendKind::Aio)),
     },
-    Entrant {
+    ContenderType {
         name: "pathpulse-sync",
         open: |job| open(job, Choice::Only(BackendKind::Sync)),
     },
@@ -50,8 +50,8 @@ impl Contender for Engine {
         }
     }
 
-    fn tally(&self) -> Tally {
-        Tally::of(self.sweep.status().map(|path| path.state == State::Up))
+    fn path_counts(&self) -> PathCounts {
+        PathCounts::of(self.sweep.status().map(|path| path.state == State::Up))
     }
 
     fn latencies_us(&self) -> Vec<Option<u64>> {

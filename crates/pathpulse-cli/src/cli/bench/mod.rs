@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use pathpulse_bench::{ENTRANTS, Plan, Report, plot};
+use pathpulse_bench::{CONTENDERS, Plan, Report, plot};
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -145,7 +145,7 @@ fn more(program: &Path, report: &Report, stop: &AtomicBool) -> More {
 
 /// The process of one contender.
 pub(crate) fn contend(name: &str) -> Result<i32, Failure> {
-    let mut known = ENGINE.iter().chain(&ENTRANTS);
+    let mut known = ENGINE.iter().chain(&CONTENDERS);
     match known.find(|entrant| entrant.name == name) {
         Some(entrant) => Ok(pathpulse_bench::child_main(entrant)),
         None => Err(Failure::usage(format!("no contender is called {name}"))),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse_bench::{Yardstick, read_clock};
+use pathpulse_bench::{Baseline, read_clock};
 use rustix::time::ClockId;
 
 /// The daemon begins what is due in slots of 256 ms; as many are in an interval of two seconds.
@@ -30,12 +30,12 @@ pub(crate) fn yardstick(
     let bursts = |slot: &[PathBuf]| {
         let parts = slot.len().div_ceil(at_a_time).max(1);
         let bursts = slot.chunks(slot.len().div_ceil(parts));
-        bursts.map(|some| Yardstick::new(some, interval)).collect()
+        bursts.map(|some| Baseline::new(some, interval)).collect()
     };
     let mut slots = paths
         .chunks(paths.len().div_ceil(SLOTS).max(1))
         .map(bursts)
-        .collect::<Result<Vec<Vec<Yardstick>>, String>>()?;
+        .collect::<Result<Vec<Vec<Baseline>>, String>>()?;
     let step = interval / u32::try_from(slots.len().max(1)).unwrap_or(u32::MAX);
     let failed = |error: std::io::Error| format!("the yardstick: {error}");
     for burst in slots.iter_mut().flatten() {

@@ -2,19 +2,19 @@
 
 use serde::Serialize;
 
-/// The middle one, and the least and the greatest.
+/// The median, minimum and maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
     /// The median.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub least: f64,
-    /// The greatest.
+    /// The maximum.
     pub greatest: f64,
 }
 
 impl Spread {
-    /// `None` of nothing.
+    /// `None` if there are no values.
     pub fn of(figures: &[f64]) -> Option<Spread> {
         Some(Spread {
             median: rounded(percentile(figures, 50.0)?),
@@ -24,16 +24,16 @@ impl Spread {
     }
 }
 
-/// The figure that so many percent are not above; `None` of nothing.
+/// The smallest value that is not below `percent` percent of the values. `None` if there are none.
 pub(crate) fn percentile(figures: &[f64], percent: f64) -> Option<f64> {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().checked_sub(1)?;
-    let place = (last as f64 * percent / 100.0).ceil() as usize;
-    sorted.get(place.min(last)).copied()
+    let index = (last as f64 * percent / 100.0).ceil() as usize;
+    sorted.get(index.min(last)).copied()
 }
 
-/// Four digits are more than any of these figures is good for.
+/// Rounds to four digits, because these values are not more precise.
 pub(crate) fn rounded(figure: f64) -> f64 {
     if figure == 0.0 || !figure.is_finite() {
         return 0.0;
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_figures_that_were_seen() {
+    fn percentiles_are_measured_values() {
         let figures = [5.0, 1.0, 3.0, 2.0, 4.0];
         assert_eq!(percentile(&figures, 0.0), Some(1.0));
         assert_eq!(percentile(&figures, 50.0), Some(3.0));

@@ -1,6 +1,7 @@
-//! The yardstick: the least that a loop over io_uring with linked timeouts can do. Registered files
-//! and buffers, the same ring flags as the engine, one read of a sector from every file at once; no
-//! verdicts, no status, no path that could be slow: it waits until all have answered, and counts them.
+//! The baseline: a minimal loop over io_uring with linked timeouts. It has registered files and
+//! buffers, the same ring flags as the engine, and reads one sector from every file at once. It has
+//! no verdicts, no status and no slow paths: it waits until all reads have completed, and counts
+//! the answers.
 
 use std::fs::File;
 use std::io;
@@ -13,13 +14,14 @@ use io_uring::{IoUring, opcode, squeue};
 use rustix::time::ClockId;
 
 use crate::clock::read_clock;
-use crate::contender::{Contender, Job, Tally};
+use crate::contender::{Contender, Job, PathCounts};
 use crate::files::{block_size, open_direct};
+
 const ENTRIES: u32 = 1024;
 
-/// See the module.
-pub struct Yardstick {
-    // First: closing the ring comes before its buffers go.
+/// See the module documentation.
+pub struct Baseline {
+    // Dropped first: the ring must be closed before its buffers are freed.
     ring: IoUring,
     files: u32,
     blocks: Vec<usize>,
@@ -30,7 +32,7 @@ pub struct Yardstick {
     syscalls: u64,
 }
 
-/// The largest logical block there is as a rule.
+/// The largest supported logical block.
 const PAGE: usize = 4096;
 
 #[derive(Clone)]
@@ -38,15 +40,15 @@ const PAGE: usize = 4096;
 struct Page([u8; PAGE]);
 
 pub(crate) fn open(job: &Job) -> Result<Box<dyn Contender>, String> {
-    Ok(Box::new(Yardstick::new(&job.paths, job.timeout)?))
+    Ok(Box::new(Baseline::new(&job.paths, job.timeout)?))
 }
 
-impl Yardstick {
+impl Baseline {
     /// Opens the paths, on the thread that sweeps.
     ///
     /// # Errors
     /// What can't be opened, or why there is no ring.
-    pub fn new(paths: &[PathBuf], timeout: Duration) -> Result<Yardstick, String> {
+    pub fn new(paths: &[PathBuf], timeout: Duration) -> Result<Baseline, String> {
         let failed = |error: io::Error| format!("io_uring: {error}");
         let mut builder = IoUring::builder();
         builder
@@ -65,14 +67,14 @@ impl Yardstick {
             iov_base: buffers.as_mut_ptr().cast(),
             iov_len: size_of_val(&*buffers),
         };
-        // SAFETY: the buffers are owned by the yardstick and never grow; every sweep ends with all
-        // reads completed, so they outlive what the kernel writes.
+        // SAFETY: the baseline owns the buffers, which never grow. Every sweep ends with all reads
+        // completed, so the buffers outlive the kernel's writes.
         unsafe { ring.submitter().register_buffers(&[all]) }.map_err(failed)?;
         let descriptors: Vec<i32> = files.iter().map(AsRawFd::as_raw_fd).collect();
         ring.submitter()
             .register_files(&descriptors)
             .map_err(failed)?;
-        Ok(Yardstick {
+        Ok(Baseline {
             ring,
             files: paths.len() as u32,
             blocks,
@@ -84,18 +86,18 @@ impl Yardstick {
         })
     }
 
-    /// Reads once from every file and waits for all. Returns how many answered.
+    /// Reads once from every file and waits for all reads. Returns how many answered.
     ///
     /// # Errors
-    /// When the ring no longer works.
+    /// The ring no longer works.
     pub fn sweep(&mut self) -> io::Result<u64> {
         let now = read_clock(ClockId::Monotonic);
         *self.deadline = Timespec::from(now + self.timeout);
         for file in 0..self.files {
             let queue = self.ring.submission();
-            let room = queue.capacity() - queue.len();
+            let free_sqes = queue.capacity() - queue.len();
             drop(queue);
-            if room < 2 {
+            if free_sqes < 2 {
                 self.syscalls += 1;
                 self.ring.submit()?;
             }
@@ -109,8 +111,8 @@ impl Yardstick {
             let timeout = opcode::LinkTimeout::new(&raw const *self.deadline)
                 .flags(TimeoutFlags::ABS)
                 .build();
-            // SAFETY: buffers and deadline are owned by the yardstick and outlive the sweep, which
-            // ends when all completions have come.
+            // SAFETY: the baseline owns the buffers and the deadline. They outlive the sweep, which
+            // ends when all completions have arrived.
             unsafe { self.ring.submission().push_multiple(&[read, timeout]) }
                 .map_err(io::Error::other)?;
         }
@@ -123,7 +125,7 @@ impl Yardstick {
                 .submit_with_args(want, &SubmitArgs::new())?;
             for cqe in self.ring.completion() {
                 left -= 1;
-                // A timeout has no mark, and never brings a length.
+                // A timeout has user data 0 and never returns a length.
                 answered += u64::from(cqe.result() > 0 && cqe.user_data() > 0);
             }
         }
@@ -131,19 +133,19 @@ impl Yardstick {
     }
 }
 
-impl Contender for Yardstick {
+impl Contender for Baseline {
     fn sweep(&mut self) {
-        self.answered = Yardstick::sweep(self).unwrap_or(0);
+        self.answered = Baseline::sweep(self).unwrap_or(0);
     }
 
-    fn tally(&self) -> Tally {
-        Tally {
+    fn path_counts(&self) -> PathCounts {
+        PathCounts {
             good: self.answered,
             bad: u64::from(self.files) - self.answered,
         }
     }
 
-    /// It does not know which read was which.
+    /// It does not know which completion belongs to which read.
     fn latencies_us(&self) -> Vec<Option<u64>> {
         Vec::new()
     }
