@@ -1,8 +1,10 @@
-//! Checking paths once: [`check_once`].
+//! Checks paths a single time: [`check_once`].
+//!
+//! It uses a [`Monitor`] whose paths are checked once, and groups the results by device.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,60 +18,63 @@ use crate::settings::PathSpec;
 use crate::status::PathId;
 use crate::worker::OnceChecks;
 
-/// Beyond the deadline of the checks: for their verdicts to come here.
-const DELIVERY: Duration = Duration::from_millis(50);
-/// How long the devices may take to be free again: for whoever waits for the checks to have them next.
-const RELEASE: Duration = Duration::from_millis(50);
+/// Extra time after the deadline of the checks, for the next verdict to arrive here.
+const DELIVERY_GRACE: Duration = Duration::from_millis(50);
+/// Time limit for closing the devices, so that the caller may use them next.
+const RELEASE_LIMIT: Duration = Duration::from_millis(50);
 
-/// What one check of one path showed.
+/// Result of the single check of a device.
 #[derive(Clone, Debug)]
 pub struct CheckReport {
-    /// As it was named first.
+    /// The first name that was given.
     pub path: PathBuf,
-    /// Other names of the same device that were given, in their order.
+    /// The other names of the same device that were given, in their order.
     pub also: Vec<PathBuf>,
-    /// What it leads to; `None` if that is not known.
+    /// The device; `None` if it is unknown.
     pub device: Option<DeviceId>,
-    /// The verdict, or why there could be none.
+    /// The verdict, or why there is none.
     pub verdict: Result<Verdict, OpenError>,
-    /// What this one verdict makes of it.
+    /// The state after this one verdict.
     pub state: State,
-    /// Whether it takes reads with `RWF_NOWAIT`; `None` if no read has shown.
+    /// Whether reads use `RWF_NOWAIT`; `None` if no read has shown it.
     pub nowait: Option<bool>,
     /// Whether a thread of its own reads it ([`PathStatus::isolated`](crate::PathStatus::isolated));
     /// `None` if it could not be opened.
     pub isolated: Option<bool>,
 }
 
-/// The reports of [`check_once`], in the order of the paths.
+/// The results of [`check_once`].
 #[derive(Clone, Debug)]
 pub struct Checked {
-    /// What carried the checks to the kernel.
+    /// The backend that submitted the reads to the kernel.
     pub backend: BackendInfo,
-    /// One for each device, in the order of their first names.
+    /// One report per device, in the order of the first names.
     pub reports: Vec<CheckReport>,
 }
 
 type Answer = Result<PathId, OpenError>;
 
-/// Checks each device once, by whatever names it is given, with the backend, the timeout and the rules of
-/// `config`. Returns within the timeout and a little for its own work, whatever the devices do. All are
-/// closed then, but for those that still have a read.
+/// Verdict and state of each path that was checked.
+type Verdicts = HashMap<PathId, (Verdict, State)>;
+
+/// Checks each device once, by all names that are given, with the backend, the timeout and the
+/// rules of `config`. Returns within the timeout plus a little time of its own, whatever the
+/// devices do. All devices are closed then, except those with a read that the kernel still holds.
 ///
 /// # Errors
-/// When the kernel offers no way to check. A path that can't be checked is no error of the whole:
-/// its report says why.
+/// If no backend is available. A path that can't be checked is no error here: its report has the
+/// reason.
 pub fn check_once(paths: &[PathBuf], config: &Config) -> Result<Checked, StartError> {
     let end = Instant::now() + config.settings.timeout;
     let deadline = Mono::now() + config.settings.timeout;
     let monitor = Monitor::start(*config)?;
-    let (report, verdicts) = channel();
+    let (report, reported) = channel();
     let once = OnceChecks {
         deadline,
         report,
         devices: Arc::default(),
     };
-    let names = without_repetitions(paths);
+    let names = deduplicated(paths);
     let blocked = |name: &PathBuf| {
         Err(OpenError {
             path: name.clone(),
@@ -85,47 +90,57 @@ pub fn check_once(paths: &[PathBuf], config: &Config) -> Result<Checked, StartEr
         report, devices, ..
     } = once;
     drop(report);
-    let mut missing = answers.iter().filter(|answer| answer.is_ok()).count();
-    let mut shown = HashMap::new();
-    while missing > 0 {
-        let left = end.saturating_duration_since(Instant::now()) + DELIVERY;
-        let Ok((id, verdict, state)) = verdicts.recv_timeout(left) else {
-            break;
-        };
-        shown.insert(id, (verdict, state));
-        missing -= 1;
-    }
+    let expected = answers.iter().filter(|answer| answer.is_ok()).count();
+    let verdicts = receive(&reported, expected, end);
     let devices = devices.lock().unwrap_or_else(PoisonError::into_inner);
     let opened = |id: PathId| Some(monitor.info(id)?.device());
     let devices = devices_of(&names, &answers, &devices, opened);
-    let reports = by_device(&devices).into_iter().map(|places| {
-        let answer = telling(&places, &answers);
+    let reports = by_device(&devices).into_iter().map(|indices| {
+        let answer = answer_for(&indices, &answers);
         CheckReport {
-            also: places[1..].iter().map(|p| names[*p].clone()).collect(),
-            device: devices[places[0]],
-            ..report_of(&monitor, names[places[0]].clone(), answer, &shown)
+            also: indices[1..].iter().map(|p| names[*p].clone()).collect(),
+            device: devices[indices[0]],
+            ..report_of(&monitor, names[indices[0]].clone(), answer, &verdicts)
         }
     });
     let checked = Checked {
         backend: monitor.backend(),
         reports: reports.collect(),
     };
-    monitor.shutdown(RELEASE);
+    monitor.shutdown(RELEASE_LIMIT);
     Ok(checked)
 }
 
-/// The names in their order, each once.
-fn without_repetitions(paths: &[PathBuf]) -> Vec<PathBuf> {
+/// Receives this many verdicts. Gives up when none arrives for [`DELIVERY_GRACE`] after `end`.
+fn receive(
+    reported: &Receiver<(PathId, Verdict, State)>,
+    expected: usize,
+    end: Instant,
+) -> Verdicts {
+    let mut verdicts = Verdicts::new();
+    while verdicts.len() < expected {
+        let left = end.saturating_duration_since(Instant::now()) + DELIVERY_GRACE;
+        let Ok((id, verdict, state)) = reported.recv_timeout(left) else {
+            break;
+        };
+        verdicts.insert(id, (verdict, state));
+    }
+    verdicts
+}
+
+/// The names in their order, without repetitions.
+fn deduplicated(paths: &[PathBuf]) -> Vec<PathBuf> {
     let mut known = HashSet::new();
     let first = paths.iter().filter(|path| known.insert(*path));
     first.cloned().collect()
 }
 
-/// What each of the names leads to: what was opened by it, or is by another name, or would have been.
+/// The device of each name: of the path that was opened, of the other name of the same path, or as
+/// found before an open that failed.
 fn devices_of(
     names: &[PathBuf],
     answers: &[Answer],
-    led_to: &HashMap<PathBuf, DeviceId>,
+    devices_by_name: &HashMap<PathBuf, DeviceId>,
     opened: impl Fn(PathId) -> Option<DeviceId>,
 ) -> Vec<Option<DeviceId>> {
     let answers: HashMap<&PathBuf, &Answer> = names.iter().zip(answers).collect();
@@ -138,44 +153,39 @@ fn devices_of(
             Some(Ok(id)) => opened(*id),
             _ => None,
         },
-        Err(_) => led_to.get(name).copied(),
+        Err(_) => devices_by_name.get(name).copied(),
     };
     names.iter().map(device_of).collect()
 }
 
-/// The places of the names of each device, in the order of their first ones. What leads to nothing known
-/// is alone.
+/// The indices of the names of each device, in the order of the first names. A name without a known
+/// device is on its own.
 fn by_device(devices: &[Option<DeviceId>]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut known: HashMap<DeviceId, usize> = HashMap::new();
-    for (place, device) in devices.iter().enumerate() {
+    for (index, device) in devices.iter().enumerate() {
         let next = groups.len();
         match device.map(|device| *known.entry(device).or_insert(next)) {
-            Some(group) if group < next => groups[group].push(place),
-            _ => groups.push(vec![place]),
+            Some(group) if group < next => groups[group].push(index),
+            _ => groups.push(vec![index]),
         }
     }
     groups
 }
 
-/// What came of a device by that of its names which opened, if one did.
-fn telling(places: &[usize], answers: &[Answer]) -> Answer {
-    let mut all = places.iter().map(|place| &answers[*place]);
+/// The answer for a device: that of the name which opened, if one did.
+fn answer_for(indices: &[usize], answers: &[Answer]) -> Answer {
+    let mut all = indices.iter().map(|index| &answers[*index]);
     let opened = all.find(|answer| answer.is_ok());
-    opened.unwrap_or(&answers[places[0]]).clone()
+    opened.unwrap_or(&answers[indices[0]]).clone()
 }
 
-fn report_of(
-    monitor: &Monitor,
-    path: PathBuf,
-    answer: Answer,
-    shown: &HashMap<PathId, (Verdict, State)>,
-) -> CheckReport {
-    let nothing_more = CheckReport {
+fn report_of(monitor: &Monitor, path: PathBuf, answer: Answer, verdicts: &Verdicts) -> CheckReport {
+    let unknown = CheckReport {
         path,
         also: Vec::new(),
         device: None,
-        // A worker that gave no verdict in time says nothing about the device.
+        // Without a verdict in time nothing is known about the device.
         verdict: Ok(Verdict::Unknown {
             why: UnknownReason::NotStarted,
         }),
@@ -186,13 +196,13 @@ fn report_of(
     match answer {
         Ok(id) => {
             let status = monitor.path(id);
-            let shown = shown.get(&id).copied();
+            let shown = verdicts.get(&id).copied();
             CheckReport {
-                verdict: shown.map_or(nothing_more.verdict, |(verdict, _)| Ok(verdict)),
-                state: shown.map_or(nothing_more.state, |(_, state)| state),
+                verdict: shown.map_or(unknown.verdict, |(verdict, _)| Ok(verdict)),
+                state: shown.map_or(unknown.state, |(_, state)| state),
                 nowait: status.as_ref().and_then(|status| status.nowait),
                 isolated: status.map(|status| status.isolated),
-                ..nothing_more
+                ..unknown
             }
         }
         Err(error) => CheckReport {
@@ -202,7 +212,7 @@ fn report_of(
                 State::Pending
             },
             verdict: Err(error),
-            ..nothing_more
+            ..unknown
         },
     }
 }
@@ -212,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_is_told_of_once_by_its_first_name_whichever_opened() {
+    fn each_device_has_one_report_under_its_first_name() {
         let names = ["a", "other", "b", "gone", "c"].map(PathBuf::from);
         let block = |minor| DeviceId::Block { major: 8, minor };
         let ids = PathId::allocate(2);
@@ -235,15 +245,15 @@ mod tests {
             let devices = devices_of(&names, &answers, &HashMap::new(), opened);
             let groups = by_device(&devices);
             assert_eq!(groups, [vec![0, 2, 4], vec![1], vec![3]]);
-            assert_eq!(telling(&groups[0], &answers), Ok(one));
+            assert_eq!(answer_for(&groups[0], &answers), Ok(one));
         }
-        // None of them opens.
+        // No name opens.
         let answers = [0, 1, 2, 3, 4].map(|name| failed(name, gone()));
-        let led_to = [("a", 0), ("b", 0), ("c", 1)];
-        let led_to = led_to.map(|(name, minor)| (name.into(), block(minor)));
-        let devices = devices_of(&names, &answers, &led_to.into(), |_| None);
+        let devices_by_name = [("a", 0), ("b", 0), ("c", 1)];
+        let devices_by_name = devices_by_name.map(|(name, minor)| (name.into(), block(minor)));
+        let devices = devices_of(&names, &answers, &devices_by_name.into(), |_| None);
         let groups = by_device(&devices);
         assert_eq!(groups, [vec![0, 2], vec![1], vec![3], vec![4]]);
-        assert_eq!(telling(&groups[0], &answers), answers[0]);
+        assert_eq!(answer_for(&groups[0], &answers), answers[0]);
     }
 }

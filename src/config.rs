@@ -1,4 +1,4 @@
-//! How a monitor is started, what carries its checks, and what is left when it ends.
+//! Parameters and results of a monitor as a whole: [`Config`], [`StartError`], [`ShutdownReport`].
 
 use std::fmt;
 
@@ -8,15 +8,15 @@ use pathpulse_kernel_compat::{
 
 use crate::settings::Settings;
 
-/// How a [`Monitor`](crate::Monitor) checks.
+/// Configuration of a [`Monitor`](crate::Monitor).
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// What carries the checks to the kernel.
+    /// The backend that submits reads to the kernel.
     pub backend: Choice,
-    /// Threads that check, each with a ring and a share of the paths; at least 1. One serves ten
-    /// thousand paths. The paths of a group are all with the same one.
+    /// Number of worker threads, each with a backend of its own and a share of the paths; at least
+    /// 1. One is enough for ten thousand paths. All paths of a group belong to the same worker.
     pub workers: usize,
-    /// How paths are watched that have no settings of their own.
+    /// Defaults for paths without settings of their own.
     pub settings: Settings,
 }
 
@@ -30,14 +30,14 @@ impl Default for Config {
     }
 }
 
-/// What carries the checks to the kernel.
+/// The backend that submits reads to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendInfo {
     /// Which backend.
     pub kind: BackendKind,
-    /// Which of io_uring's features it uses, if it is one of io_uring.
+    /// The io_uring features in use, if the backend is io_uring.
     pub features: Option<RingFeatures>,
-    /// The better backends that were tried before, and why they can't be used here.
+    /// Better backends that were tried first, and why they are not available.
     pub unavailable: Vec<Unavailable>,
 }
 
@@ -51,12 +51,12 @@ impl BackendInfo {
     }
 }
 
-/// Why nothing can be checked.
+/// Why a monitor can't start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartError {
-    /// The backends that were tried, and why none can be used here.
+    /// The backends that were tried, and why none is available.
     NoBackend(Vec<Unavailable>),
-    /// There is no thread to be had.
+    /// No thread could be started.
     NoThread(KernelError),
 }
 
@@ -74,11 +74,11 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// What was left when a monitor was shut down.
+/// What remained when a monitor was shut down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShutdownReport {
-    /// Reads that the kernel still has; their buffers are leaked on purpose.
+    /// Reads that the kernel still holds. Their buffers are leaked on purpose.
     pub held_reads: usize,
-    /// Workers that did not answer in time.
+    /// Workers that did not respond in time.
     pub silent_workers: usize,
 }

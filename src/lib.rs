@@ -1,8 +1,8 @@
 //! Tells which storage paths of a Linux host answer, how fast, and since when.
 //!
-//! A path is a block device (any file that takes `O_DIRECT` works). Each is checked again and again
-//! by reading one block, with a deadline; what the checks show adds up to a state. Nothing that a
-//! device does, or fails to do, stops the word about the other devices, or stops a shutdown.
+//! A path is a block device; any file that supports `O_DIRECT` works, too. A check reads one block
+//! of a path, with a deadline, again and again. The results of the checks add up to a state.
+//! Nothing that a device does, or fails to do, delays the status of other devices or a shutdown.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -13,25 +13,27 @@
 //! let events = monitor.events(1024);
 //! let disk = monitor.add("/dev/sda")?;
 //!
-//! // Wait for what happens...
+//! // Wait for an event...
 //! match events.next_within(Duration::from_secs(5)) {
-//!     Next::Event(event) => println!("{}: {} -> {}", event.path.name().display(), event.from, event.to),
-//!     Next::Timeout => println!("nothing happened"),
+//!     Next::Event(event) => {
+//!         println!("{}: {} -> {}", event.path.name().display(), event.from, event.to);
+//!     }
+//!     Next::Timeout => println!("no event"),
 //!     Next::Ended => println!("the monitor was shut down"),
 //! }
-//! // ...or look at any time; this takes no lock that a worker could hold.
-//! let status = monitor.path(disk).expect("it is watched");
+//! // ...or read the status at any time; this takes no lock that a worker could hold.
+//! let status = monitor.path(disk).expect("the path is watched");
 //! if status.state == State::Up && !status.overdue {
 //!     println!("answers in {:?}, known {:?} ago", status.latency_us, status.verdict_age);
 //! }
 //!
 //! let left = monitor.shutdown(Duration::from_secs(1));
-//! assert_eq!(left.held_reads, 0, "reads that a silent device still holds");
+//! assert_eq!(left.held_reads, 0, "reads that the kernel still holds");
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! To check once and be done there is [`check_once`]:
+//! [`check_once`] checks paths a single time:
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,11 +46,18 @@
 //! # }
 //! ```
 //!
-//! Nothing here is global but the number of the next [`PathId`]: monitors don't know of each other. Log lines are emitted through
-//! `tracing`, once per change of the engine itself (a backend that breaks), never per check; what
-//! happens to paths is told by [`EventStream`]s.
+//! The only global state is the number of the next [`PathId`]; monitors are independent of each
+//! other. Log lines go to `tracing`. They report changes of the engine itself (a backend that
+//! breaks), never single checks. [`EventStream`]s report what happens to paths.
 //!
-//! The command-line tool and the daemon are the package `pathpulse-cli`.
+//! The command-line tool and the daemon are in the package `pathpulse-cli`.
+//!
+//! # Where things are
+//!
+//! `monitor`, `check_once` and `sweep` are the handles that programs use; `config` and `settings`
+//! are their parameters. A handle opens devices (`device`) and passes them to a worker (`worker`),
+//! which checks them on its schedule (`schedule`) and decides about them (`health`). The worker
+//! writes the results to the shared status (`status`), from which the handles read.
 
 #![forbid(unsafe_code)]
 

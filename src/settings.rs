@@ -1,29 +1,30 @@
-//! How a path is watched: [`Settings`]; what of it is read: [`Region`]; and what to watch: [`PathSpec`].
+//! Parameters of a path: what to watch ([`PathSpec`]), how ([`Settings`]), and what to read
+//! ([`Region`]).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::health::Rules;
 
-/// The shortest interval and timeout.
-const SPAN_MIN: Duration = Duration::from_millis(1);
+/// Minimum of interval and timeout.
+const PERIOD_MIN: Duration = Duration::from_millis(1);
 
 /// How a path is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// From check to check; 1 ms and more.
+    /// Time from check to check; at least 1 ms.
     pub interval: Duration,
-    /// How long a check may take; 1 ms and more.
+    /// Time limit of a check; at least 1 ms.
     pub timeout: Duration,
-    /// A path that is down for long is checked less often: a 32nd of the time that it has been down
-    /// passes between its checks, but never more than this. What is not above the interval switches
-    /// that off.
+    /// Upper limit of the extra interval of a path that has been down for long. The time between
+    /// its checks grows to 1/32 of its time down, up to this limit. A limit up to the interval
+    /// disables this.
     pub backoff_max: Duration,
     /// How verdicts become states.
     pub rules: Rules,
-    /// What is read.
+    /// What a check reads.
     pub region: Region,
-    /// What checks do to a disk that sleeps.
+    /// What checks do with a suspended disk.
     pub sleeping: Sleeping,
 }
 
@@ -41,11 +42,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The same, with what is below its limit raised to it.
+    /// Returns the settings with too small values raised to their minimum.
     pub(crate) fn within_limits(self) -> Settings {
         Settings {
-            interval: self.interval.max(SPAN_MIN),
-            timeout: self.timeout.max(SPAN_MIN),
+            interval: self.interval.max(PERIOD_MIN),
+            timeout: self.timeout.max(PERIOD_MIN),
             rules: Rules {
                 fall: self.rules.fall.max(1),
                 rise: self.rules.rise.max(1),
@@ -56,49 +57,49 @@ impl Settings {
     }
 }
 
-/// What of a device a check reads. A device may answer for a block that it has cached while the
-/// medium behind is dead: reading elsewhere each time finds that.
+/// What a check reads of a device. A device may answer for a cached block although the medium is
+/// dead; reading another place each time detects that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Region {
-    /// Where.
+    /// The place on the device.
     pub place: Place,
-    /// How many bytes, up to 128 KiB; whole blocks are read, one at least, and no more than the device
-    /// has. 0 is one logical block.
+    /// Number of bytes, up to 128 KiB. It is rounded up to whole blocks, and limited by the size of
+    /// the device. 0 means one logical block.
     pub len_bytes: u32,
 }
 
-/// Where a check reads.
+/// The place on the device that a check reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Place {
-    /// At the beginning of the device.
+    /// The beginning.
     #[default]
     First,
-    /// At its end.
+    /// The end.
     Last,
-    /// Each time somewhere else, spread evenly over the device.
+    /// Another place each time, spread evenly over the device.
     Rotating,
 }
 
-/// What checks do to a disk that sleeps: one that the kernel has suspended (`power/runtime_status` in sysfs).
-/// Of one that spins down by a timer of its own the kernel knows nothing: checks wake it.
+/// What checks do with a disk that the kernel has suspended (`power/runtime_status` in sysfs). The
+/// kernel does not know about a disk that spins down by its own timer: checks wake such a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sleeping {
-    /// They read it, which wakes it.
+    /// Read it, which wakes it.
     #[default]
     Read,
-    /// They leave it alone. The path keeps its state, which grows old, until somebody else wakes the disk.
+    /// Do not read it. The path keeps its state, which ages, until other I/O wakes the disk.
     Leave,
 }
 
-/// A path to be watched.
+/// A path to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathSpec {
-    /// Its name.
+    /// The name.
     pub path: PathBuf,
-    /// The group it belongs to. `None` is what the kernel says: the dm-multipath map above it, else
-    /// its world wide name; and none, where the kernel knows neither.
+    /// The group. `None` takes the group from the kernel: the dm-multipath map above the device,
+    /// otherwise its world wide name, otherwise no group.
     pub group: Option<String>,
-    /// How to watch it; `None` is as the monitor's [`Config`](crate::Config) says.
+    /// How to watch it; `None` takes the settings of the monitor's [`Config`](crate::Config).
     pub settings: Option<Settings>,
 }
 

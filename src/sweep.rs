@@ -1,7 +1,8 @@
-//! Sweeps: all paths of a fixed set are checked at once, again and again, on the caller's thread.
+//! Sweeps: check all paths of a fixed set at once, again and again, on the caller's thread.
 //!
-//! The whole engine works as in a [`crate::Monitor`] (reads, deadlines, verdicts, states, status),
-//! without its thread and its timetable. For programs that bring their own, and for benchmarks.
+//! A sweep uses the same engine as a [`crate::Monitor`] (reads, deadlines, verdicts, states,
+//! status), but without its thread and its schedule. It is for programs that have these themselves,
+//! and for benchmarks.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,14 +17,14 @@ use crate::settings::Settings;
 use crate::status::{PathId, PathInfo, PathStatus, StatusCell};
 use crate::worker::{BEGUN_PER_TICK, NewPath, Worker, WorkerMsg};
 
-/// Longer than any program runs: nothing becomes due by itself.
+/// Longer than any program runs, so that no check becomes due.
 const NEVER: Duration = Duration::from_secs(1 << 32);
 
-/// How many paths are opened before their first checks are looked at: the kernel posts about twenty
-/// completions when it is not to wait for them, and a read makes two.
-const OPENED_PER_LOOK: usize = 8;
+/// Number of paths to open before polling for their first completions. The kernel posts about
+/// twenty completions when it is not asked to wait, and each read has two.
+const OPENED_PER_POLL: usize = 8;
 
-/// A set of paths to be swept. The same path may be in it more than once.
+/// A set of paths to sweep. It may contain a path several times.
 pub struct Sweep {
     worker: Worker,
     keys: Vec<Key>,
@@ -31,20 +32,20 @@ pub struct Sweep {
     _commands: SyncSender<WorkerMsg>,
 }
 
-/// What one sweep did.
+/// Result of one sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Paths that were given a verdict.
+    /// Number of paths with a verdict.
     pub checked: usize,
-    /// Paths that were left alone, because a read of theirs is stuck.
+    /// Number of paths that were not read, because an earlier read is stuck.
     pub skipped: usize,
 }
 
 impl Sweep {
-    /// PendingOpens the paths, on this thread. Has to be used on the thread that made it.
+    /// Opens the paths on this thread. The sweep must stay on the thread that created it.
     ///
     /// # Errors
-    /// When the kernel offers no way to check, or the first path that can't be opened.
+    /// If no backend is available, or with the first path that can't be opened.
     pub fn new(paths: &[PathBuf], timeout: Duration, backend: Choice) -> Result<Sweep, SweepError> {
         let expected = u32::try_from(paths.len()).unwrap_or(u32::MAX);
         let backend = open_backend(backend, expected)
@@ -78,8 +79,8 @@ impl Sweep {
                 once: None,
             };
             keys.push(worker.add(new));
-            if number % OPENED_PER_LOOK == OPENED_PER_LOOK - 1 {
-                // What has ended gives its buffer to the next.
+            if number % OPENED_PER_POLL == OPENED_PER_POLL - 1 {
+                // Completed reads free their buffers for the next ones.
                 worker.poll();
             }
         }
@@ -93,8 +94,9 @@ impl Sweep {
         Ok(sweep)
     }
 
-    /// Checks all paths, and returns when each has its verdict: after the timeout at the latest. Once the
-    /// backend broke, each verdict is [`Verdict::Unknown`](crate::Verdict::Unknown): make another sweep.
+    /// Checks all paths. Returns when each has its verdict, after the timeout at the latest. If the
+    /// backend breaks, all verdicts are [`Verdict::Unknown`](crate::Verdict::Unknown) from then on,
+    /// and a new sweep is needed.
     pub fn run(&mut self) -> Swept {
         let mut swept = Swept::default();
         for keys in self.keys.chunks(BEGUN_PER_TICK) {
@@ -111,30 +113,30 @@ impl Sweep {
         swept
     }
 
-    /// Works until no check is going on.
+    /// Runs until no check is left.
     fn finish(&mut self) {
         while self.worker.is_checking() {
             self.worker.tick_while_checking();
         }
     }
 
-    /// How the paths are, in the order of their list.
+    /// Status of the paths, in the order of the list.
     pub fn status(&self) -> impl Iterator<Item = PathStatus> {
         self.cells.iter().map(|cell| cell.snapshot())
     }
 
-    /// What the backend holds and did.
+    /// Counters of the backend.
     pub fn stats(&self) -> Stats {
         self.worker.stats()
     }
 }
 
-/// Why there is no [`Sweep`].
+/// Why a [`Sweep`] can't be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SweepError {
-    /// The kernel offers no way to check.
+    /// No backend is available.
     Start(StartError),
-    /// A path can't be checked.
+    /// A path can't be opened.
     Path(OpenError),
 }
 

@@ -1,4 +1,4 @@
-//! PendingOpens a path and finds out how to read it.
+//! Opens a path and finds out how to read it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -32,7 +32,7 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// PendingOpens a path. Blocks for as long as the driver's open does; see `device/opener.rs`.
+    /// Opens a path. Blocks for as long as the driver's open does; see `device/opener.rs`.
     pub(crate) fn open(path: &Path) -> Result<Device, OpenProblem> {
         Device::open_reporting(path, |_| {})
     }
@@ -44,7 +44,7 @@ impl Device {
     ) -> Result<Device, OpenProblem> {
         let file = open_direct(path, tell)?;
         keep_access_time(&file);
-        let meta = file.metadata().map_err(open_failed)?;
+        let meta = file.metadata().map_err(|error| open_failed(&error))?;
         let is_block = meta.file_type().is_block_device();
         let geometry = geometry(&file, is_block)?;
         let identity = Identity::of_file(&file).map_err(OpenProblem::Open)?;
@@ -75,10 +75,10 @@ impl Device {
     }
 }
 
-/// PendingOpens a block device or a regular file with `O_DIRECT`.
+/// Opens a block device or a regular file with `O_DIRECT`.
 fn open_direct(path: &Path, tell: impl FnOnce(DeviceId)) -> Result<File, OpenProblem> {
     // Other kinds of files must not even be opened: a pipe would wait for its other end.
-    let meta = std::fs::metadata(path).map_err(open_failed)?;
+    let meta = std::fs::metadata(path).map_err(|error| open_failed(&error))?;
     let kind = meta.file_type();
     if !kind.is_block_device() && !kind.is_file() {
         return Err(OpenProblem::NotStorage);
@@ -88,14 +88,14 @@ fn open_direct(path: &Path, tell: impl FnOnce(DeviceId)) -> Result<File, OpenPro
         .read(true)
         .custom_flags(OFlags::DIRECT.bits().cast_signed())
         .open(path);
-    opened.map_err(|error| match open_failed(error) {
+    opened.map_err(|error| match open_failed(&error) {
         OpenProblem::Open(Errno::EINVAL) => OpenProblem::NoDirectIo,
         other => other,
     })
 }
 
-fn open_failed(error: io::Error) -> OpenProblem {
-    OpenProblem::Open(Errno::of(&error))
+fn open_failed(error: &io::Error) -> OpenProblem {
+    OpenProblem::Open(Errno::of(error))
 }
 
 fn geometry(file: &File, is_block: bool) -> Result<Geometry, OpenProblem> {
@@ -110,7 +110,9 @@ fn geometry(file: &File, is_block: bool) -> Result<Geometry, OpenProblem> {
         return Err(OpenProblem::BlockSize(block));
     }
     // The metadata of a block device has size 0; seeking to its end gives the size.
-    let size = { file }.seek(SeekFrom::End(0)).map_err(open_failed)?;
+    let size = { file }
+        .seek(SeekFrom::End(0))
+        .map_err(|error| open_failed(&error))?;
     if size < u64::from(block) {
         return Err(OpenProblem::Empty { size, block });
     }

@@ -1,4 +1,4 @@
-//! PendingOpens many paths in parallel, without waiting for a path that hangs.
+//! Opens many paths in parallel, without waiting for a path that hangs.
 //!
 //! open(2) of a block device runs code of the driver, which may wait for the device (SCSI error
 //! recovery does). So paths are opened on separate threads. A path that does not open in time is

@@ -18,7 +18,7 @@ impl Worker {
         }
     }
 
-    /// PendingOpens a paused path again, and then checks it.
+    /// Opens a paused path again, and then checks it.
     pub(super) fn resume(&mut self, id: PathId) {
         let reopens: Option<Key> = self
             .find(id)
