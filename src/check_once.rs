@@ -38,8 +38,8 @@ pub struct CheckReport {
     pub state: State,
     /// Whether reads use `RWF_NOWAIT`; `None` if no read has shown it.
     pub nowait: Option<bool>,
-    /// Whether a thread of its own reads it ([`PathStatus::isolated`](crate::PathStatus::isolated));
-    /// `None` if it could not be opened.
+    /// Whether a thread of its own reads it
+    /// ([`PathStatus::isolated`](crate::PathStatus::isolated)); `None` if it could not be opened.
     pub isolated: Option<bool>,
 }
 

@@ -1,14 +1,14 @@
-//! Thousands of paths through libaio's calls: no more of fs.aio-max-nr than they need, and more of
-//! them delay nobody.
+//! Thousands of paths through Linux AIO: they use no more of fs.aio-max-nr than they need, and
+//! adding more delays no check.
 //!
-//! fs.aio-nr is the whole machine's, so this test is alone in its program.
+//! fs.aio-nr counts for the whole machine, so this test has a program of its own.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pathpulse::{BackendKind, Choice, Config, Monitor, PathId, Settings, State, VerdictKind};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_LIMIT: Duration = Duration::from_secs(120);
 
 fn aio_nr() -> u64 {
     let text = std::fs::read_to_string("/proc/sys/fs/aio-nr").expect("this kernel has aio");
@@ -16,13 +16,13 @@ fn aio_nr() -> u64 {
 }
 
 fn add(monitor: &Monitor, paths: &[PathBuf]) -> Vec<PathId> {
-    let answers = monitor.add_all(paths, PATIENCE);
+    let answers = monitor.add_all(paths, WAIT_LIMIT);
     answers.into_iter().map(|id| id.expect("opens")).collect()
 }
 
-/// Waits until each path has been good this often.
+/// Waits until each path has had this many good checks.
 fn wait_for_good(monitor: &Monitor, ids: &[PathId], times: u64) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + WAIT_LIMIT;
     for id in ids {
         let good = || {
             monitor
@@ -39,7 +39,7 @@ fn wait_for_good(monitor: &Monitor, ids: &[PathId], times: u64) {
 }
 
 #[test]
-fn two_thousand_paths_fit_and_a_thousand_more_delay_nobody() {
+fn two_thousand_paths_fit_and_adding_a_thousand_delays_no_check() {
     let limit = pathpulse_kernel_compat::raise_open_files_limit();
     if limit < 4_000 {
         return pathpulse_faultdisk::report_skip("needs 4,000 open files (ulimit -n)");
@@ -64,9 +64,9 @@ fn two_thousand_paths_fit_and_a_thousand_more_delay_nobody() {
     .expect("aio");
     let mut ids = add(&monitor, &paths[..2_000]);
     wait_for_good(&monitor, &ids, 3);
-    // Contexts that were too small give their slots back by themselves, but not at once.
-    let end = Instant::now() + PATIENCE;
-    // Another program may give some of its own back meanwhile.
+    // Contexts that were too small give their slots back, but not at once.
+    let end = Instant::now() + WAIT_LIMIT;
+    // Another program may give back some of its own meanwhile.
     let taken = || aio_nr().saturating_sub(before);
     while taken() > 2_200 {
         assert!(Instant::now() < end, "{} slots for 2,000 paths", taken());

@@ -1,5 +1,5 @@
-//! The promise, on real block devices: forty disks, of which twenty-five misbehave in every way that
-//! a disk can, and the truth about all of them in time.
+//! The main promise, on real block devices: of forty disks, twenty-five misbehave in every way that
+//! a disk can, and the status of all of them is right and in time.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,9 +12,9 @@ use pathpulse_faultdisk::{Behaviour, Load, Release, Rig, Spec};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 const INTERVAL: Duration = Duration::from_secs(2);
-/// For waiting on what must happen, however slow the machine is.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Other I/O is answered once in this time on each busy disk.
+/// Limit for events that must happen, however slow the machine is.
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
+/// Interval at which a busy disk answers other I/O.
 const BUSY_PACE: Duration = Duration::from_millis(5);
 
 const HANGING: std::ops::Range<usize> = 0..10;
@@ -23,7 +23,7 @@ const BUSY: std::ops::Range<usize> = 15..20;
 const FAILING: std::ops::Range<usize> = 20..25;
 const FINE: std::ops::Range<usize> = 25..40;
 
-/// PATHPULSE_BACKEND forces a backend, as it does for the command line.
+/// The environment variable PATHPULSE_BACKEND selects a backend, as for the command line.
 fn config() -> Config {
     let forced = std::env::var("PATHPULSE_BACKEND");
     Config {
@@ -38,7 +38,7 @@ fn config() -> Config {
 }
 
 /// Makes twenty-five of the forty disks misbehave.
-fn spoil(rig: &Rig) {
+fn make_faulty(rig: &Rig) {
     for disk in HANGING {
         rig.set(disk, Behaviour::Hang).expect("hangs");
     }
@@ -57,7 +57,7 @@ fn spoil(rig: &Rig) {
 
 fn forty_disks() -> (Rig, Vec<PathBuf>) {
     let rig = Rig::start(&Spec::loops(40)).expect("a rig");
-    spoil(&rig);
+    make_faulty(&rig);
     let paths = rig
         .disks()
         .iter()
@@ -71,7 +71,7 @@ fn is_right(disk: usize, verdict: &Verdict) -> bool {
     match disk {
         _ if HANGING.contains(&disk) => kind == VerdictKind::TimedOut,
         _ if DEAD_FULL.contains(&disk) => kind == VerdictKind::Saturated,
-        // It may get a tag and be answered, or never get one while others are answered.
+        // Its read may get a tag and an answer, or never get one while others are answered.
         _ if BUSY.contains(&disk) => matches!(kind, VerdictKind::Busy | VerdictKind::Good),
         _ if FAILING.contains(&disk) => verdict.errno().is_some_and(|errno| errno.raw() == 5),
         _ => kind == VerdictKind::Good,
@@ -79,7 +79,7 @@ fn is_right(disk: usize, verdict: &Verdict) -> bool {
 }
 
 #[test]
-fn one_check_of_all_is_right_and_in_time() {
+fn a_single_check_of_all_disks_is_right_and_in_time() {
     pathpulse_faultdisk::require!();
     let (rig, paths) = forty_disks();
     let start = Instant::now();
@@ -96,14 +96,14 @@ fn one_check_of_all_is_right_and_in_time() {
     rig.shutdown().expect("nothing is left");
 }
 
-/// Takes events until every one of `disks` went to one of `states`.
+/// Takes events until each of `disks` has entered one of `states`.
 fn wait_for(
     events: &pathpulse::EventStream,
     paths: &[PathBuf],
     disks: &[usize],
     states: &[State],
 ) -> HashMap<PathBuf, Event> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + WAIT_LIMIT;
     let mut seen = HashMap::new();
     while disks.iter().any(|disk| !seen.contains_key(&paths[*disk])) {
         let left = end.saturating_duration_since(Instant::now());
@@ -117,7 +117,7 @@ fn wait_for(
 }
 
 #[test]
-fn the_healthy_keep_their_pace_and_the_released_come_back() {
+fn healthy_paths_keep_their_interval_and_released_paths_come_back() {
     pathpulse_faultdisk::require!();
     let rig = Rig::start(&Spec::loops(40)).expect("a rig");
     let paths: Vec<PathBuf> = rig
@@ -128,7 +128,7 @@ fn the_healthy_keep_their_pace_and_the_released_come_back() {
     let monitor = Monitor::start(config()).expect("a backend");
     let events = monitor.events(10_000);
     let ids: Vec<_> = monitor
-        .add_all(&paths, PATIENCE)
+        .add_all(&paths, WAIT_LIMIT)
         .into_iter()
         .map(|answer| answer.expect("opens"))
         .collect();
@@ -136,7 +136,7 @@ fn the_healthy_keep_their_pace_and_the_released_come_back() {
     wait_for(&events, &paths, &all, &[State::Up]);
 
     let sick: Vec<usize> = HANGING.chain(DEAD_FULL).chain(FAILING).collect();
-    spoil(&rig);
+    make_faulty(&rig);
     let injected = Instant::now();
     let before: Vec<u64> = FINE.map(|disk| good_checks(&monitor, ids[disk])).collect();
     wait_for(&events, &paths, &sick, &[State::Down]);
@@ -173,12 +173,12 @@ fn good_checks(monitor: &Monitor, id: pathpulse::PathId) -> u64 {
 }
 
 #[test]
-fn a_shutdown_waits_for_no_device_and_says_what_is_left() {
+fn a_shutdown_waits_for_no_device_and_reports_held_reads() {
     pathpulse_faultdisk::require!();
     let (rig, paths) = forty_disks();
     let monitor = Monitor::start(config()).expect("a backend");
     let events = monitor.events(10_000);
-    monitor.add_all(&paths, PATIENCE);
+    monitor.add_all(&paths, WAIT_LIMIT);
     let sick: Vec<usize> = HANGING.chain(DEAD_FULL).collect();
     wait_for(&events, &paths, &sick, &[State::Down]);
     let start = Instant::now();
@@ -195,7 +195,7 @@ fn a_shutdown_waits_for_no_device_and_says_what_is_left() {
 }
 
 #[test]
-fn files_without_nowait_are_judged_right_while_64_of_them_hang() {
+fn files_without_nowait_get_the_right_verdict_while_64_hang() {
     pathpulse_faultdisk::require!();
     let rig = Rig::start(&Spec::files(80)).expect("a rig");
     let loops = Rig::start(&Spec::loops(8)).expect("a rig");
@@ -241,7 +241,7 @@ fn a_vanished_disk_goes_down_and_the_others_stay() {
         .collect();
     let monitor = Monitor::start(config()).expect("a backend");
     let events = monitor.events(100);
-    let ids = monitor.add_all(&paths, PATIENCE);
+    let ids = monitor.add_all(&paths, WAIT_LIMIT);
     wait_for(&events, &paths, &[0, 1], &[State::Up]);
     rig.vanish(0).expect("vanishes");
     wait_for(&events, &paths, &[0], &[State::Down]);

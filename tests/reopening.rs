@@ -1,4 +1,4 @@
-//! Devices that are gone, or say so, and what becomes of their paths.
+//! Devices that are gone, or report to be, and what happens to their paths.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -12,7 +12,7 @@ use pathpulse::{
 use pathpulse_faultdisk::{Behaviour, Rig, Spec, require};
 
 const INTERVAL: Duration = Duration::from_millis(50);
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 fn monitor() -> Monitor {
     let forced = std::env::var("PATHPULSE_BACKEND");
@@ -20,7 +20,7 @@ fn monitor() -> Monitor {
         backend: forced.map_or(Choice::Auto, |name| name.parse().expect("a backend")),
         settings: Settings {
             interval: INTERVAL,
-            // What fails for a while is up again, not marginal.
+            // A path that failed for a while is up again, not marginal.
             rules: Rules {
                 marginal_errors_per_mille: 1000,
                 flaps: 0,
@@ -34,7 +34,7 @@ fn monitor() -> Monitor {
 }
 
 fn next_to(events: &EventStream, state: State) -> Event {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + WAIT_LIMIT;
     loop {
         let event = events.next_within(end.saturating_duration_since(Instant::now()));
         let event = event.event().expect("an event in time");
@@ -45,7 +45,7 @@ fn next_to(events: &EventStream, state: State) -> Event {
 }
 
 #[test]
-fn a_device_that_says_it_is_gone_and_is_not_is_asked_at_its_pace() {
+fn a_device_that_only_reports_to_be_gone_is_checked_at_its_interval() {
     require!();
     let rig = Rig::start(&Spec::loops(1)).expect("a rig");
     let monitor = monitor();
@@ -61,7 +61,7 @@ fn a_device_that_says_it_is_gone_and_is_not_is_asked_at_its_pace() {
     }
     let checks = monitor.path(path).expect("watched").checks.total() - before;
     let intervals = start.elapsed().as_nanos() / INTERVAL.as_nanos() + 1;
-    // One when it is due, and one of what its name leads to then.
+    // One check when it is due, and one of what its name leads to then.
     assert!(
         u128::from(checks) <= 2 * intervals + 2,
         "{checks} in {intervals}"
@@ -71,7 +71,7 @@ fn a_device_that_says_it_is_gone_and_is_not_is_asked_at_its_pace() {
 }
 
 #[test]
-fn a_name_is_followed_to_another_device() {
+fn a_path_follows_its_name_to_another_device() {
     require!();
     let rig = Rig::start(&Spec::loops(2)).expect("a rig");
     let folder = tempfile::tempdir().expect("a folder");
@@ -83,8 +83,8 @@ fn a_name_is_followed_to_another_device() {
     let before = next_to(&events, State::Up).path.device();
     rig.vanish(0).expect("vanishes");
     next_to(&events, State::Down);
-    // A read on its way to the driver may have failed with EIO; the next ones read 0 bytes.
-    let end = Instant::now() + PATIENCE;
+    // A read on its way to the driver may fail with EIO; the next ones return 0 bytes.
+    let end = Instant::now() + WAIT_LIMIT;
     let cause = || monitor.path(path).expect("watched").cause.name();
     while cause() != "device_gone" {
         assert!(Instant::now() < end, "{}", cause());
@@ -96,11 +96,11 @@ fn a_name_is_followed_to_another_device() {
     assert_eq!(event.path.name(), name);
     assert_ne!(event.path.device(), before);
     assert_eq!(monitor.find(&name), Some(path), "the same path");
-    // What it leads to now is watched; what it led to is free to be watched again.
+    // The new device is watched now; the old one could be watched by another path.
     assert!(monitor.add(rig.disk(1).path()).is_err());
 }
 
-/// A folder that is another one's second place, until this is dropped.
+/// A bind mount of a directory, unmounted when this is dropped.
 struct Bound(tempfile::TempDir);
 
 impl Bound {
@@ -128,7 +128,7 @@ impl Drop for Bound {
 }
 
 #[test]
-fn a_file_on_a_file_system_that_is_mounted_again_is_found_again() {
+fn a_file_is_found_again_after_its_file_system_was_remounted() {
     require!();
     let rig = Rig::start(&Spec::files(1)).expect("a rig");
     let bound = Bound::to(rig.disk(0).file().parent().expect("a folder"));
@@ -150,21 +150,21 @@ fn a_file_on_a_file_system_that_is_mounted_again_is_found_again() {
     drop(monitor);
 }
 
-/// Waits until that is so of a path.
-fn wait_info(monitor: &Monitor, path: PathId, is_so: impl Fn(&PathInfo) -> bool) {
+/// Waits until the information about a path satisfies a condition.
+fn wait_info(monitor: &Monitor, path: PathId, condition: impl Fn(&PathInfo) -> bool) {
     let begin = Instant::now();
     loop {
         let info = monitor.info(path).expect("watched");
-        if is_so(&info) {
+        if condition(&info) {
             return;
         }
-        assert!(begin.elapsed() < PATIENCE, "{info:?}");
+        assert!(begin.elapsed() < WAIT_LIMIT, "{info:?}");
         std::thread::sleep(INTERVAL);
     }
 }
 
 #[test]
-fn a_name_that_leads_to_another_device_is_followed_while_the_path_works() {
+fn a_working_path_follows_its_name_to_another_device() {
     require!();
     let rig = Rig::start(&Spec::loops(2)).expect("a rig");
     let folder = tempfile::tempdir().expect("a folder");
@@ -176,14 +176,14 @@ fn a_name_that_leads_to_another_device_is_followed_while_the_path_works() {
     std::fs::remove_file(&name).expect("removed");
     symlink(rig.disk(1).path(), &name).expect("a link");
     wait_info(&monitor, path, |info| info.device() != before);
-    // It reads what it says it does.
+    // The reads go to the new device.
     rig.set(1, Behaviour::Hang).expect("hangs");
-    rig.wait_held(1, 1, PATIENCE).expect("held");
+    rig.wait_held(1, 1, WAIT_LIMIT).expect("held");
     rig.recover(1).expect("recovers");
 }
 
 #[test]
-fn a_name_that_leads_to_what_another_path_watches_is_told_of_once() {
+fn a_name_that_leads_to_a_watched_device_is_reported_once() {
     require!();
     let rig = Rig::start(&Spec::loops(2)).expect("a rig");
     let folder = tempfile::tempdir().expect("a folder");
@@ -201,29 +201,32 @@ fn a_name_that_leads_to_what_another_path_watches_is_told_of_once() {
     point_to(1);
     wait_info(&monitor, path, |info| info.leads_elsewhere().is_some());
     let info = monitor.info(path).expect("watched");
-    let said = info.leads_elsewhere().expect("it is said");
+    let description = info.leads_elsewhere().expect("it is description");
     let other = rig.disk(1).path().to_str().expect("text");
-    assert!(said.contains(&format!("watched as {other}")), "{said}");
+    assert!(
+        description.contains(&format!("watched as {other}")),
+        "{description}"
+    );
     assert_eq!(
         (info.device(), monitor.paths_elsewhere()),
         (before.device(), vec![path])
     );
-    // Every look finds the same, and so says every check of a path that is down.
+    // Every lookup has the same result, also the lookups after checks of a path that is down.
     rig.set(0, Behaviour::Fail(libc::EIO)).expect("fails");
-    let mut told = 0;
+    let mut reports = 0;
     let mut down_since = None;
     while down_since.is_none_or(|since: Instant| since.elapsed() < 20 * INTERVAL) {
         match events.next_within(INTERVAL) {
             Next::Event(event) if event.cause == Cause::LeadsElsewhere => {
-                assert_eq!((event.from, event.detail.as_str()), (event.to, said));
-                told += 1;
+                assert_eq!((event.from, event.detail.as_str()), (event.to, description));
+                reports += 1;
             }
             Next::Event(event) if event.to == State::Down => down_since = Some(Instant::now()),
             Next::Event(_) | Next::Timeout => {}
             Next::Ended => panic!("it is still there"),
         }
     }
-    assert_eq!(told, 1);
+    assert_eq!(reports, 1);
     point_to(0);
     wait_info(&monitor, path, |info| info.leads_elsewhere().is_none());
     assert!(monitor.paths_elsewhere().is_empty());

@@ -1,10 +1,11 @@
-//! What a check costs: CPU time of the checking thread, in the kernel and out of it, for one read
-//! with a linked timeout, its verdict, status and histogram.
+//! Cost of a check: CPU time of the checking thread, user and kernel, for one read with a linked
+//! timeout, its verdict, status and histogram.
 //!
-//! Sweeps over 1 to 4,096 paths on 64 loop devices over files in memory, beside the yardstick (see
-//! `pathpulse_bench::Baseline`): `cargo bench --bench engine`. Needs root.
+//! It sweeps over 1 to 4,096 paths on 64 loop devices over files in memory, and compares with the
+//! baseline (see `pathpulse_bench::Baseline`): `cargo bench --bench engine`. Needs root.
 //!
-//! Then a table of all backends and the yardstick taking turns, with the system calls per check.
+//! After that it prints a table of all backends and the baseline in alternation, with the system
+//! calls per check.
 
 #![allow(missing_docs, clippy::print_stdout)]
 
@@ -21,7 +22,7 @@ use rustix::time::ClockId;
 const DEVICES: usize = 64;
 const PATHS: [usize; 4] = [1, 64, 1024, 4096];
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// Rounds in which the two take turns for the table.
+/// Number of rounds in which the contenders alternate, for the table.
 const ROUNDS: usize = 15;
 
 /// CPU time of the calling thread.
@@ -98,7 +99,8 @@ fn criterion_figures(devices: &PlainDisks) {
     group.finish();
 }
 
-/// Sweeps for about a hundred thousand checks, or less of few paths, and returns nanoseconds of CPU per check.
+/// Sweeps for about a hundred thousand checks, or fewer if there are few paths. Returns nanoseconds
+/// of CPU time per check.
 fn measure(count: usize, mut sweep: impl FnMut()) -> f64 {
     let sweeps = (100_000 / count).clamp(20, 5_000);
     let start = cpu_now();
@@ -113,7 +115,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// One backend's sweep, and what it showed so far.
+/// The sweep of one backend, and its results so far.
 struct Contender {
     kind: BackendKind,
     sweep: Sweep,
@@ -141,8 +143,8 @@ impl Contender {
     }
 }
 
-/// All backends and the yardstick taking turns. Only the CPU time of the checking thread is seen,
-/// so the threads of `sync`, which make its reads, are not.
+/// Measures all backends and the baseline in alternation. Only the CPU time of the checking thread
+/// counts, not that of the threads that make the reads of `sync`.
 fn table(devices: &PlainDisks) {
     println!(
         "CPU ns per check, medians of {ROUNDS} rounds in turns, {DEVICES} loop devices in memory"

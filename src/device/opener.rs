@@ -173,22 +173,22 @@ pub(crate) fn open_all<T: Send + 'static>(
     }
 }
 
-/// Calls `look` for each of these names on separate threads and returns the results in the order of
-/// the names. A call may block as long as the file system of its name does. This function waits at
-/// most `limit`; a result that is not there by then is `None`.
+/// Calls `query` for each of these names on separate threads, and returns the results in the order
+/// of the names. A call may block as long as the file system of its name does. This function waits
+/// at most `limit`; a result that is not there by then is `None`.
 pub fn query_all<T: Send + 'static>(
     names: &[PathBuf],
     limit: Duration,
-    look: impl Fn(&Path) -> T + Send + Sync + 'static,
+    query: impl Fn(&Path) -> T + Send + Sync + 'static,
 ) -> Vec<Option<T>> {
     let mut all: Vec<Option<T>> = names.iter().map(|_| None).collect();
     let end = Instant::now() + limit;
-    let look = move |_: usize, name: &Path| look(name);
+    let query = move |_: usize, name: &Path| query(name);
     open_all(
         names.to_vec(),
         Some(end),
         &Arc::default(),
-        look,
+        query,
         |index, found| {
             all[index] = found;
         },

@@ -1,9 +1,9 @@
 //! The handle with which a program watches paths: [`Monitor`].
 //!
 //! A monitor owns its workers and the registry of its paths. Here are its start and the commands
-//! for single paths; `add.rs` opens and adds paths, `query.rs` reads their status, and `shutdown.rs`
-//! ends the workers. Commands go to the workers as messages. Status comes from the status cells,
-//! which the workers write, without asking a worker.
+//! for single paths. `add.rs` opens and adds paths, `query.rs` reads their status, and
+//! `shutdown.rs` ends the workers. Commands go to the workers as messages. Status comes from the
+//! status cells, which the workers write, without asking a worker.
 
 mod add;
 mod query;

@@ -39,8 +39,8 @@ impl SchedulingGap {
 
     /// Records a wait that began at `from` and ended at `now`, during which the deadline of a read
     /// passed. The kernel wakes the waiting thread at that deadline. Unlike in
-    /// [`SchedulingGap::note_wait`], the gap may have begun together with the wait and left the device
-    /// no time at all.
+    /// [`SchedulingGap::note_wait`], the gap may have begun together with the wait and left the
+    /// device no time at all.
     pub(crate) fn note_missed_deadline(
         &mut self,
         from: Mono,

@@ -1,17 +1,17 @@
-//! A monitor that is dropped while a healthy device has a read of it leaves nothing behind.
+//! A monitor that is dropped while a healthy device has a read of it leaks nothing.
 
 use std::time::{Duration, Instant};
 
 use pathpulse::{Config, Monitor};
 use pathpulse_faultdisk::{Behaviour, Rig, Spec, require};
 
-const PATIENCE: Duration = Duration::from_secs(60);
-/// What each leaks that does not wait for its read is 32 KiB.
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
+/// Each monitor that does not wait for its read leaks 32 KiB.
 const MONITORS: usize = 512;
-/// What is kept by chance is the stacks of a few threads more, of 2 MiB each.
+/// Limit in KiB; it allows for the stacks of a few more threads, of 2 MiB each.
 const KIB_MAX: u64 = MONITORS as u64 * 32 / 2;
 
-/// The memory that this process has for data, in KiB (proc(5), `VmData`).
+/// Data memory of this process in KiB (proc(5), `VmData`).
 fn data_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("readable");
     let line = status.lines().find_map(|line| line.strip_prefix("VmData:"));
@@ -25,30 +25,32 @@ fn threads() -> usize {
         .count()
 }
 
-/// Drops so many monitors, each with a read in flight, and waits for their threads to end.
+/// Drops this many monitors, each with a read in flight, and waits for their threads to end.
 fn drop_monitors(disks: &Rig, count: usize) {
     let before = threads();
     for _ in 0..count {
         let begun = disks.counts(0).expect("known").reads;
         let monitor = Monitor::start(Config::default()).expect("a backend");
         monitor.add(disks.disk(0).path()).expect("watched");
-        disks.wait_arrived(0, begun + 1, PATIENCE).expect("a check");
+        disks
+            .wait_arrived(0, begun + 1, WAIT_LIMIT)
+            .expect("a check");
         drop(monitor);
     }
     let begin = Instant::now();
     while threads() > before {
-        assert!(begin.elapsed() < PATIENCE, "workers do not end");
+        assert!(begin.elapsed() < WAIT_LIMIT, "workers do not end");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
 #[test]
-fn a_monitor_that_is_dropped_leaves_no_memory_of_a_healthy_device_behind() {
+fn a_dropped_monitor_leaks_no_memory_if_its_device_is_healthy() {
     require!();
     let disks = Rig::start(&Spec::loops(1)).expect("a rig");
     let slow = Behaviour::Delay(Duration::from_millis(10));
     disks.set(0, slow).expect("set");
-    // What an allocator keeps for as many threads at a time it has afterwards.
+    // The first round makes the allocator reserve what it keeps for this many threads.
     drop_monitors(&disks, MONITORS);
     let before = data_kib();
     drop_monitors(&disks, MONITORS);

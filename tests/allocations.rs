@@ -8,7 +8,7 @@ use pathpulse_faultdisk::PlainDisks;
 
 const PATHS: usize = 1024;
 const SWEEPS: u64 = 50;
-/// So often tables may grow, by half at least each time, in fifty thousand checks.
+/// Limit of table growths, by at least half each, in fifty thousand checks.
 const GROWTHS: u64 = 16;
 
 #[test]
@@ -28,7 +28,7 @@ fn healthy_checks_allocate_nothing_and_share_their_system_calls() {
         Choice::Only(BackendKind::IoUring),
     )
     .expect("io_uring");
-    // What has to grow, grows in the first sweeps, or when more is in flight at once than ever before.
+    // Tables grow in the first sweeps, or when more reads than ever before are in flight at once.
     for _ in 0..3 {
         sweep.run();
     }

@@ -1,11 +1,11 @@
-//! What a program holds of monitors: ids of paths, streams of events, and the end.
+//! Ids of paths, streams of events, and shutdowns, as a program that embeds monitors sees them.
 
 use std::time::Duration;
 
 use pathpulse::{Config, Monitor, Next, Settings, ShutdownReport, State};
 use pathpulse_faultdisk::{Behaviour, Release, Rig, Spec, require};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 fn monitor() -> Monitor {
     let forced = std::env::var("PATHPULSE_BACKEND");
@@ -31,7 +31,7 @@ fn file() -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn an_id_of_one_monitor_is_watched_by_no_other() {
+fn ids_of_one_monitor_are_unknown_to_others() {
     let (one, other) = (monitor(), monitor());
     let (files, theirs) = ([file(), file()], file());
     let ours = files.each_ref().map(|file| one.add(file).expect("watched"));
@@ -47,36 +47,36 @@ fn an_id_of_one_monitor_is_watched_by_no_other() {
 }
 
 #[test]
-fn a_stream_says_that_its_monitor_has_ended_and_a_second_shutdown_says_the_same() {
+fn streams_end_with_their_monitor_and_shutdowns_repeat_their_report() {
     let monitor = monitor();
     let events = monitor.events(16);
     let file = file();
     monitor.add(&file).expect("watched");
     let up = events
-        .next_within(PATIENCE)
+        .next_within(WAIT_LIMIT)
         .event()
         .expect("its first check");
     assert_eq!(up.to, State::Up);
     assert!(matches!(events.next_within(Duration::ZERO), Next::Timeout));
     for _ in 0..3 {
-        assert_eq!(monitor.shutdown(PATIENCE), ShutdownReport::default());
+        assert_eq!(monitor.shutdown(WAIT_LIMIT), ShutdownReport::default());
     }
-    assert!(matches!(events.next_within(PATIENCE), Next::Ended));
-    // One that is asked for afterwards has nothing to wait for, either.
+    assert!(matches!(events.next_within(WAIT_LIMIT), Next::Ended));
+    // A stream that is created afterwards ends at once.
     assert!(matches!(
-        monitor.events(16).next_within(PATIENCE),
+        monitor.events(16).next_within(WAIT_LIMIT),
         Next::Ended
     ));
 }
 
 #[test]
-fn a_second_shutdown_counts_what_is_held_once() {
+fn a_second_shutdown_counts_held_reads_once() {
     require!();
     let disks = Rig::start(&Spec::loops(1)).expect("a rig");
     let monitor = monitor();
     disks.set(0, Behaviour::Hang).expect("set");
     monitor.add(disks.disk(0).path()).expect("watched");
-    disks.wait_held(0, 1, PATIENCE).expect("held");
+    disks.wait_held(0, 1, WAIT_LIMIT).expect("held");
     let held = ShutdownReport {
         held_reads: 1,
         silent_workers: 0,

@@ -1,7 +1,7 @@
-//! io_uring is forbidden while it is used, as a sandbox does that closes late: the checks go on
-//! through the best that is left.
+//! io_uring becomes forbidden while it is in use, as in a sandbox that closes late. The checks
+//! continue on the best remaining backend.
 //!
-//! The filter is for the whole process and for good, so this test is alone in its program.
+//! The filter is permanent and covers the whole process, so this test has a program of its own.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -12,11 +12,11 @@ use pathpulse::{
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter_all_threads};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 const FILES: usize = 20;
 
-/// From now on io_uring_setup, io_uring_enter and io_uring_register (425 to 427 on every
-/// architecture) answer EPERM in this process.
+/// Makes io_uring_setup, io_uring_enter and io_uring_register (425 to 427 on every architecture)
+/// fail with EPERM in this process from now on.
 fn forbid_io_uring() {
     let calls: BTreeMap<i64, Vec<_>> = (425..=427).map(|call| (call, vec![])).collect();
     let arch = TargetArch::try_from(std::env::consts::ARCH).expect("an architecture with filters");
@@ -30,26 +30,26 @@ fn checks(monitor: &Monitor, id: PathId) -> u64 {
     monitor.path(id).expect("watched").checks.total()
 }
 
-/// Waits until all paths have been good this often more.
+/// Waits until all paths have had this many more good checks.
 fn wait_for_good(monitor: &Monitor, ids: &[PathId], more: u64) {
     let good = |id| {
         let kind = VerdictKind::Good;
         monitor.path(id).expect("watched").checks.of(kind)
     };
     let before: Vec<u64> = ids.iter().map(|id| good(*id)).collect();
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + WAIT_LIMIT;
     while ids
         .iter()
         .zip(&before)
         .any(|(id, before)| good(*id) < before + more)
     {
-        assert!(Instant::now() < end, "the checks do not go on");
+        assert!(Instant::now() < end, "the checks stopped");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 #[test]
-fn checks_go_on_through_what_is_left() {
+fn checks_continue_on_the_best_remaining_backend() {
     let config = Config {
         settings: Settings {
             interval: Duration::from_millis(50),
@@ -70,7 +70,7 @@ fn checks_go_on_through_what_is_left() {
         let mut file = std::fs::File::create(path).expect("a file");
         file.write_all(&[0; 1 << 16]).expect("written");
     }
-    let answers = monitor.add_all(&paths, PATIENCE);
+    let answers = monitor.add_all(&paths, WAIT_LIMIT);
     let ids: Vec<PathId> = answers.into_iter().map(|id| id.expect("opens")).collect();
     wait_for_good(&monitor, &ids, 2);
     let since: Vec<_> = ids
@@ -86,7 +86,7 @@ fn checks_go_on_through_what_is_left() {
     forbid_io_uring();
     let waiting = Instant::now();
     while monitor.backend().kind == BackendKind::IoUring {
-        assert!(waiting.elapsed() < PATIENCE, "no fallback was taken");
+        assert!(waiting.elapsed() < WAIT_LIMIT, "no fallback was taken");
         std::thread::sleep(Duration::from_millis(5));
     }
     wait_for_good(&monitor, &ids, 3);
@@ -98,7 +98,7 @@ fn checks_go_on_through_what_is_left() {
         assert_eq!(
             (status.state, status.since),
             (State::Up, since),
-            "it never left its state"
+            "it stayed in its state"
         );
         assert!(checks(&monitor, *id) > 0);
     }
@@ -106,7 +106,7 @@ fn checks_go_on_through_what_is_left() {
         assert_eq!(event.to, State::Up, "{event:?}");
     }
 
-    // A sweep has no thread that could open its paths anew: it says so, and keeps nobody waiting.
+    // A sweep has no thread that could open its paths again. It reports this without blocking.
     for sweeps in 1..=2 {
         assert_eq!(sweep.run().checked, FILES);
         for (path, good) in sweep.status().zip(&good) {
@@ -116,7 +116,7 @@ fn checks_go_on_through_what_is_left() {
         }
     }
 
-    // A backend that was named is not replaced by another one.
+    // A configured backend is not replaced by another one.
     let only = Choice::Only(BackendKind::IoUring);
     let refused = Monitor::start(Config {
         backend: only,
