@@ -117,13 +117,20 @@ impl File {
         self.lines.get_or_init(|| split(&self.text))
     }
 
-    /// How many lines come before its tests.
-    pub(crate) fn lines_without_tests(&self) -> usize {
+    /// The places of the lines that are not in a module of tests.
+    pub(crate) fn lines_without_tests(&self) -> Vec<usize> {
         let lines: Vec<&str> = self.text.lines().collect();
-        let tests = lines.windows(2).position(|pair| {
-            pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{')
-        });
-        tests.unwrap_or(lines.len())
+        let mut places = Vec::new();
+        let mut is_test = false;
+        for (place, line) in lines.iter().enumerate() {
+            let next = lines.get(place + 1).copied().unwrap_or_default();
+            is_test |= *line == "#[cfg(test)]" && next.starts_with("mod ") && next.ends_with('{');
+            if !is_test {
+                places.push(place);
+            }
+            is_test &= *line != "}";
+        }
+        places
     }
 }
 

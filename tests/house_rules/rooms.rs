@@ -11,6 +11,9 @@ const HOUSES: [(&str, &str); 2] = [
     ("crates/pathpulse-cli/src/daemon/", "daemon::"),
 ];
 
+/// More lines than any import has.
+const IMPORT_LINES_MAX: usize = 100;
+
 /// The first line of each import, by importing and imported room.
 type Imports<'a> = BTreeMap<(&'a str, &'a str), (&'a str, usize)>;
 
@@ -67,31 +70,24 @@ fn imported(file: &File, house: &str, module: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     // How to get to the house's own module from the root, and from here.
     let from_root = format!("crate::{module}");
-    let depth = file
-        .path
-        .trim_start_matches(house)
-        .split('/')
-        .filter(|part| *part != "mod.rs")
-        .count();
-    let from_here = "super::".repeat(depth);
+    let parts = file.path.strip_prefix(house).unwrap_or_default().split('/');
+    let from_here = "super::".repeat(parts.filter(|part| *part != "mod.rs").count());
     let lines = file.lines();
-    // An import may go over many lines.
-    let code: Vec<&str> = lines[..file.lines_without_tests()]
-        .iter()
-        .map(|line| line.code.trim())
-        .collect();
-    for (number, line) in code.iter().enumerate() {
+    let places = file.lines_without_tests();
+    let code = |place: &usize| lines[*place].code.trim();
+    for (index, place) in places.iter().enumerate() {
+        let line = code(place);
         for prefix in [&from_root, &from_here] {
-            for (at, _) in line.match_indices(prefix.as_str()) {
-                if line[..at].ends_with("::") {
-                    continue;
-                }
-                let rest = format!(
-                    "{}{}",
-                    &line[at + prefix.len()..],
-                    code[number + 1..].concat()
-                );
-                found.extend(heads(&rest).into_iter().map(|head| (number + 1, head)));
+            let starts = line.match_indices(prefix.as_str()).map(|(at, _)| at);
+            for at in starts.filter(|at| !line[..*at].ends_with("::")) {
+                // An import may go over many lines.
+                let after: String = places[index + 1..]
+                    .iter()
+                    .take(IMPORT_LINES_MAX)
+                    .map(code)
+                    .collect();
+                let rest = format!("{}{after}", &line[at + prefix.len()..]);
+                found.extend(heads(&rest).into_iter().map(|head| (place + 1, head)));
             }
         }
     }
