@@ -91,9 +91,9 @@ fn criterion_figures(devices: &PlainDisks) {
             bencher.iter(|| assert_eq!(sweep.run().checked, count));
         });
         drop(sweep);
-        let mut yardstick = Baseline::new(&paths, TIMEOUT).expect("a ring");
-        group.bench_function(BenchmarkId::new("yardstick", count), |bencher| {
-            bencher.iter(|| yardstick.sweep().expect("all answer"));
+        let mut baseline = Baseline::new(&paths, TIMEOUT).expect("a ring");
+        group.bench_function(BenchmarkId::new("baseline", count), |bencher| {
+            bencher.iter(|| baseline.sweep().expect("all answer"));
         });
     }
     group.finish();
@@ -149,15 +149,15 @@ fn table(devices: &PlainDisks) {
     println!(
         "CPU ns per check, medians of {ROUNDS} rounds in turns, {DEVICES} loop devices in memory"
     );
-    println!("paths  backend    CPU ns  of yardstick  syscalls/check");
+    println!("paths  backend    CPU ns  of baseline  syscalls/check");
     for count in PATHS {
         let paths = paths(devices, count);
-        let mut yardstick = Baseline::new(&paths, TIMEOUT).expect("a ring");
+        let mut baseline = Baseline::new(&paths, TIMEOUT).expect("a ring");
         let mut contenders = Choice::KINDS.map(|kind| Contender::new(kind, &paths));
         let mut least = vec![];
         for _ in 0..ROUNDS {
             let theirs = measure(count, || {
-                assert_eq!(yardstick.sweep().expect("a ring"), count as u64);
+                assert_eq!(baseline.sweep().expect("a ring"), count as u64);
             });
             least.push(theirs);
             for contender in &mut contenders {
@@ -167,10 +167,10 @@ fn table(devices: &PlainDisks) {
                 contender.ratios.push(ours / theirs);
             }
         }
-        println!("{count:>5}  yardstick  {:>6.0}", median(least));
+        println!("{count:>5}  baseline   {:>6.0}", median(least));
         for contender in contenders {
             println!(
-                "{count:>5}  {:<9}  {:>6.0}  {:>12.2}  {:>14.3}",
+                "{count:>5}  {:<9}  {:>6.0}  {:>11.2}  {:>14.3}",
                 contender.kind.to_string(),
                 median(contender.cpu_ns.clone()),
                 median(contender.ratios.clone()),

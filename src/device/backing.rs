@@ -56,22 +56,22 @@ impl fmt::Display for Unbacked {
 /// Number of bytes from the beginning of a file that are on its device without a gap.
 pub(crate) fn bytes_on_device(file: &File, size: u64, block: u32) -> Result<u64, Unbacked> {
     let extents = |offset, sync| file_extents(file, offset, sync);
-    let least = u64::from(block);
-    match bytes_before_gap(size, least, |offset| extents(offset, false)) {
+    let min_bytes = u64::from(block);
+    match bytes_before_gap(size, min_bytes, |offset| extents(offset, false)) {
         // Dirty pages in memory may still be written there.
         Ok(Err(Unbacked::Hole | Unbacked::Unwritten)) => {
-            let synced = bytes_before_gap(size, least, |offset| extents(offset, true));
-            synced.unwrap_or_else(|_| bytes_by_seeking(file, size, least))
+            let synced = bytes_before_gap(size, min_bytes, |offset| extents(offset, true));
+            synced.unwrap_or_else(|_| bytes_by_seeking(file, size, min_bytes))
         }
         Ok(known) => known,
-        Err(_) => bytes_by_seeking(file, size, least),
+        Err(_) => bytes_by_seeking(file, size, min_bytes),
     }
 }
 
-/// The same, from the extents after an offset. A result below `least` bytes is an error.
+/// The same, from the extents after an offset. A result below `min_bytes` bytes is an error.
 fn bytes_before_gap(
     size: u64,
-    least: u64,
+    min_bytes: u64,
     extents: impl Fn(u64) -> Result<Vec<Extent>, Errno>,
 ) -> Result<Result<u64, Unbacked>, Errno> {
     let mut end = 0;
@@ -98,7 +98,7 @@ fn bytes_before_gap(
     }
     let end = end.min(size);
     Ok(match gap {
-        Some(why) if end < least => Err(why),
+        Some(why) if end < min_bytes => Err(why),
         _ => Ok(end),
     })
 }
@@ -117,7 +117,7 @@ fn unbacked_reason(extent: &Extent, from: u64) -> Option<Unbacked> {
     }
 }
 
-fn bytes_by_seeking(file: &File, size: u64, least: u64) -> Result<u64, Unbacked> {
+fn bytes_by_seeking(file: &File, size: u64, min_bytes: u64) -> Result<u64, Unbacked> {
     match seek(file, SeekFrom::Data(0)) {
         Ok(0) => {}
         Ok(_) | Err(rustix::io::Errno::NXIO) => return Err(Unbacked::Hole),
@@ -125,7 +125,7 @@ fn bytes_by_seeking(file: &File, size: u64, least: u64) -> Result<u64, Unbacked>
         Err(_) => return Ok(size),
     }
     match seek(file, SeekFrom::Hole(0)) {
-        Ok(end) if end < least => Err(Unbacked::Hole),
+        Ok(end) if end < min_bytes => Err(Unbacked::Hole),
         Ok(end) => Ok(end.min(size)),
         Err(_) => Ok(size),
     }

@@ -138,12 +138,9 @@ pub(crate) fn open_all<T: Send + 'static>(
     while left > 0 {
         // More threads help only while paths wait for one.
         let untried = queue.left().len();
+        let may_start_more = untried > 0 && threads < THREADS_MAX;
         let left_time = deadline.map(|end| end.saturating_duration_since(Instant::now()));
-        let wait = match (untried > 0 && threads < THREADS_MAX, left_time) {
-            (true, left_time) => Some(left_time.map_or(STALL, |left| left.min(STALL))),
-            (false, left_time) => left_time,
-        };
-        let message = match wait {
+        let message = match wait_time(left_time, may_start_more) {
             Some(wait) => receiver.recv_timeout(wait),
             None => receiver.recv().map_err(RecvTimeoutError::from),
         };
@@ -170,6 +167,14 @@ pub(crate) fn open_all<T: Send + 'static>(
     let blocked = missing.iter().enumerate().filter(|(_, missing)| **missing);
     for (index, _) in blocked {
         each(index, None);
+    }
+}
+
+/// How long to wait for a result: not beyond the deadline, and not long if more threads may help.
+fn wait_time(left_time: Option<Duration>, may_start_more: bool) -> Option<Duration> {
+    match may_start_more {
+        true => Some(left_time.map_or(STALL, |left| left.min(STALL))),
+        false => left_time,
     }
 }
 
@@ -289,7 +294,7 @@ mod tests {
             let (gate, opens) = (Arc::clone(&gate), Arc::clone(&opens));
             let (running, most) = (Arc::clone(&running), Arc::clone(&most));
             thread::spawn(move || {
-                let mut said = None;
+                let mut result = None;
                 let open = move |_: usize, _: &Path| {
                     most.fetch_max(running.fetch_add(1, Relaxed) + 1, Relaxed);
                     let (lock, opened) = &*gate;
@@ -297,8 +302,10 @@ mod tests {
                     drop(opened.wait_while(closed, |open| !*open));
                     running.fetch_sub(1, Relaxed);
                 };
-                open_all(paths(1), deadline, &opens, open, |_, opened| said = opened);
-                said
+                open_all(paths(1), deadline, &opens, open, |_, opened| {
+                    result = opened;
+                });
+                result
             })
         };
         let soon = || Some(Instant::now() + Duration::from_millis(50));

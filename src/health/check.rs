@@ -174,8 +174,8 @@ impl Check {
 
     /// The next read, to be submitted now.
     pub(crate) fn read(&mut self, now: Mono) -> Step {
-        let elsewhere = self.tries % 2 == 1 || self.block_error().is_some();
-        let place = if elsewhere {
+        let other_place = self.tries % 2 == 1 || self.block_error().is_some();
+        let place = if other_place {
             u32::from(self.tries.max(1))
         } else {
             0

@@ -76,6 +76,7 @@ impl IntervalPhases {
 
     fn release(&mut self, phase: u32) {
         let phase = phase as usize;
+        assert!(self.path_counts[phase] > 0, "a phase is released once");
         self.path_counts[phase] -= 1;
         self.first_free = self.first_free.min(phase);
         self.paths -= 1;

@@ -3,7 +3,7 @@
 //! Each path has one status cell (`cell.rs`, with its latency window in `window.rs`), each group
 //! one histogram (`group.rs`, `latency.rs`), and each worker one status of its own
 //! (`worker_status.rs`). A worker is the only writer of its cells and sends events to subscribers
-//! (`event.rs`). The registry (`registry.rs`) records which paths a monitor has and which worker
+//! (`event.rs`). The registry (`registry/`) records which paths a monitor has and which worker
 //! owns each of them. Nothing here decides about a path: that is done in `health`.
 
 mod cell;
