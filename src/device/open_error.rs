@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use pathpulse_kernel_compat::Errno;
 
 use crate::device::{Unbacked, display_name};
-use crate::health::{open_blames_device, open_never_reached_device};
+use crate::health::{open_blames_device, open_reached_device};
 
 /// Why a path can't be watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,14 +72,14 @@ impl OpenProblem {
     /// Whether open(2) reached the device, so that the result says something about it.
     pub fn reached_device(&self) -> bool {
         match self {
-            OpenProblem::Open(errno) => !open_never_reached_device(*errno),
+            OpenProblem::Open(errno) => open_reached_device(*errno),
             OpenProblem::Blocked => true,
             _ => false,
         }
     }
 }
 
-/// Writes a file so that its data lies on the disk, in whole blocks, uncompressed.
+/// Advice for files: afterwards the data lies on the disk, in whole blocks, uncompressed.
 const REWRITE_IT: &str =
     "rewrite it: dd if=/dev/urandom of=FILE bs=1M count=1 oflag=direct conv=fsync";
 
@@ -103,7 +103,7 @@ impl fmt::Display for OpenProblem {
             ),
             OpenProblem::Empty { size, block } => write!(
                 f,
-                "has {size} bytes, less than one logical block of {block}; if it is a file, {REWRITE_IT}"
+                "has {size} bytes, less than one logical block of {block} bytes; if it is a file, {REWRITE_IT}"
             ),
             OpenProblem::Unbacked(why) => write!(
                 f,

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Number of threads at the start of [`open_all`], and its limit.
 const THREADS_AT_FIRST: usize = 2;
 const THREADS_MAX: usize = 1024;
 /// If nothing opens for this long, the threads are presumed stuck and their number is doubled.
@@ -66,6 +67,7 @@ impl Drop for Reservation<'_> {
     }
 }
 
+/// The work of one call of [`open_all`], shared by its threads.
 struct Queue<T, F> {
     paths: Vec<PathBuf>,
     /// Indices of the paths that no thread has taken.
@@ -75,6 +77,7 @@ struct Queue<T, F> {
     results: Sender<OpenMsg<T>>,
 }
 
+/// What a thread reports. Both messages have the index of a path.
 enum OpenMsg<T> {
     Opened(usize, T),
     /// Another thread has released the name: it can be opened now.

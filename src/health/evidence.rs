@@ -1,9 +1,11 @@
-//! Verdicts from a device's counters, when it admits no read or does not answer one (pure: no
-//! clock, no I/O). `device/leaves.rs` and `device/sysfs.rs` read the counters.
+//! Verdicts from a device's counters, when it admits no read or does not answer one.
+//!
+//! No clock, and no I/O except what the [`DeviceProbe`] does when it is asked for counters.
+//! `device/leaves.rs` and `device/sysfs.rs` implement that.
 //!
 //! # Which counters are used
 //!
-//! | device | what its own counters mean | probe |
+//! | device | what its own counters mean | counters used |
 //! |---|---|---|
 //! | SCSI disk | `stat` counts failed requests as completed | `stat` minus `device/ioerr_cnt` |
 //! | SCSI disk, iostats off | nothing moves, in flight is 0 | `iodone_cnt`, `ioerr_cnt`, `iorequest_cnt` |

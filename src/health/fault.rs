@@ -122,10 +122,10 @@ pub(crate) fn open_blames_device(errno: Errno) -> bool {
     }
 }
 
-/// Whether open(2) with this errno never reached the device: the name leads nowhere, or this
+/// Whether open(2) with this errno reached the device. Otherwise the name leads nowhere, or this
 /// process lacks rights or resources.
-pub(crate) fn open_never_reached_device(errno: Errno) -> bool {
-    matches!(
+pub(crate) fn open_reached_device(errno: Errno) -> bool {
+    !matches!(
         errno,
         Errno::ENOENT
             | Errno::ENOTDIR
@@ -181,7 +181,7 @@ mod tests {
                 ECONNRESET ECONNREFUSED ECONNABORTED ENOTCONN ESHUTDOWN";
             let expected = against.split(' ').any(|name| errno.name() == Some(name));
             assert_eq!(open_blames_device(*errno), expected, "{errno}");
-            assert!(!expected || !open_never_reached_device(*errno), "{errno}");
+            assert!(!expected || open_reached_device(*errno), "{errno}");
         }
         assert!(!open_blames_device(Errno::from_raw(4000)));
     }

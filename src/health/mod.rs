@@ -22,7 +22,7 @@ mod verdict;
 pub(crate) use check::{Check, Nowait, Step};
 pub(crate) use evidence::{verdict_if_not_admitted, verdict_if_unanswered, waits_for_tag};
 pub use fault::Fault;
-pub(crate) use fault::{kernel_class, open_blames_device, open_never_reached_device};
+pub(crate) use fault::{kernel_class, open_blames_device, open_reached_device};
 pub(crate) use history::History;
 pub(crate) use peers::{COMPARED_MAX, Peer, choose_kept_up, is_slow};
 pub(crate) use probe::{Activity, Counters, DeviceProbe, Layout, Leaf, LinkState, NoProbe};
