@@ -1,5 +1,6 @@
-//! The control: a disk to which nothing is ever done, read all the time. What it takes longer than it should, the
-//! machine takes, or the rig, and not the daemon: so much longer may everything take then.
+//! The control: a disk without faults that is read all the time. If its reads take longer than
+//! usual, the machine or the rig is slow, not the daemon. Then everything may take that much
+//! longer.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -11,20 +12,24 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-use crate::run::{Clock, News};
+use crate::message::{Clock, RunMsg};
 
-/// From read to read.
+/// The time between two reads.
 const PAUSE: Duration = Duration::from_millis(5);
-/// What takes longer than this, beside the pause, is told.
+/// A read that takes longer than this, besides the pause, is reported as a stall.
 const USUAL: Duration = Duration::from_millis(20);
 /// Read size and alignment in bytes.
 const BLOCK: usize = 4096;
 
-/// Reads the disk from now on, and tells how far it got and what took long, as long as anybody listens.
+/// Starts reading the disk, and reports progress and stalls as long as there is a receiver.
 ///
 /// # Errors
-/// It can't be opened.
-pub(crate) fn start(disk: &Path, clock: Clock, news: Sender<News>) -> io::Result<JoinHandle<()>> {
+/// The disk can't be opened.
+pub(crate) fn start(
+    disk: &Path,
+    clock: Clock,
+    messages: Sender<RunMsg>,
+) -> io::Result<JoinHandle<()>> {
     let mut options = OpenOptions::new();
     let direct = OFlags::DIRECT.bits().cast_signed();
     let file = options.read(true).custom_flags(direct).open(disk)?;
@@ -35,15 +40,15 @@ pub(crate) fn start(disk: &Path, clock: Clock, news: Sender<News>) -> io::Result
         loop {
             thread::sleep(PAUSE);
             if let Err(error) = file.read_at(&mut space[start..start + BLOCK], 0) {
-                let _ = news.send(News::Silent(format!("the control disk: {error}")));
+                let _ = messages.send(RunMsg::SourceEnded(format!("the control disk: {error}")));
                 return;
             }
             let to = clock.now();
-            let told = match to - from > PAUSE + USUAL {
-                true => News::Stalled(from, to),
-                false => News::Ran(to),
+            let message = match to - from > PAUSE + USUAL {
+                true => RunMsg::Stall(from, to),
+                false => RunMsg::ControlRead(to),
             };
-            if news.send(told).is_err() {
+            if messages.send(message).is_err() {
                 return;
             }
             from = to;

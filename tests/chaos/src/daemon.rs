@@ -1,4 +1,4 @@
-//! The daemon: the real one, as a process, spoken to over its socket.
+//! The real daemon, as a process, controlled through its socket.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -12,28 +12,28 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
-use crate::run::{Clock, News};
-use crate::terms::Terms;
+use crate::limits::Limits;
+use crate::message::{Clock, RunMsg};
 
 /// How long it may take to answer on its socket after its start.
 const START: Duration = Duration::from_secs(10);
-/// It promises a second; the rest is the machine's.
+/// How long it may take to stop. Its limit is one second; the rest is for the machine.
 const STOP: Duration = Duration::from_secs(5);
 
-/// How it is started.
+/// How to start the daemon.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The binary.
     pub program: PathBuf,
-    /// When it checks and what it makes of it.
-    pub terms: Terms,
-    /// What carries the checks: a name that `--backend` takes.
+    /// Its check settings.
+    pub limits: Limits,
+    /// The backend: a value for `--backend`.
     pub backend: String,
-    /// Threads that check.
+    /// Number of worker threads.
     pub workers: u16,
 }
 
-/// The daemon's process. Killed when dropped.
+/// The daemon's process, killed when dropped.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
@@ -41,39 +41,40 @@ pub struct Daemon {
     log: PathBuf,
 }
 
-/// What of `/v1/status` is needed here.
+/// The used part of `/v1/status`.
 #[derive(Debug, Deserialize)]
 pub struct Status {
-    /// What carries its checks.
+    /// The backend.
     pub backend: String,
     /// Its paths.
     pub paths: Vec<PathStatus>,
 }
 
-/// One path of it.
+/// The status of one path.
 #[derive(Debug, Deserialize)]
 pub struct PathStatus {
     /// Its name.
     pub path: String,
     /// Its state.
     pub state: String,
-    /// For how long a read of it is stuck.
+    /// How long a read of it has been stuck.
     pub stuck_ms: Option<u64>,
-    /// Its checks.
+    /// Its check counters.
     pub checks: Checks,
 }
 
-/// Verdicts.
+/// Counts of verdicts.
 #[derive(Debug, Deserialize)]
 pub struct Checks {
-    /// All.
+    /// All checks.
     pub total: u64,
-    /// Those that say nothing.
+    /// Checks with an unknown result.
     pub unknown: u64,
 }
 
 impl Daemon {
-    /// Starts it on these paths, with its socket and log in this folder, and waits until it answers.
+    /// Starts it for these paths, with its socket and log in this folder, and waits until it
+    /// answers.
     ///
     /// # Errors
     /// It can't be started, or does not answer.
@@ -81,7 +82,7 @@ impl Daemon {
         let socket = folder.join("daemon.sock");
         let log = folder.join("daemon.log");
         let configuration = folder.join("daemon.toml");
-        std::fs::write(&configuration, settings.terms.as_configuration())?;
+        std::fs::write(&configuration, settings.limits.as_configuration())?;
         let child = Command::new(&settings.program)
             .args(["run", "--log", "error", "--config"])
             .arg(&configuration)
@@ -103,48 +104,50 @@ impl Daemon {
         while let Err(error) = daemon.status() {
             if begin.elapsed() > START {
                 let log = daemon.log();
-                return Err(io::Error::other(format!("no daemon: {error}; {log}")));
+                return Err(io::Error::other(format!(
+                    "the daemon does not answer: {error}; {log}"
+                )));
             }
             thread::sleep(Duration::from_millis(10));
         }
         Ok(daemon)
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it logged.
+    /// The contents of its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// How all is, says it.
+    /// Its status.
     ///
     /// # Errors
-    /// It does not answer, or strangely.
+    /// It does not answer, or the answer is invalid.
     pub fn status(&self) -> io::Result<Status> {
         let mut text = String::new();
-        ask(&self.socket, "/v1/status")?.read_to_string(&mut text)?;
+        get(&self.socket, "/v1/status")?.read_to_string(&mut text)?;
         serde_json::from_str(&text).map_err(io::Error::other)
     }
 
-    /// Hands on what it says from now on, as it comes.
+    /// Forwards its events from now on.
     ///
     /// # Errors
     /// It does not answer.
-    pub(crate) fn follow(&self, clock: Clock, news: Sender<News>) -> io::Result<()> {
-        let mut stream = ask(&self.socket, "/v1/events?follow=true")?;
+    pub(crate) fn follow(&self, clock: Clock, messages: Sender<RunMsg>) -> io::Result<()> {
+        let mut stream = get(&self.socket, "/v1/events?follow=true")?;
         thread::spawn(move || {
-            let end = hand_on(&mut stream, clock, &news).err();
+            let end = forward_events(&mut stream, clock, &messages).err();
             let why = end.map_or("no more events".to_owned(), |error| error.to_string());
-            let _ = news.send(News::Silent(why));
+            let _ = messages.send(RunMsg::SourceEnded(why));
         });
         Ok(())
     }
 
-    /// Stops it, and says how that ended and how long it took.
+    /// Stops it. Returns the exit status and how long that took.
     ///
     /// # Errors
     /// It does not end.
@@ -157,47 +160,52 @@ impl Daemon {
             }
             thread::sleep(Duration::from_millis(2));
         }
-        Err(io::Error::other("the daemon does not stop"))
+        Err(io::Error::other("the daemon did not stop in time"))
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Not waited for: with other backends than io_uring the disks would have to be released first.
+        // Not awaited: with backends other than io_uring, the disks would have to be released
+        // first.
         let _ = self.child.kill();
         let _ = self.child.try_wait();
     }
 }
 
-/// Asks for a resource, and returns the answer's body, which ends with the connection.
-fn ask(socket: &Path, resource: &str) -> io::Result<BufReader<UnixStream>> {
+/// Requests a resource, and returns the body of the answer, which ends with the connection.
+fn get(socket: &Path, resource: &str) -> io::Result<BufReader<UnixStream>> {
     let mut stream = UnixStream::connect(socket)?;
     write!(stream, "GET {resource} HTTP/1.0\r\nhost: pathpulse\r\n\r\n")?;
-    let mut answer = BufReader::new(stream);
+    let mut response = BufReader::new(stream);
     let mut line = String::new();
-    answer.read_line(&mut line)?;
+    response.read_line(&mut line)?;
     if line.split(' ').nth(1) != Some("200") {
         return Err(io::Error::other(format!("{resource}: {}", line.trim())));
     }
     while line.trim() != "" {
         line.clear();
-        answer.read_line(&mut line)?;
+        response.read_line(&mut line)?;
     }
-    Ok(answer)
+    Ok(response)
 }
 
 /// Server-sent events, each with its data on one line.
-fn hand_on(stream: &mut impl BufRead, clock: Clock, news: &Sender<News>) -> io::Result<()> {
+fn forward_events(
+    stream: &mut impl BufRead,
+    clock: Clock,
+    messages: &Sender<RunMsg>,
+) -> io::Result<()> {
     let mut named = false;
     let mut line = String::new();
     while stream.read_line(&mut line)? > 0 {
         let at = clock.now();
         if let Some(data) = line.strip_prefix("data: ") {
-            let told = match serde_json::from_str(data) {
-                Ok(said) if !named => News::Said(said, at),
-                _ => News::Lost(data.trim().to_owned()),
+            let message = match serde_json::from_str(data) {
+                Ok(event) if !named => RunMsg::Event(event, at),
+                _ => RunMsg::UnexpectedData(data.trim().to_owned()),
             };
-            if news.send(told).is_err() {
+            if messages.send(message).is_err() {
                 return Ok(());
             }
         }

@@ -1,33 +1,33 @@
-//! The faults, and what each lets a reader see.
+//! The faults and their effects on a reader.
 
 use std::time::Duration;
 
-use crate::terms::Terms;
+use crate::limits::Limits;
 
 /// Whether checks of a disk succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answers {
-    /// All do.
+pub enum CheckOutcome {
+    /// All succeed.
     Good,
-    /// None does.
+    /// None succeeds.
     Bad,
-    /// Some may.
+    /// Some may succeed.
     Either,
-    /// None does, but the device looks busy: what is up may be kept up, and nothing comes up.
-    Kept,
+    /// None succeeds, but the device looks busy: an up path may be kept up, and no path comes up.
+    KeptUp,
 }
 
-impl Answers {
+impl CheckOutcome {
     /// Whether a check may succeed.
     pub(crate) fn may_be_good(self) -> bool {
-        matches!(self, Answers::Good | Answers::Either)
+        matches!(self, CheckOutcome::Good | CheckOutcome::Either)
     }
 }
 
-/// What is done to a disk.
+/// The fault of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing: it answers at once.
+    /// No fault: it answers at once.
     None,
     /// It holds every read.
     Hang,
@@ -39,90 +39,91 @@ pub enum Fault {
     Late(Duration),
     /// It answers at about the timeout.
     Edge(Duration),
-    /// Every so many reads one fails with EIO.
+    /// Every n-th read fails with EIO.
     Flicker(u64),
-    /// Others take all of its tags, and it answers one read in this time.
+    /// Other reads take all its tags, and it answers one read per this time.
     Busy(Duration),
-    /// Others take all of its tags, and it answers nobody.
+    /// Other reads take all its tags, and it answers none.
     Dead,
-    /// Others take all of its tags, and it fails one read with EIO in this time.
+    /// Other reads take all its tags, and it fails one read with EIO per this time.
     Failing(Duration),
-    /// It answers so many bytes at a time. The loop device asks for the rest.
+    /// It answers this many bytes at a time. The loop device requests the rest.
     Short(u32),
-    /// It answers with nothing, which a loop device makes EIO.
+    /// It answers with no bytes, which a loop device turns into EIO.
     Empty,
-    /// It is pulled.
+    /// It vanishes.
     Vanish,
 }
 
-/// What a fault lets a reader see.
+/// The effects of a fault on a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effect {
     /// Whether checks succeed.
-    pub answers: Answers,
+    pub outcome: CheckOutcome,
     /// How long a good check takes at most.
     pub latency: Duration,
-    /// For how long after the fault's end its reads may still be without an answer.
+    /// How long after the end of the fault its reads may still be unanswered.
     pub linger: Duration,
     /// Whether reads can get stuck.
-    pub sticks: bool,
+    pub can_stick: bool,
 }
 
-/// Reads of others that a busy disk answers before ours: all of a loop device's tags.
+/// How many other reads a busy disk answers first: the number of a loop device's tags.
 const TAGS: u32 = 128;
-/// Says that another host has reserved the storage, which proves that the path works.
+/// The errno for a reservation by another host, which proves that the path works.
 const RESERVED: &str = "EBADE";
 
 impl Fault {
     /// See [`Effect`].
-    pub fn effect(self, terms: &Terms) -> Effect {
-        let plain = |answers| Effect {
-            answers,
+    pub fn effect(self, limits: &Limits) -> Effect {
+        let plain = |outcome| Effect {
+            outcome,
             latency: Duration::ZERO,
             linger: Duration::ZERO,
-            sticks: false,
+            can_stick: false,
         };
         let good = |latency| Effect {
             latency,
-            ..plain(Answers::Good)
+            ..plain(CheckOutcome::Good)
         };
-        let late = |answers, linger| Effect {
+        let late = |outcome, linger| Effect {
             linger,
-            sticks: true,
-            ..plain(answers)
+            can_stick: true,
+            ..plain(outcome)
         };
         match self {
-            Fault::None | Fault::Short(_) => plain(Answers::Good),
+            Fault::None | Fault::Short(_) => plain(CheckOutcome::Good),
             Fault::Slow(delay) => good(delay),
-            // If no tag is free until the deadline, that others' reads are answered keeps up what is up,
-            // and brings nothing up. A read that got in too late to be answered before is stuck for a
+            // If no tag gets free until the deadline, the progress of the other reads keeps up a
+            // path that is up, and brings up none. A read that got its tag too late is stuck for a
             // moment.
             Fault::Busy(pace) => Effect {
-                answers: Answers::Either,
-                sticks: true,
+                outcome: CheckOutcome::Either,
+                can_stick: true,
                 linger: pace * TAGS,
-                ..good(terms.timeout)
+                ..good(limits.timeout)
             },
-            // What others are refused late looks as what they are given late, where the kernel does not tell
-            // these apart.
-            Fault::Failing(pace) => late(Answers::Kept, pace * TAGS),
-            // Another host's reservation: the path works.
-            Fault::Fail(_, RESERVED) => plain(Answers::Good),
-            Fault::Hang | Fault::Dead => late(Answers::Bad, Duration::ZERO),
-            Fault::Late(delay) => late(Answers::Bad, delay),
-            Fault::Edge(delay) => late(Answers::Either, delay),
-            Fault::Flicker(_) => plain(Answers::Either),
-            Fault::Fail(..) | Fault::Empty | Fault::Vanish => plain(Answers::Bad),
+            // A late failure of other reads looks like a late success if the kernel does not
+            // distinguish them.
+            Fault::Failing(pace) => late(CheckOutcome::KeptUp, pace * TAGS),
+            // The reservation of another host: the path works.
+            Fault::Fail(_, RESERVED) => plain(CheckOutcome::Good),
+            Fault::Hang | Fault::Dead => late(CheckOutcome::Bad, Duration::ZERO),
+            Fault::Late(delay) => late(CheckOutcome::Bad, delay),
+            Fault::Edge(delay) => late(CheckOutcome::Either, delay),
+            Fault::Flicker(_) => plain(CheckOutcome::Either),
+            Fault::Fail(..) | Fault::Empty | Fault::Vanish => plain(CheckOutcome::Bad),
         }
     }
 
-    /// Whether a check that this fault spoiled can have this cause, and errno.
+    /// Whether a check that failed because of this fault can have this cause and errno.
     pub fn can_cause(self, cause: &str, errno: Option<&str>) -> bool {
         match self {
             Fault::None | Fault::Slow(_) | Fault::Short(_) | Fault::Busy(_) => false,
             Fault::Hang | Fault::Late(_) | Fault::Edge(_) => cause == "timed_out",
             Fault::Dead => cause == "timed_out" || cause == "saturated",
-            // A read that gets in fails; one that gets in late, or does not, has no answer in time.
+            // A read that gets a tag fails. Without a tag, or with a late one, it gets no answer in
+            // time.
             Fault::Failing(_) => {
                 Fault::Dead.can_cause(cause, errno) || errno == Some("EIO") && cause == class("EIO")
             }
@@ -136,18 +137,18 @@ impl Fault {
         }
     }
 
-    /// For how long after the fault's end it can still spoil a check: what is under way then may
-    /// have to time out.
-    pub fn aftermath(self, terms: &Terms) -> Duration {
+    /// How long after its end the fault can still make a check bad: a running check may have to
+    /// time out.
+    pub fn aftermath(self, limits: &Limits) -> Duration {
         match self {
-            Fault::Late(_) | Fault::Edge(_) => terms.timeout,
-            // The old device goes on to fail until the new one is found.
-            Fault::Vanish => terms.reopen + terms.interval,
+            Fault::Late(_) | Fault::Edge(_) => limits.timeout,
+            // The old device fails until the new one is found.
+            Fault::Vanish => limits.reopen + limits.interval,
             _ => Duration::ZERO,
         }
     }
 
-    /// The name in the figures.
+    /// The name in the report.
     pub fn name(self) -> &'static str {
         match self {
             Fault::None => "none",
@@ -166,13 +167,13 @@ impl Fault {
         }
     }
 
-    /// Whether a load of its own takes all tags.
+    /// Whether a load process takes all tags.
     pub fn is_full(self) -> bool {
         matches!(self, Fault::Busy(_) | Fault::Dead | Fault::Failing(_))
     }
 }
 
-/// What an errno says about where the fault is, in the daemon's words.
+/// The daemon's cause for an errno.
 fn class(errno: &str) -> &'static str {
     match errno {
         "ENODEV" | "ENXIO" => "device_gone",

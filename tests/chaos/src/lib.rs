@@ -1,37 +1,41 @@
-//! Chaos: real block devices are put through every fault that a rig can make, by chance from a seed, and everything
-//! that the daemon says is held against what was really done.
+//! Chaos tests: random faults, determined by a seed, are injected into real block devices, and
+//! every event of the daemon is checked against the faults.
 //!
-//! | module | what is in it |
+//! | modules | contents |
 //! |---|---|
-//! | `fault`, `script`, `player` | the faults, what each lets a reader see, what a disk is put through, and when |
-//! | `truth`, `judge`, `terms` | what was done, what may and must be said of it, and by when (pure) |
-//! | `crew`, `control`, `daemon`, `run` | the disks, one that nothing is done to, the daemon's process, and the run that brings them together |
-//! | `figures`, `usage`, `soak` | what it came to, and what the daemon used |
+//! | `fault`, `script`, `scenario_runner` | the faults, the script of a disk, and its execution |
+//! | `model`, `oracle`, `limits` | what was done, the expected events, their time limits (pure) |
+//! | `disk_driver`, `control` | the disks, and a disk without faults |
+//! | `daemon`, `run` | the daemon's process, and the run that connects everything |
+//! | `report`, `usage`, `soak` | the results, and the daemon's resource usage |
 //!
-//! Said is what arrives at a reader of `/v1/events?follow=true`, and it is said when it arrives there.
+//! An event counts when it arrives at a reader of `/v1/events?follow=true`, and at the time of its
+//! arrival.
 #![forbid(unsafe_code)]
 
 mod control;
-mod crew;
 mod daemon;
+mod disk_driver;
 mod fault;
-mod figures;
-mod judge;
-mod player;
+mod limits;
+mod message;
+mod model;
+mod oracle;
+mod report;
 mod run;
+mod scenario_runner;
 mod script;
 mod soak;
-mod terms;
-mod truth;
 mod usage;
 
-pub use crew::Disks;
 pub use daemon::{Checks, Daemon, PathStatus, Settings, Status};
-pub use fault::{Answers, Effect, Fault};
-pub use figures::Figures;
-pub use judge::{Finding, Judge, Said};
-pub use run::{Clock, Options, Run, Until};
-pub use script::{Act, Errno, Mix, Step, Wait, script};
+pub use disk_driver::Disks;
+pub use fault::{CheckOutcome, Effect, Fault};
+pub use limits::{At, Limits};
+pub use message::Clock;
+pub use oracle::{EventMsg, Finding, Oracle};
+pub use report::Report;
+pub use run::{Options, Run, Until};
+pub use script::{Action, Errno, FaultMix, Step, Wait, script};
 pub use soak::soak;
-pub use terms::{At, Terms};
 pub use usage::Usage;

@@ -1,17 +1,17 @@
-//! What is done to a disk next: made up from a seed (pure).
+//! Generates the next actions on a disk from a seed (pure).
 
 use std::time::Duration;
 
 use fastrand::Rng;
 
 use crate::fault::Fault;
-use crate::terms::Terms;
+use crate::limits::Limits;
 
-/// An errno, and the name under which a loop device shows it.
+/// An errno, and its name as shown by a loop device.
 pub type Errno = (i32, &'static str);
 
-/// Errnos that a disk can have, and what a loop device makes of them. Not EAGAIN, ENOMEM and EINVAL,
-/// which the kernel gives for reasons of its own; it does so with the last one, too.
+/// Errnos of disks, and the names shown by a loop device. EAGAIN, ENOMEM and EINVAL are missing,
+/// because the kernel also returns them for other reasons. It also does so with the last one.
 const ERRNOS: [Errno; 13] = [
     (5, "EIO"),
     (6, "EIO"),
@@ -28,109 +28,113 @@ const ERRNOS: [Errno; 13] = [
     (95, "EOPNOTSUPP"),
 ];
 
-/// The longest time to do nothing.
+/// The longest pause.
 const LONG: Duration = Duration::from_secs(5);
 
-/// One thing to do to a disk.
+/// An action on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Make it do this from now on.
+pub enum Action {
+    /// Set this fault.
     Set(Fault),
-    /// End the reads that it holds, with an error or with data; it goes on to hold those that come.
-    Pulse(Option<Errno>),
-    /// End what this fault did. What is held ends with an error or with data.
+    /// End the held reads, with an error or with data. The disk continues to hold new reads.
+    ReleaseHeld(Option<Errno>),
+    /// End this fault. Held reads end with an error or with data.
     Heal(Fault, Option<Errno>),
 }
 
-impl Act {
-    /// What the disk does then, one thing after the other; the last one stays.
+impl Action {
+    /// The faults that the action causes, in order. The last one stays.
     pub(crate) fn phases(self) -> Vec<Fault> {
         let end =
             |errno: Option<Errno>| errno.map_or(Fault::None, |(e, name)| Fault::Fail(e, name));
         match self {
-            Act::Set(fault) => vec![fault],
-            Act::Pulse(errno) => vec![end(errno), Fault::Hang],
-            Act::Heal(_, errno) => vec![end(errno), Fault::None],
+            Action::Set(fault) => vec![fault],
+            Action::ReleaseHeld(errno) => vec![end(errno), Fault::Hang],
+            Action::Heal(_, errno) => vec![end(errno), Fault::None],
         }
     }
 }
 
-/// How long to wait after it.
+/// How long to wait after an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// So long, whatever is said meanwhile.
+    /// Wait this long, whatever events arrive.
     For(Duration),
-    /// Until all has been said that has to be, and so long.
+    /// Wait until all required events have arrived, and then this long.
     Settled(Duration),
 }
 
-/// One thing to do, and how long to wait then.
-pub type Step = (Act, Wait);
+/// An action, and the wait after it.
+pub type Step = (Action, Wait);
 
-/// What may be done at all.
+/// Which faults are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mix {
-    /// Disks are pulled and plugged in again.
+pub struct FaultMix {
+    /// Disks may vanish and reappear.
     pub vanish: bool,
-    /// Disks may answer with EOPNOTSUPP, which files without `RWF_NOWAIT` do as well.
+    /// Disks may fail with EOPNOTSUPP, like files without `RWF_NOWAIT`.
     pub refuse: bool,
 }
 
-/// What a disk is put through next. It works before, and again at the end.
-pub fn script(rng: &mut Rng, terms: &Terms, mix: Mix) -> Vec<Step> {
+/// The next script of a disk. The disk works before and after it.
+pub fn script(rng: &mut Rng, limits: &Limits, mix: FaultMix) -> Vec<Step> {
     let known = ERRNOS.len() - usize::from(!mix.refuse);
     let errnos = &ERRNOS[..known];
-    let mut author = Author { rng, terms, errnos };
+    let mut generator = ScriptGenerator {
+        rng,
+        limits,
+        errnos,
+    };
     loop {
-        let steps = match author.rng.u32(..100) {
-            0..16 => author.hang(),
-            16..32 => author.one(Author::fail),
-            32..40 => author.one(|author| Fault::Slow(author.part(0.05..0.4))),
-            40..50 => author.one(|author| Fault::Late(author.part(1.5..3.0))),
-            50..55 => author.one(|author| Fault::Edge(author.part(0.8..1.2))),
-            55..61 => author.one(|author| Fault::Flicker(author.rng.u64(2..12))),
-            61..64 => author.one(Author::busy),
-            64..67 => author.one(|_| Fault::Dead),
-            67..69 => author.one(Author::failing),
-            69..71 => author.full_in_turns(),
-            71..75 => author.one(|author| Fault::Short(author.rng.u32(64..512))),
-            75..80 => author.one(|_| Fault::Empty),
-            80..85 if mix.vanish => author.vanish(),
-            85..93 => author.flap(),
-            93..100 => author.row(),
+        let steps = match generator.rng.u32(..100) {
+            0..16 => generator.hang(),
+            16..32 => generator.one(ScriptGenerator::fail),
+            32..40 => generator.one(|generator| Fault::Slow(generator.part(0.05..0.4))),
+            40..50 => generator.one(|generator| Fault::Late(generator.part(1.5..3.0))),
+            50..55 => generator.one(|generator| Fault::Edge(generator.part(0.8..1.2))),
+            55..61 => generator.one(|generator| Fault::Flicker(generator.rng.u64(2..12))),
+            61..64 => generator.one(ScriptGenerator::busy),
+            64..67 => generator.one(|_| Fault::Dead),
+            67..69 => generator.one(ScriptGenerator::failing),
+            69..71 => generator.saturated_sequence(),
+            71..75 => generator.one(|generator| Fault::Short(generator.rng.u32(64..512))),
+            75..80 => generator.one(|_| Fault::Empty),
+            80..85 if mix.vanish => generator.vanish(),
+            85..93 => generator.flap(),
+            93..100 => generator.sequence(),
             _ => continue,
         };
         return steps;
     }
 }
 
-struct Author<'a> {
+struct ScriptGenerator<'a> {
     rng: &'a mut Rng,
-    terms: &'a Terms,
+    limits: &'a Limits,
     errnos: &'a [Errno],
 }
 
-impl Author<'_> {
+impl ScriptGenerator<'_> {
     /// One fault, and its end.
     fn one(&mut self, fault: impl FnOnce(&mut Self) -> Fault) -> Vec<Step> {
         let fault = fault(self);
         let hold = self.hold();
-        vec![(Act::Set(fault), hold), self.heal(fault, None)]
+        vec![(Action::Set(fault), hold), self.heal(fault, None)]
     }
 
     fn hang(&mut self) -> Vec<Step> {
-        let mut steps = vec![(Act::Set(Fault::Hang), self.hold())];
+        let mut steps = vec![(Action::Set(Fault::Hang), self.hold())];
         while self.rng.u32(..4) == 0 {
             let errno = self.maybe_errno();
-            steps.push((Act::Pulse(errno), self.hold()));
+            steps.push((Action::ReleaseHeld(errno), self.hold()));
         }
         let errno = self.maybe_errno();
         steps.push(self.heal(Fault::Hang, errno));
         steps
     }
 
-    /// All tags are taken all the time, and what is done to those who have them changes.
-    fn full_in_turns(&mut self) -> Vec<Step> {
+    /// All tags stay taken, while the behaviour of the disk changes.
+    fn saturated_sequence(&mut self) -> Vec<Step> {
         let busy = self.busy();
         let worse = if self.rng.bool() {
             Fault::Dead
@@ -146,7 +150,7 @@ impl Author<'_> {
         let last = faults[faults.len() - 1];
         let mut steps: Vec<Step> = faults
             .iter()
-            .map(|fault| (Act::Set(*fault), self.hold()))
+            .map(|fault| (Action::Set(*fault), self.hold()))
             .collect();
         steps.push(self.heal(last, None));
         steps
@@ -155,14 +159,14 @@ impl Author<'_> {
     fn vanish(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         if self.rng.bool() {
-            steps.push((Act::Set(Fault::Hang), self.hold()));
+            steps.push((Action::Set(Fault::Hang), self.hold()));
         }
-        steps.push((Act::Set(Fault::Vanish), self.hold()));
+        steps.push((Action::Set(Fault::Vanish), self.hold()));
         steps.push(self.heal(Fault::Vanish, None));
         steps
     }
 
-    /// Fast changes, faster than they can all be noticed.
+    /// Changes that are too fast to be all detected.
     fn flap(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         for _ in 0..self.rng.u32(2..6) {
@@ -172,8 +176,8 @@ impl Author<'_> {
                 _ => self.fail(),
             };
             let errno = self.maybe_errno();
-            steps.push((Act::Set(fault), self.moment()));
-            steps.push((Act::Heal(fault, errno), self.moment()));
+            steps.push((Action::Set(fault), self.moment()));
+            steps.push((Action::Heal(fault, errno), self.moment()));
         }
         if let Some(last) = steps.last_mut() {
             last.1 = self.settled();
@@ -181,8 +185,8 @@ impl Author<'_> {
         steps
     }
 
-    /// One fault after the other, without a good moment between.
-    fn row(&mut self) -> Vec<Step> {
+    /// Several faults in a row, without a healthy period in between.
+    fn sequence(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         let mut last = Fault::Empty;
         for _ in 0..self.rng.u32(2..4) {
@@ -191,14 +195,14 @@ impl Author<'_> {
                 1 => Fault::Empty,
                 _ => self.fail(),
             };
-            steps.push((Act::Set(last), self.hold()));
+            steps.push((Action::Set(last), self.hold()));
         }
         steps.push(self.heal(last, None));
         steps
     }
 
     fn heal(&mut self, fault: Fault, errno: Option<Errno>) -> Step {
-        (Act::Heal(fault, errno), self.settled())
+        (Action::Heal(fault, errno), self.settled())
     }
 
     fn fail(&mut self) -> Fault {
@@ -214,42 +218,42 @@ impl Author<'_> {
         self.rng.bool().then(|| self.errno())
     }
 
-    /// So slow that a read that waits for all of its tags takes a quarter of the timeout.
+    /// Slow enough that a read that waits for all tags takes a quarter of the timeout.
     fn busy(&mut self) -> Fault {
-        Fault::Busy(self.terms.timeout / 4 / 128)
+        Fault::Busy(self.limits.timeout / 4 / 128)
     }
 
-    /// As slow as a busy one.
+    /// As slow as a busy disk.
     fn failing(&mut self) -> Fault {
-        Fault::Failing(self.terms.timeout / 4 / 128)
+        Fault::Failing(self.limits.timeout / 4 / 128)
     }
 
-    /// Part of the timeout.
+    /// A part of the timeout.
     fn part(&mut self, range: std::ops::Range<f64>) -> Duration {
         let part = range.start + (range.end - range.start) * self.rng.f64();
-        self.terms.timeout.mul_f64(part)
+        self.limits.timeout.mul_f64(part)
     }
 
-    /// At times as long as a marginal path needs to be up, if that is not too long.
+    /// Sometimes as long as a marginal path needs to be up, if that is not too long.
     fn settled(&mut self) -> Wait {
-        if self.terms.recovery <= LONG && self.rng.u32(..20) == 0 {
-            return Wait::Settled(self.terms.recovery * 3 / 2);
+        if self.limits.recovery <= LONG && self.rng.u32(..20) == 0 {
+            return Wait::Settled(self.limits.recovery * 3 / 2);
         }
-        Wait::Settled(self.terms.interval.mul_f64(2.0 * self.rng.f64()))
+        Wait::Settled(self.limits.interval.mul_f64(2.0 * self.rng.f64()))
     }
 
-    /// As a rule until it is noticed, and some time more; else perhaps not as long as that.
+    /// Usually until it is detected and a while longer, otherwise a random time up to the limit.
     fn hold(&mut self) -> Wait {
-        let some = self.terms.interval.mul_f64(3.0 * self.rng.f64());
+        let some = self.limits.interval.mul_f64(3.0 * self.rng.f64());
         if self.rng.u32(..10) < 7 {
             return Wait::Settled(some);
         }
-        let limit = self.terms.detection(Duration::ZERO);
+        let limit = self.limits.detection_limit(Duration::ZERO);
         Wait::For(limit.mul_f64(self.rng.f64()))
     }
 
     fn moment(&mut self) -> Wait {
-        Wait::For(self.terms.interval.mul_f64(2.0 * self.rng.f64()))
+        Wait::For(self.limits.interval.mul_f64(2.0 * self.rng.f64()))
     }
 }
 
@@ -257,20 +261,20 @@ impl Author<'_> {
 mod tests {
     use super::*;
 
-    fn terms() -> Terms {
-        Terms::new(Duration::from_millis(100), Duration::from_millis(300))
+    fn limits() -> Limits {
+        Limits::new(Duration::from_millis(100), Duration::from_millis(300))
     }
 
     #[test]
-    fn a_seed_always_gives_the_same() {
-        let mix = Mix {
+    fn a_seed_determines_the_scripts() {
+        let mix = FaultMix {
             vanish: true,
             refuse: true,
         };
         let scripts = |seed| {
             let mut rng = Rng::with_seed(seed);
             (0..50)
-                .map(|_| script(&mut rng, &terms(), mix))
+                .map(|_| script(&mut rng, &limits(), mix))
                 .collect::<Vec<_>>()
         };
         assert_eq!(scripts(1), scripts(1));
@@ -278,28 +282,28 @@ mod tests {
     }
 
     #[test]
-    fn every_disk_is_well_in_the_end_and_what_is_held_is_let_go_before_another_fault() {
+    fn scripts_end_healthy_and_release_held_reads_before_the_next_fault() {
         for vanish in [true, false] {
             let mut rng = Rng::with_seed(7);
             for _ in 0..10_000 {
-                let mix = Mix {
+                let mix = FaultMix {
                     vanish,
                     refuse: vanish,
                 };
-                let steps = script(&mut rng, &terms(), mix);
+                let steps = script(&mut rng, &limits(), mix);
                 let mut now = Fault::None;
-                for (act, _) in &steps {
-                    match *act {
-                        // The rig changes a full disk into another full one only.
-                        Act::Set(next) => {
+                for (action, _) in &steps {
+                    match *action {
+                        // The rig can only change a saturated disk into another saturated one.
+                        Action::Set(next) => {
                             assert!(!now.is_full() || next.is_full(), "{steps:?}");
-                            let lets_go = now != Fault::Hang || next == Fault::Vanish;
-                            assert!(lets_go && now != Fault::Vanish, "{steps:?}");
+                            let releases = now != Fault::Hang || next == Fault::Vanish;
+                            assert!(releases && now != Fault::Vanish, "{steps:?}");
                             assert!(vanish || next != Fault::Vanish, "{steps:?}");
                             now = next;
                         }
-                        Act::Pulse(_) => assert_eq!(now, Fault::Hang, "{steps:?}"),
-                        Act::Heal(fault, _) => {
+                        Action::ReleaseHeld(_) => assert_eq!(now, Fault::Hang, "{steps:?}"),
+                        Action::Heal(fault, _) => {
                             assert_eq!(now, fault, "{steps:?}");
                             now = Fault::None;
                         }

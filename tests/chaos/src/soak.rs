@@ -1,9 +1,9 @@
-//! Faults for a long time, and whether the daemon uses no more afterwards than before.
+//! Injects faults for a long time, and checks that the daemon's resource usage does not grow.
 //!
-//! The first quarter warms up: until then the allocator, the history of events and the backend grow
-//! to what they need. What is used after that, with all disks well, is what it has to come back to:
-//! descriptors, threads and stuck reads exactly, memory but for what an allocator keeps in places
-//! that it got back piecemeal.
+//! The first quarter is the warm-up: the allocator, the event history and the backend grow to the
+//! size that they need. The usage after that, with all disks healthy, is the baseline. Descriptors,
+//! threads and stuck reads have to return to it exactly, and memory within the fragmentation of the
+//! allocator.
 
 use std::io;
 use std::time::Duration;
@@ -11,40 +11,41 @@ use std::time::Duration;
 use crate::run::{Run, Until};
 use crate::usage::Usage;
 
-/// Threads of the kernel for io_uring leave after 5 s without work.
-const RETURN: Duration = Duration::from_secs(12);
-/// For how long nothing happens before usage is looked at.
-const CALM: Duration = Duration::from_secs(1);
-/// What memory may grow by between two times of calm.
+/// Kernel threads of io_uring end after 5 s without work.
+const SETTLE_TIME: Duration = Duration::from_secs(12);
+/// The length of a pause before usage is measured.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How much memory may grow between two measurements.
 const RSS_KIB: u64 = 1024;
-const RSS_PER_CENT: u64 = 10;
+const RSS_PERCENT: u64 = 10;
 
-/// Injects faults for so long in all.
+/// Injects faults for this total time.
 ///
 /// # Errors
 /// As [`Run::inject`].
 pub fn soak(run: &mut Run, time: Duration) -> io::Result<()> {
     run.inject(Until::Passed(time / 4))?;
-    run.rest(RETURN)?;
+    run.observe(SETTLE_TIME)?;
     let before = run.sample()?;
-    run.figures_mut().usage_first = before;
+    run.report_mut().usage_first = before;
     run.inject(Until::Passed(time - time / 4))?;
-    let mut rested = Duration::ZERO;
+    let mut paused = Duration::ZERO;
     let mut after = run.sample()?;
-    while !is_back(before, after) && rested < RETURN {
-        run.rest(CALM)?;
-        rested += CALM;
+    while !is_back(before, after) && paused < SETTLE_TIME {
+        run.observe(PAUSE)?;
+        paused += PAUSE;
         after = run.sample()?;
     }
     if !is_back(before, after) {
-        let wrong = format!("the daemon used {before}, and with all disks well again {after}");
-        run.figures_mut().wrong.push(wrong);
+        let wrong =
+            format!("the daemon's usage grew from {before} to {after}, with all disks healthy");
+        run.report_mut().wrong.push(wrong);
     }
     Ok(())
 }
 
 fn is_back(before: Usage, after: Usage) -> bool {
-    let rss_kib = before.rss_kib + before.rss_kib * RSS_PER_CENT / 100 + RSS_KIB;
+    let rss_kib = before.rss_kib + before.rss_kib * RSS_PERCENT / 100 + RSS_KIB;
     after.descriptors <= before.descriptors
         && after.threads <= before.threads
         && after.stuck == 0

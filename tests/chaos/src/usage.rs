@@ -1,26 +1,26 @@
-//! What a process uses, from `/proc`.
+//! The resource usage of a process, from `/proc`.
 
 use std::fmt;
 use std::io;
 
-/// What the daemon uses at a moment.
+/// The daemon's resource usage at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Memory that is its own or mapped and present, in KiB.
+    /// Resident memory in KiB.
     pub rss_kib: u64,
-    /// Open descriptors.
+    /// Open file descriptors.
     pub descriptors: u64,
-    /// Threads, those of the kernel for it included.
+    /// Threads, including kernel threads that work for the process.
     pub threads: u64,
     /// Paths with a stuck read.
     pub stuck: u64,
 }
 
 impl Usage {
-    /// Of this process, which has so many stuck reads.
+    /// The usage of a process that has this many stuck reads.
     ///
     /// # Errors
-    /// It is gone.
+    /// The process has ended.
     pub fn of(pid: u32, stuck: u64) -> io::Result<Usage> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let field = |name: &str| {
@@ -36,7 +36,7 @@ impl Usage {
         })
     }
 
-    /// The most of each.
+    /// The maximum of each field.
     pub fn max(self, other: Usage) -> Usage {
         Usage {
             rss_kib: self.rss_kib.max(other.rss_kib),

@@ -1,5 +1,6 @@
-//! Disks of which other I/O holds all tags, for a minute: those that answer are never called down, by
-//! any backend, and one that stops answering is, in time. All backends watch the same disks at once.
+//! Disks whose tags are all taken by other I/O, for a minute. No backend reports a disk that
+//! answers as down, and all report a disk that stops answering in time. All backends watch the same
+//! disks at once.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,19 +15,20 @@ use pathpulse_faultdisk::{Load, Rig, Spec};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(1_500);
-/// Longer than it takes to answer all that holds a tag: what got in is answered in time.
+/// Longer than it takes to answer all reads that hold a tag, so a read that gets a tag is answered
+/// in time.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// What is promised, beside interval and timeout.
+/// The daemon's tolerance in addition to interval and timeout.
 const TOLERANCE: Duration = Duration::from_millis(250);
-/// For what has to happen, however slow the machine is.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The limit for events that are certain, however slow the machine is.
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
-/// From answer to answer of the disks that work.
-const PACES_MS: [u64; 6] = [1, 1, 2, 2, 5, 5];
+/// The times between two answers of the disks that work.
+const ANSWER_INTERVALS_MS: [u64; 6] = [1, 1, 2, 2, 5, 5];
 /// The disk that stops answering.
-const DYING: usize = PACES_MS.len();
-/// The disk that nobody else reads.
-const QUIET: usize = DYING + 1;
+const DYING: usize = ANSWER_INTERVALS_MS.len();
+/// The disk without other I/O.
+const IDLE: usize = DYING + 1;
 
 const BACKENDS: [BackendKind; 3] = [BackendKind::IoUring, BackendKind::Aio, BackendKind::Sync];
 
@@ -36,7 +38,7 @@ fn busy(ms: u64) -> Load {
     }
 }
 
-/// One backend's daemon, without the process.
+/// A monitor with one backend.
 struct Watch {
     backend: BackendKind,
     monitor: Monitor,
@@ -45,8 +47,8 @@ struct Watch {
 }
 
 impl Watch {
-    /// Watches the disks, and returns when all are up. Events are taken until `end` from when all
-    /// backends are there.
+    /// Watches the disks, and returns when all are up. Collects events until the minute ends that
+    /// starts when all backends are ready.
     fn start(backend: BackendKind, paths: &[PathBuf], ready: &Arc<Barrier>) -> Watch {
         let settings = Settings {
             interval: INTERVAL,
@@ -60,10 +62,13 @@ impl Watch {
         };
         let monitor = Monitor::start(config).expect("a backend");
         let stream = monitor.events(10_000);
-        let added = monitor.add_all(paths, PATIENCE);
+        let added = monitor.add_all(paths, WAIT_LIMIT);
         let ids = added.into_iter().map(|id| id.expect("opens")).collect();
         for _ in paths {
-            let event = stream.next_within(PATIENCE).event().expect("a first check");
+            let event = stream
+                .next_within(WAIT_LIMIT)
+                .event()
+                .expect("a first check");
             assert_eq!(event.to, State::Up, "{event:?}");
         }
         let ready = Arc::clone(ready);
@@ -92,8 +97,8 @@ impl Watch {
     }
 }
 
-/// Fails unless all that is said of the disks is true: the dying one died and came back then.
-fn judge(watch: Watch, paths: &[PathBuf], (died, back): (Instant, Instant)) {
+/// Checks the events: the dying disk was down and came back, and no other disk changed.
+fn check_events(watch: Watch, paths: &[PathBuf], (died, back): (Instant, Instant)) {
     let backend = watch.backend;
     for (disk, path) in paths.iter().enumerate().filter(|(disk, _)| *disk != DYING) {
         let (good, busy) = (VerdictKind::Good, VerdictKind::Busy);
@@ -109,23 +114,23 @@ fn judge(watch: Watch, paths: &[PathBuf], (died, back): (Instant, Instant)) {
         .sum();
     assert!(
         busy > 0,
-        "{backend}: the load kept no check out, so this showed nothing"
+        "{backend}: no check found the disk busy, so this test showed nothing"
     );
 
     let dying = watch.monitor.path(watch.ids[DYING]).expect("watched");
     let events = watch.events.join().expect("events");
-    // A read that got in late may end after its deadline; that changes no state.
-    let late = |event: &Event| event.from == event.to && event.cause == Cause::LateAnswer;
+    // A read that got a tag late may end after its deadline. That changes no state.
+    let is_late_answer = |event: &Event| event.from == event.to && event.cause == Cause::LateAnswer;
     let of_dying = |event: &Event| event.path.name() == paths[DYING];
-    for (_, event) in events.iter().filter(|(_, event)| !late(event)) {
+    for (_, event) in events.iter().filter(|(_, event)| !is_late_answer(event)) {
         assert!(of_dying(event), "{backend}: {event:?}");
     }
     let changes: Vec<_> = events
         .iter()
-        .filter(|(_, event)| of_dying(event) && !late(event))
+        .filter(|(_, event)| of_dying(event) && !is_late_answer(event))
         .collect();
     let states: Vec<State> = changes.iter().map(|(_, event)| event.to).collect();
-    // It comes back marginal: many of its last hundred checks were bad.
+    // It comes back marginal if many of its last hundred checks were bad.
     let expected = matches!(states[..], [State::Down, State::Up | State::Marginal]);
     assert!(expected, "{backend}: {changes:?}, {dying:?}");
     let took = changes[0].0.saturating_duration_since(died);
@@ -140,38 +145,38 @@ fn judge(watch: Watch, paths: &[PathBuf], (died, back): (Instant, Instant)) {
 }
 
 #[test]
-fn under_full_load_the_living_are_never_down_and_the_dead_are_in_time() {
+fn under_full_load_only_the_dead_disk_is_down_and_in_time() {
     pathpulse_faultdisk::require!();
     let mut server = Command::new(env!("CARGO_BIN_EXE_pathpulse-chaos"));
     server.arg("rig-server");
-    let rig = Rig::start_with(server, &Spec::loops(QUIET + 1)).expect("a rig");
+    let rig = Rig::start_with(server, &Spec::loops(IDLE + 1)).expect("a rig");
     let paths: Vec<PathBuf> = rig.disks().iter().map(|d| d.path().to_owned()).collect();
     let ready = Arc::new(Barrier::new(BACKENDS.len() + 1));
     let watches = BACKENDS.map(|backend| Watch::start(backend, &paths, &ready));
 
-    for (disk, ms) in PACES_MS.into_iter().enumerate() {
-        rig.saturate(disk, busy(ms)).expect("full");
+    for (disk, ms) in ANSWER_INTERVALS_MS.into_iter().enumerate() {
+        rig.saturate(disk, busy(ms)).expect("saturate");
     }
-    rig.saturate(DYING, busy(1)).expect("full");
+    rig.saturate(DYING, busy(1)).expect("saturate");
     ready.wait();
     thread::sleep(MINUTE / 3);
-    rig.saturate(DYING, Load::Dead).expect("dies");
+    rig.saturate(DYING, Load::Dead).expect("saturate dead");
     let died = Instant::now();
     thread::sleep(MINUTE / 3);
     let back = Instant::now();
-    rig.saturate(DYING, busy(1)).expect("comes back");
+    rig.saturate(DYING, busy(1)).expect("saturate busy");
 
-    // The rest of the minute passes in the threads that take the events.
+    // The threads that collect events wait for the rest of the minute.
     for watch in &watches {
         while !watch.events.is_finished() {
             thread::sleep(Duration::from_millis(50));
         }
     }
     for disk in 0..=DYING {
-        rig.unsaturate(disk).expect("free");
+        rig.unsaturate(disk).expect("unsaturate");
     }
     for watch in watches {
-        judge(watch, &paths, (died, back));
+        check_events(watch, &paths, (died, back));
     }
     rig.shutdown().expect("nothing is left");
 }

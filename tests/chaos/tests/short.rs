@@ -1,15 +1,15 @@
-//! A short run of the program: thousands of faults, and not one word of the daemon that is wrong.
+//! A short run of the program: thousands of faults without a violation.
 
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-/// One run at a time: each of them keeps time.
-static ALONE: Mutex<()> = Mutex::new(());
+/// One run at a time, because the runs measure times.
+static LOCK: Mutex<()> = Mutex::new(());
 
-/// Runs the program, which fails if anything was wrong, and shows then what that was.
+/// Runs the program. It fails and prints the violations if there are any.
 fn chaos(args: &[&str]) {
     pathpulse_faultdisk::require!();
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _lock = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new(env!("CARGO_BIN_EXE_pathpulse-chaos"))
         .args(args)
         .output()
@@ -21,26 +21,26 @@ fn chaos(args: &[&str]) {
 }
 
 #[test]
-fn five_thousand_faults_and_nothing_wrong() {
+fn five_thousand_faults_without_violations() {
     chaos(&["--backend", "io_uring", "--faults", "5000"]);
 }
 
 #[test]
-fn the_same_with_several_workers() {
+fn no_violations_with_several_workers() {
     chaos(&["--backend", "io_uring", "--workers", "3", "--faults", "500"]);
 }
 
 #[test]
-fn the_same_without_linked_timeouts() {
+fn no_violations_without_linked_timeouts() {
     chaos(&["--backend", "io_uring-unlinked", "--faults", "500"]);
 }
 
 #[test]
-fn the_same_through_libaio() {
+fn no_violations_with_libaio() {
     chaos(&["--backend", "aio", "--faults", "500"]);
 }
 
 #[test]
-fn the_same_through_threads() {
+fn no_violations_with_threads() {
     chaos(&["--backend", "sync", "--faults", "500"]);
 }

@@ -1,9 +1,9 @@
-//! A short soak: after thousands of faults the daemon uses no more than after the first ones.
+//! A short soak test: the daemon's resource usage does not grow over thousands of faults.
 
 use std::process::Command;
 
 #[test]
-fn what_faults_took_is_given_back() {
+fn resource_usage_does_not_grow() {
     pathpulse_faultdisk::require!();
     let output = Command::new(env!("CARGO_BIN_EXE_pathpulse-chaos"))
         .args(["--soak", "25s"])

@@ -1,5 +1,5 @@
-//! Runs in the machines of `tests/lab`: an NBD server that misbehaves on command, and programs that
-//! keep a device busy.
+//! A program for the machines of `tests/lab`: an NBD server that fails on command, and a load
+//! generator.
 #![forbid(unsafe_code)]
 
 mod load;
@@ -10,13 +10,13 @@ use std::process::ExitCode;
 
 const HELP: &str = "\
 lab-helper nbd ADDRESS MIB
-    Serves zeroes to one client, and obeys the lines of its stdin:
-      answer        each request at once, held ones too (at first)
-      hold          take requests and answer none
-      mute          take no more requests: the client's socket fills
-      fail DELAY    answer with an error, DELAY milliseconds after the request
+    Serves zeroes to one client, and executes the commands on its stdin:
+      answer        answer each request at once, including held ones (default)
+      hold          read requests, but answer none
+      mute          read no more requests: the client's socket fills
+      fail DELAY    fail each request DELAY milliseconds after its arrival
 lab-helper load read|write DEVICE THREADS BYTES
-    Each thread reads or writes BYTES with O_DIRECT, for ever.
+    Each thread reads or writes BYTES with O_DIRECT, forever.
 ";
 
 fn main() -> ExitCode {
@@ -40,6 +40,6 @@ fn main() -> ExitCode {
 }
 
 fn number(text: &str) -> io::Result<u64> {
-    let wrong = |_| io::Error::other(format!("`{text}` is no number"));
-    text.parse().map_err(wrong)
+    let invalid = |_| io::Error::other(format!("invalid value `{text}`: expected a number"));
+    text.parse().map_err(invalid)
 }

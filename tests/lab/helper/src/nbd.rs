@@ -1,7 +1,8 @@
-//! An NBD server for one client, which misbehaves as its stdin says.
+//! An NBD server for one client. Its stdin controls its faults.
 //!
-//! The protocol is that of doc/proto.md of the NBD project: the fixed newstyle handshake, the options
-//! EXPORT_NAME, GO and ABORT, and simple replies. One thread takes requests, one answers them, one obeys.
+//! It implements a part of doc/proto.md of the NBD project: the fixed newstyle handshake, the
+//! options EXPORT_NAME, GO and ABORT, and simple replies. One thread reads requests, one answers
+//! them, and one executes commands.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read, Write};
@@ -23,7 +24,7 @@ const REPLY_ACK: u32 = 1;
 const REPLY_INFO: u32 = 3;
 const REPLY_UNSUPPORTED: u32 = (1 << 31) + 1;
 const INFO_EXPORT: u16 = 0;
-/// NBD_FLAG_HAS_FLAGS: nothing but reads and writes is offered.
+/// NBD_FLAG_HAS_FLAGS: the server offers only reads and writes.
 const EXPORT_FLAGS: u16 = 1;
 
 const READ: u16 = 0;
@@ -42,8 +43,8 @@ enum Mode {
 struct Request {
     at: Instant,
     cookie: u64,
-    /// Bytes that the reply carries.
-    wanted: u32,
+    /// Length of the reply's data in bytes.
+    data_len: u32,
 }
 
 struct State {
@@ -51,7 +52,7 @@ struct State {
     requests: VecDeque<Request>,
 }
 
-/// What the threads share, and how they wake each other.
+/// The state shared by the threads, and its condition variable.
 struct Shared(Mutex<State>, Condvar);
 
 impl Shared {
@@ -69,7 +70,7 @@ impl Shared {
     }
 }
 
-/// Serves a disk of this size until the client is gone.
+/// Serves a disk of this size until the client disconnects.
 pub(crate) fn serve(address: &str, size_bytes: u64) -> io::Result<()> {
     let listener = TcpListener::bind(address)?;
     let state = State {
@@ -77,18 +78,18 @@ pub(crate) fn serve(address: &str, size_bytes: u64) -> io::Result<()> {
         requests: VecDeque::new(),
     };
     let shared = Arc::new(Shared(Mutex::new(state), Condvar::new()));
-    let (obeying, answering) = (Arc::clone(&shared), Arc::clone(&shared));
-    thread::spawn(move || obey(&obeying));
+    let (for_commands, for_answers) = (Arc::clone(&shared), Arc::clone(&shared));
+    thread::spawn(move || execute_commands(&for_commands));
     let (mut client, _) = listener.accept()?;
     client.set_nodelay(true)?;
-    greet(&mut client, size_bytes)?;
+    handshake(&mut client, size_bytes)?;
     let replies = client.try_clone()?;
-    thread::spawn(move || answer(&answering, replies));
-    take(&shared, client)
+    thread::spawn(move || answer(&for_answers, replies));
+    read_requests(&shared, client)
 }
 
-/// Obeys the lines of stdin. At its end the last one stays in force.
-fn obey(shared: &Shared) {
+/// Executes the commands on stdin. After its end, the last one stays in force.
+fn execute_commands(shared: &Shared) {
     for line in io::stdin().lock().lines().map_while(Result::ok) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let mode = match words[..] {
@@ -99,7 +100,7 @@ fn obey(shared: &Shared) {
                 delay: Duration::from_millis(delay.parse().unwrap_or(0)),
             },
             _ => {
-                let _ = writeln!(io::stderr(), "lab-helper: no such command: {line}");
+                let _ = writeln!(io::stderr(), "lab-helper: unknown command: {line}");
                 continue;
             }
         };
@@ -108,14 +109,14 @@ fn obey(shared: &Shared) {
 }
 
 /// The handshake.
-fn greet(client: &mut TcpStream, size_bytes: u64) -> io::Result<()> {
+fn handshake(client: &mut TcpStream, size_bytes: u64) -> io::Result<()> {
     client.write_all(b"NBDMAGIC")?;
     client.write_all(&OPTION_MAGIC.to_be_bytes())?;
     client.write_all(&FIXED_NEWSTYLE.to_be_bytes())?;
     let _client_flags = read_u32(client)?;
     loop {
         if read_u64(client)? != OPTION_MAGIC {
-            return Err(io::Error::other("the client speaks another protocol"));
+            return Err(io::Error::other("the client uses another protocol"));
         }
         let option = read_u32(client)?;
         let length = read_u32(client)?;
@@ -134,7 +135,7 @@ fn greet(client: &mut TcpStream, size_bytes: u64) -> io::Result<()> {
                 reply_to_option(client, option, REPLY_INFO, &info)?;
                 return reply_to_option(client, option, REPLY_ACK, &[]);
             }
-            OPTION_ABORT => return Err(io::Error::other("the client gave up")),
+            OPTION_ABORT => return Err(io::Error::other("the client aborted the handshake")),
             _ => reply_to_option(client, option, REPLY_UNSUPPORTED, &[])?,
         }
     }
@@ -149,8 +150,8 @@ fn reply_to_option(client: &mut TcpStream, option: u32, kind: u32, data: &[u8]) 
     client.write_all(&reply)
 }
 
-/// Takes requests, unless the server is mute, until the client is gone.
-fn take(shared: &Shared, mut client: TcpStream) -> io::Result<()> {
+/// Reads requests until the client disconnects. Pauses while the server is mute.
+fn read_requests(shared: &Shared, mut client: TcpStream) -> io::Result<()> {
     loop {
         let mut state = shared.lock();
         while state.mode == Mode::Mute {
@@ -169,7 +170,7 @@ fn take(shared: &Shared, mut client: TcpStream) -> io::Result<()> {
             return Err(io::Error::other("not a request"));
         }
         let length = u32::from_be_bytes(length);
-        let wanted = match u16::from_be_bytes(kind) {
+        let data_len = match u16::from_be_bytes(kind) {
             READ => length,
             WRITE => {
                 skip(&mut client, length)?;
@@ -181,7 +182,7 @@ fn take(shared: &Shared, mut client: TcpStream) -> io::Result<()> {
         let request = Request {
             at: Instant::now(),
             cookie: u64::from_be_bytes(cookie),
-            wanted,
+            data_len,
         };
         shared.change(|state| state.requests.push_back(request));
     }
@@ -195,7 +196,7 @@ fn answer(shared: &Shared, mut client: TcpStream) {
         reply.extend(error.to_be_bytes());
         reply.extend(request.cookie.to_be_bytes());
         if error == 0 {
-            reply.resize(reply.len() + request.wanted as usize, 0);
+            reply.resize(reply.len() + request.data_len as usize, 0);
         }
         if client.write_all(&reply).is_err() {
             return;
@@ -203,7 +204,7 @@ fn answer(shared: &Shared, mut client: TcpStream) {
     }
 }
 
-/// Waits until a request is to be answered; tells also with what errno.
+/// Waits until a request must be answered. Returns it with the errno for the reply.
 fn next_to_answer(shared: &Shared) -> (Request, u32) {
     let mut state = shared.lock();
     loop {
@@ -215,7 +216,7 @@ fn next_to_answer(shared: &Shared) -> (Request, u32) {
         let error = if state.mode == Mode::Answer { 0 } else { EIO };
         state = match due {
             Some(Duration::ZERO) => {
-                let first = state.requests.pop_front().expect("one that is due");
+                let first = state.requests.pop_front().expect("a due request");
                 return (first, error);
             }
             Some(left) => {

@@ -1,4 +1,5 @@
-//! Does to the disks what scripts say, on threads: what takes long for one disk delays no other.
+//! Carries out the actions of scripts on the disks, in threads, so that a slow action on one disk
+//! delays no other.
 
 use std::fs;
 use std::io;
@@ -10,32 +11,31 @@ use std::thread;
 use pathpulse_faultdisk::{Behaviour, DiskSpec, Load, Release, Rig, Spec};
 
 use crate::fault::Fault;
-use crate::run::{Clock, News};
-use crate::script::Act;
+use crate::message::{Clock, RunMsg};
+use crate::script::Action;
 
 const THREADS: usize = 12;
-/// Every so many disks one is watched through a loop device that lies on its own.
+/// One of this many disks is watched through a loop device that lies on it.
 const STACK_EVERY: usize = 4;
-/// What a disk that fails late says: EIO.
+/// The errno of a disk that fails late: EIO.
 const LATE_ERRNO: i32 = 5;
 
-/// The disks. Each has a name of its own in a folder, which leads to its device wherever that is,
-/// as `/dev/disk/by-id` does.
+/// The disks. Each has a name in a folder that links to its current device, like `/dev/disk/by-id`.
 #[derive(Debug)]
 pub struct Disks {
     rig: Rig,
     names: Vec<PathBuf>,
-    /// The rig's number of the disk above each, if there is one.
+    /// The rig's number of the disk above each disk, if there is one.
     above: Vec<Option<usize>>,
 }
 
 impl Disks {
-    /// Makes so many, with names in this folder, and one more that nothing is done to. Some of them are
-    /// stacks: their names lead to a loop device on the disk that faults are done to.
+    /// Creates `count` disks with names in this folder, and one more without faults. Some of them
+    /// are stacks: their names link to a loop device on the disk with the faults.
     ///
     /// # Errors
-    /// What could not be made.
-    pub fn make(
+    /// What could not be created.
+    pub fn create(
         rig_server: std::process::Command,
         count: usize,
         folder: &Path,
@@ -61,39 +61,39 @@ impl Disks {
         Ok(Disks { rig, names, above })
     }
 
-    /// Whether it can be pulled; what lies under another device can't.
+    /// Whether it can vanish. A disk below another one can't.
     pub fn can_vanish(&self, disk: usize) -> bool {
         self.above[disk].is_none()
     }
 
-    /// The disk that nothing is done to.
+    /// The disk without faults.
     pub fn control(&self) -> &Path {
         self.rig.disk(self.names.len()).path()
     }
 
-    /// Their names.
+    /// The names of the disks.
     pub fn names(&self) -> &[PathBuf] {
         &self.names
     }
 
-    /// Does this to one of them.
+    /// Carries out an action on a disk.
     ///
     /// # Errors
-    /// The rig's.
-    pub fn act(&self, disk: usize, act: Act) -> io::Result<()> {
+    /// The error of the rig.
+    pub fn action(&self, disk: usize, action: Action) -> io::Result<()> {
         let how = |errno: Option<_>| match errno {
             Some((errno, _)) => Release::Error(errno),
             None => Release::Data,
         };
-        match act {
-            Act::Set(fault) => self.set(disk, fault),
-            Act::Pulse(errno) => self.rig.release(disk, how(errno)).map(drop),
-            Act::Heal(Fault::Vanish, _) => self.plug_in(disk),
-            Act::Heal(_, Some((errno, _))) => {
+        match action {
+            Action::Set(fault) => self.set(disk, fault),
+            Action::ReleaseHeld(errno) => self.rig.release(disk, how(errno)).map(drop),
+            Action::Heal(Fault::Vanish, _) => self.reattach(disk),
+            Action::Heal(_, Some((errno, _))) => {
                 self.rig.set(disk, Behaviour::Answer)?;
                 self.rig.release(disk, Release::Error(errno)).map(drop)
             }
-            Act::Heal(fault, None) => {
+            Action::Heal(fault, None) => {
                 if let Some(upper) = self.above[disk].filter(|_| fault.is_full()) {
                     self.rig.unsaturate(upper)?;
                 }
@@ -114,23 +114,23 @@ impl Disks {
             },
             Fault::Short(bytes) => Behaviour::Short(bytes),
             Fault::Empty => Behaviour::Short(0),
-            Fault::Busy(answer_every) => return self.fill(disk, Load::Busy { answer_every }),
-            Fault::Dead => return self.fill(disk, Load::Dead),
+            Fault::Busy(answer_every) => return self.saturate(disk, Load::Busy { answer_every }),
+            Fault::Dead => return self.saturate(disk, Load::Dead),
             Fault::Failing(fail_every) => {
                 let errno = LATE_ERRNO;
-                return self.fill(disk, Load::Failing { fail_every, errno });
+                return self.saturate(disk, Load::Failing { fail_every, errno });
             }
             Fault::Vanish => return self.rig.vanish(disk),
         };
         self.rig.set(disk, behaviour)
     }
 
-    /// Takes all tags of the device that is watched, and so those of the disk below it.
-    fn fill(&self, disk: usize, load: Load) -> io::Result<()> {
+    /// Takes all tags of the watched device, and so those of the disk below it.
+    fn saturate(&self, disk: usize, load: Load) -> io::Result<()> {
         self.rig.saturate(self.above[disk].unwrap_or(disk), load)
     }
 
-    fn plug_in(&self, disk: usize) -> io::Result<()> {
+    fn reattach(&self, disk: usize) -> io::Result<()> {
         let device = self.rig.reappear(disk)?;
         let name = &self.names[disk];
         let new = name.with_extension("new");
@@ -138,7 +138,7 @@ impl Disks {
         fs::rename(new, name)
     }
 
-    /// Ends them.
+    /// Ends all disks.
     ///
     /// # Errors
     /// What could not be removed.
@@ -147,37 +147,48 @@ impl Disks {
     }
 }
 
-/// The threads.
+/// The threads that carry out actions.
 #[derive(Debug)]
-pub(crate) struct Crew {
-    jobs: Sender<(usize, Act)>,
+pub(crate) struct DiskDriver {
+    jobs: Sender<(usize, Action)>,
 }
 
-impl Crew {
-    /// Starts them. They end when they have no more to do and the crew is dropped.
-    pub(crate) fn start(disks: &Arc<Disks>, clock: Clock, news: &Sender<News>) -> Crew {
+impl DiskDriver {
+    /// Starts the threads. They end when they have no more jobs and the driver is dropped.
+    pub(crate) fn start(disks: &Arc<Disks>, clock: Clock, messages: &Sender<RunMsg>) -> DiskDriver {
         let (jobs, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..THREADS {
-            let (disks, queue, news) = (Arc::clone(disks), Arc::clone(&queue), news.clone());
-            thread::spawn(move || work(&disks, &queue, clock, &news));
+            let (disks, queue, messages) =
+                (Arc::clone(disks), Arc::clone(&queue), messages.clone());
+            thread::spawn(move || work(&disks, &queue, clock, &messages));
         }
-        Crew { jobs }
+        DiskDriver { jobs }
     }
 
-    pub(crate) fn give(&self, disk: usize, act: Act) {
-        let _ = self.jobs.send((disk, act));
+    pub(crate) fn send(&self, disk: usize, action: Action) {
+        let _ = self.jobs.send((disk, action));
     }
 }
 
-fn work(disks: &Disks, queue: &Mutex<Receiver<(usize, Act)>>, clock: Clock, news: &Sender<News>) {
+fn work(
+    disks: &Disks,
+    queue: &Mutex<Receiver<(usize, Action)>>,
+    clock: Clock,
+    messages: &Sender<RunMsg>,
+) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((disk, act)) = job else { return };
-        // Said before it is done: what follows from it can't be heard of earlier.
-        let _ = news.send(News::Begins(disk, act, clock.now()));
-        let done = disks.act(disk, act).map_err(|error| error.to_string());
-        if news.send(News::Obeyed(disk, done, clock.now())).is_err() {
+        let Ok((disk, action)) = job else { return };
+        // Sent before the action: its consequences can't arrive earlier.
+        let _ = messages.send(RunMsg::ActionStarted(disk, action, clock.now()));
+        let done = disks
+            .action(disk, action)
+            .map_err(|error| error.to_string());
+        if messages
+            .send(RunMsg::ActionDone(disk, done, clock.now()))
+            .is_err()
+        {
             return;
         }
     }

@@ -1,56 +1,56 @@
-//! What a run came to.
+//! The results of a run.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::judge::Finding;
+use crate::oracle::Finding;
 use crate::usage::Usage;
 
-/// See the module.
+/// See the module documentation.
 #[derive(Clone, Debug, Default)]
-pub struct Figures {
-    /// Faults injected, by kind.
+pub struct Report {
+    /// Injected faults, by kind.
     pub faults: BTreeMap<&'static str, u64>,
-    /// How long it took until each was noticed that had to be, by kind.
+    /// The times until faults were detected, by kind.
     pub detected: BTreeMap<&'static str, Vec<Duration>>,
-    /// How long it took until each disk was found to be well again.
+    /// The times until disks were found healthy again.
     pub recovered: Vec<Duration>,
-    /// How long events took from the daemon's stamp to their reader.
-    pub on_the_way: Vec<Duration>,
-    /// Events of the daemon.
+    /// The times from the daemon's event timestamps to their arrival.
+    pub delivery: Vec<Duration>,
+    /// Number of the daemon's events.
     pub events: u64,
-    /// Its checks.
+    /// Number of its checks.
     pub checks: u64,
-    /// Its checks that said nothing.
+    /// Number of its checks with an unknown result.
     pub unknown: u64,
-    /// What carried them.
+    /// Its backend.
     pub backend: String,
-    /// What the daemon used before the first fault.
+    /// The daemon's usage before the first fault.
     pub usage_first: Usage,
-    /// The most that it used.
+    /// The maximum of its usage.
     pub usage_max: Usage,
-    /// What it used at the end.
+    /// Its usage at the end.
     pub usage_last: Usage,
-    /// For how long the machine did not get on, as the disk knows that nothing is done to.
+    /// How long the machine stalled, according to the control disk.
     pub stalled: Duration,
-    /// What would have been wrong, had the machine got on.
+    /// Violations that are excused by stalls of the machine.
     pub excused: Vec<String>,
-    /// What was wrong, with seed, disk and time.
+    /// Violations, with seed, disk and time.
     pub wrong: Vec<String>,
 }
 
-impl Figures {
-    /// Faults injected.
+impl Report {
+    /// The number of injected faults.
     pub fn injected(&self) -> u64 {
         self.faults.values().sum()
     }
 
-    pub(crate) fn note_fault(&mut self, kind: &'static str) {
+    pub(crate) fn record_fault(&mut self, kind: &'static str) {
         *self.faults.entry(kind).or_default() += 1;
     }
 
-    pub(crate) fn note_times(&mut self, finding: &Finding) {
+    pub(crate) fn record_times(&mut self, finding: &Finding) {
         if let Some((kind, time)) = finding.detected {
             self.detected.entry(kind).or_default().push(time);
         }
@@ -58,7 +58,7 @@ impl Figures {
     }
 }
 
-/// Some of the times, in milliseconds.
+/// Percentiles of the times, in milliseconds.
 fn times(f: &mut fmt::Formatter<'_>, name: &str, times: &[Duration]) -> fmt::Result {
     let mut sorted = times.to_vec();
     sorted.sort();
@@ -77,7 +77,7 @@ fn times(f: &mut fmt::Formatter<'_>, name: &str, times: &[Duration]) -> fmt::Res
     )
 }
 
-impl fmt::Display for Figures {
+impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = self.faults.iter();
         let kinds: Vec<String> = kinds
@@ -86,28 +86,28 @@ impl fmt::Display for Figures {
         writeln!(f, "faults: {}", kinds.join(", "))?;
         writeln!(
             f,
-            "{} events and {} checks ({} unknown) through {}",
+            "{} events and {} checks ({} unknown), backend {}",
             self.events, self.checks, self.unknown, self.backend
         )?;
-        writeln!(f, " noticed      times    p50 ms    p99 ms    max ms")?;
+        writeln!(f, "detected      count    p50 ms    p99 ms    max ms")?;
         for (kind, all) in &self.detected {
             times(f, kind, all)?;
         }
         let all: Vec<Duration> = self.detected.values().flatten().copied().collect();
         times(f, "all", &all)?;
-        times(f, "well again", &self.recovered)?;
-        times(f, "on the way", &self.on_the_way)?;
+        times(f, " recovered", &self.recovered)?;
+        times(f, "  delivery", &self.delivery)?;
         let (stalled, excused) = (self.stalled.as_secs_f64(), self.excused.len());
         writeln!(
             f,
-            "the machine stalled for {stalled:.1} s in all, which excused {excused}"
+            "the machine stalled for {stalled:.1} s in total, which excused {excused}"
         )?;
         for excused in &self.excused {
             writeln!(f, "EXCUSED: {excused}")?;
         }
-        writeln!(f, "daemon, first: {}", self.usage_first)?;
-        writeln!(f, "daemon, most:  {}", self.usage_max)?;
-        writeln!(f, "daemon, last:  {}", self.usage_last)?;
+        writeln!(f, "usage, first: {}", self.usage_first)?;
+        writeln!(f, "usage, max:   {}", self.usage_max)?;
+        writeln!(f, "usage, last:  {}", self.usage_last)?;
         for wrong in &self.wrong {
             writeln!(f, "WRONG: {wrong}")?;
         }
