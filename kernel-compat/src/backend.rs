@@ -39,7 +39,7 @@
 //! | the process can end while a submission is blocked | no | no | no | no |
 //! | [`Stage`] of a stuck read with nowait | exact | exact | exact | `Submission` |
 //! | [`Stage`] of a stuck read without nowait | exact | exact | `Submission` | `Submission` |
-//! | reads that can be cancelled | queued for a kernel thread | queued for a thread | as aio | as aio |
+//! | cancellable reads | queued for a kernel thread | queued for a thread | as aio | as aio |
 //! | keeps a descriptor per target | beyond its file table | yes | yes | yes |
 //! | bound of the reads in flight | memory | fs.aio-max-nr | threads | threads |
 //!

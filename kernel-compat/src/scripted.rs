@@ -49,7 +49,7 @@ pub struct Audit {
 
 /// One future event of a flight.
 #[derive(Clone, Copy, Debug)]
-enum Event {
+enum FlightEvent {
     End(Outcome),
     Expire(Stage),
 }
@@ -59,7 +59,7 @@ pub struct Scripted<F> {
     script: F,
     now: Mono,
     /// Ordered by time. Events of the same time are ordered by their tie-breakers.
-    events: BTreeMap<(Mono, u64, u64), (OpId, Event)>,
+    events: BTreeMap<(Mono, u64, u64), (OpId, FlightEvent)>,
     flights: InFlight<()>,
     pool: BufferPool,
     targets: Table<()>,
@@ -120,9 +120,9 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
         for ((at, _, _), (id, event)) in std::mem::take(&mut self.events) {
             let deadline = self.flights.get(id.0).map(|flight| flight.op.deadline);
             let read = match event {
-                Event::End(Outcome::Read(bytes)) => Ok(bytes),
-                Event::End(Outcome::Failed(errno)) => Err(errno),
-                Event::End(Outcome::Late(_)) => {
+                FlightEvent::End(Outcome::Read(bytes)) => Ok(bytes),
+                FlightEvent::End(Outcome::Failed(errno)) => Err(errno),
+                FlightEvent::End(Outcome::Late(_)) => {
                     self.schedule(at + span, id, event);
                     continue;
                 }
@@ -133,8 +133,8 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
             };
             match deadline {
                 Some(deadline) if deadline < at + span => {
-                    self.schedule(deadline, id, Event::Expire(Stage::Device));
-                    self.schedule(at + span, id, Event::End(Outcome::Late(read)));
+                    self.schedule(deadline, id, FlightEvent::Expire(Stage::Device));
+                    self.schedule(at + span, id, FlightEvent::End(Outcome::Late(read)));
                 }
                 _ => self.schedule(at + span, id, event),
             }
@@ -153,7 +153,7 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
         for id in held {
             let mut expired = true;
             self.events.retain(|_, (of, event)| {
-                expired &= *of != id || matches!(event, Event::End(Outcome::Late(_)));
+                expired &= *of != id || matches!(event, FlightEvent::End(Outcome::Late(_)));
                 *of != id
             });
             let outcome = match (expired, result) {
@@ -161,11 +161,11 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
                 (false, Ok(bytes)) => Outcome::Read(bytes),
                 (false, Err(errno)) => Outcome::Failed(errno),
             };
-            self.schedule(self.now, id, Event::End(outcome));
+            self.schedule(self.now, id, FlightEvent::End(outcome));
         }
     }
 
-    fn schedule(&mut self, at: Mono, id: OpId, event: Event) {
+    fn schedule(&mut self, at: Mono, id: OpId, event: FlightEvent) {
         // splitmix64: a pseudo-random tie-breaker that is reproducible for a seed.
         self.ties = self.ties.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut tie = self.ties;
@@ -179,14 +179,16 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
         match answer {
             Answer::After(span, result, _) if self.now + span <= deadline => {
                 let outcome = result.map_or_else(Outcome::Failed, Outcome::Read);
-                self.schedule(self.now + span, id, Event::End(outcome));
+                self.schedule(self.now + span, id, FlightEvent::End(outcome));
             }
             Answer::After(span, result, stage) => {
-                self.schedule(deadline, id, Event::Expire(stage));
-                self.schedule(self.now + span, id, Event::End(Outcome::Late(result)));
+                self.schedule(deadline, id, FlightEvent::Expire(stage));
+                self.schedule(self.now + span, id, FlightEvent::End(Outcome::Late(result)));
             }
-            Answer::Never(stage) => self.schedule(deadline, id, Event::Expire(stage)),
-            Answer::NotStarted => self.schedule(deadline, id, Event::End(Outcome::NotStarted)),
+            Answer::Never(stage) => self.schedule(deadline, id, FlightEvent::Expire(stage)),
+            Answer::NotStarted => {
+                self.schedule(deadline, id, FlightEvent::End(Outcome::NotStarted));
+            }
             Answer::Refuse(_) => {}
         }
     }
@@ -222,15 +224,15 @@ impl<F: FnMut(&Op, Mono) -> Answer> Scripted<F> {
         self.stats.in_flight -= 1;
     }
 
-    fn apply(&mut self, id: OpId, event: Event) -> Option<Completion> {
+    fn apply(&mut self, id: OpId, event: FlightEvent) -> Option<Completion> {
         let token = self.flights.get(id.0)?.op.token;
         let outcome = match event {
-            Event::Expire(stage) => {
+            FlightEvent::Expire(stage) => {
                 self.stats.stuck += 1;
                 self.audit.borrow_mut().ended += 1;
                 Outcome::Expired(stage)
             }
-            Event::End(outcome) => {
+            FlightEvent::End(outcome) => {
                 if matches!(outcome, Outcome::Late(_)) {
                     self.stats.stuck -= 1;
                     self.audit.borrow_mut().late += 1;
@@ -301,10 +303,10 @@ impl<F: FnMut(&Op, Mono) -> Answer> Backend for Scripted<F> {
         // As in the kernel, only reads that were not started can be cancelled.
         let scheduled = self.events.len();
         self.events.retain(|_, (of, event)| {
-            *of != id || !matches!(event, Event::End(Outcome::NotStarted))
+            *of != id || !matches!(event, FlightEvent::End(Outcome::NotStarted))
         });
         if self.events.len() < scheduled {
-            self.schedule(self.now, id, Event::End(Outcome::Cancelled));
+            self.schedule(self.now, id, FlightEvent::End(Outcome::Cancelled));
         }
     }
 

@@ -82,7 +82,7 @@ fn main() -> ExitCode {
     match run(Args::parse()) {
         Ok(report) => {
             let _ = write!(io::stdout(), "{report}");
-            ExitCode::from(u8::from(!report.wrong.is_empty()))
+            ExitCode::from(u8::from(!report.violations.is_empty()))
         }
         Err(error) => {
             let _ = writeln!(io::stderr(), "pathpulse-chaos: {error}");

@@ -35,7 +35,7 @@ pub struct EventMsg {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Finding {
     /// Violations.
-    pub wrong: Vec<String>,
+    pub violations: Vec<String>,
     /// A fault was detected, this long after its injection.
     pub detected: Option<(&'static str, Duration)>,
     /// A disk was found healthy, this long after its recovery.
@@ -132,15 +132,15 @@ impl Oracle {
         if *from != self.state {
             let was = &self.state;
             let text = format!("its state was {was}, but the event says {from}");
-            finding.wrong.push(text);
+            finding.violations.push(text);
         }
-        let wrong = match to.as_str() {
+        let violation = match to.as_str() {
             _ if from == to => self.check_late(cause, at),
             "down" => self.check_down(event, at, &mut finding),
             "up" | "marginal" => self.check_working(to, at, &mut finding),
             _ => Some(format!("no fault leads to the state {to}")),
         };
-        finding.wrong.extend(wrong);
+        finding.violations.extend(violation);
         self.state.clone_from(to);
         finding
     }
@@ -222,7 +222,7 @@ impl Oracle {
         });
         if let Some(by) = late_by.filter(|by| *by < now) {
             self.late_by = None;
-            finding.wrong.push(format!(
+            finding.violations.push(format!(
                 "the end of its stuck read was not reported by {:.3}",
                 by.as_secs_f64()
             ));
@@ -230,7 +230,7 @@ impl Oracle {
         match self.required_state() {
             Some((want, by)) if by < now && !self.overdue_reported => {
                 self.overdue_reported = true;
-                finding.wrong.push(format!(
+                finding.violations.push(format!(
                     "it was not {want} by {:.3}; its state is {}",
                     by.as_secs_f64(),
                     self.state

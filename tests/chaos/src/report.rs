@@ -37,7 +37,7 @@ pub struct Report {
     /// Violations that are excused by stalls of the machine.
     pub excused: Vec<String>,
     /// Violations, with seed, disk and time.
-    pub wrong: Vec<String>,
+    pub violations: Vec<String>,
 }
 
 impl Report {
@@ -108,10 +108,10 @@ impl fmt::Display for Report {
         writeln!(f, "usage, first: {}", self.usage_first)?;
         writeln!(f, "usage, max:   {}", self.usage_max)?;
         writeln!(f, "usage, last:  {}", self.usage_last)?;
-        for wrong in &self.wrong {
-            writeln!(f, "WRONG: {wrong}")?;
+        for violation in &self.violations {
+            writeln!(f, "VIOLATION: {violation}")?;
         }
-        let (faults, wrong) = (self.injected(), self.wrong.len());
-        writeln!(f, "{faults} faults, {wrong} wrong")
+        let (faults, violations) = (self.injected(), self.violations.len());
+        writeln!(f, "{faults} faults, {violations} violations")
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -198,14 +198,14 @@ impl Run {
                     "{name}: the status is {}, but the last event said {event}",
                     path.state
                 );
-                self.report.wrong.push(text);
+                self.report.violations.push(text);
             }
         }
         self.report.backend = status.backend;
         let (ended, took) = self.daemon.stop()?;
         if !ended.success() || took > Duration::from_secs(1) {
             let text = format!("the daemon took {took:?} to stop: {ended}");
-            self.report.wrong.push(text);
+            self.report.violations.push(text);
         }
         // The threads end because nobody receives, and close the control disk.
         drop((self.driver, self.messages));
@@ -274,11 +274,11 @@ impl Run {
             if now > self.printed + PROGRESS_EVERY {
                 self.printed = now;
                 print_line(&format!(
-                    "{:6.1} s: {} faults, {} events, {} wrong; the daemon: {usage}",
+                    "{:6.1} s: {} faults, {} events, {} violations; the daemon: {usage}",
                     now.as_secs_f64(),
                     self.report.injected(),
                     self.report.events,
-                    self.report.wrong.len()
+                    self.report.violations.len()
                 ));
             }
         }
@@ -319,7 +319,7 @@ impl Run {
                 self.report.delivery.extend(way);
                 let Some(&disk) = self.disk_by_name.get(&event.path) else {
                     self.report
-                        .wrong
+                        .violations
                         .push(format!("no disk has this path: {event:?}"));
                     return Ok(());
                 };
@@ -332,7 +332,7 @@ impl Run {
             }
             RunMsg::UnexpectedData(what) => self
                 .report
-                .wrong
+                .violations
                 .push(format!("events are missing: {what}")),
             RunMsg::SourceEnded(why) => {
                 let log = self.daemon.log();
@@ -346,15 +346,15 @@ impl Run {
 
     fn record(&mut self, disk: usize, finding: Finding, strict: Finding) {
         self.report.record_times(&finding);
-        if finding.wrong.is_empty() {
-            for excused in strict.wrong {
+        if finding.violations.is_empty() {
+            for excused in strict.violations {
                 let text = self.describe(disk, "EXCUSED", &excused, self.report.excused.len());
                 self.report.excused.push(text);
             }
         }
-        for wrong in finding.wrong {
-            let text = self.describe(disk, "WRONG", &wrong, self.report.wrong.len());
-            self.report.wrong.push(text);
+        for violation in finding.violations {
+            let text = self.describe(disk, "VIOLATION", &violation, self.report.violations.len());
+            self.report.violations.push(text);
         }
     }
 

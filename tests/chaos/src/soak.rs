@@ -37,9 +37,9 @@ pub fn soak(run: &mut Run, time: Duration) -> io::Result<()> {
         after = run.sample()?;
     }
     if !is_back(before, after) {
-        let wrong =
+        let violation =
             format!("the daemon's usage grew from {before} to {after}, with all disks healthy");
-        run.report_mut().wrong.push(wrong);
+        run.report_mut().violations.push(violation);
     }
     Ok(())
 }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_noticed() {
+    fn leaks_are_detected() {
         let before = Usage {
             rss_kib: 10_000,
             descriptors: 20,

@@ -50,7 +50,7 @@ fn limits() -> Limits {
 /// All violations that the oracle finds in the trace.
 fn violations(trace: &Trace) -> Vec<String> {
     let mut oracle = Oracle::new(limits());
-    let mut wrong = Vec::new();
+    let mut found = Vec::new();
     for ms in 0..END_MS {
         let now = Duration::from_millis(ms);
         for (_, entry) in trace.iter().filter(|(at, _)| *at == ms) {
@@ -62,12 +62,14 @@ fn violations(trace: &Trace) -> Vec<String> {
                 TraceEntry::Stall(len_ms) => {
                     oracle.stalled(now - Duration::from_millis(*len_ms), now);
                 }
-                TraceEntry::Event(event) => wrong.extend(oracle.observe_event(event, now).wrong),
+                TraceEntry::Event(event) => {
+                    found.extend(oracle.observe_event(event, now).violations);
+                }
             }
         }
-        wrong.extend(oracle.check_overdue(now).wrong);
+        found.extend(oracle.check_overdue(now).violations);
     }
-    wrong
+    found
 }
 
 /// A disk hangs, fails, is slow and barely in time, and flaps until it is marginal.

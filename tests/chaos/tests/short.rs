@@ -17,7 +17,7 @@ fn chaos(args: &[&str]) {
     let (out, err) = (&output.stdout, &output.stderr);
     let text = String::from_utf8_lossy(out) + String::from_utf8_lossy(err);
     assert!(output.status.success(), "{}: {text}", output.status);
-    assert!(text.contains(" faults, 0 wrong"), "{text}");
+    assert!(text.contains(" faults, 0 violations"), "{text}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ const GROUP: usize = 1024;
     clippy::vec_box,
     reason = "the kernel has their addresses, also those of orphans"
 )]
-struct Group {
+struct CheckerGroup {
     // Before the requests, because dropping it waits for all reads, including orphans.
     context: Context,
     checkers: Vec<Box<Request>>,
@@ -24,7 +24,7 @@ struct Group {
 }
 
 struct Groups {
-    groups: Vec<Group>,
+    groups: Vec<CheckerGroup>,
     timeout: Duration,
     clock: Clock,
     buffer: Vec<Event>,
@@ -36,7 +36,7 @@ pub(crate) fn open(job: &Job) -> Result<Box<dyn Contender>, String> {
         let checkers = paths
             .iter()
             .map(|path| Request::open(path, job.timed).map(Box::new));
-        groups.push(Group {
+        groups.push(CheckerGroup {
             checkers: checkers.collect::<Result<_, _>>()?,
             context: Context::setup(GROUP)?,
             orphans: Vec::new(),
@@ -50,7 +50,7 @@ pub(crate) fn open(job: &Job) -> Result<Box<dyn Contender>, String> {
     }))
 }
 
-impl Group {
+impl CheckerGroup {
     /// Takes completions of any checker, and waits if there are none.
     fn poll(&mut self, left: Duration, buffer: &mut [Event], clock: &Clock) {
         for event in self.context.reap(buffer, left) {

@@ -33,7 +33,7 @@ const STATE_PENDING: c_int = 6;
 /// `struct checker` as plugins know it, with spare space: the plugin's own data follows.
 #[derive(Default)]
 #[repr(C, align(16))]
-struct Checker {
+struct PluginChecker {
     class: usize,
     fd: c_int,
     timeout_s: u32,
@@ -44,12 +44,12 @@ struct Checker {
     spare: [u64; 8],
 }
 
-type Call = unsafe extern "C" fn(*mut Checker) -> c_int;
+type Call = unsafe extern "C" fn(*mut PluginChecker) -> c_int;
 
 struct Functions {
     init: Call,
     check: Call,
-    free: unsafe extern "C" fn(*mut Checker),
+    free: unsafe extern "C" fn(*mut PluginChecker),
     reset: Option<unsafe extern "C" fn()>,
     // Last, because it contains the other fields' code.
     _library: Library,
@@ -57,7 +57,7 @@ struct Functions {
 
 /// A checker. The plugin identifies it by its address.
 struct CheckedPath {
-    checker: Box<Checker>,
+    checker: Box<PluginChecker>,
     _file: File,
     state: c_int,
     begun: Instant,
@@ -97,8 +97,9 @@ fn load() -> Result<Functions, String> {
     // SAFETY: as above.
     let check = unsafe { library.get::<Call>(b"libcheck_check\0") }.map_err(failed)?;
     // SAFETY: as above.
-    let free = unsafe { library.get::<unsafe extern "C" fn(*mut Checker)>(b"libcheck_free\0") }
-        .map_err(failed)?;
+    let free =
+        unsafe { library.get::<unsafe extern "C" fn(*mut PluginChecker)>(b"libcheck_free\0") }
+            .map_err(failed)?;
     // SAFETY: as above. Early versions do not have it.
     let reset = unsafe { library.get::<unsafe extern "C" fn()>(b"libcheck_reset\0") }.ok();
     Ok(Functions {
@@ -116,11 +117,11 @@ pub(crate) fn open(job: &Job) -> Result<Box<dyn Contender>, String> {
     let mut paths = Vec::new();
     for path in &job.paths {
         let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let mut checker = Box::new(Checker {
+        let mut checker = Box::new(PluginChecker {
             class: class.as_ptr().expose_provenance(),
             fd: file.as_raw_fd(),
             timeout_s: job.timeout.as_secs().max(1) as u32,
-            ..Checker::default()
+            ..PluginChecker::default()
         });
         // SAFETY: the checker is filled in as multipathd does it, and does not move until it is
         // freed.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::contender::{Contender, Job, PathCounts};
 use crate::files::{block_size, open_direct};
 
-struct Checker {
+struct SyncChecker {
     file: File,
     block: usize,
     good: bool,
@@ -15,7 +15,7 @@ struct Checker {
 }
 
 struct Sync {
-    checkers: Vec<Checker>,
+    checkers: Vec<SyncChecker>,
     timed: bool,
     calls: u64,
     space: Vec<u8>,
@@ -27,7 +27,7 @@ const BLOCK_MAX: usize = 64 * 1024;
 pub(crate) fn open(job: &Job) -> Result<Box<dyn Contender>, String> {
     let open = |path| {
         let file = open_direct(path)?;
-        Ok(Checker {
+        Ok(SyncChecker {
             block: block_size(&file).min(BLOCK_MAX),
             file,
             good: false,
@@ -61,7 +61,7 @@ impl Contender for Sync {
     }
 
     fn latencies_us(&self) -> Vec<Option<u64>> {
-        let took = |checker: &Checker| (self.timed && checker.good).then_some(checker.took_us);
+        let took = |checker: &SyncChecker| (self.timed && checker.good).then_some(checker.took_us);
         self.checkers.iter().map(took).collect()
     }
 

@@ -18,7 +18,7 @@ const GROUP: usize = 1024;
 /// How often a thread checks whether it should end.
 const TICK: Duration = Duration::from_millis(100);
 
-struct Group {
+struct ThreadGroup {
     // Before the requests, because dropping it waits for all reads.
     context: Context,
     requests: Vec<Request>,
@@ -29,7 +29,7 @@ struct Group {
     sweeper: Thread,
 }
 
-impl Group {
+impl ThreadGroup {
     /// The main loop of the thread.
     fn reap(&self) {
         let mut buffer = aio::event_buffer();
@@ -59,7 +59,7 @@ impl Group {
 }
 
 struct Threads {
-    groups: Vec<Arc<Group>>,
+    groups: Vec<Arc<ThreadGroup>>,
     timeout: Duration,
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn open(job: &Job) -> Result<Box<dyn Contender>, String> {
     let mut groups = Vec::new();
     for paths in job.paths.chunks(GROUP) {
         let requests = paths.iter().map(|path| Request::open(path, job.timed));
-        let group = Arc::new(Group {
+        let group = Arc::new(ThreadGroup {
             requests: requests.collect::<Result<_, _>>()?,
             context: Context::setup(GROUP)?,
             clock: Clock::start(),
