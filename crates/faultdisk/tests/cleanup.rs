@@ -218,7 +218,7 @@ fn a_killed_server_leaves_nothing() {
 }
 
 #[test]
-fn a_killed_janitor_leaves_nothing() {
+fn a_killed_supervisor_leaves_nothing() {
     require!();
     let (mut user, remains) = start_user();
     remains.supervisor.send(Signal::KILL);
