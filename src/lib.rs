@@ -33,7 +33,7 @@
 //! # }
 //! ```
 //!
-//! [`check_once`] checks paths a single time:
+//! [`check_once()`] checks paths a single time:
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
