@@ -86,6 +86,7 @@ impl Failure {
 /// Knows which storage paths of this host answer, how fast, and since when.
 #[derive(Parser)]
 #[command(
+    name = "pathpulse",
     version,
     max_term_width = 100,
     after_help = "Examples:\n  pathpulse check                     checks all block devices once\n  \

@@ -274,7 +274,7 @@ fn an_open_that_fails_counts_only_if_it_speaks_of_the_way_to_the_device() {
         (libc::EBUSY, "EBUSY", "lsblk"),
         (libc::EROFS, "EROFS", "read-only"),
         (libc::EAGAIN, "EAGAIN", "try again"),
-        (libc::ETXTBSY, "ETXTBSY", "name another"),
+        (libc::ETXTBSY, "ETXTBSY", "specify another"),
         (libc::EUCLEAN, "EUCLEAN", "fsck"),
     ];
     for (errno, shown, says) in conditions {
