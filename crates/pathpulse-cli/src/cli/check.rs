@@ -1,77 +1,60 @@
-//! `pathpulse check`: each path once.
+//! `pathpulse check`: checks each path once.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use pathpulse::Config;
 
-use super::args::{self, Backend};
+use super::args::{BackendOption, CheckKeys, FormatOption, KeyOptions, ReadPaths};
 use super::check_report::Report;
 use super::targets::{NAMES_SHARE, Targets};
-use super::{Failure, apart, output};
-use crate::daemon::config::Layer;
+use super::{Failure, output, subprocess};
 use crate::daemon::discovery::usual_disks;
 
-/// Checks paths once
+/// Checks each path once
 ///
-/// Reads one block of each path past the page cache, all at the same time, and returns within the
-/// timeout and 200 ms, whatever the devices do. A device that is given by several names is read once.
+/// Reads one block of each path directly from the device, all paths at the same time. Returns within
+/// the timeout plus 200 ms, whatever the devices do. A device that has several names is read once.
 ///
-/// Of a folder the devices are checked that its file system lies on. A name without a slash that is of nothing in
-/// the working directory stands for the device of that name in /dev.
+/// Without PATH, it checks the disks that discovery finds by default. For a directory, it checks the
+/// devices of its file system. A name without a slash means a file in the working directory, or else
+/// the device of that name in /dev.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit status: 0 all are up (or in standby, as their target wants it), \
-    1 some are marginal or unknown, 2 some are down, 3 wrong usage, nothing could be checked, or the result could not be written.\n\n\
+    after_help = "Exit status: 0 all paths are up or in standby, 1 some are marginal or unknown, 2 some are down, 3 wrong usage, or no path could be checked, \
+    or the result could not be written.\n\n\
     Examples:\n  pathpulse check\n  pathpulse check sda sdb --timeout 500ms --format json\n  \
     pathpulse check /var/lib/mysql"
 )]
 pub(crate) struct Args {
-    /// What to check: block devices, files that take O_DIRECT, or folders [default: the disks that discovery takes by default]
-    #[arg(value_name = "PATH")]
-    paths: Vec<PathBuf>,
-    /// How long a path may take to answer
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = args::watch("timeout"))]
-    timeout: Layer,
-    /// Where to read: first, last or rotating, which is somewhere in between
-    #[arg(long, value_name = "PLACE", default_value = "first", value_parser = args::watch("read_place"))]
-    read_place: Layer,
-    /// How much to read, up to 128KiB; 0 is one block
-    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = args::watch("read_length"))]
-    read_length: Layer,
-    /// What carries the reads to the kernel
-    #[arg(
-        long,
-        value_enum,
-        value_name = "NAME",
-        env = "PATHPULSE_BACKEND",
-        default_value = "auto"
-    )]
-    backend: Backend,
-    /// How to print the result
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
-    format: Format,
+    #[command(flatten)]
+    paths: ReadPaths,
+    #[command(flatten)]
+    keys: KeyOptions<CheckKeys>,
+    #[command(flatten)]
+    backend: BackendOption,
+    #[command(flatten)]
+    output: FormatOption<CheckFormat>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub(crate) enum CheckFormat {
     /// For people
     Table,
     /// For programs
     Json,
-    /// One line and performance data, for Nagios, Icinga and their kin
+    /// For Nagios, Icinga and similar monitors: one line with performance data
     Nagios,
 }
 
-/// In a process of its own, so that no read which a device holds holds up the one who waits for this.
+/// Reads in a subprocess, so that a read without an answer does not block the caller.
 pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
-    apart::run(|| report(args))
+    subprocess::run(|| report(args))
 }
 
 fn report(args: &Args) -> Result<i32, Failure> {
     check(args).map_err(|message| {
-        if args.format == Format::Nagios {
-            // Such a monitor shows what is on stdout, and knows 3 as UNKNOWN.
+        if args.output.format == CheckFormat::Nagios {
+            // Such a monitor shows stdout, and takes status 3 for UNKNOWN.
             output::print(&format!(
                 "PATHPULSE UNKNOWN - {}\n",
                 output::printable(&message)
@@ -83,34 +66,34 @@ fn report(args: &Args) -> Result<i32, Failure> {
 
 fn check(args: &Args) -> Result<i32, String> {
     pathpulse_kernel_compat::raise_open_files_limit();
-    let mut watch = args.timeout.clone();
-    watch.add(&args.read_place);
-    watch.add(&args.read_length);
-    let mut settings = watch.settings();
+    let mut settings = args.keys.given.settings();
     let begin = Instant::now();
-    let targets = if args.paths.is_empty() {
+    let names = &args.paths.paths;
+    let targets = if names.is_empty() {
         Targets::devices(usual_disks())
     } else {
-        Targets::of(&args.paths, settings.timeout / NAMES_SHARE)
+        Targets::of(names, settings.timeout / NAMES_SHARE)
     };
     if targets.paths.is_empty() && targets.without.is_empty() {
         return Err(
-            "no disk found below /sys/block but such as discovery skips, too (loop, ram, maps); name a path".to_owned(),
+            "no disks found: /sys/block has only devices that discovery skips by default \
+             (such as loop, ram, multipath maps); name a path"
+                .to_owned(),
         );
     }
     settings.timeout = settings.timeout.saturating_sub(begin.elapsed());
     let config = Config {
-        backend: args.backend.into(),
+        backend: args.backend.given().unwrap_or_default(),
         settings,
         ..Config::default()
     };
     let checked = pathpulse::check_once(&targets.paths, &config)
-        .map_err(|error| format!("nothing was checked: {error}"))?;
+        .map_err(|error| format!("no path was checked: {error}"))?;
     let report = Report::new(&checked, &targets);
-    match args.format {
-        Format::Table => output::print(&report.table()),
-        Format::Json => output::print_json(&report),
-        Format::Nagios => output::print(&report.nagios()),
+    match args.output.format {
+        CheckFormat::Table => output::print(&report.table()),
+        CheckFormat::Json => output::print_json(&report),
+        CheckFormat::Nagios => output::print(&report.nagios()),
     };
     Ok(report.exit_status())
 }

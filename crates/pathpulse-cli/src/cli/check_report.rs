@@ -58,7 +58,7 @@ impl PathReport {
         PathReport {
             path: display_name(&report.path).to_string(),
             also: texts(report.also.iter()),
-            under: texts(targets.folders(std::iter::once(&report.path).chain(&report.also))),
+            under: texts(targets.directories(std::iter::once(&report.path).chain(&report.also))),
             device: report.device.map(|device| device.to_string()),
             verdict: verdict.name(),
             state: report.state.name(),

@@ -1,4 +1,4 @@
-//! Asking the daemon, over HTTP on its socket, and never waiting for ever.
+//! The client of the daemon: HTTP over its socket. Every request has a time limit.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,9 +22,9 @@ use super::Failure;
 use crate::daemon::RefusalDocument;
 use crate::daemon::process::{Life, ProcessId};
 
-/// How long the daemon may take to answer; it answers from memory.
+/// The daemon answers from memory, so this is plenty.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// A daemon with nothing to say sends a sign of life every 5 s.
+/// On an idle stream of events, the daemon sends a comment every 5 s.
 const SILENCE_LIMIT: Duration = Duration::from_secs(16);
 
 /// A connection to the daemon.
@@ -32,11 +32,11 @@ pub(crate) struct Client {
     runtime: Runtime,
     sender: SendRequest<Full<Bytes>>,
     socket: PathBuf,
-    daemon: Option<Process>,
+    daemon: Option<DaemonProcess>,
 }
 
-/// The daemon's process, if it can be seen from here (it can't from another PID namespace).
-struct Process {
+/// The daemon's process, if it is visible here (it is not from another PID namespace).
+struct DaemonProcess {
     pid: Pid,
     fd: OwnedFd,
 }
@@ -45,17 +45,17 @@ impl Client {
     /// Connects to the daemon at this socket.
     ///
     /// # Errors
-    /// Says what to do when there is none.
+    /// There is no daemon, or it does not answer.
     pub(crate) fn connect(socket: &Path) -> Result<Client, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()
-            .map_err(|error| Failure::new(format!("starting: {error}")))?;
+            .map_err(|error| Failure::new(format!("cannot start the client: {error}")))?;
         let (sender, daemon) = runtime.block_on(async {
             timeout(ANSWER_LIMIT, open(socket))
                 .await
-                .unwrap_or_else(|_| Err(silent(socket)))
+                .unwrap_or_else(|_| Err(no_answer(socket)))
         })?;
         Ok(Client {
             runtime,
@@ -67,29 +67,30 @@ impl Client {
 
     /// GETs a document.
     pub(crate) fn get<T: DeserializeOwned>(&mut self, resource: &str) -> Result<T, Failure> {
-        let text = self.ask(Method::GET, resource, Bytes::new(), ANSWER_LIMIT)?;
-        self.understand(resource, &text)
+        let text = self.request(Method::GET, resource, Bytes::new(), ANSWER_LIMIT)?;
+        self.parse(resource, &text)
     }
 
-    /// POSTs an order with this as its body, and waits so long for the answer.
+    /// POSTs this document, and waits for the answer for at most `limit`.
     pub(crate) fn post<T: DeserializeOwned>(
         &mut self,
         resource: &str,
-        order: &impl Serialize,
+        body: &impl Serialize,
         limit: Duration,
     ) -> Result<T, Failure> {
-        let order = serde_json::to_vec(order)
+        let body = serde_json::to_vec(body)
             .map_err(|error| Failure::new(format!("{resource}: {error}")))?;
-        let text = self.ask(Method::POST, resource, order.into(), limit)?;
-        self.understand(resource, &text)
+        let text = self.request(Method::POST, resource, body.into(), limit)?;
+        self.parse(resource, &text)
     }
 
-    fn understand<T: DeserializeOwned>(&self, resource: &str, text: &[u8]) -> Result<T, Failure> {
-        serde_json::from_slice(text)
-            .map_err(|error| self.strange(&format!("{resource} is no such document: {error}")))
+    fn parse<T: DeserializeOwned>(&self, resource: &str, text: &[u8]) -> Result<T, Failure> {
+        serde_json::from_slice(text).map_err(|error| {
+            self.protocol_failure(&format!("cannot parse the document of {resource}: {error}"))
+        })
     }
 
-    fn ask(
+    fn request(
         &mut self,
         method: Method,
         resource: &str,
@@ -97,7 +98,7 @@ impl Client {
         limit: Duration,
     ) -> Result<Bytes, Failure> {
         let answer = async {
-            let body = request(&mut self.sender, method, resource, body).await?;
+            let body = send(&mut self.sender, method, resource, body).await?;
             Ok(body.collect().await?.to_bytes())
         };
         let answered = self
@@ -105,29 +106,28 @@ impl Client {
             .block_on(async { timeout(limit, answer).await });
         match answered {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Refusal::Strange(what))) => Err(self.strange(&what)),
-            Ok(Err(Refusal::Said(errors))) => Err(Failure::of_all(errors)),
-            Err(_) => Err(silent(&self.socket)),
+            Ok(Err(error)) => Err(self.failure(error)),
+            Err(_) => Err(no_answer(&self.socket)),
         }
     }
 
-    /// GETs server-sent events, and hands on the name (empty for most) and the data of each, until
-    /// there are no more or `each` returns `false`.
+    /// GETs server-sent events, and calls `each` with the name (mostly empty) and the data of each
+    /// event, until the stream ends or `each` returns `false`.
     pub(crate) fn stream(
         &mut self,
         resource: &str,
         mut each: impl FnMut(&str, &str) -> bool,
     ) -> Result<(), Failure> {
         let streamed = self.runtime.block_on(async {
-            let body = request(&mut self.sender, Method::GET, resource, Bytes::new());
+            let body = send(&mut self.sender, Method::GET, resource, Bytes::new());
             let mut body = match timeout(ANSWER_LIMIT, body).await {
                 Ok(body) => body?,
-                Err(_) => return Ok(Err(silent(&self.socket))),
+                Err(_) => return Ok(Err(no_answer(&self.socket))),
             };
             let mut events = EventParser::default();
             loop {
                 match timeout(SILENCE_LIMIT, body.frame()).await {
-                    Err(_) => return Ok(Err(silent(&self.socket))),
+                    Err(_) => return Ok(Err(no_answer(&self.socket))),
                     Ok(None) => return Ok(Ok(())),
                     Ok(Some(frame)) => {
                         let data = frame?.into_data().unwrap_or_default();
@@ -138,20 +138,17 @@ impl Client {
                 }
             }
         });
-        streamed.unwrap_or_else(|refusal| match refusal {
-            Refusal::Strange(what) => Err(self.strange(&what)),
-            Refusal::Said(errors) => Err(Failure::of_all(errors)),
-        })
+        streamed.unwrap_or_else(|error| Err(self.failure(error)))
     }
 
-    /// Waits until the daemon's process is gone; `false` if it is still there after `limit`.
-    pub(crate) fn wait_gone(&mut self, limit: Duration) -> bool {
+    /// Waits until the daemon's process has ended; `false` if it has not after `limit`.
+    pub(crate) fn wait_ended(&mut self, limit: Duration) -> bool {
         if let Some(daemon) = &self.daemon {
             let limit = Timespec::try_from(limit).ok();
             let mut fds = [PollFd::new(&daemon.fd, PollFlags::IN)];
             return matches!(poll(&mut fds, limit.as_ref()), Ok(1..));
         }
-        // It can't be watched from here: its end of the connection closes when it ends.
+        // Its process is not visible here, but its end of the connection closes when it ends.
         let closed = async {
             while self.sender.ready().await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -161,31 +158,39 @@ impl Client {
             .block_on(async { timeout(limit, closed).await.is_ok() })
     }
 
-    /// The daemon's process, if it can be seen from here.
+    /// The daemon's process, if it is visible here.
     pub(crate) fn pid(&self) -> Option<Pid> {
         self.daemon.as_ref().map(|daemon| daemon.pid)
     }
 
-    fn strange(&self, what: &str) -> Failure {
+    fn failure(&self, error: RequestError) -> Failure {
+        match error {
+            RequestError::Protocol(problem) => self.protocol_failure(&problem),
+            RequestError::Rejected(problems) => Failure::of_all(problems),
+        }
+    }
+
+    fn protocol_failure(&self, problem: &str) -> Failure {
         Failure::new(format!(
-            "the daemon at {}: {what}; is it of another version, or stopping?",
+            "the daemon at {}: {problem}; it may have another version, or be stopping",
             self.socket.display()
         ))
     }
 }
 
-async fn open(socket: &Path) -> Result<(SendRequest<Full<Bytes>>, Option<Process>), Failure> {
+async fn open(socket: &Path) -> Result<(SendRequest<Full<Bytes>>, Option<DaemonProcess>), Failure> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| unreachable(socket, &error))?;
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-    // The kernel takes clients in for a dead process, too, as long as it holds that.
+    // While the kernel holds a dead process, clients can still connect to its socket.
     if let Some(dead) = pid
         .and_then(ProcessId::of)
         .filter(|id| id.life() == Life::Held)
     {
         return Err(Failure::new(format!(
-            "the daemon at {} (pid {}) is dead, and the kernel holds it until its devices answer; start another with `pathpulse run`",
+            "the daemon at {} (pid {}) is dead, but the kernel holds its process until its devices \
+             answer; start another one with `pathpulse run`",
             socket.display(),
             dead.pid
         )));
@@ -193,49 +198,49 @@ async fn open(socket: &Path) -> Result<(SendRequest<Full<Bytes>>, Option<Process
     let daemon = pid
         .and_then(Pid::from_raw)
         .and_then(|pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?)))
-        .map(|(pid, fd)| Process { pid, fd });
+        .map(|(pid, fd)| DaemonProcess { pid, fd });
     let (sender, connection) = handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::new(format!("the daemon at {}: {error}", socket.display())))?;
-    // Its errors come to whoever waits for the answer as well.
+    // Requests report its errors, too.
     tokio::spawn(async { drop(connection.await) });
     Ok((sender, daemon))
 }
 
-/// Why there is no good answer.
-enum Refusal {
-    /// Something between us and the daemon is wrong.
-    Strange(String),
-    /// The daemon says why it won't.
-    Said(Vec<String>),
+/// Why a request failed.
+enum RequestError {
+    /// There is no answer of the expected form.
+    Protocol(String),
+    /// The daemon answers with these problems.
+    Rejected(Vec<String>),
 }
 
-impl From<hyper::Error> for Refusal {
-    fn from(error: hyper::Error) -> Refusal {
-        Refusal::Strange(error.to_string())
+impl From<hyper::Error> for RequestError {
+    fn from(error: hyper::Error) -> RequestError {
+        RequestError::Protocol(error.to_string())
     }
 }
 
-async fn request(
+async fn send(
     sender: &mut SendRequest<Full<Bytes>>,
     method: Method,
     resource: &str,
     body: Bytes,
-) -> Result<Incoming, Refusal> {
+) -> Result<Incoming, RequestError> {
     let request = Request::builder()
         .method(method)
         .uri(resource)
         .header(hyper::header::HOST, "pathpulse")
         .body(Full::new(body))
-        .map_err(|error| Refusal::Strange(error.to_string()))?;
+        .map_err(|error| RequestError::Protocol(error.to_string()))?;
     let response: Response<Incoming> = sender.send_request(request).await?;
     match response.status() {
         StatusCode::OK => Ok(response.into_body()),
         status => {
-            let said = response.into_body().collect().await?.to_bytes();
-            match serde_json::from_slice::<RefusalDocument>(&said) {
-                Ok(refusal) => Err(Refusal::Said(refusal.errors)),
-                Err(_) => Err(Refusal::Strange(format!("{resource}: {status}"))),
+            let body = response.into_body().collect().await?.to_bytes();
+            match serde_json::from_slice::<RefusalDocument>(&body) {
+                Ok(refusal) => Err(RequestError::Rejected(refusal.errors)),
+                Err(_) => Err(RequestError::Protocol(format!("{resource}: {status}"))),
             }
         }
     }
@@ -245,11 +250,11 @@ fn unreachable(socket: &Path, error: &io::Error) -> Failure {
     let what = match error.kind() {
         io::ErrorKind::PermissionDenied => {
             format!(
-                "no access to {}: run as root or in its group",
+                "no access to {}: run as root, or as a member of its group",
                 socket.display()
             )
         }
-        io::ErrorKind::WouldBlock => return silent(socket),
+        io::ErrorKind::WouldBlock => return no_answer(socket),
         _ => format!(
             "no daemon at {}: {error}; start one with `pathpulse run`",
             socket.display()
@@ -258,14 +263,14 @@ fn unreachable(socket: &Path, error: &io::Error) -> Failure {
     Failure::new(what)
 }
 
-fn silent(socket: &Path) -> Failure {
+fn no_answer(socket: &Path) -> Failure {
     Failure::new(format!(
-        "the daemon at {} does not answer; its log may say why, and SIGTERM ends it",
+        "the daemon at {} does not answer; see its log, or stop it with SIGTERM",
         socket.display()
     ))
 }
 
-/// Takes server-sent events apart, as far as the daemon uses them: each has its data on one line.
+/// Parses server-sent events of the daemon, each of which has its data on one line.
 #[derive(Default)]
 struct EventParser {
     line: Vec<u8>,
@@ -300,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_come_in_any_pieces() {
+    fn events_are_parsed_from_pieces_of_any_size() {
         let text = b": alive\n\ndata: {\"a\":1}\n\nevent: lost\ndata: {\"lost\":2}\n\ndata: 3\n\n";
         for size in [1, 2, 7, text.len()] {
             let mut parser = EventParser::default();

@@ -1,11 +1,11 @@
-//! `pathpulse completions`: what a shell needs to complete command lines.
+//! `pathpulse completions`: completion scripts of shells.
 
 use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::{Cli, Failure, output};
 
-/// Prints what a shell needs to complete the command lines of pathpulse
+/// Prints the completion script of a shell
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  pathpulse completions bash > /usr/share/bash-completion/completions/pathpulse\n  \
@@ -13,7 +13,7 @@ use super::{Cli, Failure, output};
     pathpulse completions fish > /usr/share/fish/vendor_completions.d/pathpulse.fish"
 )]
 pub(crate) struct Args {
-    /// The shell
+    /// Shell that will read the script
     #[arg(value_enum, value_name = "SHELL")]
     shell: Shell,
 }

@@ -1,58 +1,49 @@
-//! `pathpulse config`: what a configuration file says, or why it says nothing.
+//! `pathpulse config`: validates a configuration file, or shows the effective configuration.
 
 use std::path::PathBuf;
 
-use super::run::What;
+use super::run::DaemonOptions;
 use super::{FAILED, Failure, output};
-use crate::daemon::config::{CommandLine, ConfigError, Configuration};
+use crate::daemon::config::{CommandLine, Configuration};
 
-/// Checks a configuration file, or shows what is in force
+/// Validates a configuration file, or shows the effective configuration
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit status: 0 good, 1 something is wrong with the file, 3 wrong usage.\n\n\
+    after_help = "Exit status: 0 valid, 1 the file has errors, 3 wrong usage.\n\n\
     Examples:\n  pathpulse config check /etc/pathpulse.toml\n  \
     pathpulse config show --config /etc/pathpulse.toml --interval 1s"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: ConfigCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
-    /// Says what is wrong with a file: line, column and cause
+enum ConfigCommand {
+    /// Validates a file, and shows line, column and cause of each error
     #[command(after_help = "Example:\n  pathpulse config check /etc/pathpulse.toml")]
     Check {
-        /// The file
+        /// Configuration file
         file: PathBuf,
     },
-    /// Shows what `pathpulse run` would do with the same options, and where each value comes from
+    /// Shows the configuration of `pathpulse run` with the same options, and the source of each value
     #[command(
         after_help = "Example:\n  pathpulse config show --config /etc/pathpulse.toml --interval 1s"
     )]
-    Show(Box<What>),
-}
-
-impl Args {
-    pub(super) fn note_sources(&mut self, matches: &clap::ArgMatches) {
-        if let (Command::Show(what), Some((_, matches))) = (&mut self.command, matches.subcommand())
-        {
-            what.note_sources(matches);
-        }
-    }
+    Show(Box<DaemonOptions>),
 }
 
 pub(crate) fn run(args: Args) -> Result<i32, Failure> {
     let loaded = match args.command {
-        Command::Check { file } => {
+        ConfigCommand::Check { file } => {
             let line = CommandLine {
                 file: Some(file),
                 ..CommandLine::default()
             };
             Configuration::load(&line).map(|_| String::new())
         }
-        Command::Show(what) => {
-            Configuration::load(&(*what).into()).map(|configuration| configuration.show())
+        ConfigCommand::Show(options) => {
+            Configuration::load(&(*options).into()).map(|configuration| configuration.show())
         }
     };
     match loaded {
@@ -60,14 +51,11 @@ pub(crate) fn run(args: Args) -> Result<i32, Failure> {
             output::print(&text);
             Ok(0)
         }
-        Err(error) => Ok(complain(&error)),
+        Err(error) => {
+            for line in error.lines() {
+                output::print_error(&line);
+            }
+            Ok(FAILED)
+        }
     }
-}
-
-/// One line for each problem.
-fn complain(error: &ConfigError) -> i32 {
-    for line in error.lines() {
-        output::complain(&line);
-    }
-    FAILED
 }

@@ -1,4 +1,4 @@
-//! The disks of the demo, and what each does when.
+//! The disks of the demo, and the script of their faults.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,21 +13,28 @@ use tempfile::TempDir;
 use super::Failure;
 
 const EIO: i32 = 5;
-/// The link to the target is gone. (After a single EIO another place would be read, and answered.)
+/// A lost link to the target. (After a single EIO, a check reads another place, which answers.)
 const ENOLINK: i32 = 67;
 const LATE: Duration = Duration::from_millis(120);
 const PLAIN_FILES: usize = 3;
 const PLAIN_BYTES: usize = 1 << 20;
 
-/// What a disk is told to do.
-enum Act {
+/// A change of a disk.
+enum Change {
     Set(Behaviour),
     Saturate,
     Release,
 }
 
-/// One entry of the script: when, in percent of the length; which disk; what; in words.
-struct Scene(u32, usize, Act, &'static str);
+/// One entry of the script.
+struct Step {
+    /// When, in percent of the demo's length.
+    percent: u32,
+    disk: usize,
+    change: Change,
+    /// What the table shows from then on.
+    text: &'static str,
+}
 
 const ROLES: [&str; 7] = [
     "healthy",
@@ -39,187 +46,208 @@ const ROLES: [&str; 7] = [
     "recovering",
 ];
 
-fn script() -> Vec<Scene> {
+fn script() -> Vec<Step> {
     let every_8th = Behaviour::EveryNth {
         n: 8,
         then: Box::new(Behaviour::Fail(ENOLINK)),
     };
+    let set = |percent, disk, behaviour, text| Step {
+        percent,
+        disk,
+        change: Change::Set(behaviour),
+        text,
+    };
     vec![
-        Scene(0, 1, Act::Set(Behaviour::Delay(LATE)), "answers late"),
-        Scene(5, 2, Act::Set(every_8th), "ENOLINK every 8th"),
-        Scene(12, 6, Act::Set(Behaviour::Hang), "answers nothing"),
-        Scene(18, 3, Act::Set(Behaviour::Fail(EIO)), "EIO every time"),
-        Scene(24, 4, Act::Set(Behaviour::Hang), "answers nothing"),
-        Scene(30, 5, Act::Saturate, "all tags taken"),
-        Scene(60, 6, Act::Release, "answers again"),
+        set(0, 1, Behaviour::Delay(LATE), "answers late"),
+        set(5, 2, every_8th, "ENOLINK every 8th"),
+        set(12, 6, Behaviour::Hang, "no answer"),
+        set(18, 3, Behaviour::Fail(EIO), "EIO every time"),
+        set(24, 4, Behaviour::Hang, "no answer"),
+        Step {
+            percent: 30,
+            disk: 5,
+            change: Change::Saturate,
+            text: "all tags busy",
+        },
+        Step {
+            percent: 60,
+            disk: 6,
+            change: Change::Release,
+            text: "answers again",
+        },
     ]
 }
 
-/// All disks, and where they are.
-pub(crate) struct Troupe {
-    disks: Vec<Disk>,
-    stage: Machinery,
+/// All disks of the demo.
+pub(crate) struct DemoDisks {
+    disks: Vec<SimulatedDisk>,
+    backing: Backing,
 }
 
-/// One disk: its part, and what it does now.
-pub(crate) struct Disk {
+/// One disk: its role, and its current fault.
+pub(crate) struct SimulatedDisk {
     pub(crate) role: &'static str,
     pub(crate) path: PathBuf,
-    doing: AtomicUsize,
+    /// Index of the last step of the script that changed it.
+    step: AtomicUsize,
 }
 
-enum Machinery {
+/// What the disks are made of.
+enum Backing {
     Rig(Rig),
-    Folder(TempDir),
+    Directory(TempDir),
 }
 
-/// What disks do, in words; a disk has a place in this list.
+/// The text of a disk that no step has changed yet.
 const AT_FIRST: &str = "answers";
 
-impl Disk {
-    fn new(role: &'static str, path: &Path) -> Disk {
-        Disk {
+impl SimulatedDisk {
+    fn new(role: &'static str, path: &Path) -> SimulatedDisk {
+        SimulatedDisk {
             role,
             path: path.to_owned(),
-            doing: AtomicUsize::new(usize::MAX),
+            step: AtomicUsize::new(usize::MAX),
         }
     }
 
-    /// What it does now.
-    pub(crate) fn doing(&self) -> &'static str {
-        let scene = self.doing.load(Relaxed);
-        script().get(scene).map_or(AT_FIRST, |scene| scene.3)
+    /// Its current fault.
+    pub(crate) fn fault(&self) -> &'static str {
+        let step = self.step.load(Relaxed);
+        script().get(step).map_or(AT_FIRST, |step| step.text)
     }
 }
 
-impl Troupe {
-    /// Disks that fail on command. Their other processes are this binary with a hidden command.
+impl DemoDisks {
+    /// Block devices that fail on command. Their servers are this binary with a hidden command.
     ///
     /// # Errors
-    /// What is missing.
-    pub(crate) fn real() -> Result<Troupe, String> {
+    /// This host lacks something that they need.
+    pub(crate) fn simulated() -> Result<DemoDisks, String> {
         pathpulse_faultdisk::available()?;
         let mut server = Command::new("/proc/self/exe");
         server.arg("rig-server");
         let rig = Rig::start_with(server, &Spec::loops(ROLES.len()))
-            .map_err(|error| format!("no simulated disks: {error}"))?;
+            .map_err(|error| format!("cannot simulate disks: {error}"))?;
         let disks = ROLES.iter().zip(rig.disks());
-        Ok(Troupe {
+        Ok(DemoDisks {
             disks: disks
-                .map(|(role, disk)| Disk::new(role, disk.path()))
+                .map(|(role, disk)| SimulatedDisk::new(role, disk.path()))
                 .collect(),
-            stage: Machinery::Rig(rig),
+            backing: Backing::Rig(rig),
         })
     }
 
-    /// Plain files, in the first folder whose file system takes `O_DIRECT`.
+    /// Plain files, in the first directory whose file system supports `O_DIRECT`.
     ///
     /// # Errors
-    /// There is none.
-    pub(crate) fn plain() -> Result<Troupe, Failure> {
-        let folders = [
+    /// There is no such directory.
+    pub(crate) fn plain_files() -> Result<DemoDisks, Failure> {
+        let directories = [
             PathBuf::from("/var/tmp"),
             PathBuf::from("."),
             std::env::temp_dir(),
         ];
-        let made = folders.iter().find_map(|folder| plain_files(folder).ok());
+        let made = directories
+            .iter()
+            .find_map(|parent| plain_files(parent).ok());
         made.ok_or_else(|| {
             Failure::new(
-                "no folder for temporary files that takes O_DIRECT; tried /var/tmp, . and TMPDIR",
+                "no directory for temporary files supports O_DIRECT: tried /var/tmp, . and TMPDIR; set TMPDIR to one that does",
             )
         })
     }
 
-    /// Whether the disks do more than answer.
-    pub(crate) fn is_real(&self) -> bool {
-        matches!(self.stage, Machinery::Rig(_))
+    /// Whether the disks can fail.
+    pub(crate) fn have_faults(&self) -> bool {
+        matches!(self.backing, Backing::Rig(_))
     }
 
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
         self.disks.iter().map(|disk| disk.path.clone()).collect()
     }
 
-    pub(crate) fn disks(&self) -> &[Disk] {
+    pub(crate) fn all(&self) -> &[SimulatedDisk] {
         &self.disks
     }
 
-    /// Lets go of all reads, so that nobody waits for one.
+    /// Answers all reads, so that nobody waits for one.
     pub(crate) fn release(&self) {
-        if let Machinery::Rig(rig) = &self.stage {
+        if let Backing::Rig(rig) = &self.backing {
             for disk in 0..self.disks.len() {
                 let _ = rig.recover(disk);
             }
         }
     }
 
-    /// Removes all of it.
-    pub(crate) fn clear(self) -> Result<(), Failure> {
-        match self.stage {
-            Machinery::Rig(rig) => rig.shutdown(),
-            Machinery::Folder(folder) => folder.close(),
+    /// Removes all disks.
+    pub(crate) fn remove(self) -> Result<(), Failure> {
+        match self.backing {
+            Backing::Rig(rig) => rig.shutdown(),
+            Backing::Directory(directory) => directory.close(),
         }
-        .map_err(|error| Failure::new(format!("clearing up: {error}")))
+        .map_err(|error| Failure::new(format!("cannot remove the disks of the demo: {error}")))
     }
 }
 
-fn plain_files(folder: &Path) -> std::io::Result<Troupe> {
-    let folder = tempfile::Builder::new()
+fn plain_files(parent: &Path) -> std::io::Result<DemoDisks> {
+    let directory = tempfile::Builder::new()
         .prefix("pathpulse-demo-")
-        .tempdir_in(folder)?;
+        .tempdir_in(parent)?;
     let mut disks = Vec::new();
     for number in 0..PLAIN_FILES {
-        let path = folder.path().join(format!("file{number}"));
+        let path = directory.path().join(format!("file{number}"));
         let mut file = std::fs::File::create(&path)?;
         file.write_all(&vec![0_u8; PLAIN_BYTES])?;
-        // Pages that are not written back would be in the way of direct reads.
+        // Dirty pages get in the way of direct reads.
         file.sync_all()?;
-        direct(&path)?;
-        disks.push(Disk::new("plain file", &path));
+        open_direct(&path)?;
+        disks.push(SimulatedDisk::new("plain file", &path));
     }
-    Ok(Troupe {
+    Ok(DemoDisks {
         disks,
-        stage: Machinery::Folder(folder),
+        backing: Backing::Directory(directory),
     })
 }
 
-/// Whether the file takes `O_DIRECT`.
-fn direct(path: &Path) -> std::io::Result<()> {
+/// Fails if the file does not support `O_DIRECT`.
+fn open_direct(path: &Path) -> std::io::Result<()> {
     use rustix::fs::{Mode, OFlags, open};
     open(path, OFlags::RDONLY | OFlags::DIRECT, Mode::empty())?;
     Ok(())
 }
 
-/// The script, as it is played.
-pub(crate) struct Stage<'a> {
-    troupe: &'a Troupe,
+/// Runs the script of faults.
+pub(crate) struct FaultScript<'a> {
+    disks: &'a DemoDisks,
     length: Duration,
 }
 
-impl<'a> Stage<'a> {
-    pub(crate) fn new(troupe: &'a Troupe, length: Duration) -> Stage<'a> {
-        Stage { troupe, length }
+impl<'a> FaultScript<'a> {
+    pub(crate) fn new(disks: &'a DemoDisks, length: Duration) -> FaultScript<'a> {
+        FaultScript { disks, length }
     }
 
-    /// Has the disks do what they have to, until it is over or the other end of `end` is dropped.
-    pub(crate) fn play(&self, start: Instant, end: &Receiver<()>) -> Result<(), Failure> {
-        let Machinery::Rig(rig) = &self.troupe.stage else {
+    /// Runs all steps at their times, or until the other end of `end` is dropped.
+    pub(crate) fn run(&self, start: Instant, end: &Receiver<()>) -> Result<(), Failure> {
+        let Backing::Rig(rig) = &self.disks.backing else {
             return Ok(());
         };
-        for (number, Scene(percent, disk, act, _)) in script().into_iter().enumerate() {
-            let due = start + self.length * percent / 100;
+        for (index, step) in script().into_iter().enumerate() {
+            let disk = step.disk;
+            let due = start + self.length * step.percent / 100;
             let pause = due.saturating_duration_since(Instant::now());
             if end.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                 return Ok(());
             }
-            let done = match act {
-                Act::Set(behaviour) => rig.set(disk, behaviour),
-                Act::Saturate => rig.saturate(disk, Load::Dead),
-                Act::Release => rig
+            let done = match step.change {
+                Change::Set(behaviour) => rig.set(disk, behaviour),
+                Change::Saturate => rig.saturate(disk, Load::Dead),
+                Change::Release => rig
                     .set(disk, Behaviour::Answer)
                     .and_then(|()| rig.release(disk, Release::Data).map(drop)),
             };
-            done.map_err(|error| Failure::new(format!("a simulated disk: {error}")))?;
-            self.troupe.disks[disk].doing.store(number, Relaxed);
+            done.map_err(|error| Failure::new(format!("simulated disk {disk}: {error}")))?;
+            self.disks.disks[disk].step.store(index, Relaxed);
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! What the demo shows: a table of the disks with the latest events below it, drawn in place on a
-//! terminal and again and again elsewhere.
+//! The screen of the demo: a table of the disks and the latest events. A terminal is redrawn in
+//! place; other output gets one table after another.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -9,18 +9,18 @@ use std::time::Duration;
 use comfy_table::{Cell, CellAlignment};
 use pathpulse::{Event, EventStream, Monitor, Next};
 
-use super::demo_disks::{Disk, Troupe};
+use super::demo_disks::{DemoDisks, SimulatedDisk};
 use super::output;
 use crate::daemon::{PathDocument, StatusDocument};
 
-/// Events below the table.
+/// Number of events below the table.
 const EVENTS: usize = 8;
-/// Lines must not wrap on a terminal, or there would be more of them than were counted.
+/// A line that wraps on a terminal would break the count of lines.
 const WIDTH: usize = 79;
 
 pub(crate) struct Screen {
     in_place: bool,
-    /// Lines that the next drawing goes over.
+    /// Lines to overwrite with the next drawing.
     lines: usize,
     events: VecDeque<String>,
 }
@@ -34,7 +34,7 @@ impl Screen {
         }
     }
 
-    /// From one drawing to the next.
+    /// Time between two drawings.
     pub(crate) fn pause(&self) -> Duration {
         Duration::from_millis(if self.in_place { 250 } else { 1_000 })
     }
@@ -43,14 +43,14 @@ impl Screen {
         &mut self,
         monitor: &Monitor,
         events: &EventStream,
-        troupe: &Troupe,
+        disks: &DemoDisks,
         at: Duration,
     ) {
         while let Next::Event(event) = events.next_within(Duration::ZERO) {
             if self.events.len() == EVENTS {
                 self.events.pop_front();
             }
-            let line = line(&event, troupe, at);
+            let line = line(&event, disks, at);
             self.events.push_back(match self.in_place {
                 true => line.chars().take(WIDTH).collect(),
                 false => line,
@@ -65,7 +65,7 @@ impl Screen {
             status.backend,
             at.as_secs_f64()
         );
-        text += &table(&status.paths, troupe.disks());
+        text += &table(&status.paths, disks.all());
         text.push('\n');
         for event in &self.events {
             let _ = writeln!(text, "{event}");
@@ -84,8 +84,8 @@ impl Screen {
     }
 }
 
-fn table(paths: &[PathDocument], disks: &[Disk]) -> String {
-    let mut table = output::table(&["DISK", "PATH", "DOES", "STATE", "CAUSE", "LAST", "CHECKS"]);
+fn table(paths: &[PathDocument], disks: &[SimulatedDisk]) -> String {
+    let mut table = output::table(&["DISK", "PATH", "FAULT", "STATE", "CAUSE", "LAST", "CHECKS"]);
     for disk in disks {
         let name = disk.path.to_string_lossy();
         let Some(path) = paths.iter().find(|path| path.path == name) else {
@@ -97,7 +97,7 @@ fn table(paths: &[PathDocument], disks: &[Disk]) -> String {
         table.add_row([
             Cell::new(disk.role),
             Cell::new(file_name(disk)),
-            Cell::new(disk.doing()),
+            Cell::new(disk.fault()),
             output::state_cell(path.shown_state()),
             Cell::new(cause(path)),
             Cell::new(last).set_alignment(CellAlignment::Right),
@@ -107,7 +107,7 @@ fn table(paths: &[PathDocument], disks: &[Disk]) -> String {
     output::render(&table)
 }
 
-fn file_name(disk: &Disk) -> String {
+fn file_name(disk: &SimulatedDisk) -> String {
     let name = disk.path.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }
@@ -119,9 +119,9 @@ fn cause(path: &PathDocument) -> String {
     }
 }
 
-fn line(event: &Event, troupe: &Troupe, at: Duration) -> String {
+fn line(event: &Event, disks: &DemoDisks, at: Duration) -> String {
     let path = event.path.name();
-    let disk = troupe.disks().iter().find(|disk| disk.path == path);
+    let disk = disks.all().iter().find(|disk| disk.path == path);
     let change = if event.from == event.to {
         event.to.to_string()
     } else {

@@ -1,36 +1,37 @@
-//! `pathpulse events`: what happened, and what happens.
+//! `pathpulse events`: past and new events of the watched paths.
 
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use super::args::{Format, Socket};
+use super::args::{Format, FormatOption, SocketOption};
 use super::client::Client;
 use super::{Failure, output};
 use crate::daemon::{EventDocument, LostDocument};
 
-/// Shows what happened to the paths that the daemon watches
+/// Shows the events of the watched paths
 ///
-/// The daemon keeps the last 1,000 events.
+/// The daemon keeps the last 1,000 events. With --format json each event is one document on one line.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  pathpulse events\n  pathpulse events -n 20 --since 2h\n  pathpulse events --follow --format json"
+    after_help = "Exit status: 0 shown, 1 no daemon, or it does not answer, 3 wrong usage.\n\n\
+    Examples:\n  pathpulse events\n  pathpulse events -n 20 --since 2h\n  \
+    pathpulse events --follow --format json"
 )]
 pub(crate) struct Args {
-    /// Go on with new events as they happen, until the daemon stops
+    /// Show new events too, until the daemon stops
     #[arg(long, short)]
     follow: bool,
-    /// Only the last ones of those that are kept
+    /// Show the last N events only
     #[arg(short = 'n', long, value_name = "N")]
     last: Option<usize>,
-    /// Only those since then: a time like 2026-11-22T14:00:00Z, or so long ago, like 2h
+    /// Show events since this time: a time like 2026-11-22T14:00:00Z, or an age like 2h
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<Timestamp>,
     #[command(flatten)]
-    socket: Socket,
-    /// How to print them; json: one document on each line
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
-    format: Format,
+    socket: SocketOption,
+    #[command(flatten)]
+    output: FormatOption,
 }
 
 pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
@@ -41,16 +42,16 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
     if let Some(since) = args.since {
         resource += &format!("&since={since}");
     }
-    let mut client = Client::connect(&args.socket.file)?;
+    let mut client = Client::connect(args.socket.file())?;
     client.stream(&resource, |name, data| match name {
         "lost" => {
             let lost = serde_json::from_str(data).map_or(0, |document: LostDocument| document.lost);
-            output::complain(&format!(
-                "{lost} events are missing here; `pathpulse status` is right"
+            output::print_error(&format!(
+                "{lost} events are missing here; `pathpulse status` shows the current states"
             ));
             true
         }
-        _ => output::print(&match args.format {
+        _ => output::print(&match args.output.format {
             Format::Json => format!("{data}\n"),
             Format::Table => line(data),
         }),
@@ -58,14 +59,14 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
     Ok(0)
 }
 
-/// A time, or how long ago it was.
+/// A time, or an age.
 fn moment(text: &str) -> Result<Timestamp, String> {
     let ago = |span: Duration| SystemTime::now().checked_sub(span);
     let span = humantime::parse_duration(text).ok().and_then(ago);
     match span {
         Some(time) => Timestamp::try_from(time).map_err(|error| error.to_string()),
         None => text.parse().map_err(|_| {
-            "expected a time like 2026-11-22T14:00:00Z, or how long ago, like 2h or 30m".to_owned()
+            "expected a time like 2026-11-22T14:00:00Z, or an age like 2h or 30m".to_owned()
         }),
     }
 }

@@ -1,4 +1,4 @@
-//! `pathpulse man`: a manual page for each command, made from what `--help` says.
+//! `pathpulse man`: a manual page for each command, made of the texts of `--help`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,30 +8,30 @@ use clap_mangen::Man;
 
 use super::{Cli, Failure};
 
-/// Writes manual pages, one for each command
+/// Writes a manual page for each command
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  pathpulse man /usr/local/share/man/man1 && man pathpulse-check"
 )]
 pub(crate) struct Args {
-    /// Where to; it is made if it is not there
+    /// Directory of the pages; it is created if it does not exist
     #[arg(value_name = "DIR")]
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
-    fs::create_dir_all(&args.folder).map_err(|error| cannot_write(&args.folder, &error))?;
+    fs::create_dir_all(&args.directory).map_err(|error| cannot_write(&args.directory, &error))?;
     let mut cli = Cli::command().disable_help_subcommand(true);
-    // Names, usages and options that commands share are filled in by this.
+    // This adds names, usages and global options to the subcommands.
     cli.build();
-    write(&cli, &args.folder)?;
+    write(&cli, &args.directory)?;
     Ok(0)
 }
 
-/// Writes the page of a command, and those of its commands.
-fn write(command: &Command, folder: &Path) -> Result<(), Failure> {
+/// Writes the page of a command, and those of its subcommands.
+fn write(command: &Command, directory: &Path) -> Result<(), Failure> {
     let name = command.get_display_name().unwrap_or(command.get_name());
-    let file = folder.join(format!("{name}.1"));
+    let file = directory.join(format!("{name}.1"));
     let mut page = Vec::new();
     let man = Man::new(command.clone()).manual("pathpulse");
     man.render(&mut page)
@@ -41,14 +41,14 @@ fn write(command: &Command, folder: &Path) -> Result<(), Failure> {
         .get_subcommands()
         .filter(|command| !command.is_hide_set());
     for command in commands {
-        write(command, folder)?;
+        write(command, directory)?;
     }
     Ok(())
 }
 
 fn cannot_write(file: &Path, error: &std::io::Error) -> Failure {
     Failure::new(format!(
-        "{}: {error}; name a folder that may be written to",
+        "{}: {error}; name a writable directory",
         file.display()
     ))
 }

@@ -1,14 +1,13 @@
-//! The command line: what it takes, and which command gets it.
+//! The command line: it is parsed here, and each command has a module of its own.
 //!
-//! A command returns its exit status, or a [`Failure`], which becomes a line on stderr for each problem.
+//! A command returns its exit status, or a [`Failure`], which prints one line per problem on stderr.
 
-mod apart;
 mod args;
 mod bench;
 mod check;
 mod check_report;
 mod client;
-mod command;
+mod commands;
 mod completions;
 mod config;
 mod demo;
@@ -23,6 +22,7 @@ mod run;
 mod status;
 mod status_table;
 mod stop;
+mod subprocess;
 mod targets;
 mod watch;
 
@@ -31,17 +31,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 pub(crate) use crate::daemon::FAILED;
 
-/// The command line is wrong, or `check` had nothing to check.
+/// Exit status of wrong usage, and of a `check` that could check nothing.
 pub(crate) const USAGE: i32 = 3;
 
-/// Why a command failed: what, where, what to do.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// Each becomes one line, without the name of the program.
+    /// One line each, without the name of the program: what, where, what to do.
     problems: Vec<String>,
     /// The exit status.
     status: i32,
@@ -74,28 +74,28 @@ impl Failure {
         self.problems.join("; ")
     }
 
-    /// Says each problem on stderr, and returns the exit status.
-    fn complain(&self) -> i32 {
+    /// Prints each problem on stderr, and returns the exit status.
+    fn report(&self) -> i32 {
         for problem in &self.problems {
-            output::complain(problem);
+            output::print_error(problem);
         }
         self.status
     }
 }
 
-/// Knows which storage paths of this host answer, how fast, and since when.
+/// Checks the storage paths of this host: which of them answer, how fast, and since when
 #[derive(Parser)]
 #[command(
     name = "pathpulse",
     version,
     max_term_width = 100,
-    after_help = "Examples:\n  pathpulse check                     checks all block devices once\n  \
-                  pathpulse run /dev/sda /dev/sdb     watches two\n  \
-                  pathpulse status                    shows how they are\n\n\
-                  Durations are like 500ms, 2s, 1m30s."
+    after_help = "Examples:\n  pathpulse check                     checks all disks once\n  \
+                  pathpulse run /dev/sda /dev/sdb     runs the daemon on two disks\n  \
+                  pathpulse status                    shows the state of its paths\n\n\
+                  Durations are written like 500ms, 2s, 1m30s."
 )]
 struct Cli {
-    /// When to use colours and styles: auto is on a terminal, unless TERM is dumb or NO_COLOR is set
+    /// When to use colours and styles
     #[arg(
         long,
         global = true,
@@ -103,28 +103,24 @@ struct Cli {
         value_name = "WHEN",
         default_value = "auto"
     )]
-    color: output::When,
+    color: output::ColorWhen,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum CliCommand {
     Check(Box<check::Args>),
     Run(Box<run::Args>),
     Status(status::Args),
     Events(events::Args),
     Watch(watch::Args),
-    Add(command::AddArgs),
-    /// Watches paths no longer
-    Remove(command::Args),
-    /// Stops checking paths; they stay on the list
-    Pause(command::Args),
-    /// Checks paused paths again
-    Resume(command::Args),
-    /// Checks paths now instead of when they are due
-    CheckNow(command::Args),
-    Reload(command::ReloadArgs),
+    Add(commands::AddArgs),
+    Remove(commands::RemoveArgs),
+    Pause(commands::PauseArgs),
+    Resume(commands::ResumeArgs),
+    CheckNow(commands::CheckNowArgs),
+    Reload(commands::ReloadArgs),
     Stop(stop::Args),
     Config(config::Args),
     Doctor(doctor::Args),
@@ -132,27 +128,27 @@ enum Command {
     Bench(bench::Args),
     Completions(completions::Args),
     Man(man::Args),
-    /// The process of one contender of a benchmark; not for people
+    /// The process of one contender of a benchmark (internal)
     #[command(hide = true)]
     BenchContender {
         name: String,
     },
-    /// The process that has the daemon's state file; not for people
+    /// The process that writes the daemon's state file (internal)
     #[command(hide = true)]
     KeepEvents {
         file: PathBuf,
     },
-    /// The process that reads the daemon's configuration; not for people
+    /// The process that reads the daemon's configuration (internal)
     #[command(hide = true)]
     ReadConfig {
         file: PathBuf,
     },
-    /// The process that looks a name up; not for people
+    /// The process that looks up a name (internal)
     #[command(hide = true)]
     LookUp {
         name: PathBuf,
     },
-    /// The other processes of simulated disks; not for people
+    /// The server processes of simulated disks (internal)
     #[command(hide = true)]
     RigServer {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -162,18 +158,18 @@ enum Command {
 
 /// Runs the command that the process was started with, and returns its exit status.
 pub fn main() -> i32 {
-    let (status, unwritten) = match parse() {
+    let (status, unwritten) = match Cli::try_parse() {
         Ok(cli) => {
-            // To what asks whether disks are well, nothing that can be read is no answer.
-            let is_check = matches!(cli.command, Command::Check(_));
+            // A monitor that runs `check` must not take an unwritten result for a state of disks.
+            let is_check = matches!(cli.command, CliCommand::Check(_));
             output::set_color(cli.color);
             (run(cli), if is_check { USAGE } else { FAILED })
         }
-        Err(error) => (refuse(&error), FAILED),
+        Err(error) => (print_usage_error(&error), FAILED),
     };
     match output::write_failure() {
         Some(problem) => {
-            output::complain(problem);
+            output::print_error(problem);
             unwritten
         }
         None => status,
@@ -182,62 +178,49 @@ pub fn main() -> i32 {
 
 fn run(cli: Cli) -> i32 {
     let result = match cli.command {
-        Command::Check(args) => check::run(&args),
-        Command::Run(args) => run::run(*args),
-        Command::Status(args) => status::run(&args),
-        Command::Events(args) => events::run(&args),
-        Command::Watch(args) => watch::run(&args),
-        Command::Add(args) => command::add(args),
-        Command::Remove(args) => command::act("remove", &args),
-        Command::Pause(args) => command::act("pause", &args),
-        Command::Resume(args) => command::act("resume", &args),
-        Command::CheckNow(args) => command::act("check-now", &args),
-        Command::Reload(args) => command::reload(&args),
-        Command::Stop(args) => stop::run(&args),
-        Command::Config(args) => config::run(args),
-        Command::Doctor(args) => doctor::run(&args),
-        Command::Demo(args) => demo::run(&args),
-        Command::Bench(args) => bench::run(&args),
-        Command::Completions(args) => completions::run(&args),
-        Command::Man(args) => man::run(&args),
-        Command::BenchContender { name } => bench::contend(&name),
-        Command::KeepEvents { file } => {
+        CliCommand::Check(args) => check::run(&args),
+        CliCommand::Run(args) => run::run(*args),
+        CliCommand::Status(args) => status::run(&args),
+        CliCommand::Events(args) => events::run(&args),
+        CliCommand::Watch(args) => watch::run(&args),
+        CliCommand::Add(args) => commands::add(args),
+        CliCommand::Remove(args) => commands::run("remove", &args.watched),
+        CliCommand::Pause(args) => commands::run("pause", &args.watched),
+        CliCommand::Resume(args) => commands::run("resume", &args.watched),
+        CliCommand::CheckNow(args) => commands::run("check-now", &args.watched),
+        CliCommand::Reload(args) => commands::reload(&args),
+        CliCommand::Stop(args) => stop::run(&args),
+        CliCommand::Config(args) => config::run(args),
+        CliCommand::Doctor(args) => doctor::run(&args),
+        CliCommand::Demo(args) => demo::run(&args),
+        CliCommand::Bench(args) => bench::run(&args),
+        CliCommand::Completions(args) => completions::run(&args),
+        CliCommand::Man(args) => man::run(&args),
+        CliCommand::BenchContender { name } => bench::contend(&name),
+        CliCommand::KeepEvents { file } => {
             crate::daemon::keep_events(file);
             Ok(0)
         }
-        Command::LookUp { name } => {
+        CliCommand::LookUp { name } => {
             output::print(&crate::lookup::answer(&name));
             Ok(0)
         }
-        Command::ReadConfig { file } => {
+        CliCommand::ReadConfig { file } => {
             let read = crate::daemon::config::read(&file);
             let status = i32::from(read.is_err());
             output::print(&read.unwrap_or_else(|why| why));
             Ok(status)
         }
-        Command::RigServer { args } => {
+        CliCommand::RigServer { args } => {
             let served = pathpulse_faultdisk::serve_main(args);
             Ok(i32::from(served != ExitCode::SUCCESS))
         }
     };
-    result.unwrap_or_else(|failure| failure.complain())
+    result.unwrap_or_else(|failure| failure.report())
 }
 
-/// Reads the command line, and where the values come from that `config show` shows.
-fn parse() -> Result<Cli, clap::Error> {
-    let matches = <Cli as CommandFactory>::command().try_get_matches()?;
-    let mut cli = <Cli as FromArgMatches>::from_arg_matches(&matches)
-        .map_err(|error| error.format(&mut <Cli as CommandFactory>::command()))?;
-    match (&mut cli.command, matches.subcommand()) {
-        (Command::Run(args), Some((_, matches))) => args.note_sources(matches),
-        (Command::Config(args), Some((_, matches))) => args.note_sources(matches),
-        _ => {}
-    }
-    Ok(cli)
-}
-
-/// Prints help where help was asked for, else one line that says what is wrong.
-fn refuse(error: &clap::Error) -> i32 {
+/// Prints the help that was asked for, or else one line about what is wrong.
+fn print_usage_error(error: &clap::Error) -> i32 {
     let text = error.render();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -245,11 +228,11 @@ fn refuse(error: &clap::Error) -> i32 {
             0
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            output::complain("no command; `pathpulse --help` lists them");
+            output::print_error("no command given; `pathpulse --help` lists the commands");
             USAGE
         }
         _ => {
-            output::complain(&format!(
+            output::print_error(&format!(
                 "{}; see `{} --help`",
                 one_line(&text.to_string()),
                 command_name()
@@ -259,18 +242,18 @@ fn refuse(error: &clap::Error) -> i32 {
     }
 }
 
-/// What clap says on many lines, up to its usage, on one.
+/// The message of clap, which has several lines, on one line and without the usage.
 fn one_line(text: &str) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(text);
-    let said = text.lines().take_while(|line| !line.starts_with("Usage:"));
-    let parts: Vec<&str> = said
+    let message = text.lines().take_while(|line| !line.starts_with("Usage:"));
+    let parts: Vec<&str> = message
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
         .collect();
     parts.join(" ")
 }
 
-/// `pathpulse`, with the command that was given if it was one.
+/// `pathpulse`, and the given command if there is such a command.
 fn command_name() -> String {
     let given = std::env::args_os().nth(1).unwrap_or_default();
     let known = |name: &OsString| {
@@ -290,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definition_holds_together() {
+    fn clap_accepts_the_definition() {
         <Cli as clap::CommandFactory>::command().debug_assert();
     }
 
@@ -309,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn clap_is_quoted_on_one_line() {
+    fn a_message_of_clap_becomes_one_line() {
         let missing =
             "error: the following were not provided:\n  <PATH>...\n\nUsage: pathpulse run\n";
         assert_eq!(

@@ -1,7 +1,7 @@
-//! Which of the daemon's paths a name on the command line stands for.
+//! Finds the watched paths that a name on the command line refers to.
 //!
-//! Names are compared first, and nothing is looked up for one that is on the list: it may lie on a disk that
-//! hangs, or lead to another device by now than the one that is watched by it.
+//! Names are compared first, and a name on the watchlist is not looked up: it may be on a disk that
+//! hangs, or lead to another device by now than the watched one.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -12,18 +12,18 @@ use pathpulse::{DeviceId, display_name};
 use crate::daemon::PathDocument;
 use crate::lookup::{self, Unknown};
 
-/// How long a name may take to be looked up.
+/// Time limit of looking up a name.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// The node in `/dev` that a name without a slash may stand for.
+/// The node in `/dev` that a name without a slash may refer to.
 pub(super) fn node_named(name: &Path) -> Option<PathBuf> {
     let has_slash = name.as_os_str().as_bytes().contains(&b'/');
     (!has_slash).then(|| Path::new("/dev").join(name))
 }
 
-/// The path that a name on the command line stands for, absolute: a name without a slash that is of nothing in
-/// the working directory, but of a block device in `/dev`, stands for that.
-pub(super) fn meant(name: &Path) -> PathBuf {
+/// The absolute path of a name on the command line. A name without a slash is a file in the working
+/// directory, or else a block device in `/dev`.
+pub(super) fn resolve(name: &Path) -> PathBuf {
     let absolute = || std::path::absolute(name).unwrap_or_else(|_| name.to_owned());
     let Some(node) = node_named(name) else {
         return absolute();
@@ -39,8 +39,8 @@ pub(super) fn meant(name: &Path) -> PathBuf {
     }
 }
 
-/// How a name on the command line may be shown by the daemon: as bytes, as the text that it is, or as the device
-/// of that name.
+/// How the daemon may show a name on the command line: with its bytes escaped, as it is written, or as
+/// the device of that name.
 fn texts_of(name: &Path) -> impl Iterator<Item = String> {
     let absolute = std::path::absolute(name).unwrap_or_else(|_| name.to_owned());
     let shown = name.to_str().map(str::to_owned);
@@ -49,17 +49,17 @@ fn texts_of(name: &Path) -> impl Iterator<Item = String> {
     texts.into_iter().chain([shown, device]).flatten()
 }
 
-/// The name that the daemon has for a name on the command line: another one of this path, or that of the path.
+/// The daemon's name for a name on the command line: another name of this path, or its main name.
 pub(crate) fn name_of(path: &PathDocument, name: &Path) -> String {
     let other = texts_of(name).find(|text| path.also.contains(text));
     other.unwrap_or_else(|| path.path.clone())
 }
 
-/// The places of the paths that a name stands for: the path of that name, as it is or as it is shown, or
-/// with that as another name; else those whose device it leads to.
+/// The indexes of the paths that a name refers to: the path with that name or other name, as it is
+/// written or as it is shown; else the paths whose device it leads to.
 ///
 /// # Errors
-/// What is wrong, and what to do.
+/// No path is found.
 pub(crate) fn find(paths: &[PathDocument], name: &Path) -> Result<Vec<usize>, String> {
     for text in texts_of(name) {
         if let Some(place) = paths.iter().position(|path| path.path == text) {
@@ -69,7 +69,7 @@ pub(crate) fn find(paths: &[PathDocument], name: &Path) -> Result<Vec<usize>, St
             return Ok(vec![place]);
         }
     }
-    let not_watched = "not watched; `pathpulse status` shows what is";
+    let not_watched = "not watched; `pathpulse status` shows the watched paths";
     let found = lookup::look_apart(name, LIMIT);
     let found = match (found, node_named(name)) {
         (Err(Unknown::Said(_)), Some(node)) => lookup::look_apart(&node, LIMIT),
@@ -77,8 +77,8 @@ pub(crate) fn find(paths: &[PathDocument], name: &Path) -> Result<Vec<usize>, St
     };
     let found = found.map_err(|unknown| match unknown {
         Unknown::Silent => format!(
-            "not watched by this name, and its file system does not answer within {LIMIT:?} what it \
-             leads to; use the name that `pathpulse status` shows"
+            "not watched by this name, and its file system does not answer within {LIMIT:?}; \
+             use the name that `pathpulse status` shows"
         ),
         Unknown::Said(_) | Unknown::Busy => not_watched.to_owned(),
     })?;
@@ -92,10 +92,10 @@ pub(crate) fn find(paths: &[PathDocument], name: &Path) -> Result<Vec<usize>, St
     Ok(all)
 }
 
-/// As [`find`], for what may be done to one path only.
+/// As [`find`], for commands that need exactly one path.
 ///
 /// # Errors
-/// As [`find`]; and when the name may mean several, which.
+/// No path is found, or several.
 pub(crate) fn find_one<'a>(
     paths: &'a [PathDocument],
     name: &Path,
@@ -106,7 +106,7 @@ pub(crate) fn find_one<'a>(
         _ => {
             let names = places.iter().map(|place| paths[*place].path.as_str());
             let names = names.collect::<Vec<_>>().join(", ");
-            Err(format!("may mean any of {names}: name one of these"))
+            Err(format!("ambiguous: it can mean {names}; name one of these"))
         }
     }
 }
@@ -117,7 +117,7 @@ mod tests {
     use crate::api::examples;
 
     #[test]
-    fn an_exact_name_wins_and_what_may_mean_several_is_refused_with_them() {
+    fn an_exact_name_wins_over_other_meanings_of_the_name() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let found = lookup::look(file.path()).expect("it is there");
         let device = found.device().map(|device| device.to_string());
@@ -128,18 +128,18 @@ mod tests {
         let named = path(&display_name(file.path()).to_string());
         let paths = [path("/one"), named, path(r"/a\xff\n")];
         assert_eq!(find(&paths, file.path()), Ok(vec![1]));
-        // As it is shown, and byte for byte.
+        // As the daemon shows it, and with its real bytes.
         let bytes = pathpulse::parse_name(r"/a\xff\n").expect("a name");
         assert_eq!(find(&paths, Path::new(r"/a\xff\n")), Ok(vec![2]));
         assert_eq!(find(&paths, &bytes), Ok(vec![2]));
-        // A name without a slash is that of a device, too, unless it is of a path in the working directory.
+        // A name without a slash is a device, unless a path in the working directory has it.
         let here = std::path::absolute("sda").expect("a folder");
         let disks = [path("/dev/sda"), path(&display_name(&here).to_string())];
         assert_eq!(find(&disks[..1], Path::new("sda")), Ok(vec![0]));
         assert_eq!(find(&disks, Path::new("sda")), Ok(vec![1]));
         assert_eq!(node_named(Path::new("./sda")), None);
         assert_eq!(
-            meant(Path::new("no-such")),
+            resolve(Path::new("no-such")),
             std::path::absolute("no-such").expect("a folder")
         );
     }

@@ -21,7 +21,7 @@ pub(crate) fn print(text: &str) -> bool {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes());
     let written = written.and_then(|()| stdout.flush());
-    note(&written);
+    record_write(&written);
     written.is_ok()
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn print(text: &str) -> bool {
 static PROBLEM: OnceLock<String> = OnceLock::new();
 
 /// Takes note of how writing to stdout went.
-pub(crate) fn note(written: &io::Result<()>) {
+pub(crate) fn record_write(written: &io::Result<()>) {
     if let Err(error) = written
         && error.kind() != ErrorKind::BrokenPipe
     {
@@ -50,27 +50,27 @@ pub(crate) fn print_json(document: &impl serde::Serialize) -> bool {
 }
 
 /// Writes one line to stderr: what, where, what to do.
-pub(crate) fn complain(message: &str) {
+pub(crate) fn print_error(message: &str) {
     let _ = writeln!(io::stderr(), "pathpulse: {}", printable(message));
 }
 
 /// When colours and styles are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum When {
-    /// On a terminal that knows them, unless NO_COLOR is set
+pub(crate) enum ColorWhen {
+    /// On a terminal, unless TERM is dumb or NO_COLOR is set
     Auto,
-    /// In pipes and files, too
+    /// Everywhere, also in pipes and files
     Always,
     /// Nowhere
     Never,
 }
 
 /// Takes what the command line says.
-pub(crate) fn set_color(color: When) {
+pub(crate) fn set_color(color: ColorWhen) {
     match color {
-        When::Auto => {}
-        When::Never => want_styles(false),
-        When::Always => {
+        ColorWhen::Auto => {}
+        ColorWhen::Never => want_styles(false),
+        ColorWhen::Always => {
             want_styles(true);
             // Else what makes the tables heeds NO_COLOR by itself.
             force_color_output(true);

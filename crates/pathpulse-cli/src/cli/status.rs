@@ -1,11 +1,11 @@
-//! `pathpulse status`: how the daemon's paths are.
+//! `pathpulse status`: the state of the paths that the daemon watches.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use pathpulse::display_name;
 
-use super::args::{Format, Socket};
+use super::args::{Format, FormatOption, SocketOption, WatchedPaths};
 use super::client::Client;
 use super::names::find;
 use super::status_table::Width;
@@ -13,42 +13,43 @@ use super::{FAILED, Failure, output, status_table};
 use crate::daemon::{HeldProcessDocument, PathDocument, StatusDocument};
 use crate::human::message_lines;
 
-/// Shows how the paths are that the daemon watches
+/// Shows the state of the watched paths
 ///
-/// A path that is pending and not_open could not be opened yet, or device_gone: its disk was found, is gone,
-/// and something still uses it. Why is said below the table.
+/// A pending path has no verdict yet. Its cause is not_open if it could not be opened, and device_gone
+/// if its disk has disappeared but is still in use. Remarks below the table give the reason.
 ///
-/// On a terminal the table is as wide as that: columns and parts of names are left out. Elsewhere, and
-/// with --wide, names are whole. With --wide it shows besides what each device is, where it is attached, and its
-/// other names on the list.
+/// On a terminal, the table fits its width: less important columns are left out and long names are
+/// shortened. With --wide, or when stdout is not a terminal, names are complete. --wide also shows
+/// what each device is, where it is attached, and its other names on the watchlist.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit status: 0 shown, 1 no daemon, or a path that it does not watch, 3 wrong usage.\n\
-    With --exit-code: 0 all paths are up, 1 some are not, or there are none, 2 some are down, 3 no answer.\n\n\
-    Examples:\n  pathpulse status\n  pathpulse status --exit-code >/dev/null || echo look at it\n  pathpulse status /dev/sda --format json\n  pathpulse status --wide"
+    after_help = "Exit status: 0 shown, 1 no daemon, or a PATH is not watched, 3 wrong usage.\n\
+    With --exit-code: 0 all shown paths are up or in standby, 1 some are marginal, pending, paused \
+    or overdue, or no path is shown, or a PATH is not watched, 2 some are down, 3 no answer from the daemon.\n\n\
+    Examples:\n  pathpulse status\n  pathpulse status /dev/sda --format json\n  \
+    pathpulse status --wide\n  pathpulse status --exit-code >/dev/null || echo some paths are not up"
 )]
 pub(crate) struct Args {
-    /// Only these
-    #[arg(value_name = "PATH")]
-    paths: Vec<PathBuf>,
     #[command(flatten)]
-    socket: Socket,
-    /// All columns, what each device is, and whole names, however wide the terminal is
+    paths: WatchedPaths<false>,
+    #[command(flatten)]
+    socket: SocketOption,
+    /// Show all columns, complete names, and details of each device
     #[arg(long)]
     wide: bool,
-    /// Tell by the exit status how the paths are that are shown
+    /// Set the exit status by the states of the shown paths
     #[arg(long)]
     exit_code: bool,
-    /// How to print it
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
-    format: Format,
+    #[command(flatten)]
+    output: FormatOption,
 }
 
-/// The exit status of `--exit-code` when nobody tells how the paths are.
+/// The exit status of `--exit-code` without an answer from the daemon.
 const NO_ANSWER: i32 = 3;
 
 pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
-    let status = Client::connect(&args.socket.file).and_then(|mut client| client.get("/v1/status"));
+    let status =
+        Client::connect(args.socket.file()).and_then(|mut client| client.get("/v1/status"));
     let mut status: StatusDocument = status.map_err(|failure| match args.exit_code {
         true => Failure {
             status: NO_ANSWER,
@@ -56,17 +57,17 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
         },
         false => failure,
     })?;
-    let (shown, missing) = select(&status.paths, &args.paths);
+    let (shown, missing) = select(&status.paths, &args.paths.paths);
     for (path, why) in &missing {
-        output::complain(&format!("{}: {why}", display_name(path)));
+        output::print_error(&format!("{}: {why}", display_name(path)));
     }
-    let states = shown.iter().map(|place| status.paths[*place].shown_state());
+    let states = shown.iter().map(|index| status.paths[*index].shown_state());
     let code = match (args.exit_code, missing.is_empty()) {
         (true, _) => exit_code(states, missing.is_empty()),
         (false, true) => 0,
         (false, false) => FAILED,
     };
-    match args.format {
+    match args.output.format {
         Format::Json => {
             keep(&mut status.paths, &shown);
             output::print_json(&status)
@@ -83,18 +84,20 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
     Ok(code)
 }
 
-/// 0 if all are up, 2 if one is down, else 1: also if there are none, or some are not watched.
+/// 0 if all are up or in standby, as in `check`; 2 if one is down; else 1, also if there are none,
+/// or some of the named paths are not watched.
 fn exit_code<'a>(states: impl Iterator<Item = &'a str>, is_complete: bool) -> i32 {
     let states: Vec<&str> = states.collect();
-    let all_up = is_complete && !states.is_empty() && states.iter().all(|state| *state == "up");
+    let is_good = |state: &&str| ["up", "standby"].contains(state);
+    let all_good = is_complete && !states.is_empty() && states.iter().all(is_good);
     match states.contains(&"down") {
         true => 2,
-        false => i32::from(!all_up),
+        false => i32::from(!all_good),
     }
 }
 
-/// The places of the paths that were named, of all if none was, and the names that none has, each with
-/// what is wrong.
+/// The indexes of the named paths, or of all if none is named; and the names that match no path, each
+/// with the reason.
 fn select<'a>(
     paths: &[PathDocument],
     names: &'a [PathBuf],
@@ -106,20 +109,20 @@ fn select<'a>(
     let mut shown = BTreeSet::new();
     for name in names {
         match find(paths, name) {
-            Ok(places) => shown.extend(places),
+            Ok(indexes) => shown.extend(indexes),
             Err(why) => missing.push((name.as_path(), why)),
         }
     }
     (shown, missing)
 }
 
-/// Leaves the paths at these places.
+/// Keeps the paths at these indexes only.
 fn keep(paths: &mut Vec<PathDocument>, shown: &BTreeSet<usize>) {
-    let mut place = 0..;
-    paths.retain(|_| place.next().is_some_and(|place| shown.contains(&place)));
+    let mut index = 0..;
+    paths.retain(|_| index.next().is_some_and(|index| shown.contains(&index)));
 }
 
-/// For people. What is counted is counted over all paths, whichever are shown.
+/// The table with its headline and remarks. Counts are of all paths, whichever are shown.
 fn text(status: &mut StatusDocument, shown: &BTreeSet<usize>, width: Width) -> String {
     let head = headline(status, shown.len());
     let table = status_table::text(&status.paths, shown, width);
@@ -146,30 +149,32 @@ fn headline(status: &StatusDocument, shown: usize) -> String {
     )
 }
 
-/// What the kernel holds of the daemon's predecessors: a line for each.
+/// One line for each earlier daemon whose process the kernel still holds.
 fn held_processes(all: &[HeldProcessDocument]) -> String {
     let line = |held: &HeldProcessDocument| {
         let devices = match held.devices.as_slice() {
             [] => "a device answers".to_owned(),
-            devices => format!("{} answers", devices.join(", ")),
+            [device] => format!("{device} answers"),
+            devices => format!("{} answer", devices.join(", ")),
         };
         format!(
-            "pid {}: a daemon that is dead since {}; the kernel holds it until {devices}\n",
+            "pid {}: an earlier daemon, dead since {}; the kernel holds it until {devices}\n",
             held.pid, held.since
         )
     };
     all.iter().map(line).collect()
 }
 
-/// Why paths are not open: a line for each, or for many of the same, which a terminal has in as many as it needs.
+/// Why paths are not open: a line for each path, or for many paths with the same reason; wrapped on a
+/// terminal.
 fn remarks(paths: &[PathDocument]) -> String {
     let messages = paths
         .iter()
         .filter_map(|path| Some((&*path.path, path.message.as_deref()?)));
-    let said = message_lines(messages).into_iter();
-    let said = said.map(|line| output::printable(&line));
+    let remarks = message_lines(messages).into_iter();
+    let remarks = remarks.map(|line| output::printable(&line));
     let columns = output::columns_of_terminal();
-    let lines = said.flat_map(|line| match columns {
+    let lines = remarks.flat_map(|line| match columns {
         Some(columns) => output::wrap(&line, columns.into()),
         None => vec![line],
     });
@@ -184,10 +189,11 @@ mod tests {
     fn the_worst_path_decides_the_exit_status() {
         let code = |states: &[&str], is_complete| exit_code(states.iter().copied(), is_complete);
         assert_eq!(code(&["up", "up"], true), 0);
+        assert_eq!(code(&["up", "standby"], true), 0, "as in `check`");
         assert_eq!(code(&["up", "marginal"], true), 1);
         assert_eq!(code(&["overdue"], true), 1);
         assert_eq!(code(&["paused", "down"], true), 2);
-        assert_eq!(code(&[], true), 1, "nothing is known to be up");
+        assert_eq!(code(&[], true), 1, "no path is known to be up");
         assert_eq!(code(&["up"], false), 1, "one is not watched");
         assert_eq!(code(&["down"], false), 2);
     }

@@ -1,10 +1,10 @@
-//! What the names mean that `check` and `doctor` are given.
+//! Resolves the names that `check` and `doctor` get.
 //!
-//! | name | stands for |
+//! | name | what is read |
 //! |---|---|
-//! | of a folder | the devices that its file system lies on |
-//! | without a slash, of nothing in the working directory, but of a block device in `/dev` | that |
-//! | any other | what it leads to |
+//! | a directory | the devices of its file system |
+//! | a name without a slash that does not exist in the working directory | the block device of that name in `/dev` |
+//! | any other name | the device or file that it leads to |
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,17 +18,17 @@ use pathpulse::look_up_all;
 use super::names::node_named;
 use crate::lookup::{self, Found, Unknown};
 
-/// One in so many parts of the timeout, at most, is for what names mean.
+/// Resolving names takes at most the timeout divided by this.
 pub(super) const NAMES_SHARE: u32 = 4;
 
-/// What is to be read, and why.
+/// What is read.
 #[derive(Debug, Default)]
 pub(super) struct Targets {
     /// The names of devices and files.
     pub(super) paths: Vec<PathBuf>,
-    /// The folders that some of these stand for.
-    folders: HashMap<PathBuf, Vec<PathBuf>>,
-    /// Folders that lie on no device, each with what there is to say of it.
+    /// The directories that some of these are read for.
+    directories: HashMap<PathBuf, Vec<PathBuf>>,
+    /// Directories without a device, each with the reason.
     pub(super) without: Vec<(PathBuf, String)>,
 }
 
@@ -41,76 +41,78 @@ impl Targets {
         }
     }
 
-    /// What these names mean, as far as that is known within `limit`; the others are taken as they are.
+    /// Resolves these names. A name that is not resolved within `limit` is read as it is.
     pub(super) fn of(names: &[PathBuf], limit: Duration) -> Targets {
         let mut targets = Targets::default();
-        let meant = look_up_all(names, limit, meant);
-        for (name, meant) in names.iter().zip(meant) {
-            match meant {
+        let resolved = look_up_all(names, limit, resolve);
+        for (name, target) in names.iter().zip(resolved) {
+            match target {
                 None => targets.paths.push(name.clone()),
-                Some(Meant::Path(path)) => targets.paths.push(path),
-                Some(Meant::Folder(devices)) => {
+                Some(Target::Path(path)) => targets.paths.push(path),
+                Some(Target::Directory(devices)) => {
                     for device in devices {
-                        let folders = targets.folders.entry(device.clone()).or_default();
-                        if !folders.contains(name) {
-                            folders.push(name.clone());
+                        let directories = targets.directories.entry(device.clone()).or_default();
+                        if !directories.contains(name) {
+                            directories.push(name.clone());
                         }
                         targets.paths.push(device);
                     }
                 }
-                Some(Meant::Nothing(why)) => targets.without.push((name.clone(), why)),
+                Some(Target::NoDevice(why)) => targets.without.push((name.clone(), why)),
             }
         }
         targets
     }
 
-    /// The folders that a device with these names is read for.
-    pub(super) fn folders<'a>(
+    /// The directories that a device with these names is read for.
+    pub(super) fn directories<'a>(
         &'a self,
         names: impl Iterator<Item = &'a PathBuf> + 'a,
     ) -> impl Iterator<Item = &'a PathBuf> + 'a {
-        names.filter_map(|name| self.folders.get(name)).flatten()
+        names
+            .filter_map(|name| self.directories.get(name))
+            .flatten()
     }
 }
 
-/// What one name means.
+/// What is read for one name.
 #[derive(Debug, PartialEq)]
-enum Meant {
+enum Target {
     Path(PathBuf),
-    /// The devices below a folder.
-    Folder(Vec<PathBuf>),
-    /// A folder, and why there is no device to be read for it.
-    Nothing(String),
+    /// The devices below a directory.
+    Directory(Vec<PathBuf>),
+    /// Why there is no device to read for a directory.
+    NoDevice(String),
 }
 
-fn meant(name: &Path) -> Meant {
+fn resolve(name: &Path) -> Target {
     match fs::metadata(name) {
-        Ok(meta) if meta.is_dir() => folder(lookup::look(name)),
+        Ok(meta) if meta.is_dir() => directory(lookup::look(name)),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            Meant::Path(in_dev(name).unwrap_or_else(|| name.to_owned()))
+            Target::Path(in_dev(name).unwrap_or_else(|| name.to_owned()))
         }
-        _ => Meant::Path(name.to_owned()),
+        _ => Target::Path(name.to_owned()),
     }
 }
 
-/// The block device that a name without a slash stands for.
+/// The block device of a name without a slash.
 fn in_dev(name: &Path) -> Option<PathBuf> {
     let node = node_named(name)?;
     let meta = fs::metadata(&node).ok()?;
     meta.file_type().is_block_device().then_some(node)
 }
 
-fn folder(found: Result<Found, Unknown>) -> Meant {
+fn directory(found: Result<Found, Unknown>) -> Target {
     let found = match found {
         Ok(found) => found,
-        Err(Unknown::Said(why)) => return Meant::Nothing(format!("is a folder: {why}")),
+        Err(Unknown::Said(why)) => return Target::NoDevice(format!("is a directory: {why}")),
         Err(Unknown::Silent | Unknown::Busy) => {
-            return Meant::Nothing("is a folder that can't be looked up".to_owned());
+            return Target::NoDevice("is a directory whose devices cannot be looked up".to_owned());
         }
     };
     let devices: Vec<PathBuf> = found.on.iter().filter_map(Found::node).collect();
     if !devices.is_empty() {
-        return Meant::Folder(devices);
+        return Target::Directory(devices);
     }
     let advice = match found.file_system.as_deref() {
         Some("devtmpfs") => "name the devices in it",
@@ -120,8 +122,8 @@ fn folder(found: Result<Found, Unknown>) -> Meant {
         Some(kind) => format!(" on {kind}"),
         None => String::new(),
     };
-    Meant::Nothing(format!(
-        "is a folder{kind}, which lies on no block device that the kernel tells; {advice}"
+    Target::NoDevice(format!(
+        "is a directory{kind}, and the kernel shows no block device below it; {advice}"
     ))
 }
 
@@ -130,19 +132,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_of_no_block_device_means_what_is_here() {
+    fn a_name_of_no_block_device_is_read_as_it_is() {
         for name in ["null", "no-such-device", "./sda", "Cargo.toml"].map(PathBuf::from) {
-            assert_eq!(meant(&name), Meant::Path(name));
+            assert_eq!(resolve(&name), Target::Path(name));
         }
     }
 
     #[test]
-    fn a_folder_on_no_device_is_said_with_its_file_system_and_what_to_do() {
-        for (folder, says) in [("/proc", "on proc, which lies on no"), ("/sys", "on sysfs")] {
-            let Meant::Nothing(why) = meant(Path::new(folder)) else {
-                panic!("{folder} has no device");
+    fn a_directory_without_a_device_is_reported_with_its_file_system() {
+        for (directory, part) in [("/proc", "on proc, and"), ("/sys", "on sysfs")] {
+            let Target::NoDevice(why) = resolve(Path::new(directory)) else {
+                panic!("{directory} has no device");
             };
-            assert!(why.contains(says) && why.contains("name a device"), "{why}");
+            assert!(why.contains(part) && why.contains("name a device"), "{why}");
         }
     }
 }

@@ -145,7 +145,7 @@ fn a_reload_does_what_is_different_and_nothing_else() {
     let reload = daemon.run(&["reload"]);
     assert_eq!(
         stdout(&reload),
-        "1 paths added, 1 removed, 1 changed, 1 as before\n"
+        "1 paths added, 1 removed, 1 changed, 1 unchanged\n"
     );
     assert!(stderr(&reload).contains("workers will be another one at the next start"));
     daemon.wait_state(new.path(), "up");
@@ -190,7 +190,7 @@ fn a_reload_of_what_has_not_changed_undoes_what_commands_did_to_it() {
     done(&daemon, &["add", text(added.path())]);
     assert_eq!(
         stdout(&daemon.run(&["reload"])),
-        "1 paths added, 0 removed, 0 changed, 2 as before\n"
+        "1 paths added, 0 removed, 0 changed, 2 unchanged\n"
     );
     for path in [&kept, &removed, &added] {
         daemon.wait_state(path.path(), "up");

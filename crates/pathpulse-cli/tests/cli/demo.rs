@@ -77,7 +77,7 @@ fn without_root_plain_files_are_checked() {
         .output()
         .expect("runs");
     assert!(output.status.success(), "{}", stderr(&output));
-    assert!(stderr(&output).contains("root") && stderr(&output).contains("plain temporary files"));
+    assert!(stderr(&output).contains("root") && stderr(&output).contains("temporary files"));
     let text = stdout(&output);
     assert!(
         text.contains("plain file") && text.contains(" up "),

@@ -94,11 +94,14 @@ fn every_command_has_a_manual_page_that_mandoc_accepts() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_named() {
+fn man_names_a_directory_that_cannot_be_created() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let refused = run(["man".as_ref(), file.path().join("man1").as_os_str()]);
     assert_eq!(refused.status.code(), Some(1));
-    assert_complaint(&refused, &[file.path().to_str().expect("text"), "folder"]);
+    assert_complaint(
+        &refused,
+        &[file.path().to_str().expect("text"), "directory"],
+    );
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn another_path_to_the_same_storage_takes_the_place_of_one_that_is_gone() {
     let reloaded = daemon.run(&["reload"]);
     let said = stdout(&reloaded);
     assert!(
-        said.contains("0 paths added, 1 removed, 0 changed, 1 as before"),
+        said.contains("0 paths added, 1 removed, 0 changed, 1 unchanged"),
         "{reloaded:?}"
     );
     wait_count(&daemon, 1);

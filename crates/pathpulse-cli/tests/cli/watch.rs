@@ -121,7 +121,7 @@ fn the_screen_follows_what_happens_and_obeys_its_keys() {
     terminal.wait_text("by state, the worst first");
     let name = paths[1].to_str().expect("text");
     terminal.press(&["/", name, "Enter"]);
-    terminal.wait_text(&format!("1 of 2 fit /{name}"));
+    terminal.wait_text(&format!("1 of 2 match /{name}"));
     assert_eq!(row(&terminal.screen(), paths[0]), None);
     terminal.press(&["Escape"]);
     wait_row(&terminal, paths[0], "up");

@@ -1,4 +1,4 @@
-//! What the engine is to reach, beside what a benchmark measured.
+//! The goals of the engine, compared with the measurements.
 
 use pathpulse_bench::{Report, Row};
 use serde::Serialize;
@@ -8,19 +8,19 @@ use super::daemon::DaemonFigures;
 const ENGINE: &str = "pathpulse-io_uring";
 const UNLINKED: &str = "pathpulse-unlinked";
 
-/// One aim.
+/// One goal.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Aim {
     pub(crate) what: &'static str,
-    /// `None`: it was not measured.
+    /// `None` if it was not measured.
     pub(crate) measured: Option<f64>,
     pub(crate) bound: f64,
-    /// Whether the bound is the least that is wanted, and not the most.
+    /// Whether the bound is a minimum instead of a maximum.
     pub(crate) is_least: bool,
 }
 
 impl Aim {
-    /// Whether it was reached; `None`: it was not measured.
+    /// Whether it is reached; `None` if it was not measured.
     pub(crate) fn is_reached(&self) -> Option<bool> {
         let measured = self.measured?;
         Some(if self.is_least {
@@ -31,7 +31,7 @@ impl Aim {
     }
 }
 
-/// All aims.
+/// All goals.
 pub(crate) fn aims(report: &Report, daemon: Option<&DaemonFigures>) -> Vec<Aim> {
     let row = |name: &str| report.contenders.iter().find(|row| row.name == name);
     let ratio = |ours: &str, field: &str, to: &str| {
@@ -50,38 +50,42 @@ pub(crate) fn aims(report: &Report, daemon: Option<&DaemonFigures>) -> Vec<Aim> 
     };
     vec![
         most(
-            "CPU of a check, to libcheckdirectio's",
+            "CPU of a check, relative to libcheckdirectio",
             0.2,
             cpu(ENGINE, "libcheckdirectio"),
         ),
         most(
-            "CPU of a check, to aio-group's",
+            "CPU of a check, relative to aio-group",
             1.0,
             cpu(ENGINE, "aio-group"),
         ),
         most(
-            "CPU of a check, to lean-io_uring's",
+            "CPU of a check, relative to lean-io_uring",
             1.15,
             cpu(ENGINE, "lean-io_uring"),
         ),
         Aim {
             is_least: true,
-            ..most("checks per second, to fio's reads", 0.8, reads(ENGINE))
+            ..most(
+                "checks per second, relative to reads of fio",
+                0.8,
+                reads(ENGINE),
+            )
         },
         most(
-            "without linked timeouts: CPU, to aio-group's",
+            "without linked timeouts: CPU, relative to aio-group",
             1.0,
             cpu(UNLINKED, "aio-group"),
         ),
         most(
-            "without linked timeouts: CPU, to lean-io_uring's",
+            "without linked timeouts: CPU, relative to lean-io_uring",
             1.15,
             cpu(UNLINKED, "lean-io_uring"),
         ),
         Aim {
             is_least: true,
             ..most(
-                "without linked timeouts: checks per second, to fio's",
+                "without linked timeouts: checks per second, relative to fio",
                 0.8,
                 reads(UNLINKED),
             )
@@ -98,12 +102,12 @@ pub(crate) fn aims(report: &Report, daemon: Option<&DaemonFigures>) -> Vec<Aim> 
             daemon.and_then(|daemon| Some(daemon.reload_ms?.median)),
         ),
         most(
-            "the same with a stuck read, ms",
+            "reload with a stuck read, ms",
             1.0,
             daemon.and_then(|daemon| Some(daemon.reload_stuck_ms?.median)),
         ),
         most(
-            "healthy paths' p99 beside sick ones, to that without",
+            "p99 of healthy paths beside faulty ones, relative to alone",
             2.0,
             full.and_then(|full| {
                 let row = full.faults.iter().find(|row| row.name == ENGINE)?;
@@ -112,7 +116,7 @@ pub(crate) fn aims(report: &Report, daemon: Option<&DaemonFigures>) -> Vec<Aim> 
             }),
         ),
         most(
-            "p99 of verdicts on 1,000 silent paths after their deadlines, ms",
+            "p99 delay of verdicts on 1,000 silent paths, ms",
             2.0,
             full.and_then(|full| {
                 let row = full.deadlines.iter().find(|row| row.name == ENGINE)?;
@@ -120,7 +124,7 @@ pub(crate) fn aims(report: &Report, daemon: Option<&DaemonFigures>) -> Vec<Aim> 
             }),
         ),
         most(
-            "a verdict on each of 10,000 paths, ms",
+            "first verdicts on 10,000 paths, ms",
             1000.0,
             full.and_then(|full| {
                 let mut points = full.cost.iter().filter(|point| point.name == ENGINE);
@@ -133,12 +137,12 @@ pub(crate) fn aims(report: &Report, daemon: Option<&DaemonFigures>) -> Vec<Aim> 
             full.and_then(|full| full.idle_path_bytes),
         ),
         most(
-            "the daemon at rest, percent of a CPU",
+            "idle daemon, percent of a CPU",
             0.3,
             daemon.map(|daemon| daemon.cpu_percent),
         ),
         most(
-            "the daemon at rest, system calls for a check",
+            "idle daemon, system calls per check",
             0.1,
             daemon.and_then(|daemon| daemon.syscalls_per_check),
         ),

@@ -1,5 +1,5 @@
-//! The daemon as a benchmark sees it: what it costs while nothing happens, and how long it takes to
-//! see that a path is silent. It is the real one, in a process of its own.
+//! Measures the real daemon in a process of its own: its cost while it is idle, and the time until it
+//! detects a silent path and until it has reloaded its configuration.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -14,80 +14,80 @@ use pathpulse_faultdisk::{Behaviour, PlainDisks, Rig, Spec};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::rest;
+use super::baseline;
 use crate::cli::Failure;
 use crate::cli::client::Client;
 
-/// Paths with devices of their own, beside the one that falls silent.
+/// Paths with their own devices, in addition to the one that becomes silent.
 const PATHS: usize = 1000;
 pub(super) const SIZE_BYTES: u64 = 1 << 20;
 pub(super) const MEMORY: &str = "/dev/shm";
-/// From check to check, and how long one may take.
+/// Interval and timeout of checks.
 const INTERVAL: &str = "2s";
 const INTERVAL_SPAN: Duration = Duration::from_secs(2);
-/// How often and how long the daemon is watched while nothing happens, and how long by strace.
+/// Number and length of the windows in which the idle daemon is measured, and the time under strace.
 const WINDOWS: usize = 3;
 const WINDOW: Duration = Duration::from_secs(8);
 const STEP: Duration = Duration::from_millis(500);
 const STRACED_S: u64 = 6;
-/// The path falls silent so often, each time in another phase of its interval.
+/// How often the path becomes silent, each time in another phase of its interval.
 const SILENCES: u32 = 5;
 const PHASE: Duration = Duration::from_millis(430);
-/// The configuration is read again so often.
+/// Number of reloads.
 const RELOADS: usize = 15;
-/// Only a defect ever takes so long.
+/// Only a bug takes this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What was seen of the daemon.
+/// The measurements of the daemon.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct DaemonFigures {
     pub(crate) paths: usize,
     pub(crate) interval: &'static str,
-    /// Of one CPU, all threads; the median of some windows, as that of the yardstick.
+    /// All threads, as a percentage of one CPU; the median of the windows.
     pub(crate) cpu_percent: f64,
-    /// What the yardstick takes to read from as many devices as often, as many at a time as the daemon does;
-    /// `None`: there is none here.
+    /// The same of the yardstick, which reads the same devices at the same rate, as many at a time as
+    /// the daemon; `None` if it does not work here.
     pub(crate) lean_cpu_percent: Option<f64>,
-    /// The same if it begins all of a slot at once.
+    /// The same if it starts all reads of a slot at once.
     pub(crate) lean_at_once_cpu_percent: Option<f64>,
     pub(crate) wakeups_per_s: f64,
     pub(crate) checks_per_s: f64,
-    /// All of the process.
+    /// System calls of the whole process.
     pub(crate) syscalls_per_check: Option<f64>,
     pub(crate) syscalls_reason: Option<String>,
-    /// Memory that has no file behind it, of the whole process.
+    /// Anonymous memory of the whole process.
     pub(crate) memory_kib: u64,
-    /// From a device's silence to the event that says so.
+    /// Time from the silence of a device to the event that reports it.
     pub(crate) detection_ms: Option<Spread>,
     pub(crate) detection_reason: Option<String>,
-    /// From the request to read the configuration again, of which nothing has changed, to the answer
-    /// that this is done.
+    /// Time from a request to reload the configuration, which has not changed, to the answer.
     pub(crate) reload_ms: Option<Spread>,
-    /// The same while a read is stuck.
+    /// The same with a stuck read.
     pub(crate) reload_stuck_ms: Option<Spread>,
     pub(crate) reload_reason: Option<String>,
 }
 
-/// What it did in a while in which nothing happened.
-pub(super) struct Rest {
+/// What the idle daemon used in a window of time.
+pub(super) struct IdleWindow {
     pub(super) cpu_percent: f64,
     pub(super) wakeups_per_s: f64,
     pub(super) worker_wakeups_per_s: f64,
 }
 
-pub(super) struct Daemon {
+/// A running daemon.
+pub(super) struct BenchDaemon {
     child: Child,
     program: PathBuf,
     socket: PathBuf,
     _folder: tempfile::TempDir,
 }
 
-/// Runs the daemon over paths of its own.
+/// Runs the daemon on simulated paths.
 ///
 /// # Errors
-/// What is missing.
+/// The devices or the daemon cannot be started.
 pub(crate) fn measure(program: &Path, stop: &AtomicBool) -> Result<DaemonFigures, String> {
-    let failed = |error: std::io::Error| format!("the daemon's devices: {error}");
+    let failed = |error: std::io::Error| format!("cannot make the devices of the daemon: {error}");
     let disks = PlainDisks::new(PATHS, SIZE_BYTES, Path::new(MEMORY)).map_err(failed)?;
     let mut server = Command::new(program);
     server.arg("rig-server");
@@ -95,27 +95,27 @@ pub(crate) fn measure(program: &Path, stop: &AtomicBool) -> Result<DaemonFigures
     let silent = rig.disk(0).path();
     let mut paths = disks.paths().to_vec();
     paths.push(silent.to_owned());
-    let daemon = Daemon::start(program, &paths, INTERVAL, stop)?;
-    let (rests, checks_per_s) = daemon.rests(stop)?;
+    let daemon = BenchDaemon::start(program, &paths, INTERVAL, stop)?;
+    let (windows, checks_per_s) = daemon.idle_windows(stop)?;
     let memory_kib = daemon.usage().memory_kib;
     let syscalls = daemon.syscalls_per_s();
     let per_check = |calls: f64| round(calls / checks_per_s);
     let detection = daemon.detections(&rig, silent, stop);
-    // After that, since whoever follows events hears first what was before.
+    // The stream of events starts with the past ones, so reloads come after the detections.
     let reloads = daemon.reloads(&rig, silent, stop);
     drop(daemon);
     let lean = |at_a_time| {
-        let window = |_| rest::yardstick(disks.paths(), at_a_time, INTERVAL_SPAN, WINDOW, stop);
+        let window = |_| baseline::yardstick(disks.paths(), at_a_time, INTERVAL_SPAN, WINDOW, stop);
         let percents = (0..WINDOWS).map(window).collect::<Result<Vec<f64>, _>>();
         median(&percents.ok()?)
     };
     Ok(DaemonFigures {
         paths: paths.len(),
         interval: INTERVAL,
-        cpu_percent: of_windows(&rests, |rest| rest.cpu_percent),
-        lean_cpu_percent: lean(rest::AT_A_TIME),
+        cpu_percent: median_of(&windows, |window| window.cpu_percent),
+        lean_cpu_percent: lean(baseline::AT_A_TIME),
         lean_at_once_cpu_percent: lean(PATHS),
-        wakeups_per_s: of_windows(&rests, |rest| rest.wakeups_per_s),
+        wakeups_per_s: median_of(&windows, |window| window.wakeups_per_s),
         checks_per_s: round(checks_per_s),
         syscalls_per_check: syscalls.as_ref().ok().map(|calls| per_check(*calls)),
         syscalls_reason: syscalls.err(),
@@ -132,12 +132,12 @@ fn median(figures: &[f64]) -> Option<f64> {
     Some(Spread::of(figures)?.median)
 }
 
-/// The median of a figure of some windows.
-pub(super) fn of_windows(rests: &[Rest], figure: fn(&Rest) -> f64) -> f64 {
-    median(&rests.iter().map(figure).collect::<Vec<f64>>()).unwrap_or_default()
+/// The median of a figure of all windows.
+pub(super) fn median_of(windows: &[IdleWindow], figure: fn(&IdleWindow) -> f64) -> f64 {
+    median(&windows.iter().map(figure).collect::<Vec<f64>>()).unwrap_or_default()
 }
 
-/// Four decimals.
+/// Rounds to four decimals.
 pub(super) fn round(figure: f64) -> f64 {
     (figure * 1e4).round() / 1e4
 }
@@ -146,19 +146,19 @@ pub(super) fn round(figure: f64) -> f64 {
 struct Usage {
     cpu_ns: u64,
     wakeups: u64,
-    /// Of these, those of the threads that check.
+    /// Wake-ups of the workers alone.
     worker_wakeups: u64,
     memory_kib: u64,
 }
 
-impl Daemon {
-    /// Starts it and waits until all paths are up.
+impl BenchDaemon {
+    /// Starts the daemon, and waits until all paths are up.
     pub(super) fn start(
         program: &Path,
         paths: &[PathBuf],
         interval: &str,
         stop: &AtomicBool,
-    ) -> Result<Daemon, String> {
+    ) -> Result<BenchDaemon, String> {
         let failed = |error: std::io::Error| format!("the daemon: {error}");
         let folder = tempfile::tempdir().map_err(failed)?;
         let socket = folder.path().join("p.sock");
@@ -176,7 +176,7 @@ impl Daemon {
             .stderr(Stdio::null())
             .spawn()
             .map_err(failed)?;
-        let daemon = Daemon {
+        let daemon = BenchDaemon {
             child,
             program: program.to_owned(),
             socket,
@@ -185,14 +185,16 @@ impl Daemon {
         let all_up = |all: &[Value]| {
             all.len() == paths.len() && all.iter().all(|path| path["state"] == "up")
         };
-        if daemon.becomes(all_up, stop) {
+        if daemon.wait_paths(all_up, stop) {
             return Ok(daemon);
         }
-        Err("the daemon does not get all paths up".to_owned())
+        Err(format!(
+            "not all paths of the daemon are up within {PATIENCE:?}"
+        ))
     }
 
-    /// Waits until its paths are so; `false` if they never are.
-    fn becomes(&self, is_wanted: impl Fn(&[Value]) -> bool, stop: &AtomicBool) -> bool {
+    /// Waits until its paths are as wanted; `false` if they never are.
+    fn wait_paths(&self, is_wanted: impl Fn(&[Value]) -> bool, stop: &AtomicBool) -> bool {
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end && !stop.load(Relaxed) {
             let status = self.status();
@@ -206,9 +208,9 @@ impl Daemon {
         false
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(words).arg("--socket").arg(&self.socket);
+        command.args(args).arg("--socket").arg(&self.socket);
         command.stdin(Stdio::null()).stderr(Stdio::null());
         command
     }
@@ -216,10 +218,11 @@ impl Daemon {
     fn status(&self) -> Result<Value, String> {
         let output = self.command(&["status", "--format", "json"]).output();
         let output = output.map_err(|error| error.to_string())?;
-        serde_json::from_slice(&output.stdout).map_err(|error| format!("its status: {error}"))
+        serde_json::from_slice(&output.stdout)
+            .map_err(|error| format!("cannot parse the status of the daemon: {error}"))
     }
 
-    /// Checks made so far.
+    /// Number of checks so far.
     fn checks(&self) -> Result<u64, String> {
         let status = self.status()?;
         let all = status["paths"].as_array().into_iter().flatten();
@@ -228,7 +231,7 @@ impl Daemon {
             .sum())
     }
 
-    /// What the kernel says of all of its threads.
+    /// The kernel's figures of all threads.
     fn usage(&self) -> Usage {
         let process = format!("/proc/{}", self.child.id());
         let status = std::fs::read_to_string(format!("{process}/status")).unwrap_or_default();
@@ -252,27 +255,26 @@ impl Daemon {
         usage
     }
 
-    /// Watches it for some windows in which nobody asks it anything, and tells its checks in a second.
+    /// Measures windows without any request, and the checks per second.
     ///
     /// # Errors
-    /// It does not answer.
-    pub(super) fn rests(&self, stop: &AtomicBool) -> Result<(Vec<Rest>, f64), String> {
+    /// The daemon does not answer.
+    pub(super) fn idle_windows(&self, stop: &AtomicBool) -> Result<(Vec<IdleWindow>, f64), String> {
         let (checks_before, begin) = (self.checks()?, Instant::now());
-        // What follows from being asked is not rest.
+        // The work of the last request is not part of a window.
         thread::sleep(STEP);
-        let rests = (0..WINDOWS).map(|_| self.rest(stop)).collect();
+        let windows = (0..WINDOWS).map(|_| self.idle_window(stop)).collect();
         let checks = self.checks()? - checks_before;
-        Ok((rests, checks as f64 / begin.elapsed().as_secs_f64()))
+        Ok((windows, checks as f64 / begin.elapsed().as_secs_f64()))
     }
 
-    /// Watches it for a while.
-    fn rest(&self, stop: &AtomicBool) -> Rest {
+    fn idle_window(&self, stop: &AtomicBool) -> IdleWindow {
         let (before, begin) = (self.usage(), Instant::now());
         while begin.elapsed() < WINDOW && !stop.load(Relaxed) {
             thread::sleep(STEP);
         }
         let (after, took) = (self.usage(), begin.elapsed().as_secs_f64());
-        Rest {
+        IdleWindow {
             cpu_percent: (after.cpu_ns - before.cpu_ns) as f64 / 1e7 / took,
             wakeups_per_s: (after.wakeups - before.wakeups) as f64 / took,
             worker_wakeups_per_s: (after.worker_wakeups - before.worker_wakeups) as f64 / took,
@@ -292,22 +294,22 @@ impl Daemon {
         let calls = total.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
         calls
             .map(|calls| calls / begin.elapsed().as_secs_f64())
-            .ok_or_else(|| "strace (Debian: apt install strace) says nothing".to_owned())
+            .ok_or_else(|| "strace printed no total; does it support -c -U calls,name?".to_owned())
     }
 
-    /// How long it takes to read the configuration again, without and with a stuck read.
+    /// The times of reloads, without and with a stuck read.
     fn reloads(
         &self,
         rig: &Rig,
         silent: &Path,
         stop: &AtomicBool,
     ) -> Result<[Option<Spread>; 2], String> {
-        let failed = |error: std::io::Error| format!("the silent device: {error}");
+        let failed = |error: std::io::Error| format!("cannot control the silent device: {error}");
         let idle = self.reload_ms()?;
         rig.set(0, Behaviour::Hang).map_err(failed)?;
         let is_stuck = |path: &Value| is_about(path, silent) && path["stuck_ms"].is_u64();
-        if !self.becomes(|all| all.iter().any(is_stuck), stop) {
-            return Err("no read at the silent path is stuck".to_owned());
+        if !self.wait_paths(|all| all.iter().any(is_stuck), stop) {
+            return Err("no read of the silent path is stuck".to_owned());
         }
         let stuck = self.reload_ms();
         rig.recover(0).map_err(failed)?;
@@ -315,12 +317,12 @@ impl Daemon {
     }
 
     fn reload_ms(&self) -> Result<Vec<f64>, String> {
-        let said = |failure: Failure| failure.message();
-        let mut client = Client::connect(&self.socket).map_err(said)?;
+        let message = |failure: Failure| failure.message();
+        let mut client = Client::connect(&self.socket).map_err(message)?;
         let mut took_ms = Vec::new();
         for _ in 0..RELOADS {
             let begin = Instant::now();
-            let done: Value = client.post("/v1/reload", &(), PATIENCE).map_err(said)?;
+            let done: Value = client.post("/v1/reload", &(), PATIENCE).map_err(message)?;
             took_ms.push(begin.elapsed().as_secs_f64() * 1e3);
             if done["changed"] != 0 || done["unchanged"] != PATHS + 1 {
                 return Err(format!("a reload changed something: {done}"));
@@ -329,16 +331,16 @@ impl Daemon {
         Ok(took_ms)
     }
 
-    /// How long it takes to say that the path is down, from when its device falls silent.
+    /// The times from the silence of the device to the event that its path is down.
     fn detections(&self, rig: &Rig, silent: &Path, stop: &AtomicBool) -> Result<Spread, String> {
         let mut follow = self
             .command(&["events", "--follow", "--format", "json"])
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|error| format!("its events: {error}"))?;
+            .map_err(|error| format!("cannot follow the events of the daemon: {error}"))?;
         let events = events(&mut follow);
         let mut took_ms = Vec::new();
-        let failed = |error: std::io::Error| format!("the silent device: {error}");
+        let failed = |error: std::io::Error| format!("cannot control the silent device: {error}");
         for nth in 0..SILENCES {
             if stop.load(Relaxed) {
                 break;
@@ -349,16 +351,16 @@ impl Daemon {
             let seen = wait(&events, silent, |event| event["to"] == "down");
             rig.recover(0).map_err(failed)?;
             took_ms.push((seen? - begin).as_secs_f64() * 1e3);
-            // Up, or marginal after so many changes.
+            // Up, or marginal because of the many changes.
             wait(&events, silent, |event| event["to"] != "down")?;
         }
         let _ = follow.kill();
         let _ = follow.wait();
-        Spread::of(&took_ms).ok_or_else(|| "it saw nothing".to_owned())
+        Spread::of(&took_ms).ok_or_else(|| "the silence was not measured".to_owned())
     }
 }
 
-impl Drop for Daemon {
+impl Drop for BenchDaemon {
     fn drop(&mut self) {
         let _ = self.command(&["stop"]).stdout(Stdio::null()).status();
         let _ = self.child.kill();
@@ -366,14 +368,14 @@ impl Drop for Daemon {
     }
 }
 
-/// The number behind a name of /proc/PID/status.
+/// The number after a name in /proc/PID/status.
 fn field(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
     number.unwrap_or(0)
 }
 
-/// Events as they come, with when they came.
+/// The events, each with the time of its arrival.
 fn events(follow: &mut Child) -> Receiver<(Instant, Value)> {
     let (sender, events) = channel();
     if let Some(stdout) = follow.stdout.take() {
@@ -389,12 +391,12 @@ fn events(follow: &mut Child) -> Receiver<(Instant, Value)> {
     events
 }
 
-/// Whether the document, of an event or of a path, names this path.
+/// Whether the document of an event or a path is about this path.
 fn is_about(document: &Value, path: &Path) -> bool {
     document["path"].as_str().map(Path::new) == Some(path)
 }
 
-/// When the path changed to a state that is wanted.
+/// Waits until the path changes to a wanted state, and returns the time of that.
 fn wait(
     events: &Receiver<(Instant, Value)>,
     path: &Path,
@@ -405,7 +407,7 @@ fn wait(
         let left = end.saturating_duration_since(Instant::now());
         let (at, event) = events
             .recv_timeout(left)
-            .map_err(|_| "its events don't say so".to_owned())?;
+            .map_err(|_| "the daemon did not report the change in its events".to_owned())?;
         if is_about(&event, path) && event["from"] != event["to"] && is_wanted(&event) {
             return Ok(at);
         }

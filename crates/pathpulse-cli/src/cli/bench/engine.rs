@@ -1,4 +1,4 @@
-//! The engine as a contender: a [`Sweep`], with verdicts, states, status and histograms.
+//! The engine as a contender: a [`Sweep`] with verdicts, states, status and latencies.
 
 use std::time::{Duration, SystemTime};
 
@@ -29,7 +29,7 @@ struct Engine {
     choice: Choice,
     sweep: Sweep,
     timeout: Duration,
-    /// Opening a sweep checks all paths, and that is the first one.
+    /// Opening a sweep checks all paths, which counts as the first sweep.
     is_new: bool,
 }
 
@@ -62,7 +62,7 @@ impl Contender for Engine {
         self.sweep.status().map(last).collect()
     }
 
-    /// A path owes an answer since its check began, and is down since the verdict.
+    /// A path is unanswered since its check began, and down since the verdict.
     fn lateness_us(&self) -> Vec<u64> {
         let late = |path: pathpulse::PathStatus| {
             let down = SystemTime::now().duration_since(path.since).ok()?;
@@ -72,7 +72,7 @@ impl Contender for Engine {
         self.sweep.status().filter_map(late).collect()
     }
 
-    /// Reads that threads make are not counted by the engine.
+    /// The engine does not count reads that threads make.
     fn syscalls(&self) -> Option<u64> {
         (self.choice != Choice::Only(BackendKind::Sync)).then(|| self.sweep.stats().syscalls)
     }

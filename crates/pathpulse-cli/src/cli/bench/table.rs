@@ -1,9 +1,9 @@
-//! What a benchmark's result looks like to people.
+//! The result of a benchmark as tables.
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement};
 use pathpulse_bench::{Report, Row, Spread};
 
-use super::Document;
+use super::BenchDocument;
 use crate::cli::output::{render, table};
 
 type Field = (&'static str, &'static str, fn(&Row) -> Option<f64>);
@@ -20,7 +20,7 @@ const FIELDS: [Field; 9] = [
     ("calls", "syscalls_per_check", |row| row.syscalls_per_check),
 ];
 
-/// The contenders, and why something of them is missing.
+/// The contenders, and the reasons of missing measurements.
 pub(crate) fn tables(report: &Report) -> String {
     let headings: Vec<&str> = std::iter::once("contender")
         .chain(FIELDS.iter().map(|field| field.0))
@@ -35,7 +35,7 @@ pub(crate) fn tables(report: &Report) -> String {
         all.add_row(std::iter::once(Cell::new(row.name)).chain(figures));
     }
     format!(
-        "{} paths on {}, {} rounds in turns, medians\n\n{}\n{}{}{}",
+        "{} paths on {}, medians of {} rounds\n\n{}\n{}{}{}",
         report.paths,
         report.device,
         report.rounds,
@@ -47,16 +47,16 @@ pub(crate) fn tables(report: &Report) -> String {
 }
 
 const LEGEND: &str = "\
-CPU ns: of the contender's process, for one check. p50, p99: of a sweep over all paths.
-set up: from nothing to a verdict on every path, ms. down: everything given back to the
-kernel, ms. stuck: the same while reads are stuck at a silent device. reload: down and up
+CPU ns: CPU time of the contender's process for one check. p50, p99: time of a sweep over all
+paths. set up: time from the start to a verdict on every path, ms. down: time to release all
+resources, ms. stuck: the same with reads stuck at a silent device. reload: down and set up
 again. calls: system calls for one check.
 ";
 
 fn cell(row: &Row, (_, field, figure): &Field) -> String {
     match (figure(row), row.reasons.get(field)) {
         (Some(figure), _) => number(figure),
-        // Such a reason begins with the limit.
+        // A reason that starts so has the exceeded limit.
         (None, Some(reason)) if reason.starts_with('>') => {
             reason.split(" ms").next().unwrap_or("-").to_owned()
         }
@@ -84,10 +84,7 @@ fn spreads(report: &Report) -> String {
     let all: Vec<String> = report.contenders.iter().filter_map(spread).collect();
     match all.as_slice() {
         [] => String::new(),
-        all => format!(
-            "\nCPU ns from the best round to the worst:\n  {}\n",
-            all.join("\n  ")
-        ),
+        all => format!("\nCPU ns, best to worst round:\n  {}\n", all.join("\n  ")),
     }
 }
 
@@ -95,24 +92,24 @@ fn notes(report: &Report) -> String {
     let mut text = String::new();
     for row in &report.contenders {
         if let Some(bad) = row.bad_paths.filter(|bad| *bad > 0) {
-            text += &format!("{}: {bad} paths did not answer well\n", row.name);
+            text += &format!("{}: {bad} paths were not good\n", row.name);
         }
         // Fields with the same reason share a line.
-        let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
+        let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
         for (field, reason) in &row.reasons {
-            match said.iter_mut().find(|(other, _)| other == reason) {
+            match reasons.iter_mut().find(|(other, _)| other == reason) {
                 Some((_, fields)) => fields.push(field),
-                None => said.push((reason, vec![field])),
+                None => reasons.push((reason, vec![field])),
             }
         }
-        for (reason, fields) in said {
+        for (reason, fields) in reasons {
             text += &format!("{} {}: {reason}\n", row.name, fields.join(", "));
         }
     }
     if text.is_empty() {
         text
     } else {
-        format!("\nNot measured, and why:\n{text}")
+        format!("\nNot measured:\n{text}")
     }
 }
 
@@ -133,8 +130,8 @@ fn or_dash(figure: Option<f64>) -> String {
     figure.map_or_else(|| "-".to_owned(), number)
 }
 
-/// What a full run adds.
-pub(crate) fn full_tables(document: &Document) -> String {
+/// The measurements that only a full run makes.
+pub(crate) fn full_tables(document: &BenchDocument) -> String {
     let Some(full) = &document.report.full else {
         return String::new();
     };
@@ -175,11 +172,11 @@ pub(crate) fn full_tables(document: &Document) -> String {
         ]
     });
     [
-        "\nWhat a check costs\n\n".to_owned(),
+        "\nCPU time of a check by number of paths\n\n".to_owned(),
         figures(&headings, cost),
-        "\nLatency of healthy paths' checks, ms, beside paths that hang (a tenth of 1,000) and are saturated\n(half a tenth, on top)\n\n".to_owned(),
+        "\nLatency of checks of healthy paths, ms: alone, with 100 of 1,000 paths hanging, and with 50 more\nsaturated\n\n".to_owned(),
         figures(&["contender", "p50", "p99", "p99 hanging", "p99 saturated"], faults),
-        "\nVerdicts on 1,000 silent paths: 99 of 100 come within so many ms after their own deadlines, and the\nlast one so many after the first one's; medians and worst of the rounds\n\n".to_owned(),
+        "\nDelay of the verdicts on 1,000 silent paths, ms: p99 after the deadline of each path, and the last\nverdict after the first deadline; median and worst round\n\n".to_owned(),
         figures(&["contender", "p99", "worst", "last", "worst", ""], deadlines),
         memory(full),
         daemon(document),
@@ -197,7 +194,7 @@ fn memory(full: &pathpulse_bench::Full) -> String {
     format!("\nMemory of {} idle paths: {figure}\n", full.idle_paths)
 }
 
-fn daemon(document: &Document) -> String {
+fn daemon(document: &BenchDocument) -> String {
     let Some(more) = &document.more else {
         return String::new();
     };
@@ -206,14 +203,14 @@ fn daemon(document: &Document) -> String {
         return format!("\nThe daemon: {reason}\n");
     };
     let calls = match (daemon.syscalls_per_check, &daemon.syscalls_reason) {
-        (Some(calls), _) => format!("{calls} system calls for a check"),
+        (Some(calls), _) => format!("{calls} system calls per check"),
         (None, reason) => reason.clone().unwrap_or_default(),
     };
     let detection = spread(daemon.detection_ms, 0, daemon.detection_reason.as_ref());
     let reload = spread(daemon.reload_ms, 2, daemon.reload_reason.as_ref());
     let stuck = spread(daemon.reload_stuck_ms, 2, daemon.reload_reason.as_ref());
     format!(
-        "\nThe daemon at rest, {} paths every {}: {} % of a CPU (the yardstick, as many reads at a time: {};\nall that are due at once: {}), {} wake-ups/s, {} checks/s, {calls},\n{} KiB of memory. A silent path is down after {detection}.\nIt has read its configuration again, of which nothing changed, after {reload},\nand with a stuck read after {stuck}.\n",
+        "\nThe idle daemon, {} paths every {}: {} % of a CPU (yardstick with the same batches: {};\nwith one batch per slot: {}), {} wake-ups/s, {} checks/s, {calls},\n{} KiB of memory. A silent path is down after {detection}.\nA reload without changes takes {reload}, with a stuck read {stuck}.\n",
         daemon.paths,
         daemon.interval,
         daemon.cpu_percent,
@@ -225,7 +222,7 @@ fn daemon(document: &Document) -> String {
     )
 }
 
-fn small_hosts(document: &Document) -> String {
+fn small_hosts(document: &BenchDocument) -> String {
     let Some(more) = &document.more else {
         return String::new();
     };
@@ -242,16 +239,16 @@ fn small_hosts(document: &Document) -> String {
         ]
     });
     let headings = [
-        "the daemon at rest",
+        "idle daemon",
         "CPU %",
         "wake-ups/s",
-        "of the worker",
+        "of worker",
         "checks/s",
     ];
     format!("\n{}", figures(&headings, rows))
 }
 
-/// The median and in brackets the extremes, or why there are none.
+/// The median with the extremes in brackets, or the reason of their absence.
 fn spread(ms: Option<Spread>, digits: usize, reason: Option<&String>) -> String {
     match ms {
         Some(ms) => format!(
@@ -262,7 +259,7 @@ fn spread(ms: Option<Spread>, digits: usize, reason: Option<&String>) -> String 
     }
 }
 
-fn aims(document: &Document) -> String {
+fn aims(document: &BenchDocument) -> String {
     let Some(more) = &document.more else {
         return String::new();
     };
@@ -280,6 +277,6 @@ fn aims(document: &Document) -> String {
             reached.to_owned(),
         ]
     });
-    let headings = ["aim", "measured", "bound", "reached"];
+    let headings = ["goal", "measured", "bound", "reached"];
     format!("\n{}", figures(&headings, rows))
 }

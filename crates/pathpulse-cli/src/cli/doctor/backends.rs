@@ -1,4 +1,4 @@
-//! Which backends work here, found out by trying, and which one `auto` takes.
+//! Tries each backend, and shows which one `auto` chooses.
 
 use pathpulse::{BackendKind, Errno, KernelError, RingFeatures};
 use pathpulse_kernel_compat::{AioConfig, Choice, open_backend};
@@ -9,12 +9,12 @@ use serde::Serialize;
 pub(super) struct Backends {
     pub(super) backend: Option<String>,
     pub(super) reason: String,
-    pub(super) backends: Vec<Row>,
+    pub(super) backends: Vec<BackendRow>,
 }
 
-/// One backend: that it works, or why not.
+/// One backend, and why it does not work if it does not.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(super) struct BackendRow {
     pub(super) name: String,
     pub(super) available: bool,
     call: Option<&'static str>,
@@ -22,10 +22,10 @@ pub(super) struct Row {
     hint: Option<String>,
 }
 
-impl Row {
-    fn new<T>(kind: BackendKind, tried: &Result<T, KernelError>) -> Row {
+impl BackendRow {
+    fn new<T>(kind: BackendKind, tried: &Result<T, KernelError>) -> BackendRow {
         let error = tried.as_ref().err();
-        Row {
+        BackendRow {
             name: kind.to_string(),
             available: error.is_none(),
             call: error.map(|error| error.call),
@@ -36,30 +36,30 @@ impl Row {
         }
     }
 
-    /// What the kernel said, in a few words; `None` where it works.
-    pub(super) fn refusal(&self) -> Option<String> {
+    /// The failed call and its errno; `None` if the backend works.
+    pub(super) fn failure(&self) -> Option<String> {
         Some(format!("{}: {}", self.call?, self.errno.as_ref()?))
     }
 
-    /// What to do about it.
-    pub(super) fn cure(&self) -> Option<&str> {
+    /// What to do about the failure.
+    pub(super) fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 }
 
-/// Tries each backend with what checks do, in the order in which `auto` does.
+/// Tries each backend with a read, in the order in which `auto` tries them.
 pub(super) fn try_all() -> (Backends, Option<RingFeatures>) {
     let mut features = None;
     let mut rows = Vec::new();
     for kind in Choice::KINDS {
         let tried = try_one(kind);
-        rows.push(Row::new(kind, &tried));
+        rows.push(BackendRow::new(kind, &tried));
         features = features.or(tried.ok().flatten());
     }
     (Backends::choose(rows), features)
 }
 
-/// Opens a backend for as many paths as a worker does, reads through it, and closes it.
+/// Opens a backend for as many paths as a worker does, makes a read, and closes the backend.
 fn try_one(kind: BackendKind) -> Result<Option<RingFeatures>, KernelError> {
     let opened = open_backend(Choice::Only(kind), AioConfig::default().paths);
     opened
@@ -71,18 +71,18 @@ fn try_one(kind: BackendKind) -> Result<Option<RingFeatures>, KernelError> {
 }
 
 impl Backends {
-    fn choose(rows: Vec<Row>) -> Backends {
+    fn choose(rows: Vec<BackendRow>) -> Backends {
         let chosen = rows.iter().position(|row| row.available);
-        let refused = |rows: &[Row]| {
-            let said = rows
+        let failed = |rows: &[BackendRow]| {
+            let failures = rows
                 .iter()
-                .filter_map(|row| Some(format!("{} ({})", row.name, row.refusal()?)));
-            said.collect::<Vec<_>>().join(" and ")
+                .filter_map(|row| Some(format!("{} ({})", row.name, row.failure()?)));
+            failures.collect::<Vec<_>>().join(" and ")
         };
         let reason = match chosen {
-            Some(0) => "the first choice, and it works".to_owned(),
-            Some(index) => format!("the next best after {}", refused(&rows[..index])),
-            None => format!("none works: {}", refused(&rows)),
+            Some(0) => "it is the first choice, and works".to_owned(),
+            Some(index) => format!("it is the next choice after {}", failed(&rows[..index])),
+            None => format!("no backend works: {}", failed(&rows)),
         };
         Backends {
             backend: chosen.map(|index| rows[index].name.clone()),
@@ -96,12 +96,12 @@ impl Backends {
 mod tests {
     use super::*;
 
-    fn row(kind: BackendKind, error: Option<KernelError>) -> Row {
-        Row::new(kind, &error.map_or(Ok(()), Err))
+    fn row(kind: BackendKind, error: Option<KernelError>) -> BackendRow {
+        BackendRow::new(kind, &error.map_or(Ok(()), Err))
     }
 
     #[test]
-    fn the_first_that_works_is_chosen_and_the_others_are_named() {
+    fn the_first_backend_that_works_is_chosen() {
         let (ring, other) = (BackendKind::IoUring, BackendKind::Aio);
         let refused = || Some(KernelError::new("io_uring_setup", Errno::EPERM).hint("allow it"));
         let best = Backends::choose(vec![row(ring, None), row(other, None)]);
@@ -115,6 +115,6 @@ mod tests {
         let none = Backends::choose(vec![row(ring, refused())]);
         assert_eq!(none.backend, None);
         assert!(none.reason.contains("io_uring_setup: EPERM"));
-        assert_eq!(none.backends[0].cure(), Some("allow it"));
+        assert_eq!(none.backends[0].hint(), Some("allow it"));
     }
 }

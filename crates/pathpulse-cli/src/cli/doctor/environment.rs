@@ -1,4 +1,4 @@
-//! The kernel's name, its switches and the limits of this process.
+//! The kernel's release and switches, and the limits of this process.
 
 use std::fs;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use rustix::process::{Resource, Rlimit, getrlimit};
 use serde::Serialize;
 
-/// What the process runs on and under.
+/// Kernel, limits and switches.
 #[derive(Debug, Serialize)]
 pub(super) struct Environment {
     pub(super) kernel: Kernel,
@@ -15,7 +15,7 @@ pub(super) struct Environment {
     pub(super) seccomp: Option<&'static str>,
 }
 
-/// uname(2).
+/// The answer of uname(2).
 #[derive(Debug, Serialize)]
 pub(super) struct Kernel {
     pub(super) system: String,
@@ -24,17 +24,17 @@ pub(super) struct Kernel {
     pub(super) machine: String,
 }
 
-/// Limits that the backends meet.
+/// Limits that matter to backends.
 #[derive(Debug, Serialize)]
 pub(super) struct Limits {
-    /// Slots of libaio in the whole system: taken, and at most.
+    /// Slots of libaio in the whole system: used, and maximum.
     pub(super) aio_nr: Option<u64>,
     pub(super) aio_max_nr: Option<u64>,
     pub(super) memlock_bytes: Limit,
     pub(super) open_files: Limit,
 }
 
-/// A resource limit; `None` is none.
+/// A resource limit; `None` is unlimited.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Limit {
     pub(super) soft: Option<u64>,
@@ -51,10 +51,10 @@ impl From<Rlimit> for Limit {
 }
 
 impl Environment {
-    /// Looks around. Nothing here waits for a device.
-    pub(super) fn look() -> Environment {
+    /// Reads them. Nothing here waits for a device.
+    pub(super) fn read() -> Environment {
         Environment {
-            kernel: Kernel::look(),
+            kernel: Kernel::read(),
             limits: Limits {
                 aio_nr: number_in("/proc/sys/fs/aio-nr"),
                 aio_max_nr: number_in("/proc/sys/fs/aio-max-nr"),
@@ -62,7 +62,7 @@ impl Environment {
                 open_files: getrlimit(Resource::Nofile).into(),
             },
             io_uring_disabled: number_in("/proc/sys/kernel/io_uring_disabled"),
-            // It has the program's name, which need be no text.
+            // It has the program's name, which may not be UTF-8.
             seccomp: fs::read("/proc/self/status")
                 .ok()
                 .and_then(|status| seccomp_in(&String::from_utf8_lossy(&status))),
@@ -71,7 +71,7 @@ impl Environment {
 }
 
 impl Kernel {
-    fn look() -> Kernel {
+    fn read() -> Kernel {
         let name = rustix::system::uname();
         let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
         Kernel {
@@ -104,14 +104,14 @@ mod tests {
 
     #[test]
     fn this_process_has_a_kernel_and_limits() {
-        let found = Environment::look();
+        let found = Environment::read();
         assert_eq!(found.kernel.system, "Linux");
         assert!(!found.kernel.release.is_empty() && !found.kernel.machine.is_empty());
         assert!(found.limits.open_files.soft.is_none_or(|soft| soft > 2));
     }
 
     #[test]
-    fn the_mode_of_seccomp_is_told_from_its_number_of_filters() {
+    fn the_mode_of_seccomp_is_not_its_number_of_filters() {
         let with = |mode| format!("NoNewPrivs:\t0\nSeccomp:\t{mode}\nSeccomp_filters:\t1\n");
         assert_eq!(seccomp_in(&with(0)), Some("off"));
         assert_eq!(seccomp_in(&with(1)), Some("strict"));

@@ -1,9 +1,9 @@
-//! What io_uring has to offer beyond what is needed: what is in use, and what the rest would bring.
+//! The optional features of io_uring: which are in use, and the benefit of each.
 
 use pathpulse::RingFeatures;
 use serde::Serialize;
 
-/// The ring as checks would use it.
+/// The ring of a worker.
 #[derive(Debug, Serialize)]
 pub(super) struct RingReport {
     pub(super) sq_entries: u32,
@@ -16,7 +16,7 @@ pub(super) struct RingReport {
 pub(super) struct Feature {
     pub(super) name: &'static str,
     pub(super) state: FeatureState,
-    /// The Linux that has it first; distributions backport.
+    /// The first Linux release that has it; distributions backport.
     pub(super) since: &'static str,
     pub(super) brings: &'static str,
 }
@@ -26,13 +26,12 @@ pub(super) struct Feature {
 pub(super) enum FeatureState {
     InUse,
     Missing,
-    /// A better one is in use.
+    /// A better feature is in use.
     NotNeeded,
 }
 
 impl FeatureState {
-    /// For people.
-    pub(super) fn words(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             FeatureState::InUse => "in use",
             FeatureState::Missing => "missing",
@@ -56,31 +55,31 @@ impl RingReport {
                 "defer_taskrun",
                 state(ring.defer_taskrun),
                 "6.1",
-                "completions wait until asked for",
+                "completions run only when they are collected",
             ),
             (
                 "coop_taskrun",
                 coop,
                 "5.19",
-                "completions interrupt no running thread",
+                "completions do not interrupt running threads",
             ),
             (
                 "registered_ring_fd",
                 state(ring.registered_ring_fd),
                 "5.18",
-                "cheaper calls: no look-up of the ring",
+                "cheaper calls, without a lookup of the ring",
             ),
             (
                 "registered_files",
                 state(ring.registered_files),
                 "6.13",
-                "no descriptor per path, cheaper reads",
+                "cheaper reads, no descriptor for each path",
             ),
             (
                 "registered_buffers",
                 state(ring.registered_buffers),
                 "5.19",
-                "memory pinned once, not for each read",
+                "memory is pinned once, not for each read",
             ),
             (
                 "min_wait",
@@ -92,7 +91,7 @@ impl RingReport {
                 "no_iowait",
                 state(ring.no_iowait),
                 "6.15",
-                "idle waiting is not shown as iowait",
+                "idle waiting does not count as iowait",
             ),
         ];
         let features = list.map(|(name, state, since, brings)| Feature {
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_best_is_missed_only_without_the_best() {
+    fn coop_taskrun_is_missing_only_without_defer_taskrun() {
         let mut ring = RingFeatures::default();
         assert_eq!(state_of(&ring, "coop_taskrun"), FeatureState::Missing);
         ring.coop_taskrun = true;

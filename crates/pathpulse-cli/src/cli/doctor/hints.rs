@@ -1,21 +1,21 @@
-//! What a person can do about what was found.
+//! Hints: what to do about backends, limits and paths.
 
 use serde::Serialize;
 
-use super::Report;
+use super::DoctorReport;
 use super::environment::Environment;
-use super::paths::PathReport;
+use super::paths::ExaminedPath;
 use crate::human;
 
-/// A queue shorter than this was cut down for want of locked memory.
+/// A shorter queue was reduced for lack of locked memory.
 const SQ_ENTRIES_WANTED: u32 = 1024;
 
-/// More slots of libaio than most have paths.
+/// More slots of libaio than most hosts have paths.
 const AIO_SLOTS_ENOUGH: u64 = 4096;
-/// More descriptors than most have paths; the file table of a ring is bounded by them too.
+/// More descriptors than most hosts have paths. They bound the file table of a ring, too.
 const OPEN_FILES_ENOUGH: u64 = 4096;
 
-/// Something to do, or to know.
+/// Something to do or to know about a backend, a limit or a path.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Hint {
     pub(super) about: String,
@@ -30,24 +30,24 @@ fn hint(about: &str, hint: impl Into<String>) -> Hint {
 }
 
 /// All hints, the most important first.
-pub(super) fn all(report: &Report) -> Vec<Hint> {
+pub(super) fn all(report: &DoctorReport) -> Vec<Hint> {
     let mut hints = of_backends(report);
     hints.extend(of_limits(report));
-    // Without a backend there is nothing to be said of each path that was not said of all.
+    // Without a backend no path can be read, and the hints about backends say why.
     if report.backends.backend.is_some() {
         hints.extend(report.paths.iter().flat_map(of_path));
     }
     hints
 }
 
-fn of_backends(report: &Report) -> Vec<Hint> {
+fn of_backends(report: &DoctorReport) -> Vec<Hint> {
     let rows = report.backends.backends.iter();
     rows.filter(|row| !row.available)
-        .filter_map(|row| Some(hint(&row.name, row.cure()?)))
+        .filter_map(|row| Some(hint(&row.name, row.hint()?)))
         .collect()
 }
 
-fn of_limits(report: &Report) -> Vec<Hint> {
+fn of_limits(report: &DoctorReport) -> Vec<Hint> {
     let Environment {
         limits,
         io_uring_disabled,
@@ -58,13 +58,16 @@ fn of_limits(report: &Report) -> Vec<Hint> {
         if ring.sq_entries < SQ_ENTRIES_WANTED {
             hints.push(hint(
                 "RLIMIT_MEMLOCK",
-                format!("left room for a ring of {} entries only; raise it with ulimit -l, or LimitMEMLOCK= in the unit", ring.sq_entries),
+                format!(
+                    "allows a ring of only {} entries; raise it with ulimit -l, or with LimitMEMLOCK= in the unit",
+                    ring.sq_entries
+                ),
             ));
         }
         if *io_uring_disabled == Some(1) {
             hints.push(hint(
                 "kernel.io_uring_disabled",
-                "is 1: users without CAP_SYS_ADMIN are refused io_uring, unless they are in the group of kernel.io_uring_group",
+                "is 1: only users with CAP_SYS_ADMIN, or in the group of kernel.io_uring_group, can use io_uring",
             ));
         }
     }
@@ -76,29 +79,29 @@ fn of_limits(report: &Report) -> Vec<Hint> {
     {
         hints.push(hint(
             "RLIMIT_NOFILE",
-            format!("its hard limit of {hard} bounds how many paths can be watched; raise it with LimitNOFILE= in the unit"),
+            format!("the hard limit of {hard} limits the number of watched paths; raise it with LimitNOFILE= in the unit"),
         ));
     }
     hints
 }
 
-/// With aio the number of paths is bounded for the whole system.
-fn few_slots(report: &Report) -> Option<Hint> {
+/// With aio, the whole system shares a limited number of paths.
+fn few_slots(report: &DoctorReport) -> Option<Hint> {
     let limits = &report.environment.limits;
     let free = limits.aio_max_nr?.saturating_sub(limits.aio_nr?);
     let is_short = report.backends.backend.as_deref() == Some("aio") && free < AIO_SLOTS_ENOUGH;
     let text = format!(
-        "has {free} slots left, and aio takes one for each path; raise it with sysctl -w fs.aio-max-nr=NUMBER"
+        "leaves {free} slots, and aio needs one for each path; raise it with sysctl -w fs.aio-max-nr=NUMBER"
     );
     is_short.then(|| hint("fs.aio-max-nr", text))
 }
 
-/// Hints as a person wants them: what is the same of several comes once.
+/// Each hint once, with all that it is about.
 pub(super) fn grouped(hints: &[Hint]) -> Vec<(String, &str)> {
     human::by_message(hints.iter().map(|hint| (&*hint.about, &*hint.hint)))
 }
 
-fn of_path(path: &PathReport) -> Vec<Hint> {
+fn of_path(path: &ExaminedPath) -> Vec<Hint> {
     let mut hints = Vec::new();
     let mut add = |text: String| hints.push(hint(&path.checked.path, text));
     if !path.readable {
@@ -106,20 +109,20 @@ fn of_path(path: &PathReport) -> Vec<Hint> {
     }
     if let Some(disks) = &path.map_of {
         let below = match disks.is_empty() {
-            true => "it has none".to_owned(),
+            true => "it has no paths".to_owned(),
             false => disks.join(", "),
         };
         add(format!(
-            "is a multipath map, which hides how its paths are; check these instead: {below}"
+            "is a multipath map, which hides the states of its paths; check these instead: {below}"
         ));
     } else if path.nowait == Some(false) {
-        add("does not take RWF_NOWAIT: it is read by a kernel thread, which blocks when the device does".to_owned());
+        add("does not support RWF_NOWAIT: a kernel thread reads it, and blocks while the device blocks".to_owned());
     }
     if path.submission == Some(human::submission(true)) {
-        add("its driver may put whoever submits a read to sleep: a thread of its own reads it, which keeps the process from ending while the driver holds it".to_owned());
+        add("its driver may block the submission of a read: a thread of its own reads it, and the process cannot end while the driver blocks that thread".to_owned());
     }
     if path.iostats == Some(false) {
-        add("keeps no statistics, so that a busy device can't be told from a saturated one; switch them on with echo 1 > queue/iostats in its folder below /sys/block".to_owned());
+        add("has no I/O statistics, which tell a busy device from a saturated one; enable them with echo 1 > queue/iostats in its directory below /sys/block".to_owned());
     }
     hints
 }
@@ -131,10 +134,10 @@ mod tests {
     use crate::cli::check_report;
     use std::path::Path;
 
-    fn report(backend: &str) -> Report {
-        Report {
+    fn report(backend: &str) -> DoctorReport {
+        DoctorReport {
             version: "0",
-            environment: Environment::look(),
+            environment: Environment::read(),
             backends: Backends {
                 backend: Some(backend.to_owned()),
                 reason: String::new(),
@@ -147,16 +150,16 @@ mod tests {
         }
     }
 
-    fn path() -> PathReport {
+    fn path() -> ExaminedPath {
         let checked = check_report::PathReport::unchecked(Path::new("/dev/x"), "why not");
-        PathReport {
+        ExaminedPath {
             readable: true,
-            ..PathReport::with(checked, None)
+            ..ExaminedPath::with(checked, None)
         }
     }
 
     #[test]
-    fn slots_matter_only_to_aio() {
+    fn slots_matter_to_aio_only() {
         let mut short = report("aio");
         let limits = &mut short.environment.limits;
         (limits.aio_nr, limits.aio_max_nr) = (Some(65_000), Some(65_536));
@@ -170,66 +173,66 @@ mod tests {
     }
 
     #[test]
-    fn a_path_gets_the_hints_that_fit_it() {
+    fn a_path_gets_the_hints_about_its_properties() {
         assert_eq!(of_path(&path()), []);
-        let says = |path: PathReport, text: &str| {
+        let assert_hint = |path: ExaminedPath, text: &str| {
             let hints = of_path(&path);
             assert!(
                 hints.len() == 1 && hints[0].hint.contains(text),
                 "{hints:?}"
             );
         };
-        says(
-            PathReport {
+        assert_hint(
+            ExaminedPath {
                 readable: false,
                 ..path()
             },
             "why not",
         );
-        says(
-            PathReport {
+        assert_hint(
+            ExaminedPath {
                 nowait: Some(false),
                 ..path()
             },
             "RWF_NOWAIT",
         );
-        says(
-            PathReport {
+        assert_hint(
+            ExaminedPath {
                 submission: Some("thread"),
                 ..path()
             },
             "a thread of its own reads it",
         );
-        says(
-            PathReport {
+        assert_hint(
+            ExaminedPath {
                 iostats: Some(false),
                 ..path()
             },
             "queue/iostats",
         );
-        let map = PathReport {
+        let map = ExaminedPath {
             nowait: Some(false),
             map_of: Some(vec!["sda".to_owned(), "sdb".to_owned()]),
             ..path()
         };
-        says(map, "these instead: sda, sdb");
+        assert_hint(map, "these instead: sda, sdb");
     }
 
     #[test]
-    fn paths_that_nothing_could_read_share_one_hint() {
+    fn without_a_backend_there_are_no_hints_about_paths() {
         let mut report = report("io_uring");
-        report.paths = vec![PathReport {
+        report.paths = vec![ExaminedPath {
             readable: false,
             ..path()
         }];
-        let about = |report: &Report| all(report).iter().any(|hint| hint.about == "/dev/x");
+        let about = |report: &DoctorReport| all(report).iter().any(|hint| hint.about == "/dev/x");
         assert!(about(&report));
         report.backends.backend = None;
         assert!(!about(&report));
     }
 
     #[test]
-    fn a_hint_about_many_comes_once() {
+    fn a_hint_about_many_paths_is_shown_once() {
         let of = |name: &str, text: &str| hint(name, text);
         let mut hints: Vec<_> = (0..16)
             .map(|n| of(&format!("/dev/ram{n}"), "same"))

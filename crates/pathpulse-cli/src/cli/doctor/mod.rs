@@ -1,111 +1,105 @@
-//! `pathpulse doctor`: what this kernel offers, what is chosen and why, and what stands in the way.
+//! `pathpulse doctor`: which backends work on this kernel, which one is chosen, and what to improve.
 //!
 //! # The JSON document
 //!
-//! What does not exist or is not known is null, never left out.
+//! Unknown and missing values are null; no field is ever left out.
 //!
 //! | field | what it is |
 //! |---|---|
-//! | `version` | of pathpulse |
+//! | `version` | version of pathpulse |
 //! | `kernel` | `{system, release, version, machine}`, as uname(2) has them |
-//! | `backend`, `reason` | which one `auto` takes (null: none works), and why |
-//! | `backends[]` | `{name, available, call, errno, hint}`, in the order in which `auto` tries them; `call`, `errno` (`"EPERM"`) and `hint` say why one is not available |
-//! | `io_uring` | null where it is not available, else `{sq_entries, cq_entries, features[]}` |
-//! | `io_uring.features[]` | `{name, state, since, brings}`; `state` is `in_use`, `missing` or `not_needed`, `since` the Linux that has it |
-//! | `limits` | `{aio_nr, aio_max_nr, memlock_bytes, open_files}`, the last two `{soft, hard}` with null for no limit |
-//! | `io_uring_disabled` | the sysctl kernel.io_uring_disabled; null before Linux 6.6, which has none |
-//! | `seccomp` | of this process: `off`, `strict`, `filter`; null if the kernel has no seccomp |
-//! | `held_processes[]` | `{pid, since, devices}`: dead processes of pathpulse that the kernel holds until devices answer; `since` is null where it is not known |
-//! | `paths[]` | as in `check --format json` (`path, also, under, device, verdict, state, errno, latency_us, message`), and `readable, nowait, submission, size_bytes, block_bytes, device_state, access_state, group, iostats`; empty if none was named |
-//! | `hints[]` | `{about, hint}`: what a person can do, `about` a backend, a limit or a path |
+//! | `backend`, `reason` | the backend that `auto` chooses (null: none works), and the reason |
+//! | `backends[]` | `{name, available, call, errno, hint}`, in the order in which `auto` tries them; `call`, `errno` (`"EPERM"`) and `hint` of a backend that is not available |
+//! | `io_uring` | null if it is not available, else `{sq_entries, cq_entries, features[]}` |
+//! | `io_uring.features[]` | `{name, state, since, brings}`; `state` is `in_use`, `missing` or `not_needed`, `since` the first Linux release that has it |
+//! | `limits` | `{aio_nr, aio_max_nr, memlock_bytes, open_files}`, the last two `{soft, hard}`, null for no limit |
+//! | `io_uring_disabled` | the sysctl kernel.io_uring_disabled; null before Linux 6.6 |
+//! | `seccomp` | mode of this process: `off`, `strict`, `filter`; null if the kernel has no seccomp |
+//! | `held_processes[]` | `{pid, since, devices}`: dead processes of pathpulse that the kernel holds until devices answer; `since` is null if unknown |
+//! | `paths[]` | as in `check --format json` (`path, also, under, device, verdict, state, errno, latency_us, message`), plus `readable, nowait, submission, size_bytes, block_bytes, device_state, access_state, group, iostats`; empty without PATH |
+//! | `hints[]` | `{about, hint}`: what to do about a backend, a limit or a path |
 
 mod backends;
 mod environment;
 mod features;
-mod held;
+mod held_processes;
 mod hints;
 mod paths;
 mod tables;
-
-use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::Serialize;
 
 use self::backends::Backends;
 use self::environment::Environment;
 use self::features::RingReport;
-use self::held::HeldReport;
+use self::held_processes::HeldProcess;
 use self::hints::Hint;
-use self::paths::PathReport;
-use super::args::{self, Format};
-use super::{FAILED, Failure, apart, output};
+use self::paths::ExaminedPath;
+use super::args::{Format, FormatOption, KeyOptions, ReadPaths, TimeoutKey};
+use super::{FAILED, Failure, output, subprocess};
 
-/// Shows what this kernel offers, what is chosen and why, and what can be done
+/// Shows which backends work on this kernel, which one is chosen, and what to improve
 ///
-/// No disk is read unless it is named; `pathpulse check` finds all by itself. Each named path is
-/// read once, and the command returns within the timeout and 200 ms, whatever the devices do.
+/// Without PATH, no disk is read. Each PATH is read once, and details of its device are shown. The
+/// command returns within the timeout plus 200 ms, whatever the devices do.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit status: 0 disks can be checked, and all named paths can be read, 1 not so, 3 wrong usage.\n\n\
+    after_help = "Exit status: 0 a backend works and each PATH is readable, 1 otherwise, 3 wrong usage.\n\n\
     Examples:\n  pathpulse doctor\n  pathpulse doctor /dev/sda /dev/sdb --format json"
 )]
 pub(crate) struct Args {
-    /// What to examine as well: block devices, or files that take O_DIRECT
-    #[arg(value_name = "PATH")]
-    paths: Vec<PathBuf>,
-    /// How long a path may take to answer
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = args::duration)]
-    timeout: Duration,
-    /// How to print the result
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
-    format: Format,
+    #[command(flatten)]
+    paths: ReadPaths,
+    #[command(flatten)]
+    keys: KeyOptions<TimeoutKey>,
+    #[command(flatten)]
+    output: FormatOption,
 }
 
-/// All that was found. Its fields are the JSON document.
+/// The JSON document.
 #[derive(Debug, Serialize)]
-struct Report {
+struct DoctorReport {
     version: &'static str,
     #[serde(flatten)]
     environment: Environment,
     #[serde(flatten)]
     backends: Backends,
     io_uring: Option<RingReport>,
-    held_processes: Vec<HeldReport>,
-    paths: Vec<PathReport>,
+    held_processes: Vec<HeldProcess>,
+    paths: Vec<ExaminedPath>,
     hints: Vec<Hint>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
-    if args.paths.is_empty() {
+    if args.paths.paths.is_empty() {
         return examine(args);
     }
-    apart::run(|| examine(args))
+    subprocess::run(|| examine(args))
 }
 
 fn examine(args: &Args) -> Result<i32, Failure> {
-    // Before the limits are raised, as every command does that checks.
-    let environment = Environment::look();
+    // It has the limits as they are before this process raises them.
+    let environment = Environment::read();
     pathpulse_kernel_compat::raise_open_files_limit();
     let (backends, features) = backends::try_all();
-    let mut report = Report {
+    let mut report = DoctorReport {
         version: env!("CARGO_PKG_VERSION"),
         environment,
         backends,
         io_uring: features.as_ref().map(RingReport::new),
-        held_processes: HeldReport::all(),
-        paths: paths::examine(&args.paths, args.timeout),
+        held_processes: HeldProcess::all(),
+        paths: paths::examine(&args.paths.paths, args.keys.given.settings().timeout),
         hints: Vec::new(),
     };
     report.hints = hints::all(&report);
-    match args.format {
+    match args.output.format {
         Format::Json => output::print_json(&report),
         Format::Table => output::print(&tables::text(&report)),
     };
     Ok(report.exit_status())
 }
 
-impl Report {
+impl DoctorReport {
     fn exit_status(&self) -> i32 {
         let works = self.backends.backend.is_some();
         let readable = self.paths.iter().all(|path| path.readable);

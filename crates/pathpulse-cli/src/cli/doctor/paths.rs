@@ -1,4 +1,4 @@
-//! What the named paths are, and whether they can be read.
+//! The named paths: whether they are readable, and details of their devices.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use crate::cli::check_report;
 use crate::cli::targets::{NAMES_SHARE, Targets};
 use crate::human;
 
-/// A path: what `check` says of it, and what the kernel knows.
+/// A path with the result of its check and the kernel's details of its device.
 #[derive(Debug, Serialize)]
-pub(super) struct PathReport {
+pub(super) struct ExaminedPath {
     #[serde(flatten)]
     pub(super) checked: check_report::PathReport,
-    /// It answered, or answers others.
+    /// It answered this check, or reads of others.
     pub(super) readable: bool,
     pub(super) nowait: Option<bool>,
     pub(super) submission: Option<&'static str>,
@@ -27,13 +27,13 @@ pub(super) struct PathReport {
     pub(super) access_state: Option<String>,
     pub(super) group: Option<String>,
     pub(super) iostats: Option<bool>,
-    /// If it is a multipath map: the disks below it.
+    /// The disks below a multipath map; `None` if it is not one.
     #[serde(skip)]
     pub(super) map_of: Option<Vec<String>>,
 }
 
-/// Reads each path once, as `check` does, and asks the kernel about it meanwhile.
-pub(super) fn examine(paths: &[PathBuf], timeout: Duration) -> Vec<PathReport> {
+/// Reads each path once, as `check` does, and collects the details at the same time.
+pub(super) fn examine(paths: &[PathBuf], timeout: Duration) -> Vec<ExaminedPath> {
     if paths.is_empty() {
         return Vec::new();
     }
@@ -56,41 +56,44 @@ pub(super) fn examine(paths: &[PathBuf], timeout: Duration) -> Vec<PathReport> {
     let facts: HashMap<&Path, Option<PathFacts>> =
         paths.iter().map(PathBuf::as_path).zip(facts).collect();
     let facts_of = |path: &Path| facts.get(path).cloned().flatten();
-    let mut reports: Vec<PathReport> = match &checked {
+    let mut reports: Vec<ExaminedPath> = match &checked {
         Ok(checked) => {
             let reports = checked.reports.iter();
             reports
-                .map(|report| PathReport::new(report, &targets, facts_of(&report.path)))
+                .map(|report| ExaminedPath::new(report, &targets, facts_of(&report.path)))
                 .collect()
         }
         Err(error) => {
-            let why = format!("nothing was checked: {error}");
+            let why = format!("no path was checked: {error}");
             let paths = paths.iter();
             paths
-                .map(|path| PathReport::unchecked(path, &why, facts_of(path)))
+                .map(|path| ExaminedPath::unchecked(path, &why, facts_of(path)))
                 .collect()
         }
     };
-    let folders = targets.without.iter();
-    reports.extend(folders.map(|(folder, why)| PathReport::unchecked(folder, why, None)));
+    let directories = targets.without.iter();
+    reports.extend(directories.map(|(name, why)| ExaminedPath::unchecked(name, why, None)));
     reports
 }
 
-impl PathReport {
-    fn new(report: &CheckReport, targets: &Targets, facts: Option<PathFacts>) -> PathReport {
-        let mut path = PathReport::with(check_report::PathReport::new(report, targets), facts);
+impl ExaminedPath {
+    fn new(report: &CheckReport, targets: &Targets, facts: Option<PathFacts>) -> ExaminedPath {
+        let mut path = ExaminedPath::with(check_report::PathReport::new(report, targets), facts);
         path.readable = report.state == State::Up;
         path.nowait = report.nowait;
         path.submission = report.isolated.map(human::submission);
         path
     }
 
-    fn unchecked(path: &Path, why: &str, facts: Option<PathFacts>) -> PathReport {
-        PathReport::with(check_report::PathReport::unchecked(path, why), facts)
+    fn unchecked(path: &Path, why: &str, facts: Option<PathFacts>) -> ExaminedPath {
+        ExaminedPath::with(check_report::PathReport::unchecked(path, why), facts)
     }
 
-    pub(super) fn with(checked: check_report::PathReport, facts: Option<PathFacts>) -> PathReport {
-        let mut path = PathReport {
+    pub(super) fn with(
+        checked: check_report::PathReport,
+        facts: Option<PathFacts>,
+    ) -> ExaminedPath {
+        let mut path = ExaminedPath {
             checked,
             readable: false,
             nowait: None,
@@ -104,7 +107,7 @@ impl PathReport {
             map_of: None,
         };
         if let Some(facts) = facts {
-            // What can't be opened can still be named.
+            // The kernel knows the device of a path even if it does not open.
             path.checked
                 .device
                 .get_or_insert_with(|| facts.device.to_string());

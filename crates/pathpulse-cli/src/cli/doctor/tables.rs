@@ -1,17 +1,16 @@
-//! What was found, for people: a few tables of 80 columns.
+//! The report as tables, which fit in 80 columns.
 
 use comfy_table::{Cell, Color};
 
 use super::environment::{Environment, Limit};
 use super::features::{FeatureState, RingReport};
-use super::held::HeldReport;
+use super::held_processes::HeldProcess;
 use super::hints::{Hint, grouped};
-use super::paths::PathReport;
-use super::{Backends, Report};
+use super::paths::ExaminedPath;
+use super::{Backends, DoctorReport};
 use crate::cli::output;
 
-/// All of it.
-pub(super) fn text(report: &Report) -> String {
+pub(super) fn text(report: &DoctorReport) -> String {
     let kernel = &report.environment.kernel;
     let mut parts = vec![
         format!(
@@ -46,10 +45,10 @@ fn backends(found: &Backends) -> String {
     let mut table = output::table(&["BACKEND", "WORKS", "WHY"]);
     for row in &found.backends {
         let chosen = found.backend.as_ref() == Some(&row.name);
-        let why = match row.refusal() {
-            None if chosen => format!("auto takes it: {}", found.reason),
+        let why = match row.failure() {
+            None if chosen => format!("auto chooses it: {}", found.reason),
             None => String::new(),
-            Some(refusal) => refusal,
+            Some(failure) => failure,
         };
         let works = if row.available {
             good("yes")
@@ -60,15 +59,15 @@ fn backends(found: &Backends) -> String {
     }
     let mut text = output::render(&table);
     if found.backend.is_none() {
-        text += "Nothing can be checked here.\n";
+        text += "No backend works, so no path can be checked.\n";
     }
     text
 }
 
 fn ring(ring: &RingReport) -> String {
-    let mut table = output::table(&["IO_URING FEATURE", "STATE", "LINUX", "WHAT IT BRINGS"]);
+    let mut table = output::table(&["IO_URING FEATURE", "STATE", "LINUX", "BENEFIT"]);
     for feature in &ring.features {
-        let state = Cell::new(feature.state.words());
+        let state = Cell::new(feature.state.text());
         let state = match feature.state {
             FeatureState::InUse => state.fg(Color::Green),
             FeatureState::Missing => state.fg(Color::Yellow),
@@ -86,17 +85,17 @@ fn ring(ring: &RingReport) -> String {
 
 fn limits(environment: &Environment) -> String {
     let limits = &environment.limits;
-    let known = |number: Option<u64>| number.map_or("not known".to_owned(), |n| n.to_string());
+    let known = |number: Option<u64>| number.map_or("unknown".to_owned(), |n| n.to_string());
     let disabled = match environment.io_uring_disabled {
-        None => "not there (Linux 6.6 and later have it)",
+        None => "missing (Linux 6.6 and later have it)",
         Some(0) => "0: io_uring is allowed",
-        Some(1) => "1: allowed to CAP_SYS_ADMIN and kernel.io_uring_group only",
-        Some(_) => "2: io_uring is switched off",
+        Some(1) => "1: allowed for CAP_SYS_ADMIN and kernel.io_uring_group only",
+        Some(_) => "2: io_uring is disabled",
     };
     let seccomp = match environment.seccomp {
-        None => "this kernel has none",
+        None => "not supported by this kernel",
         Some("off") => "no filter",
-        Some(_) => "a filter is active for this process",
+        Some(_) => "this process has a filter",
     };
     let rows = [
         ("fs.aio-nr", known(limits.aio_nr)),
@@ -121,7 +120,7 @@ fn limit(limit: Limit, unit: &str) -> String {
     format!("{} (hard: {})", value(limit.soft), value(limit.hard))
 }
 
-fn paths(paths: &[PathReport]) -> String {
+fn paths(paths: &[ExaminedPath]) -> String {
     let mut table = output::table(&[
         "PATH", "READABLE", "NOWAIT", "SIZE", "BLOCK", "STATE", "GROUP",
     ]);
@@ -151,15 +150,14 @@ fn paths(paths: &[PathReport]) -> String {
     output::render(&table)
 }
 
-/// Dead processes that the kernel holds.
-fn held_processes(all: &[HeldReport]) -> String {
+fn held_processes(all: &[HeldProcess]) -> String {
     let mut table = output::table(&["HELD PROCESS", "DEAD SINCE", "UNTIL THESE DEVICES ANSWER"]);
     for held in all {
         let devices = match held.devices.as_slice() {
-            [] => "not known".to_owned(),
+            [] => "unknown".to_owned(),
             devices => devices.join(", "),
         };
-        let since = held.since.as_deref().unwrap_or("not known");
+        let since = held.since.as_deref().unwrap_or("unknown");
         table.add_row([held.pid.to_string(), since.to_owned(), devices]);
     }
     output::render(&table)

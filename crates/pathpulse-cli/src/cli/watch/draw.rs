@@ -1,4 +1,4 @@
-//! The screen: how all is, the table, the latest events, and what can be done.
+//! Draws the screen: title, table, latest events, and keys.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -13,20 +13,20 @@ use super::theme::Theme;
 use crate::daemon::{EventDocument, PathDocument, count_states};
 use crate::human;
 
-/// As long as the longest state, cause, age and latency.
+/// Widths of the longest state, cause, age and latency.
 const STATE: usize = 8;
 const CAUSE: usize = 20;
 const AGE: usize = 6;
 const LATENCY: usize = 5;
 const GAP: &str = "  ";
-/// On less, only this is said.
+/// A smaller screen shows only a message.
 const SMALLEST: (u16, u16) = (40, 10);
 
-/// Draws all of it.
+/// Draws the whole screen.
 pub(super) fn screen(frame: &mut Frame, model: &mut Model, theme: &Theme) {
     let area = frame.area();
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
-        frame.render_widget("too small: 40 by 10 at least", area);
+        frame.render_widget("too small: needs 40 columns and 10 lines", area);
         return;
     }
     let events = if area.height < 16 { 0 } else { area.height / 4 };
@@ -45,7 +45,7 @@ pub(super) fn screen(frame: &mut Frame, model: &mut Model, theme: &Theme) {
         height: 1,
         ..top
     };
-    frame.render_widget(situation(model, theme, area.width), second);
+    frame.render_widget(subtitle(model, theme, area.width), second);
     frame.render_widget(columns.headings(theme), headings);
     draw_table(frame, table, model, &columns, theme);
     if events > 0 {
@@ -81,23 +81,23 @@ fn title(model: &Model, theme: &Theme) -> Line<'static> {
     Line::from(spans)
 }
 
-/// That the daemon is away; else what of the paths is shown, and in which order.
-fn situation(model: &Model, theme: &Theme, width: u16) -> Line<'static> {
-    if let Some((since, why)) = &model.away {
+/// The lost connection; or else the order and the filter of the paths.
+fn subtitle(model: &Model, theme: &Theme, width: u16) -> Line<'static> {
+    if let Some((since, why)) = &model.disconnected {
         let age = human::age(since.elapsed().as_secs());
         let text = format!(
-            "NOT CONNECTED for {age}, trying again: {}",
+            "NOT CONNECTED for {age}, reconnecting: {}",
             human::printable(why)
         );
         let text = human::clip(&text, usize::from(width));
         return Line::styled(text, theme.alarm());
     }
-    let mut text = format!("by {}", model.sort.name());
+    let mut text = format!("sorted by {}", model.sort.name());
     if !model.filter.trim().is_empty() {
         let shown = model.rows.iter().filter(|row| matches!(row, Row::Path(_)));
         let filter = human::printable(model.filter.trim());
         text += &format!(
-            "; {} of {} fit /{filter}",
+            "; {} of {} match /{filter}",
             shown.count(),
             model.paths().len()
         );
@@ -105,7 +105,7 @@ fn situation(model: &Model, theme: &Theme, width: u16) -> Line<'static> {
     Line::styled(human::clip(&text, usize::from(width)), theme.dim())
 }
 
-/// How wide the columns are that can be wider or narrower.
+/// The widths of the flexible columns.
 struct Columns {
     name: usize,
     cause: usize,
@@ -115,7 +115,7 @@ struct Columns {
 impl Columns {
     fn of_width(width: u16) -> Columns {
         let width = usize::from(width);
-        // On a narrow screen causes give way before names do.
+        // On a narrow screen, causes are cut before names.
         let cause = if width < 70 { CAUSE / 2 } else { CAUSE };
         let fixed = STATE + cause + AGE + LATENCY + 5 * GAP.len();
         let rest = width.saturating_sub(fixed);
@@ -142,20 +142,24 @@ impl Columns {
     }
 }
 
-/// Draws the page of the table that has the chosen path.
+/// Draws the page of the table with the selected path.
 fn draw_table(frame: &mut Frame, area: Rect, model: &mut Model, columns: &Columns, theme: &Theme) {
     let height = usize::from(area.height);
     model.page = height;
     let furthest = model.rows.len().saturating_sub(height);
-    let least = (model.chosen + 1).saturating_sub(height);
-    // The heading of the first group is seen with the first path.
-    let most = if model.chosen <= 1 { 0 } else { model.chosen };
+    let least = (model.selected + 1).saturating_sub(height);
+    // The heading of the first group stays visible above the first path.
+    let most = if model.selected <= 1 {
+        0
+    } else {
+        model.selected
+    };
     model.first = model.first.clamp(least, most.max(least)).min(furthest);
     if model.rows.is_empty() {
         let text = match (&model.status, model.paths().is_empty()) {
-            (None, _) => "asking the daemon ...",
-            (_, true) => "no path is watched; `pathpulse add PATH` adds one",
-            _ => "no path fits the filter; Esc shows all",
+            (None, _) => "waiting for the daemon ...",
+            (_, true) => "no paths are watched; `pathpulse add PATH` adds one",
+            _ => "no path matches the filter; Esc clears it",
         };
         frame.render_widget(Line::styled(text, theme.dim()), area);
         return;
@@ -163,19 +167,19 @@ fn draw_table(frame: &mut Frame, area: Rect, model: &mut Model, columns: &Column
     let shown = model.rows.iter().enumerate().skip(model.first).take(height);
     let rows: Vec<&Row> = shown.clone().map(|(_, row)| row).collect();
     let names = names_of_rows(&rows, model, columns, area.width);
-    for (((number, row), name), place) in shown.zip(names).zip(area.rows()) {
+    for (((number, row), name), area) in shown.zip(names).zip(area.rows()) {
         let line = match row {
             Row::Group { .. } => group_line(row, name, theme),
-            Row::Path(of) => path_line(&model.paths()[*of], &name, model, columns, theme),
+            Row::Path(index) => path_line(&model.paths()[*index], &name, model, columns, theme),
         };
-        frame.render_widget(line, place);
-        if number == model.chosen {
-            frame.buffer_mut().set_style(place, theme.selected());
+        frame.render_widget(line, area);
+        if number == model.selected {
+            frame.buffer_mut().set_style(area, theme.selected());
         }
     }
 }
 
-/// The names of the groups and paths in these rows, as far as there is room.
+/// The names of the groups and paths in these rows, shortened to fit.
 fn names_of_rows(rows: &[&Row], model: &Model, columns: &Columns, width: u16) -> Vec<String> {
     let group = |row: &Row| match row {
         Row::Group {
@@ -185,20 +189,20 @@ fn names_of_rows(rows: &[&Row], model: &Model, columns: &Columns, width: u16) ->
         Row::Path(_) => String::new(),
     };
     let path = |row: &Row| match row {
-        Row::Path(of) => human::printable(&model.paths()[*of].path),
+        Row::Path(index) => human::printable(&model.paths()[*index].path),
         Row::Group { .. } => String::new(),
     };
     let short = |name: &dyn Fn(&Row) -> String, room| {
         let names: Vec<String> = rows.iter().map(|row| name(row)).collect();
         human::shorten_all(names.iter().map(String::as_str), room)
     };
-    let said = rows.iter().map(|row| {
+    let suffixes = rows.iter().map(|row| {
         let (count, danger, _) = group_state(row);
         count.width() + danger.width()
     });
     let groups = short(
         &group,
-        usize::from(width).saturating_sub(said.max().unwrap_or(0)),
+        usize::from(width).saturating_sub(suffixes.max().unwrap_or(0)),
     );
     let paths = short(&path, columns.name.saturating_sub(indent(model).len()));
     groups
@@ -208,7 +212,7 @@ fn names_of_rows(rows: &[&Row], model: &Model, columns: &Columns, width: u16) ->
         .collect()
 }
 
-/// What stands before paths that are below the name of their group.
+/// The indent of paths below the heading of their group.
 fn indent(model: &Model) -> &'static str {
     match model.rows.first() {
         Some(Row::Group { .. }) => GAP,
@@ -216,7 +220,7 @@ fn indent(model: &Model) -> &'static str {
     }
 }
 
-/// What is said of a group: how many of its paths work, and whether it is in danger.
+/// How many paths of a group are usable, its danger, and the state that has the style of the danger.
 fn group_state(row: &Row) -> (String, &'static str, &'static str) {
     let Row::Group { name, usable, all } = row else {
         return (String::new(), "", "");
@@ -261,7 +265,7 @@ fn path_line(
         Span::raw(pad(&cause(path), columns.cause)),
         Span::raw(format!("{GAP}{age:AGE$}{GAP}{last:>LATENCY$}{GAP}")),
     ];
-    // What got no answer is as red as what is down.
+    // A missing answer is as red as the state down.
     let bars = model.bars(path, columns.bars);
     spans.extend(bars.split_inclusive(NO_ANSWER).flat_map(|part| {
         let (bars, none) = part.split_at(part.find(NO_ANSWER).unwrap_or(part.len()));
@@ -298,7 +302,7 @@ fn draw_events(frame: &mut Frame, area: Rect, model: &Model, theme: &Theme) {
 }
 
 fn event_line(event: &EventDocument, name: &str, width: usize, theme: &Theme) -> Line<'static> {
-    // The time of day, in UTC as everywhere.
+    // The time of day in UTC, as in all other outputs.
     let time = event.time.get(11..19).unwrap_or(&event.time).to_owned();
     let change = if event.from == event.to {
         "still ".to_owned()
@@ -323,12 +327,12 @@ fn footer(model: &Model, theme: &Theme, width: u16) -> Line<'static> {
     if model.mode == Mode::Filter {
         let filter = human::printable(&model.filter);
         return Line::from(human::clip(
-            &format!("filter: {filter}▏  Enter keeps it, Esc shows all"),
+            &format!("filter: {filter}▏  Enter applies it, Esc clears it"),
             width,
         ));
     }
-    match model.said() {
-        Some(said) => Line::styled(human::clip(&human::printable(said), width), theme.heading()),
+    match model.message() {
+        Some(text) => Line::styled(human::clip(&human::printable(text), width), theme.heading()),
         None => Line::styled(
             "q quit  ? help  / filter  s sort  p pause/resume  c check now",
             theme.dim(),
@@ -336,7 +340,7 @@ fn footer(model: &Model, theme: &Theme, width: u16) -> Line<'static> {
     }
 }
 
-/// In exactly so many columns.
+/// Shortens or pads a text to exactly this many columns.
 fn pad(text: &str, columns: usize) -> String {
     let text = human::shorten(text, columns);
     let blanks = columns.saturating_sub(text.width());

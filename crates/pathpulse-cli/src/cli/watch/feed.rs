@@ -1,4 +1,4 @@
-//! Where news come from: threads that ask the daemon, and ask again when it was away.
+//! The threads that talk to the daemon, and reconnect when it was away.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -12,66 +12,66 @@ use crate::cli::Failure;
 use crate::cli::client::Client;
 use crate::daemon::{AnswerDocument, EventDocument, Name, PathsDocument, StatusDocument};
 
-/// From one question how all is to the next.
-const PACE: Duration = Duration::from_secs(1);
+/// Time between two polls of the status.
+const POLL: Duration = Duration::from_secs(1);
 /// The same after an event.
 const SOON: Duration = Duration::from_millis(100);
-/// Before the daemon is looked for again.
+/// Time between two attempts to connect.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long a command may take.
+/// The daemon answers a command within ten seconds.
 const COMMAND_LIMIT: Duration = Duration::from_secs(12);
-/// Commands on their way.
+/// Commands in the queue.
 const COMMANDS: usize = 16;
 
-/// What the screen is told.
-pub(super) enum Update {
+/// Updates of the screen.
+pub(super) enum UpdateMsg {
     Status(Box<StatusDocument>),
-    /// The daemon does not answer: why, in one line.
-    Away(String),
-    /// Events come from the beginning.
-    Afresh,
+    /// The daemon does not answer, for this reason.
+    Disconnected(String),
+    /// The stream of events starts again from the oldest one.
+    EventsRestarted,
     Event(Box<EventDocument>),
-    /// What became of a command.
-    Said(String),
+    /// The result of a command, for people.
+    CommandResult(String),
     Input(Input),
-    /// There is nobody to show anything to.
+    /// A signal arrived, or the terminal is gone.
     End,
 }
 
-/// What the daemon is to do to a path.
+/// A command about a path, for the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Command {
-    /// As in `/v1/pause`.
+pub(super) struct CommandMsg {
+    /// The last part of the URL, as in `/v1/pause`.
     pub(super) name: &'static str,
     pub(super) path: String,
 }
 
-/// The threads, and how to reach them.
+/// The running threads.
 pub(super) struct Feeds {
-    commands: SyncSender<Command>,
+    commands: SyncSender<CommandMsg>,
 }
 
 impl Feeds {
-    /// Starts them.
+    /// Starts the threads.
     ///
     /// # Errors
-    /// There is no daemon; or no thread.
-    pub(super) fn start(socket: &Path, updates: &SyncSender<Update>) -> Result<Feeds, Failure> {
+    /// There is no daemon, or a thread cannot be started.
+    pub(super) fn start(socket: &Path, updates: &SyncSender<UpdateMsg>) -> Result<Feeds, Failure> {
         let client = Client::connect(socket)?;
         let (wake, woken) = sync_channel(1);
-        let (commands, orders) = sync_channel(COMMANDS);
+        let (commands, queue) = sync_channel(COMMANDS);
         let place = || (socket.to_owned(), updates.clone());
         let (file, to) = place();
-        spawn(move || ask(client, &file, &to, &woken))?;
+        spawn(move || poll_status(client, &file, &to, &woken))?;
         let ((file, to), soon) = (place(), wake.clone());
-        spawn(move || follow(&file, &to, &soon))?;
+        spawn(move || follow_events(&file, &to, &soon))?;
         let (file, to) = place();
-        spawn(move || obey(&file, &to, &orders, &wake))?;
+        spawn(move || send_commands(&file, &to, &queue, &wake))?;
         Ok(Feeds { commands })
     }
 
-    /// Has the daemon told. A command more than are on their way already is dropped: its daemon hangs.
-    pub(super) fn order(&self, command: Command) {
+    /// Sends a command. When the queue is full, the daemon hangs, and the command is dropped.
+    pub(super) fn send(&self, command: CommandMsg) {
         let _ = self.commands.try_send(command);
     }
 }
@@ -80,11 +80,16 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
     let spawned = thread::Builder::new().spawn(work);
     spawned
         .map(drop)
-        .map_err(|error| Failure::new(format!("starting a thread: {error}")))
+        .map_err(|error| Failure::new(format!("cannot start a thread: {error}")))
 }
 
-/// Asks how all is until nobody wants to know.
-fn ask(client: Client, socket: &Path, updates: &SyncSender<Update>, woken: &Receiver<()>) {
+/// Polls the status until the screen ends.
+fn poll_status(
+    client: Client,
+    socket: &Path,
+    updates: &SyncSender<UpdateMsg>,
+    woken: &Receiver<()>,
+) {
     let mut connected = Some(client);
     loop {
         let begin = Instant::now();
@@ -96,35 +101,35 @@ fn ask(client: Client, socket: &Path, updates: &SyncSender<Update>, woken: &Rece
         let update = match answer {
             Ok((status, client)) => {
                 connected = Some(client);
-                Update::Status(Box::new(status))
+                UpdateMsg::Status(Box::new(status))
             }
-            Err(failure) => Update::Away(failure.message()),
+            Err(failure) => UpdateMsg::Disconnected(failure.message()),
         };
         if updates.send(update).is_err() {
             return;
         }
         if connected.is_some() {
-            // What takes long is not asked for all the time.
+            // A daemon that answers slowly is polled less often.
             thread::sleep(SOON.max(10 * begin.elapsed()));
-            let _ = woken.recv_timeout(PACE.saturating_sub(begin.elapsed()));
+            let _ = woken.recv_timeout(POLL.saturating_sub(begin.elapsed()));
         } else {
             thread::sleep(RETRY);
         }
     }
 }
 
-/// Follows the events until nobody wants to know.
-fn follow(socket: &Path, updates: &SyncSender<Update>, soon: &SyncSender<()>) {
+/// Follows the events until the screen ends.
+fn follow_events(socket: &Path, updates: &SyncSender<UpdateMsg>, soon: &SyncSender<()>) {
     let mut is_wanted = true;
     while is_wanted {
         if let Ok(mut client) = Client::connect(socket) {
-            is_wanted = updates.send(Update::Afresh).is_ok();
+            is_wanted = updates.send(UpdateMsg::EventsRestarted).is_ok();
             let _ = client.stream("/v1/events?follow=true", |name, data| {
-                // Losses show in the status.
+                // The status shows the result of lost events.
                 if name.is_empty()
                     && let Ok(event) = serde_json::from_str(data)
                 {
-                    is_wanted = updates.send(Update::Event(Box::new(event))).is_ok();
+                    is_wanted = updates.send(UpdateMsg::Event(Box::new(event))).is_ok();
                     is_wanted &= soon.try_send(()) != Err(TrySendError::Disconnected(()));
                 }
                 is_wanted
@@ -134,36 +139,36 @@ fn follow(socket: &Path, updates: &SyncSender<Update>, soon: &SyncSender<()>) {
     }
 }
 
-/// Carries out commands, one after the other.
-fn obey(
+/// Sends commands, one after the other, and waits for their results.
+fn send_commands(
     socket: &Path,
-    updates: &SyncSender<Update>,
-    orders: &Receiver<Command>,
+    updates: &SyncSender<UpdateMsg>,
+    commands: &Receiver<CommandMsg>,
     soon: &SyncSender<()>,
 ) {
-    for order in orders {
-        let said = match carry_out(socket, &order) {
-            Ok(None) => format!("{}: {} done", order.path, order.name),
-            Ok(Some(message)) => format!("{}: {message}", order.path),
+    for command in commands {
+        let result = match send_command(socket, &command) {
+            Ok(None) => format!("{}: {} done", command.path, command.name),
+            Ok(Some(message)) => format!("{}: {message}", command.path),
             Err(failure) => failure.message(),
         };
-        if updates.send(Update::Said(said)).is_err() {
+        if updates.send(UpdateMsg::CommandResult(result)).is_err() {
             return;
         }
         let _ = soon.try_send(());
     }
 }
 
-/// Returns what the daemon has to say of it.
-fn carry_out(socket: &Path, order: &Command) -> Result<Option<String>, Failure> {
-    let name = parse_name(&order.path)
-        .ok_or_else(|| Failure::new(format!("{}: is no name", order.path)))?;
+/// Returns the daemon's remark, if it has one.
+fn send_command(socket: &Path, command: &CommandMsg) -> Result<Option<String>, Failure> {
+    let name = parse_name(&command.path)
+        .ok_or_else(|| Failure::new(format!("{}: not a valid name", command.path)))?;
     let body = PathsDocument {
         paths: vec![Name(name)],
         group: None,
     };
     let mut client = Client::connect(socket)?;
-    let resource = format!("/v1/{}", order.name);
+    let resource = format!("/v1/{}", command.name);
     let answers: Vec<AnswerDocument> = client.post(&resource, &body, COMMAND_LIMIT)?;
     Ok(answers.into_iter().find_map(|answer| answer.message))
 }

@@ -1,4 +1,4 @@
-//! All keys, over the table.
+//! The help: a box over the table with all keys.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
@@ -10,7 +10,7 @@ use super::theme::Theme;
 
 const WIDTH: u16 = 76;
 
-/// Draws them in the middle.
+/// Draws the help in the middle of the screen.
 pub(super) fn draw(frame: &mut Frame, area: Rect, theme: &Theme) {
     let mut lines: Vec<Line> = KEYS
         .iter()
@@ -18,10 +18,10 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, theme: &Theme) {
         .collect();
     lines.push(Line::default());
     lines.push(Line::from(
-        "Bars are the latencies since this screen is up, the tallest",
+        "Bars show the latencies since this screen was started.",
     ));
     lines.push(Line::from(
-        "being the largest shown; × stands for no answer.",
+        "The tallest bar is the largest latency. × is no answer.",
     ));
     let height = u16::try_from(lines.len())
         .unwrap_or(u16::MAX)

@@ -1,28 +1,28 @@
-//! The latencies of a path that were seen while the screen was up, as a line of bars.
+//! The latencies of a path since the screen was started, as a line of bars.
 
 use std::collections::VecDeque;
 
 use crate::daemon::PathDocument;
 
-/// As many as a wide terminal shows.
+/// As many latencies as a wide terminal shows.
 const KEPT: usize = 120;
 /// From the lowest to the highest.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// What stands for checks without a latency.
+/// The bar of checks without an answer.
 pub(super) const NO_ANSWER: char = '×';
 
-/// What was seen of one path.
+/// The latencies of one path.
 #[derive(Debug, Default)]
 pub(super) struct History {
     total: u64,
     answered: u64,
-    /// Microseconds; none where checks brought no answer.
+    /// In microseconds; `None` for checks without an answer.
     latencies: VecDeque<Option<u64>>,
 }
 
 impl History {
-    /// Keeps the latest latency, if the path was checked since the last time.
-    pub(super) fn see(&mut self, path: &PathDocument) {
+    /// Adds the latest latency, if the path was checked since the last call.
+    pub(super) fn add(&mut self, path: &PathDocument) {
         let total = path.checks.total;
         let answered = path.checks.good + path.checks.busy;
         if total != self.total {
@@ -36,7 +36,7 @@ impl History {
         (self.total, self.answered) = (total, answered);
     }
 
-    /// The last ones as bars between nothing and the largest of them.
+    /// The last latencies as bars, scaled to the largest of them.
     pub(super) fn bars(&self, columns: usize) -> String {
         let skipped = self.latencies.len().saturating_sub(columns);
         let shown = self.latencies.iter().skip(skipped);
@@ -52,7 +52,7 @@ mod tests {
     use crate::api::examples::path;
 
     #[test]
-    fn each_check_seen_is_a_bar_and_those_without_answer_stand_out() {
+    fn each_poll_with_a_new_check_adds_a_bar() {
         let mut history = History::default();
         let mut path = path("/dev/sda", "up");
         assert_eq!(history.bars(10), "");
@@ -62,8 +62,8 @@ mod tests {
                 path.checks.good += 1;
                 us.last = last;
             }
-            history.see(path);
-            history.see(path);
+            history.add(path);
+            history.add(path);
         };
         for last in [Some(100), Some(800), None, Some(400)] {
             check(last, &mut path);
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(history.bars(10), "▁█×▄");
         assert_eq!(history.bars(2), "×█");
         for _ in 0..500 {
-            history.see(&path);
+            history.add(&path);
             path.checks.total += 1;
         }
         assert_eq!(history.bars(1_000).chars().count(), KEPT);

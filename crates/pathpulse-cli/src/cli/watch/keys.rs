@@ -1,18 +1,18 @@
-//! What keys do.
+//! The keys and their actions.
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::feed::Command;
+use super::feed::CommandMsg;
 use super::model::{Mode, Model};
 
-/// What the main thread has to do.
+/// What the main thread does because of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Quit,
-    Do(Command),
+    Send(CommandMsg),
 }
 
-/// What there is to press, and what for; the first ones stand below the table.
+/// Each key with its purpose, for the help.
 pub(super) const KEYS: [(&str, &str); 8] = [
     ("q", "quit"),
     ("?", "help"),
@@ -20,12 +20,12 @@ pub(super) const KEYS: [(&str, &str); 8] = [
     ("s", "sort"),
     ("p", "pause or resume the path"),
     ("c", "check the path now"),
-    ("up, down, page up, page down, home, end", "choose a path"),
-    ("esc", "show all paths again"),
+    ("up, down, page up, page down, home, end", "select a path"),
+    ("esc", "clear the filter"),
 ];
 
 impl Model {
-    /// Does what a key is for.
+    /// Handles a key.
     pub(super) fn press(&mut self, key: KeyEvent) -> Option<Action> {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             return (key.code == KeyCode::Char('c')).then_some(Action::Quit);
@@ -55,16 +55,16 @@ impl Model {
                 self.arrange();
             }
             KeyCode::Char('p') => {
-                let is_paused = self.selected()?.state == "paused";
+                let is_paused = self.selected_path()?.state == "paused";
                 return self.command(if is_paused { "resume" } else { "pause" });
             }
             KeyCode::Char('c') => return self.command("check-now"),
-            KeyCode::Up | KeyCode::Char('k') => self.choose(-1),
-            KeyCode::Down | KeyCode::Char('j') => self.choose(1),
-            KeyCode::PageUp => self.choose(-page),
-            KeyCode::PageDown => self.choose(page),
-            KeyCode::Home | KeyCode::Char('g') => self.choose(isize::MIN),
-            KeyCode::End | KeyCode::Char('G') => self.choose(isize::MAX),
+            KeyCode::Up | KeyCode::Char('k') => self.select(-1),
+            KeyCode::Down | KeyCode::Char('j') => self.select(1),
+            KeyCode::PageUp => self.select(-page),
+            KeyCode::PageDown => self.select(page),
+            KeyCode::Home | KeyCode::Char('g') => self.select(isize::MIN),
+            KeyCode::End | KeyCode::Char('G') => self.select(isize::MAX),
             _ => {}
         }
         None
@@ -85,10 +85,10 @@ impl Model {
         self.set_filter(filter);
     }
 
-    /// A command about the path that is chosen.
+    /// A command about the selected path.
     fn command(&mut self, name: &'static str) -> Option<Action> {
-        let path = self.selected()?.path.clone();
-        self.say(format!("{path}: {name} ..."));
-        Some(Action::Do(Command { name, path }))
+        let path = self.selected_path()?.path.clone();
+        self.show_message(format!("{path}: {name} ..."));
+        Some(Action::Send(CommandMsg { name, path }))
     }
 }

@@ -1,13 +1,13 @@
 //! `pathpulse watch`: a live screen.
 //!
 //! ```text
-//! status   asks the daemon how all is, again and again      ─┐
-//! events   follows what happens                              ├─> updates ─> main thread: model, screen
-//! commands tells the daemon what the user wants done         │
-//! input    reads keys and changes of size                   ─┘
+//! status    polls the status of the daemon          ─┐
+//! events    follows the events of the daemon         ├─> UpdateMsg ─> main thread: model, screen
+//! commands  sends the user's commands to the daemon  │
+//! input     reads keys and changes of size          ─┘
 //! ```
-//! The main thread never waits for the daemon, so keys work whatever that does. What becomes of keys
-//! and news is in `model.rs`, what is seen of it in `draw.rs`; both know nothing of terminals.
+//! The main thread never waits for the daemon, so keys always work. `model.rs` handles keys and
+//! updates, `draw.rs` draws the model; neither depends on a terminal.
 
 mod draw;
 mod feed;
@@ -30,31 +30,31 @@ use ratatui::crossterm::event;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::args::Socket;
+use super::args::SocketOption;
 use super::{FAILED, Failure, output};
-use feed::{Feeds, Update};
+use feed::{Feeds, UpdateMsg};
 use keys::Action;
 use model::Model;
 use theme::Theme;
 
-/// Ages on the screen grow while nothing else happens.
+/// Ages on the screen grow even without updates.
 const TICK: Duration = Duration::from_secs(1);
-/// Updates that wait for the screen; who has more waits for it.
+/// Updates in the queue; a thread that has more of them waits for the screen.
 const UPDATES: usize = 256;
 
-/// Shows how the paths are that the daemon watches, and what happens to them, on a live screen
+/// Shows the watched paths and their events on a live screen
 ///
-/// Keys: up and down choose a path, p pauses or resumes it, c has it checked now, / filters, s sorts,
-/// ? shows all keys, q quits. Colours are left out where NO_COLOR is set. If the daemon goes away,
-/// the screen says so, keeps what it last knew, and goes on when the daemon is back.
+/// Keys: up and down select a path, p pauses or resumes it, c checks it now, / filters the paths,
+/// s sorts them, ? shows all keys, q quits. If the connection to the daemon is lost, the screen keeps
+/// the last states, and reconnects when the daemon is back. NO_COLOR turns colours off.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit status: 0 quit, 1 no terminal, or no daemon to begin with, 3 wrong usage.\n\n\
+    after_help = "Exit status: 0 quit, 1 no terminal, or no daemon at the start, 3 wrong usage.\n\n\
     Example:\n  pathpulse watch"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
-    socket: Socket,
+    socket: SocketOption,
 }
 
 pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
@@ -65,66 +65,70 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
     }
     if output::is_dumb() {
         return Err(Failure::new(
-            "watch needs a terminal that can be drawn on, and TERM says that this one can't; \
-             `pathpulse status` and `pathpulse events --follow` need none",
+            "watch needs a terminal with control sequences, and TERM is dumb; set TERM, \
+             or use `pathpulse status` or `pathpulse events --follow`",
         ));
     }
-    let (updates, news) = sync_channel(UPDATES);
-    let feeds = Feeds::start(&args.socket.file, &updates)?;
+    let (sender, updates) = sync_channel(UPDATES);
+    let feeds = Feeds::start(args.socket.file(), &sender)?;
     let failed = |error: io::Error| Failure::new(format!("the terminal: {error}"));
-    end_on_signals(updates.clone()).map_err(failed)?;
+    end_on_signals(sender.clone()).map_err(failed)?;
     let mut terminal = ratatui::try_init().map_err(failed)?;
     end_on_panic();
-    thread::spawn(move || read_input(&updates));
-    let shown = show(&mut terminal, &news, &feeds);
+    thread::spawn(move || read_input(&sender));
+    let shown = show(&mut terminal, &updates, &feeds);
     let restored = ratatui::try_restore();
     shown.and(restored).map_err(failed)?;
     Ok(0)
 }
 
-/// Draws what is new until the user, a signal or the end of the terminal says that it is enough.
-fn show(terminal: &mut DefaultTerminal, news: &Receiver<Update>, feeds: &Feeds) -> io::Result<()> {
+/// Draws updates until the user quits, a signal arrives or the terminal is gone.
+fn show(
+    terminal: &mut DefaultTerminal,
+    updates: &Receiver<UpdateMsg>,
+    feeds: &Feeds,
+) -> io::Result<()> {
     let theme = Theme::of_terminal();
     let mut model = Model::default();
     loop {
         terminal.draw(|frame| draw::screen(frame, &mut model, &theme))?;
-        let first = match news.recv_timeout(TICK) {
+        let first = match updates.recv_timeout(TICK) {
             Ok(update) => Some(update),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
-        // What has gathered is drawn at once, but not more than that.
-        for update in first.into_iter().chain(news.try_iter().take(UPDATES)) {
-            match model.take(update) {
+        // All updates in the queue are drawn together, but not those that arrive meanwhile.
+        for update in first.into_iter().chain(updates.try_iter().take(UPDATES)) {
+            match model.update(update) {
                 Some(Action::Quit) => return Ok(()),
-                Some(Action::Do(command)) => feeds.order(command),
+                Some(Action::Send(command)) => feeds.send(command),
                 None => {}
             }
         }
     }
 }
 
-/// Keys, for as long as there is a terminal.
-fn read_input(updates: &SyncSender<Update>) {
+/// Reads keys and changes of size until the terminal is gone.
+fn read_input(updates: &SyncSender<UpdateMsg>) {
     while let Ok(event) = event::read() {
-        if updates.send(Update::Input(event)).is_err() {
+        if updates.send(UpdateMsg::Input(event)).is_err() {
             return;
         }
     }
-    let _ = updates.send(Update::End);
+    let _ = updates.send(UpdateMsg::End);
 }
 
-fn end_on_signals(updates: SyncSender<Update>) -> io::Result<()> {
+fn end_on_signals(updates: SyncSender<UpdateMsg>) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let wait = move || {
         for _ in signals.forever() {
-            let _ = updates.send(Update::End);
+            let _ = updates.send(UpdateMsg::End);
         }
     };
     thread::Builder::new().spawn(wait).map(drop)
 }
 
-/// A panic of any thread ends the program, after ratatui's hook has given the terminal back.
+/// A panic of any thread ends the program, after ratatui's hook has restored the terminal.
 fn end_on_panic() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

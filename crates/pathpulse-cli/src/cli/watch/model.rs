@@ -1,22 +1,22 @@
-//! What the screen shows, and what becomes of it by news and keys.
+//! The model of the screen, and how updates and keys change it.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{Event as Input, KeyEventKind};
 
-use super::feed::Update;
+use super::feed::UpdateMsg;
 use super::history::History;
 use super::keys::Action;
 use super::rows::{Row, Sort, rows};
 use crate::daemon::{EventDocument, PathDocument, StatusDocument};
 
-/// Events that are kept: more than a screen shows.
+/// Number of kept events: more than a screen shows.
 const EVENTS: usize = 200;
-/// How long an answer to a command is shown.
-const SAID: Duration = Duration::from_secs(6);
+/// How long a message stays on the screen.
+const MESSAGE_TIME: Duration = Duration::from_secs(6);
 
-/// What keys are for at the moment.
+/// The current meaning of keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Mode {
     #[default]
@@ -25,74 +25,74 @@ pub(super) enum Mode {
     Help,
 }
 
-/// All that is shown.
+/// Everything that the screen shows.
 #[derive(Default)]
 pub(super) struct Model {
     pub(super) status: Option<StatusDocument>,
     /// Since when the daemon has not answered, and why.
-    pub(super) away: Option<(Instant, String)>,
-    /// The latest first.
+    pub(super) disconnected: Option<(Instant, String)>,
+    /// The latest event is the first.
     pub(super) events: VecDeque<EventDocument>,
     pub(super) mode: Mode,
     pub(super) filter: String,
     pub(super) sort: Sort,
     pub(super) rows: Vec<Row>,
-    /// The line that is chosen, and the first that is shown. The one who draws sees to it that the
-    /// one is within a page from the other.
-    pub(super) chosen: usize,
+    /// The selected line, and the first line on the screen. Drawing keeps them within a page of each
+    /// other.
+    pub(super) selected: usize,
     pub(super) first: usize,
     pub(super) page: usize,
     histories: HashMap<String, History>,
-    said: Option<(Instant, String)>,
+    message: Option<(Instant, String)>,
 }
 
 impl Model {
-    /// Takes what is new.
-    pub(super) fn take(&mut self, update: Update) -> Option<Action> {
+    /// Applies an update, and returns the action of a key.
+    pub(super) fn update(&mut self, update: UpdateMsg) -> Option<Action> {
         match update {
-            Update::Status(status) => self.take_status(*status),
-            Update::Away(why) => {
+            UpdateMsg::Status(status) => self.update_status(*status),
+            UpdateMsg::Disconnected(why) => {
                 let since = self
-                    .away
+                    .disconnected
                     .as_ref()
                     .map_or_else(Instant::now, |(since, _)| *since);
-                self.away = Some((since, why));
+                self.disconnected = Some((since, why));
             }
-            Update::Afresh => self.events.clear(),
-            Update::Event(event) => {
+            UpdateMsg::EventsRestarted => self.events.clear(),
+            UpdateMsg::Event(event) => {
                 self.events.truncate(EVENTS - 1);
                 self.events.push_front(*event);
             }
-            Update::Said(text) => self.say(text),
-            // A terminal may tell of releases, too.
-            Update::Input(Input::Key(key)) if key.kind != KeyEventKind::Release => {
+            UpdateMsg::CommandResult(text) => self.show_message(text),
+            // Some terminals report releases of keys, too.
+            UpdateMsg::Input(Input::Key(key)) if key.kind != KeyEventKind::Release => {
                 return self.press(key);
             }
-            // A new size shows when it is drawn next, which is now.
-            Update::Input(_) => {}
-            Update::End => return Some(Action::Quit),
+            // The screen is drawn after every update, in its current size.
+            UpdateMsg::Input(_) => {}
+            UpdateMsg::End => return Some(Action::Quit),
         }
         None
     }
 
-    fn take_status(&mut self, status: StatusDocument) {
-        self.away = None;
+    fn update_status(&mut self, status: StatusDocument) {
+        self.disconnected = None;
         let mut before = std::mem::take(&mut self.histories);
         for path in &status.paths {
             let mut history = before.remove(&path.path).unwrap_or_default();
-            history.see(path);
+            history.add(path);
             self.histories.insert(path.path.clone(), history);
         }
-        let chosen = self.selected().map(|path| path.path.clone());
+        let selected = self.selected_path().map(|path| path.path.clone());
         self.status = Some(status);
-        self.arrange_around(chosen.as_deref());
+        self.arrange_around(selected.as_deref());
     }
 
     pub(super) fn paths(&self) -> &[PathDocument] {
         self.status.as_ref().map_or(&[], |status| &status.paths)
     }
 
-    /// What was seen of a path.
+    /// The latencies of a path.
     pub(super) fn bars(&self, path: &PathDocument, columns: usize) -> String {
         let history = self.histories.get(&path.path);
         history
@@ -100,10 +100,10 @@ impl Model {
             .unwrap_or_default()
     }
 
-    /// The path that is chosen.
-    pub(super) fn selected(&self) -> Option<&PathDocument> {
-        match self.rows.get(self.chosen)? {
-            Row::Path(place) => self.paths().get(*place),
+    /// The selected path.
+    pub(super) fn selected_path(&self) -> Option<&PathDocument> {
+        match self.rows.get(self.selected)? {
+            Row::Path(index) => self.paths().get(*index),
             Row::Group { .. } => None,
         }
     }
@@ -115,28 +115,28 @@ impl Model {
         }
     }
 
-    /// Makes the rows anew; the path that is chosen stays so.
+    /// Builds the rows again, and keeps the selected path.
     pub(super) fn arrange(&mut self) {
-        let chosen = self.selected().map(|path| path.path.clone());
-        self.arrange_around(chosen.as_deref());
+        let selected = self.selected_path().map(|path| path.path.clone());
+        self.arrange_around(selected.as_deref());
     }
 
-    fn arrange_around(&mut self, chosen: Option<&str>) {
+    fn arrange_around(&mut self, selected: Option<&str>) {
         self.rows = rows(self.paths(), self.sort, self.filter.trim());
-        let is_chosen = |row: &Row| match row {
-            Row::Path(place) => Some(self.paths()[*place].path.as_str()) == chosen,
+        let is_selected = |row: &Row| match row {
+            Row::Path(index) => Some(self.paths()[*index].path.as_str()) == selected,
             Row::Group { .. } => false,
         };
-        if let Some(line) = self.rows.iter().position(is_chosen) {
-            self.chosen = line;
+        if let Some(line) = self.rows.iter().position(is_selected) {
+            self.selected = line;
         }
-        self.choose(0);
+        self.select(0);
     }
 
-    /// Chooses a path so many lines further down; the nearest if there is none.
-    pub(super) fn choose(&mut self, lines: isize) {
+    /// Selects the path this many lines further down, or the nearest one.
+    pub(super) fn select(&mut self, lines: isize) {
         let last = self.rows.len().saturating_sub(1);
-        let line = self.chosen.saturating_add_signed(lines).min(last);
+        let line = self.selected.saturating_add_signed(lines).min(last);
         let is_path = |line: &usize| matches!(self.rows.get(*line), Some(Row::Path(_)));
         let above = (0..=line).rev().find(is_path);
         let below = (line..=last).find(is_path);
@@ -145,17 +145,17 @@ impl Model {
         } else {
             below.or(above)
         };
-        self.chosen = found.unwrap_or(0);
+        self.selected = found.unwrap_or(0);
     }
 
-    pub(super) fn say(&mut self, text: String) {
-        self.said = Some((Instant::now(), text));
+    pub(super) fn show_message(&mut self, text: String) {
+        self.message = Some((Instant::now(), text));
     }
 
-    /// What there was to say, if that is not long ago.
-    pub(super) fn said(&self) -> Option<&str> {
-        let (when, text) = self.said.as_ref()?;
-        (when.elapsed() < SAID).then_some(text)
+    /// The last message, unless it is old.
+    pub(super) fn message(&self) -> Option<&str> {
+        let (when, text) = self.message.as_ref()?;
+        (when.elapsed() < MESSAGE_TIME).then_some(text)
     }
 }
 
@@ -165,7 +165,7 @@ mod tests {
 
     use super::*;
     use crate::api::examples::{path, status};
-    use crate::cli::watch::feed::Command;
+    use crate::cli::watch::feed::CommandMsg;
 
     fn press(model: &mut Model, keys: &str) -> Option<Action> {
         let mut action = None;
@@ -178,7 +178,7 @@ mod tests {
                 '↓' => KeyCode::Down,
                 key => KeyCode::Char(key),
             };
-            action = model.take(Update::Input(Input::Key(code.into())));
+            action = model.update(UpdateMsg::Input(Input::Key(code.into())));
         }
         action
     }
@@ -190,16 +190,16 @@ mod tests {
             .map(|(name, state)| path(name, state))
             .collect();
         paths[0].group = Some("g".to_owned());
-        model.take(Update::Status(Box::new(status(paths))));
+        model.update(UpdateMsg::Status(Box::new(status(paths))));
         model
     }
 
     fn selected(model: &Model) -> &str {
-        model.selected().map_or("", |path| &path.path)
+        model.selected_path().map_or("", |path| &path.path)
     }
 
     #[test]
-    fn keys_choose_paths_and_never_groups() {
+    fn keys_select_paths_and_never_groups() {
         let mut model = watching(&[("a", "up"), ("b", "up"), ("c", "down")]);
         let mut seen = vec![selected(&model).to_owned()];
         for key in ["↓", "↓", "↓", "↑", "↑", "↑", "G", "g"] {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chosen_path_stays_chosen_wherever_it_goes() {
+    fn the_selected_path_stays_selected_when_rows_move() {
         let mut model = watching(&[("a", "up"), ("b", "up"), ("c", "down")]);
         press(&mut model, "Gss");
         assert_eq!(selected(&model), "c");
@@ -226,10 +226,10 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_about_the_chosen_path() {
+    fn commands_are_about_the_selected_path() {
         let mut model = watching(&[("a", "up"), ("b", "paused")]);
         let command = |name, path: &str| {
-            Some(Action::Do(Command {
+            Some(Action::Send(CommandMsg {
                 name,
                 path: path.to_owned(),
             }))
@@ -237,11 +237,15 @@ mod tests {
         assert_eq!(press(&mut model, "p"), command("pause", "a"));
         assert_eq!(press(&mut model, "↓p"), command("resume", "b"));
         assert_eq!(press(&mut model, "c"), command("check-now", "b"));
-        assert!(model.said().is_some_and(|said| said.contains("check-now")));
+        assert!(
+            model
+                .message()
+                .is_some_and(|text| text.contains("check-now"))
+        );
     }
 
     #[test]
-    fn letters_of_a_filter_are_no_commands_and_ctrl_c_always_quits() {
+    fn keys_edit_the_filter_and_ctrl_c_always_quits() {
         let mut model = watching(&[("a", "up"), ("b", "up")]);
         assert_eq!(press(&mut model, "/q"), None);
         let ctrl_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
@@ -249,19 +253,19 @@ mod tests {
         press(&mut model, "\x1b?");
         assert_eq!((model.mode, press(&mut model, "q")), (Mode::Help, None));
         assert_eq!(press(&mut model, "q"), Some(Action::Quit));
-        assert_eq!(model.take(Update::End), Some(Action::Quit));
+        assert_eq!(model.update(UpdateMsg::End), Some(Action::Quit));
     }
 
     #[test]
-    fn paths_that_go_take_what_was_seen_of_them_along() {
+    fn the_history_of_a_removed_path_is_dropped() {
         let mut model = watching(&[("a", "up"), ("b", "up")]);
         press(&mut model, "↓");
-        model.take(Update::Away("no daemon".to_owned()));
-        assert!(model.away.is_some());
-        model.take(Update::Status(Box::new(status(vec![path("a", "up")]))));
+        model.update(UpdateMsg::Disconnected("no daemon".to_owned()));
+        assert!(model.disconnected.is_some());
+        model.update(UpdateMsg::Status(Box::new(status(vec![path("a", "up")]))));
         assert_eq!((selected(&model), model.histories.len()), ("a", 1));
-        assert!(model.away.is_none());
-        model.take(Update::Status(Box::new(status(Vec::new()))));
+        assert!(model.disconnected.is_none());
+        model.update(UpdateMsg::Status(Box::new(status(Vec::new()))));
         assert_eq!((selected(&model), model.histories.len()), ("", 0));
     }
 }

@@ -1,8 +1,8 @@
-//! The lines of the table: which paths, in which order, below which groups.
+//! The rows of the table: filtered, sorted, and below the headings of groups.
 
 use crate::daemon::{PathDocument, by_group};
 
-/// What the paths are sorted by.
+/// The order of the rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Sort {
     #[default]
@@ -25,14 +25,14 @@ impl Sort {
     pub(super) fn name(self) -> &'static str {
         match self {
             Sort::Group => "group",
-            Sort::State => "state, the worst first",
-            Sort::Latency => "latency, the slowest first",
-            Sort::Changed => "change, the latest first",
+            Sort::State => "state, worst first",
+            Sort::Latency => "latency, slowest first",
+            Sort::Changed => "last change, latest first",
         }
     }
 }
 
-/// One line of the table.
+/// One row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Row {
     Group {
@@ -40,11 +40,11 @@ pub(super) enum Row {
         usable: usize,
         all: usize,
     },
-    /// A path, by its place in the status.
+    /// A path, by its index in the status.
     Path(usize),
 }
 
-/// The lines of the table.
+/// All rows of the table.
 pub(super) fn rows(paths: &[PathDocument], sort: Sort, filter: &str) -> Vec<Row> {
     let filter = filter.to_lowercase();
     if sort == Sort::Group && paths.iter().any(|path| path.group.is_some()) {

@@ -1,5 +1,5 @@
-//! How states stand out: by colours where the terminal has them and the user wants them, and always
-//! by their words.
+//! Styles: colours only where the terminal has them and the user wants them, so that no information
+//! depends on a colour.
 
 use std::env;
 use std::io;
@@ -8,14 +8,14 @@ use ratatui::style::{Color, Modifier, Style};
 
 use crate::cli::output;
 
-/// Styles.
+/// The styles of the screen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Theme {
     has_colours: bool,
 }
 
 impl Theme {
-    /// Of this process's terminal.
+    /// The styles for this process's terminal.
     pub(super) fn of_terminal() -> Theme {
         let is_vt100 = env::var_os("TERM").is_some_and(|term| term == "vt100");
         Theme {
@@ -36,7 +36,7 @@ impl Theme {
         }
     }
 
-    /// A state, or what is said with it.
+    /// A state, or a remark of the same severity.
     pub(super) fn state(self, state: &str) -> Style {
         match state {
             "up" => self.colour(Color::Green),
@@ -46,7 +46,7 @@ impl Theme {
         }
     }
 
-    /// Something that the user has to know.
+    /// A problem that the user must see.
     pub(super) fn alarm(self) -> Style {
         self.colour(Color::Red)
             .add_modifier(Modifier::BOLD | Modifier::REVERSED)

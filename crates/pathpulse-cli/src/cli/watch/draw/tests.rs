@@ -1,4 +1,4 @@
-//! Screens as a terminal would show them.
+//! Draws screens into memory, and checks their text and styles.
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -8,7 +8,7 @@ use ratatui::style::{Color, Modifier};
 
 use super::*;
 use crate::api::examples::{event, overdue, path, status};
-use crate::cli::watch::feed::Update;
+use crate::cli::watch::feed::UpdateMsg;
 
 fn drawn(model: &mut Model, width: u16, height: u16, has_colours: bool) -> Buffer {
     let backend = TestBackend::new(width, height);
@@ -30,7 +30,7 @@ fn lines(buffer: &Buffer) -> Vec<String> {
     text.map(|line| line.trim_end().to_owned()).collect()
 }
 
-/// Two groups of two; of the first one a path hangs.
+/// Two groups of two paths; one path of the first group hangs.
 fn model() -> Model {
     let long = format!("/dev/disk/by-id/wwn-0x{}-end", "5000c5".repeat(20));
     let names = ["/dev/sda", "/dev/sdb", "/dev/sdc", &long];
@@ -52,18 +52,18 @@ fn model() -> Model {
             paths[n].checks.good = total;
             paths[n].latency_us.as_mut().expect("some").last = 10 * total;
         }
-        model.take(Update::Status(Box::new(status(paths.to_vec()))));
+        model.update(UpdateMsg::Status(Box::new(status(paths.to_vec()))));
     }
-    model.take(Update::Event(Box::new(event("/dev/sdb"))));
+    model.update(UpdateMsg::Event(Box::new(event("/dev/sdb"))));
     model
 }
 
 fn key(model: &mut Model, code: KeyCode) {
-    model.take(Update::Input(Input::Key(code.into())));
+    model.update(UpdateMsg::Input(Input::Key(code.into())));
 }
 
 #[test]
-fn a_small_terminal_shows_all_that_matters() {
+fn a_terminal_of_80_columns_shows_states_causes_bars_and_events() {
     let lines = lines(&drawn(&mut model(), 80, 24, true));
     let text = lines.join("\n");
     assert_eq!(
@@ -94,7 +94,7 @@ fn a_small_terminal_shows_all_that_matters() {
 }
 
 #[test]
-fn states_differ_without_colours_and_colours_can_be_left_out() {
+fn the_text_is_the_same_without_colours() {
     let mut model = model();
     let plain = drawn(&mut model, 80, 24, false);
     let is_plain =
@@ -107,7 +107,7 @@ fn states_differ_without_colours_and_colours_can_be_left_out() {
 }
 
 #[test]
-fn the_chosen_path_is_always_on_the_page() {
+fn the_selected_path_is_always_on_the_page() {
     let mut model = Model::default();
     let mut paths: Vec<_> = (0..500)
         .map(|n| path(&format!("/dev/path{n}"), "up"))
@@ -115,18 +115,21 @@ fn the_chosen_path_is_always_on_the_page() {
     for (n, path) in paths.iter_mut().enumerate() {
         path.group = Some(format!("group{}", n / 7));
     }
-    model.take(Update::Status(Box::new(status(paths))));
+    model.update(UpdateMsg::Status(Box::new(status(paths))));
     let assert_shown = |model: &mut Model, height: u16| {
         let buffer = drawn(model, 80, height, true);
-        let name = model.selected().expect("one").path.clone();
-        let chosen: Vec<String> = lines(&buffer)
+        let name = model.selected_path().expect("one").path.clone();
+        let selected: Vec<String> = lines(&buffer)
             .into_iter()
             .zip(buffer.content.chunks(80))
             .filter(|(_, cells)| cells[40].modifier.contains(Modifier::REVERSED))
             .map(|(line, _)| line)
             .collect();
-        assert_eq!(chosen.len(), 1, "{chosen:?}");
-        assert!(chosen[0].contains(&format!("{name} ")), "{chosen:?} {name}");
+        assert_eq!(selected.len(), 1, "{selected:?}");
+        assert!(
+            selected[0].contains(&format!("{name} ")),
+            "{selected:?} {name}"
+        );
     };
     for code in [
         KeyCode::Down,
@@ -146,24 +149,26 @@ fn the_chosen_path_is_always_on_the_page() {
     assert_eq!(
         lines(&buffer)[3],
         "group0: 7 of 7 usable",
-        "the heading is seen, too"
+        "the heading is visible, too"
     );
 }
 
 #[test]
-fn it_is_said_when_the_daemon_is_away_and_what_was_known_stays() {
+fn a_lost_connection_is_shown_and_the_last_states_stay() {
     let mut model = model();
-    model.take(Update::Away("no daemon at /run/p.sock\x1b[31m".to_owned()));
+    model.update(UpdateMsg::Disconnected(
+        "no daemon at /run/p.sock\x1b[31m".to_owned(),
+    ));
     let shown = lines(&drawn(&mut model, 80, 24, true));
     assert!(
-        shown[1].starts_with("NOT CONNECTED for 0s, trying again: no daemon at /run/p.sock"),
+        shown[1].starts_with("NOT CONNECTED for 0s, reconnecting: no daemon at /run/p.sock"),
         "{shown:#?}"
     );
     assert!(shown.iter().any(|line| line.contains("/dev/sdb")) && !shown.join("").contains('\x1b'));
 }
 
 #[test]
-fn filter_help_and_answers_are_seen() {
+fn filter_help_and_results_of_commands_are_shown() {
     let mut model = model();
     key(&mut model, KeyCode::Char('/'));
     for c in "sdb".chars() {
@@ -171,10 +176,10 @@ fn filter_help_and_answers_are_seen() {
     }
     let shown = lines(&drawn(&mut model, 80, 24, true));
     assert!(shown[23].starts_with("filter: sdb"), "{shown:#?}");
-    assert!(shown[1].contains("1 of 4 fit /sdb"), "{shown:#?}");
+    assert!(shown[1].contains("1 of 4 match /sdb"), "{shown:#?}");
     assert!(!shown.join("\n").contains("/dev/sda"), "{shown:#?}");
     key(&mut model, KeyCode::Enter);
-    model.take(Update::Said("/dev/sdb: pause done".to_owned()));
+    model.update(UpdateMsg::CommandResult("/dev/sdb: pause done".to_owned()));
     assert_eq!(
         lines(&drawn(&mut model, 80, 24, true))[23],
         "/dev/sdb: pause done"
@@ -187,15 +192,15 @@ fn filter_help_and_answers_are_seen() {
 }
 
 #[test]
-fn any_size_and_any_state_can_be_drawn() {
+fn screens_of_any_size_and_state_can_be_drawn() {
     let empty = Model::default();
     let mut none = Model::default();
-    none.take(Update::Status(Box::new(status(Vec::new()))));
+    none.update(UpdateMsg::Status(Box::new(status(Vec::new()))));
     let mut odd = model();
     let mut document = status(vec![path("/tmp/磁盘\n\x1b[2J", "pending")]);
     document.paths[0].latency_us = None;
     document.paths[0].since = "not a time".to_owned();
-    odd.take(Update::Status(Box::new(document)));
+    odd.update(UpdateMsg::Status(Box::new(document)));
     for mut model in [empty, none, odd, model()] {
         for width in [1, 39, 40, 69, 70, 80, 81, 300] {
             for height in [1, 9, 10, 15, 16, 24, 100] {
@@ -208,10 +213,10 @@ fn any_size_and_any_state_can_be_drawn() {
 }
 
 #[test]
-fn a_path_that_is_not_known_any_more_is_shown_so() {
+fn an_overdue_path_is_shown_with_its_last_state() {
     let mut model = Model::default();
     let paths = vec![overdue("/dev/sda", "up"), path("/dev/sdb", "up")];
-    model.take(Update::Status(Box::new(status(paths))));
+    model.update(UpdateMsg::Status(Box::new(status(paths))));
     let text = lines(&drawn(&mut model, 100, 20, false));
     assert!(text[0].contains("1 overdue  1 up"), "{text:#?}");
     let line = text.iter().find(|line| line.starts_with("/dev/sda"));

@@ -1,4 +1,4 @@
-//! The least that rest can cost: the yardstick, at the pace of the daemon, on the same devices.
+//! The minimal cost of an idle daemon: the yardstick reads the same devices at the daemon's rate.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use pathpulse_bench::{Baseline, read_clock};
 use rustix::time::ClockId;
 
-/// The daemon begins what is due in slots of 256 ms; as many are in an interval of two seconds.
+/// The daemon starts checks in slots of 256 ms, of which an interval of two seconds has this many.
 const SLOTS: usize = 8;
-/// The daemon begins so many checks of a slot at a time, so that it can tell how long each took.
+/// The daemon starts this many checks of a slot at a time, so that it can measure each latency.
 pub(crate) const AT_A_TIME: usize = 64;
-/// Of this thread, in the kernel and out of it.
+/// CPU time of this thread, in the kernel and in user space.
 const CPU: ClockId = ClockId::ThreadCPUTime;
 
-/// Reads from each path once in an interval, `at_a_time` at a time, for so long, and says what percent of a
-/// CPU that takes.
+/// Reads from each path once in an interval, `at_a_time` at a time, during `window`, and returns the
+/// percentage of a CPU that this takes.
 ///
 /// # Errors
-/// Why there is no yardstick.
+/// The yardstick does not work here.
 pub(crate) fn yardstick(
     paths: &[PathBuf],
     at_a_time: usize,

@@ -1,4 +1,4 @@
-//! Processes of pathpulse that died, and that the kernel holds because devices owe them a read.
+//! Dead processes of pathpulse that the kernel holds because devices have not answered their reads.
 
 use std::path::{Path, PathBuf};
 
@@ -9,22 +9,22 @@ use crate::daemon::config::SOCKET;
 use crate::daemon::process::ProcessId;
 use crate::daemon::process::lock::recorded;
 
-/// The kernel's name of them.
+/// The name of these processes in /proc.
 const NAME: &str = "pathpulse";
 
-/// One of them.
+/// A process that the kernel holds.
 #[derive(Debug, Serialize)]
-pub(super) struct HeldReport {
+pub(super) struct HeldProcess {
     pub(super) pid: i32,
-    /// Since when it is known to be dead; `None` of one that was no daemon of the usual socket.
+    /// Since when it is known to be dead; `None` if it was not a daemon on the socket.
     pub(super) since: Option<String>,
-    /// As `major:minor`, where they are known.
+    /// As `major:minor`, if they are known.
     pub(super) devices: Vec<String>,
 }
 
-impl HeldReport {
-    /// All that /proc shows.
-    pub(super) fn all() -> Vec<HeldReport> {
+impl HeldProcess {
+    /// All processes that /proc shows.
+    pub(super) fn all() -> Vec<HeldProcess> {
         let socket = std::env::var_os("PATHPULSE_SOCKET").filter(|name| !name.is_empty());
         let socket = socket.map_or_else(|| Path::new(SOCKET).to_owned(), PathBuf::from);
         let recorded = recorded(&socket);
@@ -32,13 +32,13 @@ impl HeldReport {
             Some(held) => {
                 let HeldProcessDocument { since, devices, .. } = held.document();
                 let (pid, since) = (id.pid, Some(since));
-                HeldReport {
+                HeldProcess {
                     pid,
                     since,
                     devices,
                 }
             }
-            None => HeldReport {
+            None => HeldProcess {
                 pid: id.pid,
                 since: None,
                 devices: Vec::new(),
