@@ -1,4 +1,4 @@
-//! A sweep ends when its paths have their verdicts, whatever they do.
+//! A sweep ends when all its paths have verdicts, whatever their disks do.
 
 use std::process::Command;
 use std::sync::mpsc::channel;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use pathpulse::{Choice, State, Sweep};
 use pathpulse_faultdisk::{Load, Rig, Spec, require};
 
-/// Only a bug ever takes so long.
+/// Only a bug takes this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_millis(300);
 
 #[test]
-fn a_sweep_over_saturated_disks_alone_ends() {
+fn a_sweep_over_saturated_disks_ends() {
     require!();
     let mut server = Command::new(env!("CARGO_BIN_EXE_pathpulse"));
     server.arg("rig-server");
@@ -26,7 +26,7 @@ fn a_sweep_over_saturated_disks_alone_ends() {
         let mut sweep = Sweep::new(&paths, TIMEOUT, Choice::Auto).expect("opens");
         ready.send(()).expect("waited for");
         let _ = started.recv();
-        // That the disks make no progress is new at the first time, and known at the second.
+        // The first run detects that the disks make no progress, and the second one knows it.
         let checked = sweep.run().checked + sweep.run().checked;
         let states: Vec<State> = sweep.status().map(|path| path.state).collect();
         let _ = done.send((checked, states));

@@ -250,7 +250,7 @@ fn unreachable(socket: &Path, error: &io::Error) -> Failure {
     let what = match error.kind() {
         io::ErrorKind::PermissionDenied => {
             format!(
-                "no access to {}: run as root, or as a member of its group",
+                "no access to {}: run as root or as a user in its group",
                 socket.display()
             )
         }

@@ -9,11 +9,11 @@ use pathpulse_faultdisk::{Behaviour, Spec, report_skip, require};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::common::{PATIENCE, assert_complaint, pathpulse, rig, run, stderr, stdout};
+use super::common::{PATIENCE, assert_error_line, pathpulse, rig, run, stderr, stdout};
 
 const EIO: i32 = 5;
 
-/// All contenders that are processes of ours, but the plugin of a package that may be missing.
+/// All contenders, except those of packages that may not be installed.
 const OURS: [&str; 9] = [
     "pathpulse-io_uring",
     "pathpulse-unlinked",
@@ -84,14 +84,14 @@ fn contenders_are_compared_over_loop_devices() {
         assert_eq!(row["bad_paths"], 0, "{row}");
         assert!(row["cpu_ns_per_check"].is_number(), "{row}");
     }
-    // What one is made for, and what the other can't do.
+    // The aim of the one, and the weakness of the other.
     assert!(rows[0]["teardown_stuck_ms"].is_number(), "{}", rows[0]);
     let reason = rows[2]["reasons"]["teardown_stuck_ms"].as_str();
     assert!(reason.expect("it waits").starts_with("> "), "{}", rows[2]);
 }
 
 #[test]
-fn each_contender_sees_a_disk_that_fails() {
+fn each_contender_counts_a_disk_that_fails_as_bad() {
     require!();
     let rig = rig(&Spec::loops(3));
     rig.set(1, Behaviour::Fail(EIO)).expect("set");
@@ -109,14 +109,14 @@ fn each_contender_sees_a_disk_that_fails() {
     for row in rows(&report) {
         assert_complete(row);
         assert_eq!(row["bad_paths"], 2, "{row}");
-        // Disks that belong to others are not made to hang.
+        // A benchmark does not make given devices hang.
         assert!(row["reasons"]["teardown_stuck_ms"].is_string(), "{row}");
     }
     assert_eq!(rows(&report).len(), only.len());
 }
 
 #[test]
-fn the_table_shows_all_that_is_measured() {
+fn the_table_shows_all_measurements() {
     require!();
     let output = run([
         "bench",
@@ -135,19 +135,19 @@ fn the_table_shows_all_that_is_measured() {
 }
 
 #[test]
-fn what_can_not_be_measured_is_refused_in_one_line() {
+fn wrong_arguments_are_refused_in_one_line() {
     let unknown = run(["bench", "--only", "aio-group,tur"]);
     assert_eq!(unknown.status.code(), Some(3));
-    assert_complaint(&unknown, &["tur", "aio-per-path"]);
+    assert_error_line(&unknown, &["tur", "aio-per-path"]);
     let missing = run(["bench", "/dev/there-is-none"]);
     assert_eq!(missing.status.code(), Some(3));
-    assert_complaint(&missing, &["/dev/there-is-none", "O_DIRECT"]);
+    assert_error_line(&missing, &["/dev/there-is-none", "O_DIRECT"]);
     let nothing = run(["bench", "--paths", "0"]);
     assert_eq!(nothing.status.code(), Some(3));
-    assert_complaint(&nothing, &["--paths"]);
+    assert_error_line(&nothing, &["--paths"]);
 }
 
-/// The loop devices that a process made for itself.
+/// The loop devices of a process.
 fn devices_of(pid: u32) -> Vec<PathBuf> {
     let mark = format!("pathpulse-plain-{pid}-");
     let all = std::fs::read_dir("/sys/block").expect("sysfs").flatten();
@@ -160,7 +160,7 @@ fn devices_of(pid: u32) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_signal_ends_it_and_its_devices() {
+fn a_signal_ends_the_benchmark_and_removes_its_devices() {
     require!();
     let mut bench = pathpulse()
         .args([

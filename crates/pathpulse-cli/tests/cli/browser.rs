@@ -1,4 +1,4 @@
-//! Chromium without a window, told what to do over the WebDriver protocol.
+//! A headless Chromium, controlled with the WebDriver protocol.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use super::common::{PATIENCE, lines, next_with};
 use super::web::Web;
 
-/// From one look at the page to the next.
+/// Time between two evaluations of an expression.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A browser with one page; gone when dropped.
+/// A browser with one page; it ends when dropped.
 pub(crate) struct Browser {
     driver: Child,
     web: Web,
@@ -24,10 +24,10 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Starts one.
+    /// Starts a browser.
     ///
     /// # Errors
-    /// What is not installed.
+    /// A program is not installed.
     pub(crate) fn start() -> Result<Browser, String> {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
@@ -73,7 +73,7 @@ impl Browser {
         self.tell("url", &json!({"url": address}));
     }
 
-    /// Has pages laid out in so many columns and rows of pixels.
+    /// Sets the size of the page in pixels.
     pub(crate) fn resize(&self, width: u32, height: u32) {
         let screen =
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
@@ -81,7 +81,7 @@ impl Browser {
         self.tell("goog/cdp/execute", &order);
     }
 
-    /// What a piece of script returns in the page.
+    /// Runs a script in the page, and returns its result.
     pub(crate) fn script(&self, script: &str) -> Value {
         self.tell("execute/sync", &json!({"script": script, "args": []}))
     }
@@ -98,14 +98,14 @@ impl Browser {
         }
     }
 
-    /// What the page complained of, such as what its policy forbids.
+    /// Errors of the page, such as violations of its content policy.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let log = self.tell("se/log", &json!({"type": "browser"}));
         let entries = log.as_array().expect("a list").iter();
         entries.map(|entry| entry["message"].to_string()).collect()
     }
 
-    /// Has the page drawn as a PNG.
+    /// Draws the page as a PNG.
     pub(crate) fn screenshot(&self, file: &Path) {
         let answer = self
             .web
@@ -138,14 +138,14 @@ impl Drop for Browser {
         }
         let _ = self.driver.kill();
         let _ = self.driver.wait();
-        // A driver that is killed leaves its browser behind.
+        // Killing the driver does not end its browser.
         for pid in processes_with(self.profile.path()) {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
 }
 
-/// Processes that have this in their command line.
+/// Processes with this text in their command line.
 fn processes_with(part: &Path) -> Vec<Pid> {
     let part = part.to_str().expect("text");
     let processes = std::fs::read_dir("/proc").expect("mounted").flatten();

@@ -10,8 +10,8 @@ use pathpulse_faultdisk::{Behaviour, Load, Spec, require};
 use serde_json::Value;
 
 use super::common::{
-    Daemon, assert_complaint, backend, on_terminal, pathpulse, plain_file, public_binary, rig, run,
-    stderr, stdout,
+    Daemon, assert_error_line, backend, on_terminal, pathpulse, plain_file, public_binary, rig,
+    run, stderr, stdout,
 };
 
 const EIO: i32 = 5;
@@ -27,7 +27,7 @@ fn json(output: &std::process::Output) -> Value {
 }
 
 #[test]
-fn verdicts_in_every_format_and_in_time() {
+fn all_formats_show_the_verdicts_within_the_time_limit() {
     require!();
     let disks = rig(&Spec::loops(5));
     disks.set(1, Behaviour::Fail(EIO)).expect("set");
@@ -75,7 +75,7 @@ fn verdicts_in_every_format_and_in_time() {
     }
     assert!(document["paths"][4]["latency_us"].as_u64() >= Some(50_000));
 
-    // The read that hung is still held; a new process asks anew.
+    // The disk still holds the read that hung; a new process makes a new read.
     let table = stdout(&check("table"));
     assert!(!table.contains('\x1b'), "no colours in a pipe: {table}");
     assert!(
@@ -94,7 +94,7 @@ fn verdicts_in_every_format_and_in_time() {
 }
 
 #[test]
-fn bad_paths_get_a_clear_line_each_and_the_others_go_on() {
+fn each_bad_path_is_explained_and_the_others_are_checked() {
     let folder = tempfile::tempdir().expect("a folder");
     let good = plain_file(1 << 16);
     let empty = plain_file(0);
@@ -125,20 +125,20 @@ fn bad_paths_get_a_clear_line_each_and_the_others_go_on() {
     said(2, None, "empty");
     said(3, Some("EINVAL"), "O_DIRECT");
     said(4, None, "neither a block device nor a regular file");
-    // Folders come last.
+    // Directories come last.
     said(
         5,
         None,
-        "is a folder on proc, which lies on no block device",
+        "is a directory on proc, and the kernel shows no block device",
     );
     let alone = run(["check", name(&missing)]);
     assert_eq!(alone.status.code(), Some(3), "nothing could be checked");
     assert!(stdout(&alone).contains("ENOENT"));
 }
 
-/// Over a dead disk such a file would be good for ever.
+/// The page cache would answer for such a file even if its disk is dead.
 #[test]
-fn a_file_that_is_not_on_its_disk_is_refused_until_it_is_written_as_is_said() {
+fn a_file_without_blocks_on_disk_is_refused_until_it_is_written() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let path = folder.path().join("canary");
     let file = File::create(&path).expect("a file");
@@ -171,7 +171,7 @@ fn a_file_that_is_not_on_its_disk_is_refused_until_it_is_written_as_is_said() {
 }
 
 #[test]
-fn a_device_is_checked_once_by_whatever_names_it_is_given() {
+fn a_device_with_several_names_is_checked_once() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let (good, missing) = (plain_file(1 << 16), folder.path().join("missing"));
     let [link, hard] = ["link", "hard"].map(|name| folder.path().join(name));
@@ -204,7 +204,7 @@ fn a_device_is_checked_once_by_whatever_names_it_is_given() {
     assert!(text.contains(&format!("also {}", paths[1])), "{text}");
     let table = stdout(&check("table", &paths));
     assert!(table.contains("also "), "{table}");
-    // What leads nowhere is not the same as anything else.
+    // A name that leads nowhere is not a name of another device.
     let output = check(
         "json",
         &[name(&missing), paths[0], name(&missing), "/nowhere"],
@@ -220,9 +220,9 @@ fn a_device_is_checked_once_by_whatever_names_it_is_given() {
     assert_eq!(named, [name(&missing), paths[0], "/nowhere"]);
 }
 
-/// Such as an offline disk by all of its names.
+/// For example an offline disk with all of its names.
 #[test]
-fn a_device_that_does_not_open_is_told_of_once() {
+fn a_device_that_does_not_open_is_reported_once() {
     require!();
     let disks = rig(&Spec::files(1));
     let folder = disks.disk(0).file().parent().expect("a folder");
@@ -244,9 +244,9 @@ fn a_device_that_does_not_open_is_told_of_once() {
     );
 }
 
-/// Such as an empty drive (ENOMEDIUM) or a DRBD secondary (EMEDIUMTYPE).
+/// For example an empty drive (ENOMEDIUM) or a DRBD secondary (EMEDIUMTYPE).
 #[test]
-fn an_open_that_fails_counts_only_if_it_speaks_of_the_way_to_the_device() {
+fn an_open_error_takes_a_path_down_only_if_the_path_is_its_cause() {
     require!();
     let disks = rig(&Spec::files(1));
     let folder = disks.disk(0).file().parent().expect("a folder");
@@ -257,7 +257,7 @@ fn an_open_that_fails_counts_only_if_it_speaks_of_the_way_to_the_device() {
         (output.status.code(), path)
     };
     for errno in 1..=133 {
-        // No answer of a device; to FUSE the word that there is no open at all; no names of their own.
+        // Not errors of a device, or the answer of a FUSE server without open, or errnos without a name.
         if [libc::EINTR, libc::ENOSYS, 41, 58].contains(&errno) {
             continue;
         }
@@ -297,7 +297,7 @@ fn an_open_that_fails_counts_only_if_it_speaks_of_the_way_to_the_device() {
 }
 
 #[test]
-fn what_cannot_be_written_is_an_error_and_a_reader_that_went_away_is_none() {
+fn a_write_error_fails_the_command_and_a_closed_pipe_does_not() {
     let file = plain_file(1 << 20);
     let path = name(file.path());
     for (args, status) in [
@@ -329,7 +329,7 @@ fn what_cannot_be_written_is_an_error_and_a_reader_that_went_away_is_none() {
 }
 
 #[test]
-fn all_disks_are_found_when_none_is_named_but_those_that_discovery_skips() {
+fn without_arguments_the_default_disks_of_discovery_are_checked() {
     require!();
     let _skipped = rig(&Spec::loops(1));
     let output = run(["check", "--format", "json"]);
@@ -351,7 +351,7 @@ fn all_disks_are_found_when_none_is_named_but_those_that_discovery_skips() {
 }
 
 #[test]
-fn an_unreadable_path_says_whose_fault_it_is() {
+fn an_unreadable_path_blames_permissions_and_not_the_device() {
     if !rustix::process::geteuid().is_root() {
         return pathpulse_faultdisk::report_skip("needs root to become somebody else");
     }
@@ -383,11 +383,11 @@ fn an_unreadable_path_says_whose_fault_it_is() {
 }
 
 #[test]
-fn wrong_usage_is_one_line_and_status_3() {
+fn wrong_usage_prints_one_line_and_exits_with_3() {
     let refused = |args: &[&str], says: &[&str]| {
         let output = run(args);
         assert_eq!(output.status.code(), Some(3), "{args:?}");
-        assert_complaint(&output, says);
+        assert_error_line(&output, says);
         assert_eq!(stdout(&output), "");
     };
     refused(
@@ -411,7 +411,7 @@ fn wrong_usage_is_one_line_and_status_3() {
 }
 
 #[test]
-fn nagios_sees_on_stdout_that_nothing_could_be_checked() {
+fn nagios_format_reports_unknown_on_stdout() {
     let output = run(["check", "--format", "nagios", "/nowhere"]);
     assert_eq!(output.status.code(), Some(3));
     let text = stdout(&output);
@@ -436,7 +436,7 @@ fn help_has_an_example_for_every_command() {
 }
 
 #[test]
-fn a_reader_that_goes_away_changes_nothing() {
+fn a_closed_pipe_does_not_change_the_exit_status() {
     let good = plain_file(1 << 16);
     for format in ["table", "json", "nagios"] {
         let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -454,7 +454,7 @@ fn a_reader_that_goes_away_changes_nothing() {
 }
 
 #[test]
-fn it_reads_where_and_as_much_as_it_is_told() {
+fn read_place_and_read_length_are_obeyed() {
     let file = plain_file(1 << 20);
     let path = file.path().to_str().expect("a name");
     for place in ["first", "last", "rotating"] {
@@ -476,7 +476,7 @@ fn it_reads_where_and_as_much_as_it_is_told() {
 }
 
 #[test]
-fn names_are_whole_where_stdout_is_no_terminal_and_tables_fit_one() {
+fn tables_fit_a_terminal_and_pipes_get_complete_names() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let long = folder.path().join("x".repeat(200));
     let copied = std::fs::copy(plain_file(1 << 16).path(), &long);
@@ -489,7 +489,7 @@ fn names_are_whole_where_stdout_is_no_terminal_and_tables_fit_one() {
         let Some(shown) = on_terminal(&args, &[("NO_COLOR", "1")]) else {
             return;
         };
-        // Headings may be bold.
+        // Headings can be bold.
         for line in shown.lines().filter(|line| !line.contains('\x1b')) {
             assert!(line.trim_end().chars().count() <= 80, "{shown}");
         }

@@ -1,4 +1,4 @@
-//! Running the binary, and disks for it.
+//! Runs the binary, and makes disks for it.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
@@ -12,7 +12,7 @@ use pathpulse_faultdisk::{Release, Rig, Spec, report_skip};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// How long a test waits for something that is sure to happen. Only a bug ever takes so long.
+/// How long a test waits for something that must happen. Only a bug takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn pathpulse() -> Command {
@@ -24,24 +24,24 @@ pub(crate) fn pathpulse() -> Command {
     command
 }
 
-/// What carries the checks in this run of the tests: `PATHPULSE_BACKEND` forces it, on the binary too.
+/// The backend of this test run. `PATHPULSE_BACKEND` forces one, here and in the binary.
 pub(crate) fn backend() -> String {
     let forced = std::env::var("PATHPULSE_BACKEND").ok();
     let forced = forced.filter(|name| name != "auto");
     forced.unwrap_or_else(|| "io_uring".to_owned())
 }
 
-/// Whether the kernel lets a process end, killed or not, while a silent device has reads of it. The
-/// table "What the kernel forces" in kernel-compat's `backend.rs` says so for each backend.
+/// Whether the kernel lets a process end, killed or not, while a silent device has its reads. The
+/// table "What the kernel forces" in kernel-compat's `backend.rs` shows this for each backend.
 ///
-/// Where it does not, such a process is done when nothing of it runs any more, stays as long as
-/// the device is silent, and is gone when that has answered: [`Daemon::end_by`] holds it to that.
-/// Commands that read disks do so in a process that nobody waits for, and end all the same.
+/// Where it does not, all threads of the process stop, and the process ends when the device has
+/// answered: [`Daemon::end_by`] checks that. Commands that read disks end nevertheless, because they
+/// read in a subprocess.
 pub(crate) fn stuck_reads_let_go() -> bool {
     backend() == "io_uring"
 }
 
-/// Disks whose other processes are the binary's own: nothing else has to be built or installed.
+/// Simulated disks. The binary itself serves them, so nothing else must be built or installed.
 pub(crate) fn rig(spec: &Spec) -> Rig {
     let mut command = pathpulse();
     command.arg("rig-server");
@@ -52,7 +52,7 @@ pub(crate) fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output 
     output(pathpulse().args(args))
 }
 
-/// Runs a command to its end, which nobody waits for longer than for anything else.
+/// Runs a command to its end.
 fn output(command: &mut Command) -> Output {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().expect("starts");
@@ -68,8 +68,8 @@ fn output(command: &mut Command) -> Output {
     )
 }
 
-/// What the command writes to a terminal of 80 columns, with these variables set; `None` where there is no
-/// program that makes a terminal.
+/// The output of the command on a terminal of 80 columns, with these variables set; `None` if the
+/// program `script` is missing.
 pub(crate) fn on_terminal(args: &[&str], set: &[(&str, &str)]) -> Option<String> {
     let words = [env!("CARGO_BIN_EXE_pathpulse")].into_iter();
     let words = words.chain(args.iter().copied());
@@ -99,8 +99,8 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("text")
 }
 
-/// Fails unless stderr is one line that says all of these.
-pub(crate) fn assert_complaint(output: &Output, says: &[&str]) {
+/// Fails unless stderr is one line with all of these parts.
+pub(crate) fn assert_error_line(output: &Output, says: &[&str]) {
     let text = stderr(output);
     assert_eq!(text.lines().count(), 1, "{text}");
     for part in says {
@@ -113,8 +113,7 @@ fn wait_end(child: &mut Child) -> ExitStatus {
     wait_end_while(child, || {})
 }
 
-/// Waits for the end of a process that disks keep, and has them answer: those reads as well that
-/// are still on their way to a disk.
+/// Makes the disks answer until the process has ended: reads can still be on their way to a disk.
 fn wait_end_released(child: &mut Child, disks: &Rig, silent: &[usize]) -> ExitStatus {
     wait_end_while(child, || {
         for disk in silent {
@@ -135,12 +134,12 @@ fn wait_end_while(child: &mut Child, mut meanwhile: impl FnMut()) -> ExitStatus 
     }
 }
 
-/// Waits until nothing of a process runs any more: it is gone, or the kernel keeps it.
+/// Waits until a process has ended, or all its threads have stopped and the kernel holds it.
 fn wait_stopped(child: &mut Child) {
     let begin = Instant::now();
     while child.try_wait().expect("our child").is_none() {
         let threads = thread_states(child.id());
-        // A process that lives has a thread that waits for signals, so not all wait for a device.
+        // A live process has a thread that waits for signals, so not all its threads wait for a device.
         if threads.chars().all(|state| "DZX".contains(state)) {
             return;
         }
@@ -149,13 +148,13 @@ fn wait_stopped(child: &mut Child) {
     }
 }
 
-/// Fails unless a process that nothing runs of any more is still there.
+/// Fails unless the kernel holds a process whose threads have stopped.
 fn assert_kept(child: &mut Child) {
     let ended = child.try_wait().expect("our child");
     assert_eq!(ended, None, "the kernel can end it after all");
 }
 
-/// The state of each thread, as in proc(5): `D` waits for a device, `Z` and `X` are dead.
+/// The state of each thread as in proc(5): `D` waits for a device, `Z` and `X` are dead.
 fn thread_states(pid: u32) -> String {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
     let threads = threads.into_iter().flatten().flatten();
@@ -167,30 +166,30 @@ fn thread_states(pid: u32) -> String {
     stats.filter_map(state).collect()
 }
 
-/// A running daemon; killed when dropped.
+/// A running daemon; it is killed when dropped.
 pub(crate) struct Daemon {
     child: Child,
     pub(crate) socket: PathBuf,
     log: Receiver<String>,
-    /// Where its socket is.
+    /// The directory of its socket.
     folder: Option<tempfile::TempDir>,
 }
 
 impl Daemon {
-    /// Starts a daemon on these paths, which checks often if nothing else is said, and waits until
-    /// all are opened.
+    /// Starts a daemon on these paths, and waits until all are opened. Unless `more` has an interval,
+    /// the daemon checks often.
     pub(crate) fn start<P: AsRef<Path>>(paths: &[P], more: &[&str]) -> Daemon {
         let daemon = Daemon::spawn(paths, more);
         daemon.wait_log("paths are watched");
         daemon
     }
 
-    /// Starts a daemon and waits for nothing.
+    /// Starts a daemon without waiting.
     pub(crate) fn spawn<P: AsRef<Path>>(paths: &[P], more: &[&str]) -> Daemon {
         Daemon::spawn_by(pathpulse(), paths, more)
     }
 
-    /// Starts one by this command, which ends with the binary.
+    /// Starts a daemon with this command, whose last argument is the binary.
     pub(crate) fn spawn_by<P: AsRef<Path>>(command: Command, paths: &[P], more: &[&str]) -> Daemon {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("p.sock");
@@ -199,7 +198,7 @@ impl Daemon {
         daemon
     }
 
-    /// The same, with this socket.
+    /// Starts a daemon with this command and this socket.
     pub(crate) fn spawn_at<P: AsRef<Path>>(
         mut command: Command,
         socket: PathBuf,
@@ -236,7 +235,7 @@ impl Daemon {
         self.child.id()
     }
 
-    /// A command to this daemon.
+    /// A client command for this daemon.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = pathpulse();
         command.args(args).arg("--socket").arg(&self.socket);
@@ -247,14 +246,14 @@ impl Daemon {
         output(&mut self.command(args))
     }
 
-    /// What `status --format json` says.
+    /// The document of `status --format json`.
     pub(crate) fn status(&self) -> Value {
         let output = self.run(&["status", "--format", "json"]);
         assert!(output.status.success(), "{}", stderr(&output));
         serde_json::from_slice(&output.stdout).expect("a document")
     }
 
-    /// Waits until a path is there, and in this state.
+    /// Waits until a path is watched and has this state.
     pub(crate) fn wait_state(&self, path: &Path, state: &str) -> Value {
         let begin = Instant::now();
         let name = path.to_str().expect("text");
@@ -269,12 +268,12 @@ impl Daemon {
         }
     }
 
-    /// Waits for a line of the log, and returns it.
+    /// Waits for the next line of the log with this part.
     pub(crate) fn wait_log(&self, part: &str) -> String {
         next_with(&self.log, part)
     }
 
-    /// The lines of the log that come until the daemon ends.
+    /// The rest of the log, until the daemon ends.
     pub(crate) fn log_until_end(&self) -> Vec<String> {
         let mut rest = Vec::new();
         while let Ok(line) = self.log.recv_timeout(PATIENCE) {
@@ -292,14 +291,14 @@ impl Daemon {
         self.child.try_wait().expect("our child").is_some()
     }
 
-    /// Waits for its end, and says how long that took.
+    /// Waits for its end, and returns how long that took.
     pub(crate) fn wait_end(&mut self) -> (ExitStatus, Duration) {
         let begin = Instant::now();
         (wait_end(&mut self.child), begin.elapsed())
     }
 
-    /// Signals it while disks keep reads of it, and says how long it took to be done: to end, or
-    /// where the kernel keeps it, until nothing of it runs any more. Then it is released.
+    /// Sends a signal while disks hold reads of the daemon, and returns how long it took to end, or
+    /// if the kernel holds it, until all its threads stopped. Then the disks answer.
     pub(crate) fn end_by(
         &mut self,
         signal: Signal,
@@ -313,7 +312,7 @@ impl Daemon {
         }
         wait_stopped(&mut self.child);
         let took = begin.elapsed();
-        // In the first phases of its start there may be no read yet to keep it for.
+        // Early in its start, no disk may hold a read of it yet.
         let held = |disk: &usize| disks.held(*disk).expect("known") > 0;
         if silent.iter().any(held) {
             assert_kept(&mut self.child);
@@ -321,7 +320,7 @@ impl Daemon {
         (wait_end_released(&mut self.child, disks, silent), took)
     }
 
-    /// Waits for the end of a daemon that was told to, while disks keep reads of it.
+    /// Waits for the end of a daemon that is stopping while disks hold its reads.
     pub(crate) fn end_released(&mut self, disks: &Rig, silent: &[usize]) -> ExitStatus {
         if stuck_reads_let_go() {
             return wait_end(&mut self.child);
@@ -335,7 +334,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        // A test that failed may have left reads that would be waited for.
+        // After a failed test, disks may hold reads that keep the daemon from ending.
         let begin = Instant::now();
         while stuck_reads_let_go() && matches!(self.child.try_wait(), Ok(None)) {
             if begin.elapsed() > PATIENCE {
@@ -348,7 +347,7 @@ impl Drop for Daemon {
     }
 }
 
-/// The lines that come out of a pipe.
+/// The lines of a pipe.
 pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
@@ -361,7 +360,7 @@ pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// The next line that has this in it.
+/// The next line with this part.
 pub(crate) fn next_with(lines: &Receiver<String>, part: &str) -> String {
     let end = Instant::now() + PATIENCE;
     let mut seen = Vec::new();
@@ -376,12 +375,12 @@ pub(crate) fn next_with(lines: &Receiver<String>, part: &str) -> String {
     }
 }
 
-/// The folder of the whole project.
+/// The directory of the project.
 pub(crate) fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// A file on a disk file system that takes O_DIRECT, deleted when dropped.
+/// A file on a file system that supports O_DIRECT; it is deleted when dropped.
 pub(crate) fn plain_file(bytes: usize) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file");
     std::fs::write(file.path(), vec![0xA5_u8; bytes]).expect("written");
@@ -390,12 +389,12 @@ pub(crate) fn plain_file(bytes: usize) -> tempfile::NamedTempFile {
     file
 }
 
-/// A copy of the binary in a folder that every user may enter, wherever this one was built.
+/// A copy of the binary in a directory that every user can enter.
 pub(crate) fn public_binary() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let binary = folder.path().join("pathpulse");
-    // By another process: a file that was open for writing here may still be so in the child of
-    // another test, and could not be run then.
+    // Another process copies it: a file that this process opens for writing may still be open in the
+    // child of another test, and then it cannot be run.
     let script = r#"cp "$0" "$1/pathpulse" && chmod 755 "$1" "$1/pathpulse""#;
     let copied = Command::new("sh")
         .args(["-c", script, env!("CARGO_BIN_EXE_pathpulse")])

@@ -1,11 +1,11 @@
-//! `pathpulse config`, and `run` with a configuration file.
+//! `pathpulse config`, and `pathpulse run` with a configuration file.
 
 use std::fs;
 
-use super::common::{Daemon, assert_complaint, pathpulse, plain_file, run, stderr, stdout};
+use super::common::{Daemon, assert_error_line, pathpulse, plain_file, run, stderr, stdout};
 
 #[test]
-fn a_file_is_checked_and_shown_with_the_places_of_its_values() {
+fn config_check_and_show_report_the_places_of_values() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("p.toml");
     let name = file.to_str().expect("text");
@@ -32,12 +32,12 @@ fn a_file_is_checked_and_shown_with_the_places_of_its_values() {
     assert!(lines[1].contains(":3:8: rise: it is from 1 to 1000"));
     let refused = run(["run", "--config", name]);
     assert_eq!(refused.status.code(), Some(1));
-    assert_complaint(&refused, &[":2:1: ", "and 1 more", "config check"]);
+    assert_error_line(&refused, &[":2:1: ", "and 1 more", "config check"]);
     assert_eq!(run(["run"]).status.code(), Some(3));
 }
 
 #[test]
-fn the_daemon_does_what_the_file_says() {
+fn the_daemon_obeys_the_configuration_file() {
     let (one, two) = (plain_file(1 << 16), plain_file(1 << 16));
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("p.toml");
@@ -55,7 +55,7 @@ fn the_daemon_does_what_the_file_says() {
 }
 
 #[test]
-fn what_the_environment_gave_is_told_from_what_the_command_line_gave() {
+fn values_of_the_environment_and_of_the_command_line_are_distinguished() {
     let shown = |args: &[&str]| {
         let mut command = pathpulse();
         command.env("PATHPULSE_SOCKET", "/tmp/of-environment");

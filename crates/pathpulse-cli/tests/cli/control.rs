@@ -1,4 +1,4 @@
-//! The commands that change what a running daemon does, over the real socket.
+//! The commands that control a running daemon, over its real socket.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::common::{
-    Daemon, PATIENCE, assert_complaint, plain_file, public_binary, stderr, stdout,
+    Daemon, PATIENCE, assert_error_line, plain_file, public_binary, stderr, stdout,
 };
 
 fn text(path: &Path) -> &str {
@@ -31,13 +31,13 @@ fn names(daemon: &Daemon) -> Vec<String> {
         .collect()
 }
 
-/// A request as a stranger would make it; the answer's status and body.
+/// A request of a plain HTTP client; returns the answer's status and body.
 fn ask(socket: &Path, head: &str, body: &[u8]) -> (u16, String) {
     let mut stream = UnixStream::connect(socket).expect("connects");
     stream.set_read_timeout(Some(PATIENCE)).expect("set");
     let head = format!("{head} HTTP/1.0\r\nContent-Length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).expect("sent");
-    // It may be refused before it was sent as a whole.
+    // The daemon may refuse it before it is sent completely.
     let _ = stream.write_all(body);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
@@ -59,7 +59,7 @@ fn paths_are_added_paused_resumed_checked_and_removed() {
     assert_eq!(daemon.wait_state(two.path(), "up")["group"], "mine");
     let again = daemon.run(&["add", name]);
     assert_eq!(again.status.code(), Some(1));
-    assert_complaint(&again, &[name, "already"]);
+    assert_error_line(&again, &[name, "already"]);
 
     done(&daemon, &["pause", name]);
     daemon.wait_state(two.path(), "paused");
@@ -79,22 +79,22 @@ fn paths_are_added_paused_resumed_checked_and_removed() {
     );
     let gone = daemon.run(&["pause", name]);
     assert_eq!(gone.status.code(), Some(1));
-    assert_complaint(&gone, &[name, "not watched"]);
+    assert_error_line(&gone, &[name, "not watched"]);
 }
 
 #[test]
-fn checks_come_at_once_when_they_are_asked_for() {
+fn check_now_checks_a_path_at_once() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[&file], &["--interval", "1h"]);
     let checks = || daemon.wait_state(file.path(), "up")["checks"]["total"].as_u64();
     let before = checks().expect("a number");
     done(&daemon, &["check-now", text(file.path())]);
-    // The next one by itself would be in an hour.
+    // The next regular check is in an hour.
     while checks().expect("a number") == before {}
 }
 
 #[test]
-fn a_path_that_is_not_there_yet_is_waited_for() {
+fn a_missing_path_is_watched_when_it_appears() {
     let file = plain_file(1 << 16);
     let folder = tempfile::tempdir().expect("a folder");
     let name = folder.path().join("later");
@@ -103,11 +103,11 @@ fn a_path_that_is_not_there_yet_is_waited_for() {
     let added = folder.path().join("added");
     let output = daemon.run(&["add", text(&added)]);
     assert!(output.status.success(), "it is waited for");
-    assert_complaint(&output, &["not watched yet", "ENOENT"]);
+    assert_error_line(&output, &["not watched yet", "ENOENT"]);
     symlink(file.path(), &name).expect("a link");
     daemon.wait_log("is there now");
     daemon.wait_state(&name, "up");
-    // The same device by another name: said, and kept waiting.
+    // The same device by another name: the answer says so, and the path is still opened later.
     symlink(file.path(), &added).expect("a link");
     done(&daemon, &["check-now", text(&added)]);
     daemon.wait_log("named twice");
@@ -116,14 +116,14 @@ fn a_path_that_is_not_there_yet_is_waited_for() {
     daemon.wait_state(&added, "up");
 }
 
-/// A daemon with a configuration file that can be changed.
+/// A daemon with a configuration file that the test can change.
 fn configured(file: &Path, config: &str) -> Daemon {
     fs::write(file, config).expect("written");
     Daemon::start::<&Path>(&[], &["--interval", "20ms", "--config", text(file)])
 }
 
 #[test]
-fn a_reload_does_what_is_different_and_nothing_else() {
+fn a_reload_applies_only_the_differences() {
     let files = [
         plain_file(1 << 16),
         plain_file(1 << 16),
@@ -175,7 +175,7 @@ fn a_reload_does_what_is_different_and_nothing_else() {
 }
 
 #[test]
-fn a_reload_of_what_has_not_changed_undoes_what_commands_did_to_it() {
+fn a_reload_undoes_the_effects_of_commands() {
     let (kept, removed, added) = (
         plain_file(1 << 16),
         plain_file(1 << 16),
@@ -198,12 +198,12 @@ fn a_reload_of_what_has_not_changed_undoes_what_commands_did_to_it() {
 }
 
 #[test]
-fn without_a_file_there_is_nothing_to_reload() {
+fn reload_fails_without_a_configuration_file() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[&file], &[]);
     let output = daemon.run(&["reload"]);
     assert_eq!(output.status.code(), Some(1));
-    assert_complaint(&output, &["--config"]);
+    assert_error_line(&output, &["--config"]);
     daemon.signal(Signal::HUP);
     daemon.wait_log("SIGHUP");
     daemon.wait_log("--config");
@@ -211,7 +211,7 @@ fn without_a_file_there_is_nothing_to_reload() {
 }
 
 #[test]
-fn each_path_has_a_resource_of_its_own() {
+fn each_path_has_its_own_resource() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[file.path(), Path::new("/nowhere")], &[]);
     daemon.wait_state(file.path(), "up");
@@ -227,7 +227,7 @@ fn each_path_has_a_resource_of_its_own() {
 }
 
 #[test]
-fn requests_have_limits_and_answers_that_say_what_is_wrong() {
+fn bad_requests_are_refused_with_a_reason() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[&file], &[]);
     let post = |body: &[u8]| ask(&daemon.socket, "POST /v1/pause", body);
@@ -248,9 +248,9 @@ fn requests_have_limits_and_answers_that_say_what_is_wrong() {
     daemon.wait_state(file.path(), "up");
 }
 
-/// As a member of the socket's group who is neither root nor the daemon's user.
+/// The client is in the socket's group, but is neither root nor the daemon's user.
 #[test]
-fn the_group_may_look_and_root_may_change() {
+fn the_group_of_the_socket_can_read_and_root_can_change() {
     if !rustix::process::geteuid().is_root() {
         return pathpulse_faultdisk::report_skip("only root can be somebody else");
     }
@@ -281,7 +281,7 @@ fn the_group_may_look_and_root_may_change() {
             assert!(pause.status.success(), "{}", stderr(&pause));
             daemon.wait_log("POST /v1/pause by user 65534, group 65533");
         } else {
-            assert_complaint(&pause, &["user 65534 may only look", "changes ="]);
+            assert_error_line(&pause, &["user 65534 may only look", "changes ="]);
             daemon.wait_log("refused: user 65534");
             daemon.wait_state(file.path(), "up");
         }

@@ -1,4 +1,4 @@
-//! `pathpulse run`, and the commands to it.
+//! `pathpulse run`, and the commands that talk to it.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use pathpulse_faultdisk::{Behaviour, Disk, Release, Spec, require};
 use serde_json::Value;
 
 use super::common::{
-    Daemon, PATIENCE, assert_complaint, backend, lines, next_with, pathpulse, plain_file, rig,
+    Daemon, PATIENCE, assert_error_line, backend, lines, next_with, pathpulse, plain_file, rig,
     stderr, stdout,
 };
 
@@ -26,7 +26,7 @@ fn keys(value: &Value) -> BTreeSet<&str> {
         .collect()
 }
 
-/// One HTTP/1.0 exchange, as curl would make it.
+/// One HTTP/1.0 exchange.
 fn http(socket: &Path, request: &str) -> String {
     let mut stream = UnixStream::connect(socket).expect("connects");
     stream.set_read_timeout(Some(PATIENCE)).expect("set");
@@ -37,7 +37,7 @@ fn http(socket: &Path, request: &str) -> String {
 }
 
 #[test]
-fn the_status_document_is_as_promised() {
+fn the_status_document_has_all_promised_fields() {
     let files = [plain_file(1 << 16), plain_file(1 << 16)];
     let daemon = Daemon::start(&files, &[]);
     let path = daemon.wait_state(files[0].path(), "up");
@@ -150,7 +150,7 @@ fn the_socket_speaks_http() {
 }
 
 #[test]
-fn a_hanging_disk_goes_down_and_comes_back_and_events_tell() {
+fn a_hanging_disk_goes_down_and_up_with_events() {
     require!();
     let disks = rig(&Spec::loops(3));
     let paths: Vec<&Path> = disks.disks().iter().map(Disk::path).collect();
@@ -190,7 +190,7 @@ fn a_hanging_disk_goes_down_and_comes_back_and_events_tell() {
         table.starts_with("2 of 3 paths up") && table.contains("timed_out, stuck"),
         "{table}"
     );
-    // Nothing is left out or cut where it is no person who reads it.
+    // Output to a pipe is complete.
     let is_whole = |path: &&Path| table.contains(path.to_str().expect("text"));
     assert!(
         table.contains("CHECKS") && paths.iter().all(is_whole),
@@ -220,7 +220,7 @@ fn a_hanging_disk_goes_down_and_comes_back_and_events_tell() {
 }
 
 #[test]
-fn a_disk_that_is_pulled_goes_down_and_the_others_stay() {
+fn a_pulled_disk_goes_down_and_the_others_stay_up() {
     require!();
     let disks = rig(&Spec::loops(2));
     let paths: Vec<&Path> = disks.disks().iter().map(Disk::path).collect();
@@ -235,7 +235,7 @@ fn a_disk_that_is_pulled_goes_down_and_the_others_stay() {
 }
 
 #[test]
-fn status_shows_what_was_asked_for() {
+fn status_shows_only_the_named_paths() {
     let files = [plain_file(1 << 16), plain_file(1 << 16)];
     let daemon = Daemon::start(&files, &[]);
     let name = files[1].path().to_str().expect("text");
@@ -245,11 +245,11 @@ fn status_shows_what_was_asked_for() {
     assert_eq!(document["paths"][0]["path"], name);
     let other = daemon.run(&["status", "/dev/nowhere"]);
     assert_eq!(other.status.code(), Some(1));
-    assert_complaint(&other, &["/dev/nowhere", "not watched"]);
+    assert_error_line(&other, &["/dev/nowhere", "not watched"]);
 }
 
 #[test]
-fn without_a_daemon_the_clients_say_how_to_start_one() {
+fn without_a_daemon_the_error_tells_how_to_start_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("none.sock");
     for command in ["status", "events", "stop"] {
@@ -259,12 +259,12 @@ fn without_a_daemon_the_clients_say_how_to_start_one() {
             .output()
             .expect("runs");
         assert_eq!(output.status.code(), Some(1));
-        assert_complaint(&output, &["no daemon at", "none.sock", "pathpulse run"]);
+        assert_error_line(&output, &["no daemon at", "none.sock", "pathpulse run"]);
     }
 }
 
 #[test]
-fn a_daemon_that_does_not_answer_keeps_nobody_for_ever() {
+fn a_daemon_that_does_not_answer_does_not_block_clients() {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("mute.sock");
     let _mute = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
@@ -274,22 +274,22 @@ fn a_daemon_that_does_not_answer_keeps_nobody_for_ever() {
         .output()
         .expect("runs");
     assert_eq!(output.status.code(), Some(1));
-    assert_complaint(&output, &["does not answer", "mute.sock"]);
+    assert_error_line(&output, &["does not answer", "mute.sock"]);
 }
 
 #[test]
-fn a_daemon_that_stands_still_keeps_nobody_who_stops_it() {
+fn a_frozen_daemon_does_not_block_stop() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[&file], &[]);
     daemon.signal(rustix::process::Signal::STOP);
     let stop = daemon.run(&["stop"]);
     assert_eq!(stop.status.code(), Some(1));
-    assert_complaint(&stop, &["does not answer", "SIGTERM"]);
+    assert_error_line(&stop, &["does not answer", "SIGTERM"]);
     daemon.signal(rustix::process::Signal::CONT);
 }
 
 #[test]
-fn two_daemons_do_not_share_a_socket_and_a_dead_one_is_replaced() {
+fn a_second_daemon_is_refused_and_a_dead_one_is_replaced() {
     let file = plain_file(1 << 16);
     let mut first = Daemon::start(&[&file], &[]);
     let second = |daemon: &Daemon| {
@@ -303,7 +303,7 @@ fn two_daemons_do_not_share_a_socket_and_a_dead_one_is_replaced() {
     let refused = second(&first);
     assert_eq!(refused.status.code(), Some(1));
     let pid = format!("pid {}", first.pid());
-    assert_complaint(&refused, &["p.sock", &pid, "--socket"]);
+    assert_error_line(&refused, &["p.sock", &pid, "--socket"]);
     first.wait_state(file.path(), "up");
 
     first.signal(rustix::process::Signal::KILL);
@@ -369,7 +369,7 @@ fn bad_paths_are_logged_and_the_others_are_watched() {
 }
 
 #[test]
-fn none_that_could_be_watched_is_fatal() {
+fn a_start_without_any_usable_path_fails() {
     let mut daemon = Daemon::spawn(&[Path::new("/dev/null"), Path::new("/tmp")], &[]);
     daemon.wait_log("/tmp");
     daemon.wait_log("none of the paths can be watched");
@@ -377,10 +377,10 @@ fn none_that_could_be_watched_is_fatal() {
 }
 
 #[test]
-fn clients_that_do_not_read_hold_nobody_up() {
+fn clients_that_do_not_read_block_nobody() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[&file], &[]);
-    // More of them than the daemon takes, each with an answer that it does not fetch.
+    // More clients than the daemon accepts, none of which reads its answer.
     let mute: Vec<UnixStream> = (0..200)
         .map(|_| {
             let mut stream = UnixStream::connect(&daemon.socket).expect("connects");
@@ -397,7 +397,7 @@ fn clients_that_do_not_read_hold_nobody_up() {
 }
 
 #[test]
-fn the_log_says_which_backend_was_chosen() {
+fn the_log_names_the_chosen_backend() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::spawn(&[&file], &["--log", "info"]);
     let line = daemon.wait_log(&format!("through {}", backend()));
@@ -407,5 +407,5 @@ fn the_log_says_which_backend_was_chosen() {
         .output()
         .expect("runs");
     assert_eq!(quiet.status.code(), Some(3));
-    assert_complaint(&quiet, &["shouting", "--log"]);
+    assert_error_line(&quiet, &["shouting", "--log"]);
 }

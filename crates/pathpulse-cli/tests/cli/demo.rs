@@ -8,7 +8,7 @@ use pathpulse_faultdisk::require;
 
 use super::common::{lines, next_with, pathpulse, public_binary, run, stderr, stdout};
 
-/// What the demo left: loop devices of its own.
+/// Loop devices that the demo left behind.
 fn loop_devices_of(text: &str) -> Vec<PathBuf> {
     let names = text.split_whitespace().filter(|word| {
         word.strip_prefix("loop")
@@ -19,7 +19,7 @@ fn loop_devices_of(text: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_part_is_played_and_nothing_is_left() {
+fn all_faults_are_shown_and_nothing_is_left_behind() {
     require!();
     let output = run(["demo", "--seconds", "8"]);
     assert!(output.status.success(), "{}", stderr(&output));
@@ -50,7 +50,7 @@ fn every_part_is_played_and_nothing_is_left() {
 }
 
 #[test]
-fn ctrl_c_clears_up() {
+fn ctrl_c_removes_all_devices() {
     require!();
     let mut demo = pathpulse()
         .args(["demo", "--seconds", "600"])
@@ -66,7 +66,7 @@ fn ctrl_c_clears_up() {
 }
 
 #[test]
-fn without_root_plain_files_are_checked() {
+fn without_root_the_demo_checks_plain_files() {
     let (_folder, binary) = public_binary();
     let mut command = Command::new(&binary);
     if rustix::process::geteuid().is_root() {

@@ -1,4 +1,4 @@
-//! Disks that nobody named, and disks that come and go, on real loop devices.
+//! Discovery: disks that appear, disappear and return, on real loop devices.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::common::{Daemon, PATIENCE, plain_file, rig, stdout};
 
-/// Attaches a file to the loop device of this name, which is made if need be, and is free as soon as the
-/// kernel has closed what was there before.
+/// Attaches a file to the loop device of this name, which is created if necessary. The device is
+/// free as soon as the kernel has closed the file before.
 pub(crate) fn attach(device: &Path, file: &Path) {
     let begin = Instant::now();
     loop {
@@ -27,7 +27,7 @@ pub(crate) fn attach(device: &Path, file: &Path) {
     }
 }
 
-/// A device that was in use when it was pulled is there without its node.
+/// A device that was in use when it was pulled still exists, without its node.
 fn make_node(device: &Path) {
     let name = device.file_name().expect("a name").to_string_lossy();
     let number = fs::read_to_string(format!("/sys/block/{name}/dev"));
@@ -39,7 +39,7 @@ fn make_node(device: &Path) {
     }
 }
 
-/// Detached when dropped.
+/// A loop device that is detached when dropped.
 pub(crate) struct Attached<'d>(pub(crate) &'d Path);
 
 impl Drop for Attached<'_> {
@@ -52,7 +52,7 @@ fn watched(daemon: &Daemon) -> Vec<Value> {
     daemon.status()["paths"].as_array().expect("a list").clone()
 }
 
-/// Waits until so many paths are on the list.
+/// Waits until this many paths are watched.
 pub(crate) fn wait_count(daemon: &Daemon, count: usize) {
     let begin = Instant::now();
     while watched(daemon).len() != count {
@@ -61,7 +61,7 @@ pub(crate) fn wait_count(daemon: &Daemon, count: usize) {
 }
 
 #[test]
-fn disks_are_found_lost_and_found_again() {
+fn disks_are_discovered_removed_and_discovered_again() {
     require!();
     let disks = rig(&Spec::loops(3));
     let paths: Vec<&Path> = disks.disks().iter().map(Disk::path).collect();
@@ -88,7 +88,7 @@ fn disks_are_found_lost_and_found_again() {
         (&removed["path"], &removed["cause"]),
         (&paths[0].to_str().into(), &"device_gone".into())
     );
-    // Another disk under the same name: it is there at once, not after a minute.
+    // Another disk with the same name is watched at once, not after a minute.
     let file = plain_file(1 << 20);
     attach(paths[0], file.path());
     let _attached = Attached(paths[0]);
@@ -100,12 +100,12 @@ fn a_named_disk_that_returns_is_checked_at_once() {
     require!();
     let disks = rig(&Spec::loops(3));
     let [first, other, second] = [0, 1, 2].map(|disk| disks.disks()[disk].path());
-    // As udev's links: the name stays, what it leads to is another device when it returns.
+    // Like a link of udev: the name stays, but leads to another device when the disk returns.
     let folder = tempfile::tempdir().expect("a folder");
     let link = folder.path().join("disk");
     symlink(first, &link).expect("a link");
     let path = link.as_path();
-    // Only a check out of turn can see it come back: the next in turn is in an hour.
+    // The next regular check is in an hour, so only an extra check sees it return.
     let daemon = Daemon::start(&[path, other], &["--interval", "1h", "--rise", "1"]);
     daemon.wait_state(path, "up");
     disks.vanish(0).expect("pulled");
@@ -123,7 +123,7 @@ fn a_named_disk_that_returns_is_checked_at_once() {
 }
 
 #[test]
-fn a_disk_that_comes_late_is_opened_when_the_kernel_says_so() {
+fn a_late_disk_is_opened_at_its_uevent() {
     require!();
     let disks = rig(&Spec::loops(1));
     let path = disks.disks()[0].path();

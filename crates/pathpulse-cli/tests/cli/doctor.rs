@@ -10,7 +10,7 @@ use pathpulse_faultdisk::{Behaviour, Load, Rig, Spec, Zram, report_skip, require
 use serde_json::Value;
 
 use super::common::{
-    assert_complaint, pathpulse, plain_file, public_binary, rig, run, stderr, stdout,
+    assert_error_line, pathpulse, plain_file, public_binary, rig, run, stderr, stdout,
 };
 use super::seccomp::{IO_URING, output_under};
 
@@ -75,7 +75,7 @@ fn doctor(paths: &[&str]) -> Output {
     run(args.iter().chain(paths))
 }
 
-/// `doctor` on a kernel that answers some calls with errnos.
+/// Runs `doctor` while the kernel answers some calls with errnos.
 fn filtered(answers: &[(&[i64], i32)], paths: &[&str]) -> Output {
     let mut command = pathpulse();
     let args = ["doctor", "--timeout", "700ms", "--format", "json"];
@@ -88,7 +88,7 @@ fn backend<'a>(document: &'a Value, name: &str) -> &'a Value {
     list.iter().find(|row| row["name"] == name).expect("listed")
 }
 
-/// Fails unless some hint about this says all that.
+/// Fails unless a hint about this has all parts.
 fn assert_hint(document: &Value, about: &str, says: &[&str]) {
     let hints = document["hints"].as_array().expect("a list");
     let fits = |hint: &&Value| {
@@ -115,7 +115,7 @@ fn in_proc(file: &str) -> Option<Value> {
 }
 
 #[test]
-fn it_tells_what_the_kernel_offers() {
+fn doctor_shows_backends_limits_and_switches() {
     let output = doctor(&[]);
     let document = document(&output);
     assert_fields(&document, &FIELDS);
@@ -151,7 +151,7 @@ fn it_tells_what_the_kernel_offers() {
 }
 
 #[test]
-fn features_in_use_and_missing_say_what_they_bring() {
+fn features_are_shown_with_state_and_benefit() {
     let document = document(&doctor(&[]));
     if backend(&document, "io_uring")["available"] == false {
         assert!(document["io_uring"].is_null());
@@ -168,7 +168,7 @@ fn features_in_use_and_missing_say_what_they_bring() {
     assert!(document["io_uring"]["sq_entries"].as_u64() >= Some(2));
 }
 
-/// What `doctor` says of the only path, whether it is readable, and takes nowait.
+/// The document of the only path, and its fields `readable` and `nowait`.
 fn assert_path(document: &Value, index: usize, verdict: &str, readable: bool, nowait: bool) {
     let path = &document["paths"][index];
     assert_fields(path, &PATH_FIELDS);
@@ -183,14 +183,14 @@ fn assert_path(document: &Value, index: usize, verdict: &str, readable: bool, no
 }
 
 #[test]
-fn paths_that_work_hang_or_are_saturated_are_told_apart() {
+fn good_hanging_and_saturated_paths_are_distinguished() {
     require!();
     let disks = rig(&Spec::loops(4));
     disks.set(1, Behaviour::Hang).expect("set");
     disks.saturate(2, Load::Dead).expect("saturated");
     disks.set(3, Behaviour::Fail(libc::EIO)).expect("set");
     let paths: Vec<&str> = disks.disks().iter().map(|disk| name(disk.path())).collect();
-    // Nothing is released before this has returned.
+    // No read is released before the command returns.
     let output = doctor(&paths);
     assert_eq!((output.status.code(), &*stderr(&output)), (Some(1), ""));
     let document = document(&output);
@@ -216,7 +216,7 @@ fn paths_that_work_hang_or_are_saturated_are_told_apart() {
     disks.recover(1).expect("released");
 }
 
-/// For people: no colours in a pipe, and a line for each hint.
+/// The table has no colours in a pipe, and a line for each hint.
 fn assert_tables(paths: &[&str], says: &[&str]) {
     let text = stdout(&run(["doctor", "--timeout", "700ms"].iter().chain(paths)));
     assert!(!text.contains('\x1b'), "{text}");
@@ -234,7 +234,7 @@ fn assert_tables(paths: &[&str], says: &[&str]) {
 }
 
 #[test]
-fn what_does_not_take_nowait_is_said() {
+fn a_path_without_nowait_gets_a_hint() {
     require!();
     let files = rig(&Spec::files(1));
     let path = name(files.disk(0).path());
@@ -251,7 +251,7 @@ fn what_does_not_take_nowait_is_said() {
     assert_eq!(found["paths"][0]["block_bytes"], 4096);
 }
 
-/// Where the kernel keeps a rig's disk.
+/// The directory of a simulated disk in sysfs.
 fn sysfs_of(disks: &Rig, index: usize) -> String {
     let (major, minor) = disks.disk(index).major_minor();
     format!("/sys/dev/block/{major}:{minor}")
@@ -271,7 +271,7 @@ fn a_disk_without_statistics_gets_a_hint() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_named_and_costs_the_exit_status() {
+fn a_path_that_does_not_open_is_named_and_sets_the_exit_status() {
     let good = plain_file(1 << 16);
     let output = doctor(&[name(good.path()), "/nowhere", "/dev/null"]);
     assert_eq!(output.status.code(), Some(1));
@@ -284,11 +284,11 @@ fn what_cannot_be_opened_is_named_and_costs_the_exit_status() {
     assert_eq!(doctor(&[name(good.path())]).status.code(), Some(0));
     let refused = run(["doctor", "--timeout", "soon"]);
     assert_eq!(refused.status.code(), Some(3));
-    assert_complaint(&refused, &["--timeout", "doctor --help"]);
+    assert_error_line(&refused, &["--timeout", "doctor --help"]);
 }
 
 #[test]
-fn without_io_uring_it_says_why_and_what_is_used_instead() {
+fn without_io_uring_doctor_shows_the_reason_and_the_next_choice() {
     let file = plain_file(1 << 16);
     let cases = [
         (libc::ENOSYS, "ENOSYS", "podman"),
@@ -308,7 +308,7 @@ fn without_io_uring_it_says_why_and_what_is_used_instead() {
 }
 
 #[test]
-fn without_slots_for_aio_it_says_which_sysctl_to_raise() {
+fn without_slots_for_aio_doctor_names_the_sysctl() {
     let file = plain_file(1 << 16);
     let no_slots: (&[i64], i32) = (&[libc::SYS_io_setup], libc::EAGAIN);
     let document = document(&filtered(
@@ -330,7 +330,7 @@ fn without_slots_for_aio_it_says_which_sysctl_to_raise() {
 }
 
 #[test]
-fn without_any_backend_it_still_says_all_it_can() {
+fn without_any_backend_doctor_still_shows_the_rest() {
     let file = plain_file(1 << 16);
     let all: (&[i64], i32) = (&[libc::SYS_eventfd2], libc::EPERM);
     let output = filtered(&[all], &[name(file.path())]);
@@ -352,7 +352,7 @@ fn without_any_backend_it_still_says_all_it_can() {
 }
 
 #[test]
-fn without_locked_memory_it_steps_down_or_names_the_limit() {
+fn without_locked_memory_doctor_falls_back_or_names_the_limit() {
     if !rustix::process::geteuid().is_root() {
         return report_skip("needs root to become somebody else");
     }
@@ -367,7 +367,7 @@ fn without_locked_memory_it_steps_down_or_names_the_limit() {
     assert_eq!(output.status.code(), Some(0), "{document}");
     let limit = &document["limits"]["memlock_bytes"];
     assert_eq!((&limit["soft"], &limit["hard"]), (&0.into(), &0.into()));
-    // Some kernels don't count rings against this limit.
+    // Some kernels do not count rings against this limit.
     match document["io_uring"]["sq_entries"].as_u64() {
         Some(1024..) => {}
         Some(_) => assert_hint(&document, "RLIMIT_MEMLOCK", &["ulimit -l"]),
@@ -380,14 +380,14 @@ fn without_locked_memory_it_steps_down_or_names_the_limit() {
 }
 
 #[test]
-fn it_ends_before_the_device_answers_whatever_reads() {
+fn doctor_ends_before_the_device_answers_with_every_backend() {
     require!();
     let (disks, files) = (rig(&Spec::loops(2)), rig(&Spec::files(1)));
     let no_ring: (&[i64], i32) = (&IO_URING, libc::ENOSYS);
     let no_aio: (&[i64], i32) = (&[libc::SYS_io_setup], libc::ENOSYS);
     let hangs = |disks: &Rig, disk: usize, backend: &str, answers: &[_]| {
         disks.set(disk, Behaviour::Hang).expect("set");
-        // The end of the output is waited for, and the end of the process.
+        // The caller waits for the end of the output and of the process.
         let output = filtered(answers, &[name(disks.disk(disk).path())]);
         let document = document(&output);
         assert_eq!(document["backend"], backend);
@@ -403,7 +403,7 @@ fn it_ends_before_the_device_answers_whatever_reads() {
 }
 
 #[test]
-fn a_reader_that_goes_away_changes_nothing() {
+fn a_closed_pipe_does_not_change_the_exit_status() {
     let good = plain_file(1 << 16);
     for format in ["table", "json"] {
         let (reader, writer) = std::io::pipe().expect("a pipe");

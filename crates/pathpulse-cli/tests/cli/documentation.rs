@@ -1,4 +1,4 @@
-//! `pathpulse completions` and `pathpulse man`, with the programs that read what they write.
+//! `pathpulse completions` and `pathpulse man`, tested with the programs that read their output.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,9 +6,9 @@ use std::process::Command;
 use pathpulse_faultdisk::report_skip;
 use serde_json::Value;
 
-use super::common::{assert_complaint, root, run, stderr, stdout};
+use super::common::{assert_error_line, root, run, stderr, stdout};
 
-/// What bash would complete after these words, the last of which is not finished.
+/// The completions of bash for these words, the last of which is incomplete.
 fn bash_completes(script: &Path, words: &[&str]) -> Vec<String> {
     let ask = r#"
         source "$1"; shift
@@ -51,7 +51,7 @@ fn bash_completes_commands_options_and_values() {
 }
 
 #[test]
-fn every_shell_gets_its_own_and_others_are_named() {
+fn every_shell_has_its_script_and_unknown_shells_are_refused() {
     for (shell, sign) in [
         ("bash", "complete -F"),
         ("zsh", "#compdef pathpulse"),
@@ -62,7 +62,7 @@ fn every_shell_gets_its_own_and_others_are_named() {
     }
     let refused = run(["completions", "tcsh"]);
     assert_eq!(refused.status.code(), Some(3));
-    assert_complaint(&refused, &["tcsh", "bash", "fish", "zsh"]);
+    assert_error_line(&refused, &["tcsh", "bash", "fish", "zsh"]);
 }
 
 #[test]
@@ -98,14 +98,14 @@ fn man_names_a_directory_that_cannot_be_created() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let refused = run(["man".as_ref(), file.path().join("man1").as_os_str()]);
     assert_eq!(refused.status.code(), Some(1));
-    assert_complaint(
+    assert_error_line(
         &refused,
         &[file.path().to_str().expect("text"), "directory"],
     );
 }
 
 #[test]
-fn the_debian_package_takes_files_that_are_there() {
+fn the_files_of_the_debian_package_exist() {
     let package_folder = root().join("crates/pathpulse-cli");
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version=1", "--offline"])
@@ -124,7 +124,7 @@ fn the_debian_package_takes_files_that_are_there() {
         .map(|asset| asset[0].as_str().expect("a file"));
     let made_before = |file: &&str| !file.contains("target/");
     for file in files.filter(made_before) {
-        // A pattern stands for what is in its folder.
+        // The directory of a pattern must exist.
         let place = file.split('*').next().expect("a name");
         assert!(package_folder.join(place).exists(), "{file}");
     }

@@ -1,4 +1,4 @@
-//! Programs that the daemon runs on events.
+//! Hooks: programs that the daemon runs on events.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use super::common::{Daemon, PATIENCE, pathpulse, plain_file, rig, run, stderr};
 use super::metrics::value;
 use super::web::Web;
 
-/// A program in this folder.
+/// Makes a program in this directory.
 fn program(folder: &Path, name: &str, script: &str) -> String {
     let file = folder.join(name);
     fs::write(&file, format!("#!/bin/sh\n{script}\n")).expect("written");
@@ -22,7 +22,7 @@ fn program(folder: &Path, name: &str, script: &str) -> String {
     file.to_str().expect("text").to_owned()
 }
 
-/// Waits until a file has so many lines.
+/// Waits until a file has this many lines.
 fn wait_lines(file: &Path, count: usize) -> String {
     let begin = Instant::now();
     loop {
@@ -38,7 +38,7 @@ fn wait_lines(file: &Path, count: usize) -> String {
 }
 
 #[test]
-fn programs_hear_of_events_and_one_that_hangs_holds_nobody_up() {
+fn hooks_get_events_and_a_hanging_hook_blocks_nobody() {
     require!();
     let disks = rig(&Spec::loops(2));
     let paths: Vec<&Path> = disks.disks().iter().map(Disk::path).collect();
@@ -75,7 +75,7 @@ fn programs_hear_of_events_and_one_that_hangs_holds_nobody_up() {
 }
 
 #[test]
-fn a_program_is_told_nothing_of_the_service_manager() {
+fn hooks_do_not_inherit_variables_of_the_service_manager() {
     let file = plain_file(1 << 16);
     let folder = tempfile::tempdir().expect("a folder");
     let said = folder.path().join("said");
@@ -120,10 +120,10 @@ fn a_program_is_told_nothing_of_the_service_manager() {
 }
 
 #[test]
-fn events_that_no_program_has_room_for_are_counted() {
+fn events_without_a_free_hook_are_counted() {
     let files: Vec<_> = (0..32).map(|_| plain_file(1 << 16)).collect();
     let folder = tempfile::tempdir().expect("a folder");
-    // Each runs for as long as the test does.
+    // Each program runs until the test ends.
     let wait = r#"while [ -d "$1" ]; do sleep 0.05; done"#;
     let wait = program(folder.path(), "wait", wait);
     let config = folder.path().join("p.toml");
@@ -153,7 +153,7 @@ fn events_that_no_program_has_room_for_are_counted() {
 }
 
 #[test]
-fn a_hook_that_could_not_be_run_is_a_mistake_in_the_file() {
+fn a_hook_that_cannot_be_run_is_an_error_in_the_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("p.toml");
     let text = "[[hook]]\nrun = ['notify']\non = ['broken']\n[[hook]]\non = []\n";

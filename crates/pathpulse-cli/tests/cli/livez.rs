@@ -1,6 +1,5 @@
-//! `/livez` and `/healthz`: what a liveness probe is told, and when. That a stall is said within
-//! `max_stall` and 100 ms, and that a hung disk slows no endpoint down, are promises: so they are
-//! asserted.
+//! `/livez` and `/healthz`: the answers to liveness probes, and their times. A stall is reported within
+//! `max_stall` plus 100 ms, and a hung disk does not slow down any endpoint.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -14,17 +13,17 @@ use pathpulse_faultdisk::{Behaviour, Disk, Release, Spec, report_skip, require};
 use serde_json::json;
 
 use super::common::{Daemon, PATIENCE, plain_file, rig};
-use super::held::Held;
-use super::looks::Follower;
+use super::held_worker::HeldWorker;
+use super::status_snapshots::Follower;
 use super::web::{Answer, Web};
 
 const SLACK: Duration = Duration::from_millis(100);
-/// A machine that is busy with other tests makes anything late now and then; the daemon must not, ever.
-/// So the promises have to be seen kept in some of so many rounds, with the fault there in each.
+/// A machine that is busy with other tests delays things now and then, but the daemon must never do so.
+/// So the time limits must be kept in some of these rounds, each of which has the fault.
 const ROUNDS: usize = 10;
 const MAX_STALL: Duration = Duration::from_millis(400);
 
-/// Asks without pause until the answer is this one, and says when it came.
+/// Probes without pause until the answer has this status, and returns the time of that.
 fn wait_status(web: &Web, path: &Path, status: u16) -> Instant {
     let begin = Instant::now();
     loop {
@@ -36,7 +35,7 @@ fn wait_status(web: &Web, path: &Path, status: u16) -> Instant {
     }
 }
 
-/// A disk stalls while a probe asks, and is released, under checks of this pace.
+/// A disk stalls during a probe and is released, with checks at this pace.
 fn stalls_and_recovers(pace: &[&str]) {
     let disks = rig(&Spec::loops(2));
     let paths = [disks.disk(0).path(), disks.disk(1).path()];
@@ -52,7 +51,7 @@ fn stalls_and_recovers(pace: &[&str]) {
         let probed = AtomicBool::new(false);
         let took = thread::scope(|scope| {
             let prober = scope.spawn(|| {
-                // The probe is at work before the stall begins.
+                // The first probe ends before the stall begins.
                 assert_eq!(web.livez(paths[0], "400ms").status, 200);
                 probed.store(true, Relaxed);
                 wait_status(&web, paths[0], 503)
@@ -65,7 +64,7 @@ fn stalls_and_recovers(pace: &[&str]) {
             let said = prober.join().expect("no panic");
             said.saturating_duration_since(stalled)
         });
-        // Now that the stall is known, nobody waits to hear of it; and the other disk is none.
+        // A known stall is reported at once, and the other disk has none.
         let known = web.livez(paths[0], "400ms");
         assert_eq!(known.status, 503, "{known:?}");
         assert!(
@@ -86,25 +85,25 @@ fn stalls_and_recovers(pace: &[&str]) {
 }
 
 #[test]
-fn a_stall_is_said_in_time_when_checks_are_frequent() {
+fn a_stall_is_reported_in_time_with_frequent_checks() {
     require!();
     stalls_and_recovers(&["--interval", "50ms", "--timeout", "100ms"]);
 }
 
 #[test]
-fn a_stall_is_said_in_time_when_checks_are_rarer_than_that() {
+fn a_stall_is_reported_in_time_with_rare_checks() {
     require!();
     stalls_and_recovers(&["--interval", "1h", "--timeout", "300ms"]);
 }
 
 #[test]
-fn a_stall_is_said_in_time_when_checks_have_more_time_than_that() {
+fn a_stall_is_reported_in_time_with_a_long_timeout() {
     require!();
     stalls_and_recovers(&["--interval", "2s", "--timeout", "10s"]);
 }
 
 #[test]
-fn a_disk_that_fails_is_no_stall_until_it_has_failed_for_so_long() {
+fn a_failing_disk_is_a_stall_only_after_max_stall() {
     require!();
     let disks = rig(&Spec::loops(1));
     let path = disks.disk(0).path();
@@ -124,7 +123,7 @@ fn a_disk_that_fails_is_no_stall_until_it_has_failed_for_so_long() {
 }
 
 #[test]
-fn what_cannot_be_answered_is_refused_with_a_reason() {
+fn bad_probes_are_refused_with_a_reason() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[&file], &[]);
     let web = Web::socket(&daemon);
@@ -143,15 +142,15 @@ fn what_cannot_be_answered_is_refused_with_a_reason() {
         assert_eq!(answer.body.lines().count(), 1, "{answer:?}");
         assert!(answer.body.ends_with('\n'), "{answer:?}");
     }
-    // Without max_stall it is the timeout of the checks.
+    // Without max_stall, the timeout of the checks applies.
     assert_eq!(web.get(&format!("/livez?path={path}")).status, 200);
 }
 
 #[test]
-fn a_hung_disk_slows_no_endpoint_down() {
+fn a_hung_disk_does_not_slow_down_any_endpoint() {
     require!();
     let disks = rig(&Spec::loops(6));
-    // Disks of the rig are as fast as the processes behind them; this one is a real one.
+    // A simulated disk is only as fast as its server, so this path is a plain file.
     let healthy = plain_file(1 << 16);
     let disks_then_file = disks.disks().iter().map(Disk::path).chain([healthy.path()]);
     let paths: Vec<&Path> = disks_then_file.collect();
@@ -170,14 +169,14 @@ fn a_hung_disk_slows_no_endpoint_down() {
     for disk in 0..6 {
         disks.wait_held(disk, 1, PATIENCE).expect("held");
     }
-    // Those who ask about a stall, and wait for it, are in nobody's way.
+    // Probes that wait for a stall block no other request.
     let _waiting = [0, 1, 2].map(|disk| {
         let mut stream = UnixStream::connect(&daemon.socket).expect("connects");
         let target = format!("/livez?path={}&max_stall=60s", paths[disk].display());
         write!(stream, "GET {target} HTTP/1.0\r\n\r\n").expect("sent");
         stream
     });
-    // A stall that is known is told at once.
+    // A known stall is reported at once.
     let stalled = format!("/livez?path={}&max_stall=400ms", paths[5].display());
     wait_status(&webs[0], paths[5], 503);
     let healthy = healthy.path().display();
@@ -209,7 +208,7 @@ fn a_hung_disk_slows_no_endpoint_down() {
         Follower::start(&daemon);
         begin.elapsed()
     });
-    // Of the commands each is about a disk that hangs; a path that was removed is added again.
+    // Each command is about a disk that hangs. A removed path is added again.
     let order = json!({ "paths": [paths[4]] }).to_string();
     for commands in [
         &["check-now"][..],
@@ -225,13 +224,13 @@ fn a_hung_disk_slows_no_endpoint_down() {
     }
 }
 
-/// How long an answer of this status took.
+/// The time until an answer with this status.
 fn took(target: &str, status: u16, answer: &Answer) -> Duration {
     assert_eq!(answer.status, status, "{target}: {answer:?}");
     answer.took
 }
 
-/// Fails unless 99 of 100 answers come within 20 ms.
+/// Fails unless 99 % of the answers come within 20 ms.
 fn assert_fast(what: &str, mut ask: impl FnMut() -> Duration) {
     let mut p99_of_100 = || {
         let mut took: [Duration; 100] = std::array::from_fn(|_| ask());
@@ -250,13 +249,13 @@ fn assert_fast(what: &str, mut ask: impl FnMut() -> Duration) {
 }
 
 #[test]
-fn the_daemon_is_unwell_while_a_worker_does_not_get_on() {
+fn healthz_fails_while_a_worker_makes_no_progress() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[&file], &[]);
     daemon.wait_state(file.path(), "up");
     let web = Web::socket(&daemon);
     assert_eq!(web.get("/healthz").status, 200);
-    let Some(held) = Held::worker_of(&daemon) else {
+    let Some(held) = HeldWorker::first_of(&daemon) else {
         return report_skip("needs strace, to hold one thread up");
     };
     let begin = Instant::now();
@@ -272,7 +271,7 @@ fn the_daemon_is_unwell_while_a_worker_does_not_get_on() {
         assert!(begin.elapsed() < PATIENCE, "{answer:?}");
         thread::sleep(Duration::from_millis(20));
     }
-    // Nobody else is held up by it.
+    // It blocks nothing else.
     let status = web.get("/v1/status");
     assert!(
         status.status == 200 && status.took < Duration::from_secs(1),
@@ -286,7 +285,7 @@ fn the_daemon_is_unwell_while_a_worker_does_not_get_on() {
 }
 
 #[test]
-fn the_paths_of_a_worker_that_hangs_are_overdue_wherever_they_are_shown() {
+fn paths_of_a_hung_worker_are_shown_as_overdue_everywhere() {
     let file = plain_file(1 << 16);
     let options = ["--interval", "200ms", "--timeout", "300ms"];
     let daemon = Daemon::start(&[&file], &options);
@@ -297,7 +296,7 @@ fn the_paths_of_a_worker_that_hangs_are_overdue_wherever_they_are_shown() {
         (&path()["overdue"], &path()["state"]),
         (&json!(false), &json!("up"))
     );
-    let Some(held) = Held::worker_of(&daemon) else {
+    let Some(held) = HeldWorker::first_of(&daemon) else {
         return report_skip("needs strace, to hold one thread up");
     };
     let begin = Instant::now();
@@ -305,7 +304,7 @@ fn the_paths_of_a_worker_that_hangs_are_overdue_wherever_they_are_shown() {
         assert!(begin.elapsed() < PATIENCE, "{}", path());
         thread::sleep(Duration::from_millis(20));
     }
-    // By the age of the last verdict alone: it says what it was, and when.
+    // The age of the last verdict decides; the answer has the verdict and its age.
     let shown = path();
     assert_eq!(shown["state"], "up");
     assert!(shown["verdict_age_ms"].as_u64() > Some(1_300), "{shown}");
@@ -341,16 +340,16 @@ fn the_paths_of_a_worker_that_hangs_are_overdue_wherever_they_are_shown() {
 }
 
 #[test]
-fn a_stop_does_not_say_what_it_does_not_know_of_a_worker_that_hangs() {
+fn a_stop_with_a_hung_worker_claims_nothing_about_its_reads() {
     let file = plain_file(1 << 16);
     let mut daemon = Daemon::start(&[&file], &[]);
     daemon.wait_state(file.path(), "up");
-    let Some(held) = Held::worker_of(&daemon) else {
+    let Some(held) = HeldWorker::first_of(&daemon) else {
         return report_skip("needs strace, to hold one thread up");
     };
     daemon.signal(rustix::process::Signal::TERM);
     daemon.wait_log("1 worker(s) that did not answer is not known");
-    // Who holds a thread up keeps its process from being gone, too.
+    // strace, which blocks the thread, keeps the process from ending, too.
     drop(held);
     let (status, _) = daemon.wait_end();
     assert!(status.success(), "{status}");

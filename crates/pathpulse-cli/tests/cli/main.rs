@@ -1,45 +1,47 @@
-//! The `pathpulse` binary, run as its users run it, on disks that fail on command.
+//! Runs the `pathpulse` binary on simulated disks that fail on command.
 
 #![forbid(unsafe_code)]
 
+mod backend_fallback;
 mod bench;
 mod browser;
 mod check;
+mod client_load;
 mod common;
 mod config;
 mod control;
 mod daemon;
+mod daemon_replacement;
 mod demo;
+mod device_release;
 mod discovery;
 mod doctor;
 mod documentation;
-mod forbidden;
-mod head;
-mod held;
+mod grouped_messages;
+mod held_worker;
 mod hooks;
-mod limits;
+mod http_head;
 mod livez;
-mod load;
-mod lock;
-mod looks;
-mod lost;
 mod metrics;
+mod missing_disks;
+mod mounts;
+mod name_lookup;
 mod names;
 mod openapi;
-mod page;
 mod prometheus;
-mod released;
 mod reloads;
+mod resource_limits;
 mod seccomp;
-mod slow;
-mod state;
+mod slow_input;
+mod socket_lock;
+mod state_file;
 mod status;
+mod status_page;
+mod status_snapshots;
 mod stopping;
-mod successor;
 mod systemd;
+mod systemd_unit;
 mod terminal;
-mod told_once;
 mod uevents;
-mod unit;
 mod watch;
 mod web;

@@ -14,11 +14,11 @@ use super::common::{Daemon, PATIENCE, backend, plain_file, rig, root};
 use super::web::Web;
 
 const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0\r\n";
-/// As `docs/METRICS.md` promises.
+/// Numbers of series that `docs/METRICS.md` promises.
 const SERIES_PER_PATH: usize = 27;
-/// Of a group, a worker and the daemon.
+/// Series of a group, a worker and the daemon.
 const OTHER_SERIES: usize = 22 + 7 + 22;
-/// Of a path that waits for its device.
+/// Series of a path that is not open yet.
 const SERIES_PER_WAITING_PATH: usize = 1;
 
 /// The value of one series.
@@ -35,7 +35,7 @@ fn samples(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn the_metrics_tell_of_a_hanging_disk() {
+fn the_metrics_show_a_hanging_disk() {
     require!();
     let disks = rig(&Spec::loops(2));
     let paths = [disks.disk(0).path(), disks.disk(1).path()];
@@ -64,7 +64,7 @@ fn the_metrics_tell_of_a_hanging_disk() {
             &of("last_latency_seconds", 0, "").replace("last", "path_last")
         ) > 0.0
     );
-    // The disk's name in /proc/diskstats, which node_exporter has as its label, too.
+    // The disk's name in /proc/diskstats, which is also a label of node_exporter.
     let name = paths[0].file_name().expect("a name").to_string_lossy();
     let none =
         r#"map="",wwid="",hctl="",vendor="",model="",transport="",adapter="",target_port="""#;
@@ -80,7 +80,7 @@ fn the_metrics_tell_of_a_hanging_disk() {
 
     disks.set(0, Behaviour::Hang).expect("set");
     daemon.wait_state(paths[0], "down");
-    // What a worker has in flight it says at the end of a turn, what a path's state is at once.
+    // A worker publishes its reads in flight at the end of a tick, but states at once.
     let begin = Instant::now();
     let down = loop {
         let down = web.get("/metrics").body;
@@ -99,7 +99,7 @@ fn the_metrics_tell_of_a_hanging_disk() {
     );
     assert!(value(&down, &of("path_stuck_seconds", 0, "")) > 0.0);
     assert_eq!(value(&down, &of("path_stuck_seconds", 1, "")), 0.0);
-    // The deadline is 300 ms after the read began.
+    // The deadline is 300 ms after the start of the read.
     assert!(value(&down, "pathpulse_oldest_read_in_flight_seconds") > 0.3);
     assert!(value(&down, &of("checks_total", 0, r#",verdict="timed_out""#)) > 0.0);
 
@@ -118,7 +118,7 @@ fn the_metrics_tell_of_a_hanging_disk() {
         1.0
     );
     assert_eq!(value(&after, &of("path_unanswered_seconds", 0, "")), 0.0);
-    // All good checks of both are in the histogram of those without a group.
+    // Both paths are without a group, and so in the same histogram.
     let good = |disk| value(&after, &of("checks_total", disk, r#",verdict="good""#));
     let all = value(&after, r#"pathpulse_latency_seconds_count{group=""}"#);
     let inf = value(
@@ -131,7 +131,7 @@ fn the_metrics_tell_of_a_hanging_disk() {
 }
 
 #[test]
-fn both_formats_are_what_they_are_said_to_be() {
+fn both_formats_have_their_content_type_and_syntax() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[&file], &[]);
     daemon.wait_state(file.path(), "up");
@@ -168,7 +168,7 @@ fn both_formats_are_what_they_are_said_to_be() {
 }
 
 #[test]
-fn every_metric_is_documented_and_their_number_is_as_promised() {
+fn every_metric_is_documented_and_numbers_of_series_are_kept() {
     let files = [plain_file(1 << 16), plain_file(1 << 16)];
     let missing = Path::new("/nowhere/at/all");
     let metrics = |files: &[tempfile::NamedTempFile]| {
@@ -215,7 +215,7 @@ fn every_metric_is_documented_and_their_number_is_as_promised() {
 }
 
 #[test]
-fn a_path_that_waits_for_its_device_is_told_until_it_is_there() {
+fn a_path_that_is_not_open_has_metrics_until_it_opens() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let late = folder.path().join("late");
     let config = folder.path().join("p.toml");
@@ -247,7 +247,7 @@ fn a_path_that_waits_for_its_device_is_told_until_it_is_there() {
 }
 
 #[test]
-fn clients_are_counted_and_those_for_whom_there_is_no_room() {
+fn clients_and_refused_clients_are_counted() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::spawn(&[&file], &["--http", "0"]);
     let web = Web::tcp(&daemon);
@@ -265,14 +265,14 @@ fn clients_are_counted_and_those_for_whom_there_is_no_room() {
     }
     drop(crowd);
     assert_eq!(dropped("no_room"), 4.0);
-    // Whoever asks is one.
+    // The client of this request counts as one.
     while value(&web.get("/metrics").body, "pathpulse_clients") != 1.0 {
         assert!(begin.elapsed() < PATIENCE, "they left");
     }
 }
 
 #[test]
-fn over_tcp_one_may_look_and_nothing_else() {
+fn over_tcp_everything_is_read_only() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::spawn(&[&file], &["--http", "0"]);
     let line = daemon.wait_log("http://");
@@ -303,7 +303,7 @@ fn over_tcp_one_may_look_and_nothing_else() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_said() {
+fn an_address_in_use_is_reported() {
     let file = plain_file(1 << 16);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = taken.local_addr().expect("bound").to_string();

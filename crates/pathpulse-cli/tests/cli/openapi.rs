@@ -1,4 +1,4 @@
-//! The OpenAPI document, held against what the daemon answers.
+//! The OpenAPI document, compared with the daemon's answers.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::common::{Daemon, PATIENCE, plain_file};
 
-/// A request; the answer's status and body.
+/// Sends a request, and returns the answer's status and body.
 fn ask(socket: &Path, method: &str, target: &str, body: &str) -> (String, String) {
     let mut stream = UnixStream::connect(socket).expect("connects");
     stream.set_read_timeout(Some(PATIENCE)).expect("set");
@@ -22,7 +22,7 @@ fn ask(socket: &Path, method: &str, target: &str, body: &str) -> (String, String
     (head[9..12].to_owned(), body.to_owned())
 }
 
-/// Fails unless the value is what the schema says, and nothing besides.
+/// Fails unless the value matches the schema, without extra fields.
 fn hold(document: &Value, schema: &Value, value: &Value, place: &str) {
     if let Some(name) = schema["$ref"].as_str() {
         let schema = document.pointer(&name[1..]).expect("a schema");
@@ -73,7 +73,7 @@ fn hold(document: &Value, schema: &Value, value: &Value, place: &str) {
 }
 
 #[test]
-fn every_answer_is_as_the_document_says() {
+fn every_answer_matches_the_document() {
     let file = plain_file(1 << 16);
     let name = file.path().to_str().expect("text");
     let daemon = Daemon::start(&[file.path(), Path::new("/nowhere")], &[]);
@@ -83,7 +83,7 @@ fn every_answer_is_as_the_document_says() {
     let document: Value = serde_json::from_str(&text).expect("JSON");
     let order = json!({ "paths": [name] }).to_string();
     let paths = document["paths"].as_object().expect("an object");
-    // The one that ends the daemon comes last.
+    // The request that ends the daemon comes last.
     let (last, others): (Vec<_>, Vec<_>) = paths.iter().partition(|(path, _)| *path == "/v1/stop");
     for (path, operations) in others.into_iter().chain(last) {
         let target = path.replace("{name}", &name.replace('/', "%2F"));

@@ -1,5 +1,4 @@
-//! Real Prometheus over a real daemon: it scrapes, the packaged rules fire and resolve, the packaged
-//! dashboard asks what there is.
+//! A real Prometheus scrapes a real daemon, with the packaged rules and dashboard.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +15,7 @@ fn packaged(file: &str) -> PathBuf {
     folder.join(file)
 }
 
-/// Prometheus with the packaged rules; killed when dropped.
+/// Prometheus with the packaged rules; it is killed when dropped.
 struct Prometheus {
     child: Child,
     web: Web,
@@ -24,7 +23,7 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// One that scrapes this daemon; `None` where it is not installed.
+    /// Starts one that scrapes this daemon; `None` if it is not installed.
     fn start(daemon: &Web) -> Option<Prometheus> {
         let Web::Tcp(address) = daemon else {
             panic!("Prometheus needs TCP")
@@ -49,7 +48,7 @@ impl Prometheus {
         let log = lines(child.stderr.take().expect("piped"));
         let line = next_with(&log, "msg=\"Listening on\"");
         let address = line.rsplit("address=").next().expect("an address");
-        // Nobody reads its log any more; it must not be held up by that.
+        // Its log must be read, or a full pipe would block it.
         std::thread::spawn(move || log.iter().for_each(drop));
         let prometheus = Prometheus {
             child,
@@ -60,7 +59,7 @@ impl Prometheus {
         Some(prometheus)
     }
 
-    /// It may be so before or after it says that it listens.
+    /// It can be ready before or after it logs that it listens.
     fn wait_ready(&self) {
         let begin = Instant::now();
         while self.web.get("/-/ready").status != 200 {
@@ -75,7 +74,7 @@ impl Prometheus {
         document.unwrap_or_else(|error| panic!("{error}: {answer:?}"))
     }
 
-    /// Asks until the answer is as wanted.
+    /// Queries until the answer is as wanted.
     fn wait(&self, resource: &str, is_right: impl Fn(&Value) -> bool) -> Value {
         let begin = Instant::now();
         loop {
@@ -88,7 +87,7 @@ impl Prometheus {
         }
     }
 
-    /// Waits until it has a sample of this, and has nothing to say against scraping.
+    /// Waits until it has a sample of this, and no error of scraping.
     fn wait_scraped(&self) {
         let targets = self.wait("targets", |data| data["activeTargets"][0]["health"] == "up");
         assert_eq!(targets["activeTargets"][0]["lastError"], "");
@@ -105,7 +104,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// The alerts about a path, or without one, that fire.
+/// The firing alerts about a path, or without a path.
 fn firing<'a>(data: &'a Value, path: Option<&str>) -> Vec<&'a str> {
     let alerts = data["alerts"].as_array().into_iter().flatten();
     alerts
@@ -163,7 +162,7 @@ fn a_rule_fires_when_a_disk_hangs_and_resolves_when_it_answers() {
     ask_all_of_the_dashboard(&prometheus);
 }
 
-/// Asks what the dashboard's panels ask: each is understood, and is about metrics that are there.
+/// Runs the queries of the dashboard: each is valid, and its metrics exist.
 fn ask_all_of_the_dashboard(prometheus: &Prometheus) {
     let text = std::fs::read(packaged("pathpulse-dashboard.json")).expect("there");
     let dashboard: Value = serde_json::from_slice(&text).expect("JSON");

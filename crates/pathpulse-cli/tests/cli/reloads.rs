@@ -1,5 +1,5 @@
-//! A thousand reloads while disks misbehave: what stays on the list is checked as if nobody had reloaded,
-//! all that happens is told, and what leaves the list leaves nothing behind.
+//! A thousand reloads while disks fail: paths that stay are checked without interruption, all changes
+//! become events, and removed paths leave nothing behind.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,24 +12,25 @@ use pathpulse_faultdisk::{Behaviour, Disk, Release, Rig, Spec, require};
 use serde_json::{Value, json};
 
 use super::common::{Daemon, PATIENCE, pathpulse, rig};
-use super::looks::{Follower, Look, Over, files};
 use super::metrics::value;
+use super::status_snapshots::{Follower, Snapshot, StopOnDrop, files};
 use super::web::Web;
 
 const INTERVAL: Duration = Duration::from_millis(200);
-/// Of the timetable: what is due within the same slot is due together.
+/// Checks that are due within the same slot start together.
 const SLOT: Duration = Duration::from_millis(8);
-/// Memory that eight hundred reloads may add, by chance too.
+/// Maximal growth of memory in eight hundred reloads, with all chance.
 const GROWTH_BYTES_MAX: u64 = 2 << 20;
-/// Memory that a hundred reloads may add mostly; they make, change or remove two thousand paths: 65 bytes for each.
+/// Maximal median growth in a hundred reloads, which add, change or remove two thousand paths: 65 bytes
+/// for each.
 const STEP_BYTES_MAX: u64 = 128 << 10;
 
-/// What a process holds.
+/// The resources of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Holdings {
     descriptors: usize,
     threads: usize,
-    /// Files that its rings have.
+    /// Registered files of its rings.
     ring_files: usize,
     anonymous_bytes: u64,
 }
@@ -54,7 +55,7 @@ impl Holdings {
         }
     }
 
-    /// Waits until nothing is opened or given back any more: what belongs to so many paths is held.
+    /// Waits until all opens and releases are done, so that it holds as much as in the beginning.
     fn settled(daemon: &Daemon, most: &Holdings) -> Holdings {
         let begin = Instant::now();
         loop {
@@ -71,8 +72,8 @@ impl Holdings {
     }
 }
 
-/// By how much memory grows from one time to the next, mostly. What leaks does so each time; what is needed by
-/// chance, as when many ask at once, does so now and then.
+/// The median growth of memory. A leak grows each time, but memory that is needed by chance, as for
+/// many clients at once, grows now and then.
 fn step(bytes: &[u64]) -> u64 {
     let steps = bytes.windows(2).map(|two| two[1].saturating_sub(two[0]));
     let mut steps: Vec<u64> = steps.collect();
@@ -80,7 +81,7 @@ fn step(bytes: &[u64]) -> u64 {
     steps[steps.len() / 2]
 }
 
-/// How many files a ring has, as the kernel tells of its descriptor.
+/// The number of files of a ring, by the information of its descriptor.
 fn ring_files(text: &str) -> usize {
     let lines = text
         .lines()
@@ -91,11 +92,11 @@ fn ring_files(text: &str) -> usize {
 
 /// Waits until a path is in this state.
 fn wait_state(web: &Web, path: &Path, state: &str) {
-    wait_said(web, path, &format!("\"state\":\"{state}\""));
+    wait_document(web, path, &format!("\"state\":\"{state}\""));
 }
 
-/// Waits until this is part of what is said of a path.
-fn wait_said(web: &Web, path: &Path, part: &str) {
+/// Waits until this is part of the document of a path.
+fn wait_document(web: &Web, path: &Path, part: &str) {
     let begin = Instant::now();
     loop {
         let answer = web.get(&format!("/v1/paths{}", path.display()));
@@ -107,8 +108,8 @@ fn wait_said(web: &Web, path: &Path, part: &str) {
     }
 }
 
-/// A disk goes through its misfortunes, and each has to be told while the daemon reloads.
-fn torment(disks: &Rig, disk: usize, web: &Web) {
+/// Makes a disk fail and hang, and waits for each state while the daemon reloads.
+fn fail_and_recover(disks: &Rig, disk: usize, web: &Web) {
     let path = disks.disks()[disk].path();
     disks.set(disk, Behaviour::Fail(5)).expect("set");
     wait_state(web, path, "down");
@@ -121,9 +122,9 @@ fn torment(disks: &Rig, disk: usize, web: &Web) {
     wait_state(web, path, "up");
 }
 
-/// Fails unless each change of each path was told, in its order, and none of them as lost. One that leaves the
-/// list and comes back begins anew.
-fn assert_all_told(events: &[String], kept: &[&Path], metrics: &str) {
+/// Fails unless the events have each change of each path in order, and none was lost. A path that was
+/// removed starts again as pending.
+fn assert_complete(events: &[String], kept: &[&Path], metrics: &str) {
     let mut states: HashMap<PathBuf, (String, u64)> = HashMap::new();
     for event in events {
         let event: Value = serde_json::from_str(event).expect("a document");
@@ -142,17 +143,17 @@ fn assert_all_told(events: &[String], kept: &[&Path], metrics: &str) {
     assert_eq!(value(metrics, "pathpulse_events_lost_total"), 0.0);
 }
 
-/// When checks of a path were seen to have ended.
+/// The last seen checks of a path.
 struct Seen {
     checks: u64,
-    /// The last of them ended after that, as far as one was seen to end.
+    /// The last check ended after this time, if its end was seen.
     after: Option<Instant>,
 }
 
-/// Looks again and again, and fails if a verdict was ever taken back, or if two checks of a calm path came
-/// in less than an interval.
-fn hold(web: &Web, kept: &[&Path], calm: &[PathBuf], is_over: &AtomicBool) {
-    let mut last = Look::take(web);
+/// Takes snapshots until `is_over`, and fails if a count ever decreases, or if two checks of a healthy
+/// path come in less than an interval.
+fn observe(web: &Web, kept: &[&Path], calm: &[PathBuf], is_over: &AtomicBool) {
+    let mut last = Snapshot::take(web);
     let seen = |path: &PathBuf| {
         let checks = last.checks(path);
         (
@@ -165,7 +166,7 @@ fn hold(web: &Web, kept: &[&Path], calm: &[PathBuf], is_over: &AtomicBool) {
     };
     let mut seen: HashMap<PathBuf, Seen> = calm.iter().map(seen).collect();
     while !is_over.load(Relaxed) {
-        let look = Look::take(web);
+        let look = Snapshot::take(web);
         for path in kept {
             assert_grows(&last.path(path)["checks"], &look.path(path)["checks"]);
         }
@@ -180,7 +181,7 @@ fn hold(web: &Web, kept: &[&Path], calm: &[PathBuf], is_over: &AtomicBool) {
                 let excused = SLOT + Duration::from_micros(slowest_us.unwrap_or(0));
                 let most = look.end - after + excused;
                 let least = INTERVAL * u32::try_from(new).expect("few");
-                // A worker that woke late began a check late, and the next one in time.
+                // A worker that wakes late starts a check late, but the next one in time.
                 let is_right = most >= least || most + woken_late(web) >= least;
                 assert!(is_right, "{path:?}: {new} more checks in {most:?}");
             }
@@ -192,7 +193,7 @@ fn hold(web: &Web, kept: &[&Path], calm: &[PathBuf], is_over: &AtomicBool) {
     }
 }
 
-/// Verdicts by kind add up, and none is taken back.
+/// Fails unless the counts of verdicts add up, and none decreases.
 fn assert_grows(before: &Value, after: &Value) {
     let kinds = after.as_object().expect("an object").iter();
     let mut sum = 0;
@@ -212,40 +213,40 @@ fn woken_late(web: &Web) -> Duration {
     Duration::from_secs_f64(value(&web.get("/metrics").body, series))
 }
 
-/// The configuration file, and what it says by turns: all paths; all but the last ten, and the ten before
-/// those in a group, which makes other paths of them.
-struct Turns {
+/// A configuration file with two contents: all paths; and all but the last ten, with the ten before
+/// those in a group, which changes them.
+struct TwoConfigs {
     file: PathBuf,
     whole: String,
     less: String,
 }
 
-impl Turns {
-    fn new(folder: &Path, all: &[&Path]) -> Turns {
+impl TwoConfigs {
+    fn new(folder: &Path, all: &[&Path]) -> TwoConfigs {
         let (kept, gone) = all.split_at(all.len() - 10);
-        // However the misfortunes come, a path that answers is up.
+        // With these rules, a path that answers is up, however often it has failed.
         let rules = "[defaults]\nmarginal_errors = 1000\nflaps = 0\nrise = 1\n";
         let mut less = format!("paths = {kept:?}\n{rules}");
         for path in &kept[kept.len() - 10..] {
             less += &format!("[[path]]\nname = {path:?}\nfall = 3\ngroup = 'other'\n");
         }
         assert_eq!(gone.len(), 10);
-        Turns {
+        TwoConfigs {
             file: folder.join("p.toml"),
             whole: format!("paths = {all:?}\n{rules}"),
             less,
         }
     }
 
-    /// In one step, as editors do: a half-written file is another file.
+    /// Replaces the file in one step, as editors do.
     fn write(&self, text: &str) {
         let new = self.file.with_extension("new");
         fs::write(&new, text).expect("written");
         fs::rename(&new, &self.file).expect("replaced");
     }
 
-    /// Reloads twice, and is where it was.
-    fn take_two(&self, web: &Web) {
+    /// Reloads twice, and ends with the first configuration.
+    fn reload_twice(&self, web: &Web) {
         for (text, added, removed) in [(&self.less, 0, 10), (&self.whole, 10, 0)] {
             self.write(text);
             let answer = web.order("POST", "/v1/reload", "");
@@ -259,19 +260,19 @@ impl Turns {
 }
 
 #[test]
-fn a_thousand_reloads_lose_no_verdict_check_nothing_twice_and_leak_nothing() {
+fn a_thousand_reloads_lose_no_verdict_and_leak_nothing() {
     require!();
     let disks = rig(&Spec::loops(20));
     let (folder, plain) = files(480);
     let rigged = disks.disks().iter().map(Disk::path);
     let all: Vec<&Path> = rigged.chain(plain.iter().map(PathBuf::as_path)).collect();
-    let turns = Turns::new(folder.path(), &all);
-    turns.write(&turns.whole);
-    let config = ["--config", turns.file.to_str().expect("text")];
+    let configs = TwoConfigs::new(folder.path(), &all);
+    configs.write(&configs.whole);
+    let config = ["--config", configs.file.to_str().expect("text")];
     let pace = ["--interval", "200ms", "--timeout", "500ms"];
     let mut command = pathpulse();
-    // Else each thread that opens files leaves free memory in one of many places, and large answers leave
-    // theirs (mallopt(3): the threshold follows what was freed); how much is chance.
+    // Otherwise threads that open files leave free memory in several arenas, and large answers raise the
+    // threshold of mmap (mallopt(3)), by chance.
     command.env("MALLOC_ARENA_MAX", "1");
     command.env("MALLOC_MMAP_THRESHOLD_", "131072");
     let daemon = Daemon::spawn_by::<&Path>(command, &[], &[&config[..], &pace].concat());
@@ -285,39 +286,43 @@ fn a_thousand_reloads_lose_no_verdict_check_nothing_twice_and_leak_nothing() {
     let follower = Follower::start(&daemon);
     let fresh = Holdings::of(&daemon);
     let events = thread::scope(|scope| {
-        let over = Over(&is_over);
+        let over = StopOnDrop(&is_over);
         let follower = scope.spawn(|| follower.until_paused(last, &is_over));
-        let chaos = scope.spawn(|| {
+        let faults = scope.spawn(|| {
             for disk in (0..20).cycle().take_while(|_| !is_over.load(Relaxed)) {
-                torment(&disks, disk, &web);
+                fail_and_recover(&disks, disk, &web);
             }
         });
-        let holder = scope.spawn(|| hold(&web, kept, calm, &is_over));
+        let observer = scope.spawn(|| observe(&web, kept, calm, &is_over));
         let (mut bytes, mut wrong) = (Vec::new(), Vec::new());
         for _ in 0..10 {
-            let before = Look::take(&web);
+            let before = Snapshot::take(&web);
             for _ in 0..50 {
-                turns.take_two(&web);
+                configs.reload_twice(&web);
             }
-            wrong.extend(Look::take(&web).holds_pace(&before, calm, INTERVAL).err());
-            // All are watched as the file says at last, also those that were being opened when it said otherwise.
+            wrong.extend(
+                Snapshot::take(&web)
+                    .holds_pace(&before, calm, INTERVAL)
+                    .err(),
+            );
+            // The last configuration holds for all paths, also for those that were being opened.
             for path in &all[480..490] {
-                wait_said(&web, path, "\"group\":null");
+                wait_document(&web, path, "\"group\":null");
                 wait_state(&web, path, "up");
             }
-            // What is only asked now and then takes its memory early, too.
+            // Rare requests allocate their memory early.
             web.get("/metrics");
             bytes.push(Holdings::settled(&daemon, &fresh).anonymous_bytes);
         }
         assert!(step(&bytes) < STEP_BYTES_MAX, "{bytes:?}");
         let most = bytes[1] + GROWTH_BYTES_MAX;
         assert!(bytes[2..].iter().all(|now| *now < most), "{bytes:?}");
-        // A machine that is busy with other tests lets a worker wake too late for a check now and then;
-        // reloads that held it up would do so in each hundred.
+        // On a machine that is busy with other tests, a worker misses a check now and then; reloads that
+        // delay it would do so in each hundred.
         assert!(wrong.len() <= 8, "{wrong:#?}");
         drop(over);
-        chaos.join().expect("every misfortune was told");
-        holder
+        faults.join().expect("every failure was reported");
+        observer
             .join()
             .expect("no verdict was lost, and no path checked twice");
         let body = json!({ "paths": [last] }).to_string();
@@ -325,7 +330,7 @@ fn a_thousand_reloads_lose_no_verdict_check_nothing_twice_and_leak_nothing() {
         follower
             .join()
             .expect("no panic")
-            .expect("the last is told")
+            .expect("the last event arrived")
     });
-    assert_all_told(&events, kept, &web.get("/metrics").body);
+    assert_complete(&events, kept, &web.get("/metrics").body);
 }

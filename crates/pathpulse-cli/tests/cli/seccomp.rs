@@ -1,4 +1,4 @@
-//! Programs under a seccomp filter, as containers have them.
+//! Runs programs under a seccomp filter, as containers do.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
@@ -13,10 +13,9 @@ pub(crate) const IO_URING: [i64; 3] = [
     libc::SYS_io_uring_register,
 ];
 
-/// Runs a program to which the kernel answers some system calls with these errnos.
+/// Runs a program while the kernel answers some system calls with these errnos.
 ///
-/// A filter is its thread's, and of the programs that are started from there: so the tests stay
-/// without one, and so does the rest of this process.
+/// A filter applies to its thread and to programs that the thread starts, so a thread of its own has it.
 pub(crate) fn output_under(answers: &[(&[i64], i32)], mut command: Command) -> Output {
     let filters: Vec<BpfProgram> = answers
         .iter()

@@ -1,13 +1,13 @@
-//! What `pathpulse status` shows to people.
+//! The texts of `pathpulse status` and `pathpulse events`.
 
 use std::path::Path;
 
 use super::common::{Daemon, on_terminal, plain_file, stderr, stdout};
-use super::looks::files;
+use super::status_snapshots::files;
 
 const GREEN_UP: &str = "\x1b[38;5;10mup";
 
-/// What `status` writes to a terminal; `None` where there is no program that makes one.
+/// The output of `status` on a terminal; `None` without the program `script`.
 fn on_a_terminal(daemon: &Daemon, more: &[&str], no_color: Option<&str>) -> Option<String> {
     let socket = daemon.socket.to_str().expect("text");
     let args = [&["status", "--socket", socket], more].concat();
@@ -15,7 +15,7 @@ fn on_a_terminal(daemon: &Daemon, more: &[&str], no_color: Option<&str>) -> Opti
     on_terminal(&args, no_color.as_slice())
 }
 
-/// How many columns a line takes: control sequences, which all end with `m` here, take none.
+/// The columns of a line, without control sequences, all of which end with `m` here.
 fn columns(line: &str) -> usize {
     let mut parts = line.split("\x1b[");
     let first = parts.next().unwrap_or_default().to_owned();
@@ -25,7 +25,7 @@ fn columns(line: &str) -> usize {
 }
 
 #[test]
-fn colours_are_for_terminals_that_want_them() {
+fn colours_are_used_only_where_they_are_wanted() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[&file], &[]);
     daemon.wait_state(file.path(), "up");
@@ -38,7 +38,7 @@ fn colours_are_for_terminals_that_want_them() {
     assert!(coloured.contains(GREEN_UP), "{coloured:?}");
     let plain = on_a_terminal(&daemon, &[], Some("1")).expect("as before");
     assert!(plain.contains("up"), "{plain:?}");
-    // Escape sequences that begin so set a colour.
+    // Escape sequences that start like this set a colour.
     assert!(!plain.contains("\x1b[3"), "{plain:?}");
     for (more, set) in [
         (&[][..], ("TERM", "dumb")),
@@ -55,7 +55,7 @@ fn colours_are_for_terminals_that_want_them() {
 }
 
 #[test]
-fn why_a_path_is_not_open_is_a_line_in_a_pipe_and_fits_a_terminal() {
+fn the_reason_of_a_path_that_is_not_open_is_wrapped_on_a_terminal_only() {
     let file = plain_file(1 << 16);
     let missing = format!("/nowhere/{}", "x".repeat(100));
     let paths = [
@@ -74,7 +74,7 @@ fn why_a_path_is_not_open_is_a_line_in_a_pipe_and_fits_a_terminal() {
     let Some(shown) = on_a_terminal(&daemon, &[], Some("1")) else {
         return;
     };
-    // Bold headings are the only escape sequences without colours.
+    // Without colours, bold headings are the only escape sequences.
     for line in shown.lines().filter(|line| !line.contains('\x1b')) {
         assert!(columns(line) <= 80, "{line:?}");
     }
@@ -86,7 +86,7 @@ fn why_a_path_is_not_open_is_a_line_in_a_pipe_and_fits_a_terminal() {
 }
 
 #[test]
-fn long_names_are_cut_on_a_terminal_only_and_groups_are_shown() {
+fn long_names_are_shortened_on_a_terminal_only() {
     let file = plain_file(1 << 16);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let name = |leg: &str| format!("begin-{leg}-{}-end", "x".repeat(200));
@@ -140,7 +140,7 @@ fn long_names_are_cut_on_a_terminal_only_and_groups_are_shown() {
 }
 
 #[test]
-fn a_path_that_is_asked_for_is_shown_with_the_count_of_its_whole_group() {
+fn a_named_path_is_shown_with_the_counts_of_its_whole_group() {
     let (folder, paths) = files(3);
     let names = paths
         .iter()
@@ -162,7 +162,7 @@ fn a_path_that_is_asked_for_is_shown_with_the_count_of_its_whole_group() {
 }
 
 #[test]
-fn the_exit_status_tells_how_paths_are_where_it_is_asked_for() {
+fn exit_code_sets_the_exit_status_by_the_states() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[file.path(), Path::new("/nowhere")], &[]);
     daemon.wait_state(file.path(), "up");
@@ -177,7 +177,7 @@ fn the_exit_status_tells_how_paths_are_where_it_is_asked_for() {
 }
 
 #[test]
-fn events_are_the_last_ones_or_those_since_then() {
+fn events_can_be_limited_by_number_and_time() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[&file], &[]);
     daemon.wait_state(file.path(), "up");
@@ -200,7 +200,7 @@ fn events_are_the_last_ones_or_those_since_then() {
     let refused = daemon.run(&["events", "--since", "yesterday"]);
     assert_eq!(refused.status.code(), Some(3));
     assert!(
-        stderr(&refused).contains("or how long ago"),
+        stderr(&refused).contains("or an age"),
         "{}",
         stderr(&refused)
     );

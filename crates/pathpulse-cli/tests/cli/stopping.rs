@@ -1,6 +1,6 @@
-//! Stopping the daemon, in every phase, whatever its disks and its readers do. One second from
-//! SIGTERM to the end and a tenth of one from SIGKILL are the promise, so they are asserted. Where
-//! the kernel keeps a process with stuck reads, it is that long until nothing of it runs any more.
+//! Stops the daemon in every phase, whatever its disks and clients do. It ends within one second of
+//! SIGTERM and 100 ms of SIGKILL. If the kernel holds a process with stuck reads, all its threads stop
+//! within that time.
 
 use std::fs;
 use std::io::Write;
@@ -13,14 +13,14 @@ use pathpulse_faultdisk::{Behaviour, Disk, Load, Rig, Spec, require};
 use rustix::process::Signal;
 
 use super::common::{
-    Daemon, PATIENCE, assert_complaint, lines, next_with, pathpulse, plain_file, rig,
+    Daemon, PATIENCE, assert_error_line, lines, next_with, pathpulse, plain_file, rig,
     stuck_reads_let_go,
 };
 
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 const KILL_LIMIT: Duration = Duration::from_millis(100);
 
-/// 104 disks: 100 that hang, 2 with all tags taken that hang, 2 that answer.
+/// 104 disks: 100 hang, 2 hang with all tags busy, 2 answer.
 fn sick_disks() -> Rig {
     let disks = rig(&Spec::loops(104));
     let hang: Vec<_> = (0..100).map(|disk| (disk, Behaviour::Hang)).collect();
@@ -34,7 +34,7 @@ fn paths(disks: &Rig) -> Vec<&Path> {
     disks.disks().iter().map(Disk::path).collect()
 }
 
-/// A daemon with 100 reads that hang.
+/// A daemon with 100 hanging reads.
 fn stuck_daemon(disks: &Rig) -> Daemon {
     let daemon = Daemon::start(&paths(disks), &[]);
     for disk in 0..100 {
@@ -45,12 +45,12 @@ fn stuck_daemon(disks: &Rig) -> Daemon {
     daemon
 }
 
-/// The first so many disks, which are silent.
+/// The indexes of the silent disks.
 fn first(count: usize) -> Vec<usize> {
     (0..count).collect()
 }
 
-/// Signals, and checks that the end is clean, in time, and complete.
+/// Sends a signal, and checks that the daemon ends cleanly, in time, and completely.
 fn assert_stops(daemon: &mut Daemon, signal: Signal, disks: &Rig, silent: &[usize]) {
     let pid = daemon.pid();
     let (status, took) = daemon.end_by(signal, disks, silent);
@@ -66,7 +66,7 @@ fn assert_stops(daemon: &mut Daemon, signal: Signal, disks: &Rig, silent: &[usiz
 }
 
 #[test]
-fn sigterm_while_100_reads_hang_and_tags_are_taken() {
+fn sigterm_while_100_reads_hang_and_tags_are_busy() {
     require!();
     let disks = sick_disks();
     let mut daemon = stuck_daemon(&disks);
@@ -77,7 +77,7 @@ fn sigterm_while_100_reads_hang_and_tags_are_taken() {
 }
 
 #[test]
-fn sigkill_while_100_reads_hang_and_tags_are_taken() {
+fn sigkill_while_100_reads_hang_and_tags_are_busy() {
     require!();
     let disks = sick_disks();
     let mut daemon = stuck_daemon(&disks);
@@ -86,7 +86,7 @@ fn sigkill_while_100_reads_hang_and_tags_are_taken() {
 }
 
 #[test]
-fn stop_while_100_reads_hang_waits_until_it_is_gone() {
+fn stop_while_100_reads_hang_waits_for_the_end() {
     require!();
     let disks = sick_disks();
     let mut daemon = stuck_daemon(&disks);
@@ -96,7 +96,7 @@ fn stop_while_100_reads_hang_waits_until_it_is_gone() {
     if !stuck_reads_let_go() {
         assert_eq!(output.status.code(), Some(1));
         let pid = format!("pid {}", daemon.pid());
-        assert_complaint(&output, &["has stopped", "kernel keeps", &pid]);
+        assert_error_line(&output, &["has stopped", "kernel keeps", &pid]);
         assert!(!daemon.socket.exists(), "nobody else is to knock there");
         let status = daemon.end_released(&disks, &first(100));
         assert_eq!(status.code(), Some(0));
@@ -111,7 +111,7 @@ fn stop_while_100_reads_hang_waits_until_it_is_gone() {
     assert!(more < KILL_LIMIT, "it was said to be gone: {more:?}");
 }
 
-/// Files that can't tell whether a read would wait: each read has a thread of the kernel.
+/// Files without RWF_NOWAIT: a thread of the kernel makes each read.
 #[test]
 fn signals_while_reads_without_nowait_hang() {
     require!();
@@ -130,7 +130,7 @@ fn signals_while_reads_without_nowait_hang() {
     }
 }
 
-/// At any time after its start: before signals are its own it dies of them, after that it stops.
+/// Early in its start, a signal kills the daemon; later, it stops the daemon.
 #[test]
 fn signals_in_every_phase_of_the_start() {
     require!();
@@ -139,7 +139,7 @@ fn signals_in_every_phase_of_the_start() {
     for signal in [Signal::TERM, Signal::INT, Signal::KILL] {
         for delay_ms in [0, 1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 130, 200, 350, 600] {
             let mut daemon = Daemon::spawn(&paths, &[]);
-            // The moment is the point here; there is no event for most of them.
+            // The test is about all moments of the start, most of which have no event.
             std::thread::sleep(Duration::from_millis(delay_ms));
             let (_, took) = daemon.end_by(signal, &disks, &first(100));
             let limit = if signal == Signal::KILL {
@@ -165,7 +165,7 @@ fn sigterm_while_clients_stream_and_do_not_read() {
             stream
         })
         .collect();
-    // It is served: the clients above are too.
+    // This client is served, and so are the ones above.
     daemon.status();
     assert_stops(&mut daemon, Signal::TERM, &disks, &first(100));
     drop(clients);
@@ -196,7 +196,7 @@ fn unheard_daemon(socket: &Path, paths: &[&Path]) -> (Child, std::io::PipeReader
 }
 
 #[test]
-fn a_stderr_that_nobody_reads_stops_neither_the_watch_nor_the_stop() {
+fn a_full_stderr_blocks_neither_checks_nor_stop() {
     require!();
     let disks = rig(&Spec::loops(3));
     let folder = tempfile::tempdir().expect("a folder");
@@ -238,7 +238,7 @@ fn a_stderr_that_nobody_reads_stops_neither_the_watch_nor_the_stop() {
 }
 
 #[test]
-fn a_failure_that_nobody_reads_ends_too() {
+fn a_failed_start_with_a_full_stderr_ends() {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("p.sock");
     let (mut child, _reader) = unheard_daemon(&socket, &[Path::new("/dev/null")]);
@@ -246,19 +246,19 @@ fn a_failure_that_nobody_reads_ends_too() {
 }
 
 #[test]
-fn the_second_signal_ends_it_at_once() {
+fn the_second_signal_ends_the_daemon_at_once() {
     require!();
     let disks = sick_disks();
     let mut daemon = stuck_daemon(&disks);
     daemon.signal(Signal::TERM);
     let (status, took) = daemon.end_by(Signal::INT, &disks, &first(100));
     assert!(took < STOP_LIMIT, "{took:?}");
-    // Whichever came first; the first one alone may have been enough.
+    // The first signal alone may have been enough.
     assert!(matches!(status.code(), Some(0 | 130 | 143)), "{status}");
 }
 
 #[test]
-fn ctrl_c_while_following_ends_the_follower() {
+fn ctrl_c_ends_events_follow() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[&file], &[]);
     let mut follower: Command = daemon.command(&["events", "--follow"]);

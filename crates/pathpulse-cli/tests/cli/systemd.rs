@@ -1,4 +1,4 @@
-//! What systemd and journald hear of the daemon, and that neither can hold it up.
+//! Messages to systemd and journald, neither of which can block the daemon.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,12 +12,12 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::common::{Daemon, PATIENCE, pathpulse, plain_file, rig};
-use super::held::Held;
+use super::held_worker::HeldWorker;
 use super::web::Web;
 
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
-/// A place where the daemon's datagrams arrive.
+/// A socket that gets the daemon's datagrams.
 struct Ear(UnixDatagram);
 
 impl Ear {
@@ -33,7 +33,7 @@ impl Ear {
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     }
 
-    /// Waits until this is said.
+    /// Waits for a datagram with this.
     fn wait(&self, part: &str) -> String {
         let begin = Instant::now();
         loop {
@@ -46,7 +46,7 @@ impl Ear {
     }
 }
 
-/// A daemon of a unit with this watchdog.
+/// A daemon like that of a unit with this watchdog.
 fn notifying(socket: &Path, watchdog: &str) -> Command {
     let mut command = pathpulse();
     command
@@ -56,7 +56,7 @@ fn notifying(socket: &Path, watchdog: &str) -> Command {
 }
 
 #[test]
-fn systemd_hears_how_the_daemon_is() {
+fn systemd_gets_the_state_of_the_daemon() {
     require!();
     let disks = rig(&Spec::loops(2));
     let paths = [disks.disk(0).path(), disks.disk(1).path()];
@@ -68,7 +68,7 @@ fn systemd_hears_how_the_daemon_is() {
     ear.wait("STATUS=2 of 2 paths up");
     ear.wait("WATCHDOG=1");
     disks.set(1, Behaviour::Hang).expect("set");
-    // A device that hangs is no reason to restart the daemon.
+    // A hanging device is no reason to restart the daemon.
     ear.wait("STATUS=1 of 2 paths up, 1 down, 1 reads stuck");
     ear.wait("WATCHDOG=1");
     disks.set(1, Behaviour::Answer).expect("set");
@@ -84,7 +84,7 @@ fn systemd_hears_how_the_daemon_is() {
 }
 
 #[test]
-fn the_watchdog_is_not_fed_while_a_worker_does_not_get_on() {
+fn the_watchdog_gets_no_message_while_a_worker_makes_no_progress() {
     let file = plain_file(1 << 16);
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("notify");
@@ -92,11 +92,11 @@ fn the_watchdog_is_not_fed_while_a_worker_does_not_get_on() {
     let daemon = Daemon::spawn_by(notifying(&socket, "400000"), &[&file], &[]);
     ear.wait("READY=1");
     ear.wait("WATCHDOG=1");
-    let Some(held) = Held::worker_of(&daemon) else {
+    let Some(held) = HeldWorker::first_of(&daemon) else {
         return report_skip("needs strace, to hold one thread up");
     };
     ear.wait("STATUS=worker 0 has not got on for");
-    // It is fed every 100 ms otherwise.
+    // Otherwise it gets a message every 100 ms.
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(1) {
         let said = ear.hear();
@@ -109,7 +109,7 @@ fn the_watchdog_is_not_fed_while_a_worker_does_not_get_on() {
 }
 
 #[test]
-fn a_systemd_that_does_not_listen_holds_nobody_up() {
+fn a_systemd_that_does_not_read_blocks_nobody() {
     let file = plain_file(1 << 16);
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("notify");
@@ -124,7 +124,7 @@ fn a_systemd_that_does_not_listen_holds_nobody_up() {
     assert!(took < STOP_LIMIT, "{took:?}");
 }
 
-/// Sends to a socket until the kernel takes no more.
+/// Fills the queue of a socket.
 fn fill(socket: &Path) {
     let sender = UnixDatagram::unbound().expect("a socket");
     sender.connect(socket).expect("connects");
@@ -138,7 +138,7 @@ fn fill(socket: &Path) {
     }
 }
 
-/// A command that runs the binary where `folder` is journald's, and says that stderr is journald's, too.
+/// A command that runs the binary with `folder` as journald's directory and stderr as journald's stream.
 fn journaling(folder: &Path) -> Command {
     let script = "mkdir -p /run/systemd/journal && mount --bind \"$0\" /run/systemd/journal && \
         export JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) && exec \"$@\"";
@@ -159,7 +159,7 @@ fn journald_gets_events_with_fields() {
     let folder = tempfile::tempdir().expect("a folder");
     let ear = Ear::at(&folder.path().join("socket"));
     let daemon = Daemon::spawn_by(journaling(folder.path()), &[path], &[]);
-    // Which comes first, this or that all paths are watched, is left to chance.
+    // This event may come before or after the message that all paths are watched.
     let up = ear.wait("pending -> up");
     assert!(up.contains("PRIORITY=6\n"), "{up}");
     disks.set(0, Behaviour::Fail(5)).expect("set");
@@ -180,7 +180,7 @@ fn journald_gets_events_with_fields() {
     drop(daemon);
 }
 
-/// Goes through a fall and back `times` times.
+/// Takes a path down and up `times` times.
 fn fall_and_rise(daemon: &Daemon, disks: &Rig, times: usize) {
     let path = disks.disk(0).path();
     for _ in 0..times {
@@ -193,12 +193,12 @@ fn fall_and_rise(daemon: &Daemon, disks: &Rig, times: usize) {
 }
 
 #[test]
-fn a_journald_that_hangs_stops_neither_the_watch_nor_the_stop() {
+fn a_hanging_journald_blocks_neither_checks_nor_stop() {
     require!();
     let disks = rig(&Spec::loops(1));
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("p.toml");
-    // However often it falls, and however long this machine lets it wait, a path that answers is up.
+    // With these rules, a path that answers is up, however often it has failed.
     let rules = "[defaults]\nmarginal_errors = 1000\nflaps = 0\nrise = 1\ntimeout = '10s'\n";
     fs::write(&config, rules).expect("written");
     let socket = folder.path().join("socket");
@@ -213,14 +213,14 @@ fn a_journald_that_hangs_stops_neither_the_watch_nor_the_stop() {
         assert!(begin.elapsed() < PATIENCE, "it does not start");
     }
     fall_and_rise(&daemon, &disks, 2);
-    // Each who comes and orders something is two lines: more than find room.
+    // Each command logs two lines, which is more than the queue holds.
     let web = Web::socket(&daemon);
     let order = json!({ "paths": [disks.disk(0).path()] }).to_string();
     for _ in 0..2_500 {
         assert_eq!(web.order("POST", "/v1/check-now", &order).status, 200);
     }
     fall_and_rise(&daemon, &disks, 2);
-    // Once it goes on, it hears what was kept for it, and how much was not.
+    // When journald reads again, it gets the queue and the number of lost lines.
     let told = ear.wait("log lines were lost: journald did not take them");
     assert!(told.contains("PRIORITY=4\n"), "{told}");
     fill(&socket);

@@ -1,4 +1,4 @@
-//! A terminal of tmux's: what a program has drawn is read from it as a person would, and keys are typed.
+//! A terminal in tmux: tests read its screen and type keys.
 
 use std::process::{Command, Output};
 use std::thread;
@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use super::common::PATIENCE;
 
-/// Between two looks.
+/// Time between two reads of the screen.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A terminal of 80 by 24 on a server of its own, which ends when this is dropped.
+/// A terminal of 80 by 24 on its own tmux server, which ends when this is dropped.
 pub(crate) struct Terminal(tempfile::TempDir);
 
 impl Terminal {
-    /// Runs a line of shell in a terminal, which stays when the line has ended; `None` without tmux.
+    /// Runs a shell command in a terminal, which stays open after its end; `None` without tmux.
     pub(crate) fn start(line: &str) -> Option<Terminal> {
         let terminal = Terminal(tempfile::tempdir().expect("a folder"));
-        // What comes after its end keeps the screen.
+        // The command after it keeps the screen.
         let line = format!("{line}; exec sleep 1000");
         let size = ["new-session", "-d", "-x", "80", "-y", "24"];
         let mut tmux = terminal.tmux();
@@ -40,12 +40,12 @@ impl Terminal {
         output
     }
 
-    /// Types keys, each by its name.
+    /// Types keys, by their names.
     pub(crate) fn press(&self, keys: &[&str]) {
         self.tell(&[&["send-keys"], keys].concat());
     }
 
-    /// What is on the screen.
+    /// The text of the screen.
     pub(crate) fn screen(&self) -> String {
         let output = self.tell(&["capture-pane", "-p"]);
         String::from_utf8(output.stdout).expect("text")
@@ -64,7 +64,7 @@ impl Terminal {
         }
     }
 
-    /// Waits until a line has this in it.
+    /// Waits until the screen has this text.
     pub(crate) fn wait_text(&self, text: &str) -> String {
         self.wait(text, |screen| screen.contains(text))
     }

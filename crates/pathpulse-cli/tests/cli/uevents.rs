@@ -1,4 +1,4 @@
-//! The kernel's word that disks came, went or changed, when it says more than there is room for.
+//! Uevents: what the daemon does when the kernel drops some for lack of room.
 
 use std::fs;
 use std::path::Path;
@@ -11,10 +11,10 @@ use rustix::process::Signal;
 use super::common::{Daemon, PATIENCE, pathpulse, plain_file, rig};
 use super::discovery::{Attached, attach, wait_count};
 
-/// The protocol of uevents, as in netlink(7).
+/// The protocol of uevents in netlink(7).
 const KOBJECT_UEVENT: &str = "15";
 
-/// Without the right to more room than the system gives to anybody, as the packaged unit runs it.
+/// Without the privilege to get a larger socket buffer, as under the packaged unit.
 fn modest() -> Command {
     let mut command = Command::new("setpriv");
     command
@@ -23,7 +23,7 @@ fn modest() -> Command {
     command
 }
 
-/// How many messages the kernel could not give to this daemon.
+/// Number of messages that the kernel dropped for this daemon.
 fn dropped(daemon: &Daemon) -> u64 {
     let pid = daemon.pid().to_string();
     let begin = Instant::now();
@@ -36,19 +36,19 @@ fn dropped(daemon: &Daemon) -> u64 {
         if let Some(dropped) = socket {
             return dropped.parse().expect("a number");
         }
-        // A list that is read while others come and go may lack one that stays.
+        // While sockets come and go, a read of the list can miss one.
         assert!(begin.elapsed() < PATIENCE, "it does not listen: {sockets}");
     }
 }
 
-/// Has the kernel say that a disk changed.
+/// Makes the kernel send the uevent that a disk changed.
 fn change(disk: &Path) {
     let name = disk.file_name().expect("a name").to_str().expect("text");
     fs::write(format!("/sys/block/{name}/uevent"), "change").expect("said");
 }
 
 #[test]
-fn what_the_kernel_said_in_vain_is_found_out_afterwards() {
+fn changes_of_dropped_uevents_are_discovered_afterwards() {
     require!();
     let disks = rig(&Spec::loops(4));
     let paths: Vec<&Path> = disks.disks().iter().map(Disk::path).collect();
@@ -61,7 +61,7 @@ fn what_the_kernel_said_in_vain_is_found_out_afterwards() {
     fs::write(&config, text).expect("written");
     disks.vanish(1).expect("pulled");
     let config = config.to_str().expect("text");
-    // The next check in turn is in an hour.
+    // The next regular check is in an hour.
     let more = ["--config", config, "--interval", "1h", "--rise", "1"];
     let daemon = Daemon::spawn_by(modest(), &[sick], &more);
     daemon.wait_log("paths are watched");
@@ -89,9 +89,9 @@ fn what_the_kernel_said_in_vain_is_found_out_afterwards() {
     daemon.wait_log("the kernel said more than could be heard");
     daemon.wait_state(comes, "up");
     daemon.wait_state(sick, "up");
-    // What has gone is on the list no longer.
+    // The removed disk is not watched any more.
     wait_count(&daemon, 2);
-    // From then on it is heard again.
+    // After that, uevents arrive again.
     disks.set(2, Behaviour::Fail(5)).expect("set");
     assert!(daemon.run(&check).status.success());
     daemon.wait_state(sick, "down");

@@ -9,12 +9,12 @@ use std::thread;
 use pathpulse_faultdisk::{Behaviour, Release, Spec, report_skip, require};
 
 use super::common::{
-    Daemon, PATIENCE, assert_complaint, backend, on_terminal, pathpulse, plain_file, rig,
+    Daemon, PATIENCE, assert_error_line, backend, on_terminal, pathpulse, plain_file, rig,
 };
 use super::terminal::Terminal;
 
 #[test]
-fn a_screen_is_drawn_in_a_terminal_and_the_terminal_is_given_back() {
+fn the_screen_is_drawn_and_the_terminal_restored() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[&file], &[]);
     daemon.wait_state(file.path(), "up");
@@ -50,7 +50,7 @@ fn a_screen_is_drawn_in_a_terminal_and_the_terminal_is_given_back() {
             seen += &piece.unwrap_or_else(|error| panic!("{part:?}: {error}: {seen:?}"));
         }
     };
-    // The alternate screen, words that are on it (blanks may not be sent), and the way back.
+    // The alternate screen, words on it (blanks may not be sent), and the end of it.
     wait("\x1b[?1049h");
     wait("worker");
     wait("(UTC)");
@@ -63,21 +63,21 @@ fn a_screen_is_drawn_in_a_terminal_and_the_terminal_is_given_back() {
     assert!(script.wait().expect("ends").success());
 }
 
-/// The words of a path's line in the table.
+/// The words of a path's row in the table.
 fn row<'s>(screen: &'s str, path: &Path) -> Option<Vec<&'s str>> {
     let lines = screen.lines().map(|line| line.split_whitespace().collect());
     let mut lines = lines.filter(|words: &Vec<&str>| words.first().copied() == path.to_str());
     lines.next()
 }
 
-/// Waits until a path is shown in this state.
+/// Waits until the screen shows a path in this state.
 fn wait_row(terminal: &Terminal, path: &Path, state: &str) -> String {
     let is_so = |screen: &str| row(screen, path).is_some_and(|row| row[1] == state);
     terminal.wait(&format!("{} {state}", path.display()), is_so)
 }
 
 #[test]
-fn the_screen_follows_what_happens_and_obeys_its_keys() {
+fn the_screen_shows_changes_and_obeys_keys() {
     require!();
     let disks = rig(&Spec::loops(2));
     let paths = [disks.disk(0).path(), disks.disk(1).path()];
@@ -107,7 +107,7 @@ fn the_screen_follows_what_happens_and_obeys_its_keys() {
     disks.release(1, Release::Data).expect("released");
     wait_row(&terminal, paths[1], "up");
 
-    // The keys: the first of the table is paused, and resumed.
+    // Keys pause and resume the first path of the table.
     terminal.press(&["g", "p"]);
     let screen = terminal.wait_text("1 paused");
     let is_paused = |path: &&&Path| row(&screen, path).is_some_and(|row| row[1] == "paused");
@@ -126,7 +126,7 @@ fn the_screen_follows_what_happens_and_obeys_its_keys() {
     terminal.press(&["Escape"]);
     wait_row(&terminal, paths[0], "up");
 
-    // It outlives the daemon, and finds the next one.
+    // The screen survives the daemon, and connects to the next one.
     assert!(daemon.run(&["stop"]).status.success());
     daemon.wait_end();
     terminal.wait_text("NOT CONNECTED for");
@@ -143,12 +143,12 @@ fn the_screen_follows_what_happens_and_obeys_its_keys() {
 }
 
 #[test]
-fn it_says_what_to_use_where_there_is_no_terminal() {
+fn without_a_terminal_watch_names_the_alternatives() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[&file], &[]);
     let refused = daemon.run(&["watch"]);
     assert_eq!(refused.status.code(), Some(1));
-    assert_complaint(&refused, &["terminal", "pathpulse status"]);
+    assert_error_line(&refused, &["terminal", "pathpulse status"]);
     let socket = daemon.socket.to_str().expect("text");
     let dumb = on_terminal(&["watch", "--socket", socket], &[("TERM", "dumb")]);
     let Some(dumb) = dumb else { return };

@@ -1,4 +1,4 @@
-//! HTTP as a probe or Prometheus speaks it, with nothing in between.
+//! A plain HTTP client, like a probe or Prometheus.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::common::{Daemon, PATIENCE};
 
-/// An answer.
+/// An answer of the daemon.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -17,7 +17,7 @@ pub(crate) struct Answer {
     pub(crate) took: Duration,
 }
 
-/// Where to ask.
+/// A listener of the daemon.
 #[derive(Clone, Debug)]
 pub(crate) enum Web {
     Tcp(String),
@@ -25,12 +25,12 @@ pub(crate) enum Web {
 }
 
 impl Web {
-    /// The TCP address of a daemon that was started with `--http 0` and whose log was not read yet.
+    /// The TCP address of a daemon with `--http 0`, from its log.
     pub(crate) fn tcp(daemon: &Daemon) -> Web {
         Web::of_log(&daemon.wait_log("http://"))
     }
 
-    /// The TCP address that a line of the log names.
+    /// The TCP address in a line of the log.
     pub(crate) fn of_log(line: &str) -> Web {
         let address = line.split("http://").nth(1).expect("an address");
         let address = address.split('/').next().expect("an address");
@@ -45,14 +45,14 @@ impl Web {
         self.ask("GET", target, "")
     }
 
-    /// One exchange; `more` are lines of the head.
+    /// One request and its answer; `more` are header lines.
     pub(crate) fn ask(&self, method: &str, target: &str, more: &str) -> Answer {
         self.send(&format!(
             "{method} {target} HTTP/1.0\r\nHost: p\r\n{more}\r\n"
         ))
     }
 
-    /// One exchange with a program that takes nothing older than HTTP/1.1, and says how long its answer is.
+    /// One request and its answer with a server that needs HTTP/1.1 and sends a Content-Length.
     pub(crate) fn order(&self, method: &str, target: &str, body: &str) -> Answer {
         self.send(&format!(
             "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
@@ -85,14 +85,14 @@ impl Web {
         }
     }
 
-    /// What `/livez` says of a path.
+    /// The answer of `/livez` about a path.
     pub(crate) fn livez(&self, path: &Path, max_stall: &str) -> Answer {
         let path = path.to_str().expect("text");
         self.get(&format!("/livez?path={path}&max_stall={max_stall}"))
     }
 }
 
-/// Sends a request, and reads the answer: as much as it says that it has, else all that comes.
+/// Sends a request, and reads the answer to the end of its Content-Length, or of the stream.
 fn exchange(mut stream: impl Read + Write, request: &str) -> String {
     stream.write_all(request.as_bytes()).expect("sent");
     let mut reader = BufReader::new(stream);

@@ -1,7 +1,7 @@
-//! Disks that are gone while something still uses them, on real loop devices.
+//! Disks that disappear while they are in use, on real loop devices.
 //!
-//! A loop device that a file system is mounted from can't be pulled, so what is mounted here only says that
-//! it is from one, as btrfs does: it is of memory.
+//! A loop device with a mounted file system cannot be pulled. So the mounts here are in memory, and only
+//! have the name of a loop device as their source, as those of btrfs can.
 
 use std::fs;
 use std::path::Path;
@@ -15,8 +15,8 @@ use super::discovery::{Attached, attach, wait_count};
 use super::metrics::value;
 use super::web::Web;
 
-/// A daemon in a world of its own, where something is mounted from each of these devices, in a folder of
-/// the device's name below this one.
+/// A daemon in its own mount namespace, with a mount from each of these devices in a directory of the
+/// device's name below `folder`.
 fn start(used: &[&Path], folder: &Path, config: &Path) -> Daemon {
     let script = r#"while [ "$1" != -- ]; do
         mkdir "$0/${1##*/}" && mount -t tmpfs -o size=4k "$1" "$0/${1##*/}" || exit 1; shift
@@ -34,7 +34,7 @@ fn start(used: &[&Path], folder: &Path, config: &Path) -> Daemon {
     daemon
 }
 
-/// Unmounts what is mounted from this device, for the daemon.
+/// Unmounts the mount from this device in the daemon's namespace.
 fn unmount(daemon: &Daemon, folder: &Path, device: &Path) {
     let mut nsenter = Command::new("nsenter");
     nsenter
@@ -43,7 +43,7 @@ fn unmount(daemon: &Daemon, folder: &Path, device: &Path) {
     assert!(nsenter.status().expect("nsenter runs").success());
 }
 
-/// The event that this path is watched no longer.
+/// The event that this path was removed.
 fn removed(daemon: &Daemon, path: &Path) -> Value {
     let events = stdout(&daemon.run(&["events", "--format", "json"]));
     let name = path.to_str().expect("text");
@@ -55,7 +55,7 @@ fn removed(daemon: &Daemon, path: &Path) -> Value {
 }
 
 #[test]
-fn a_disk_that_is_gone_but_used_is_waited_for_until_it_is_there_or_of_no_use() {
+fn a_missing_disk_is_kept_until_it_returns_or_is_unused() {
     require!();
     let disks = rig(&Spec::loops(3));
     let paths: Vec<&Path> = disks.disks().iter().map(Disk::path).collect();
@@ -67,18 +67,18 @@ fn a_disk_that_is_gone_but_used_is_waited_for_until_it_is_there_or_of_no_use() {
     for path in &paths {
         daemon.wait_state(path, "up");
     }
-    // While somebody has it open its name is not given to another one.
+    // While the device is open, its name is not given to another one.
     let held = fs::File::open(paths[0]).expect("opened");
     for disk in [0, 1] {
         disks.vanish(disk).expect("pulled");
-        let lost = daemon.wait_state(paths[disk], "pending");
-        assert_eq!(lost["cause"], "device_gone");
+        let missing = daemon.wait_state(paths[disk], "pending");
+        assert_eq!(missing["cause"], "device_gone");
         let place = folder.path().join(paths[disk].file_name().expect("a name"));
         let why = format!(
             "its disk is gone, and what is mounted on {} still uses it",
             place.display()
         );
-        assert_eq!(lost["message"], *why);
+        assert_eq!(missing["message"], *why);
         let event = removed(&daemon, paths[disk]);
         assert_eq!(
             (&event["cause"], &event["detail"]),
@@ -97,7 +97,7 @@ fn a_disk_that_is_gone_but_used_is_waited_for_until_it_is_there_or_of_no_use() {
     attach(paths[0], file.path());
     let _attached = Attached(paths[0]);
     daemon.wait_state(paths[0], "up");
-    // What nothing uses leaves: that which was waited for, and that which is pulled now.
+    // Unused disks are removed: the missing one, and the one that is pulled now.
     unmount(&daemon, folder.path(), paths[1]);
     disks.vanish(2).expect("pulled");
     wait_count(&daemon, 1);
@@ -105,7 +105,7 @@ fn a_disk_that_is_gone_but_used_is_waited_for_until_it_is_there_or_of_no_use() {
 }
 
 #[test]
-fn another_path_to_the_same_storage_takes_the_place_of_one_that_is_gone() {
+fn another_path_to_the_same_storage_replaces_a_missing_one() {
     require!();
     let disks = rig(&Spec::loops(2));
     let paths: Vec<&Path> = disks.disks().iter().map(Disk::path).collect();
@@ -126,21 +126,21 @@ fn another_path_to_the_same_storage_takes_the_place_of_one_that_is_gone() {
     assert_eq!(daemon.wait_state(paths[0], "pending")["group"], "mine");
     let back = disks.reappear(0).expect("plugged in");
     assert_ne!(back.path(), paths[0]);
-    // What waits outlives a reload that still wants it.
+    // A missing disk survives a reload that still includes it.
     write(&[paths[0], paths[1], back.path()]);
     let reloaded = daemon.run(&["reload"]);
     assert!(reloaded.status.success(), "{reloaded:?}");
     daemon.wait_state(back.path(), "up");
     wait_count(&daemon, 2);
     daemon.wait_state(paths[1], "up");
-    // And none that wants it no longer.
+    // It does not survive a reload that excludes it.
     disks.vanish(1).expect("pulled");
     daemon.wait_state(paths[1], "pending");
     write(&[back.path()]);
     let reloaded = daemon.run(&["reload"]);
-    let said = stdout(&reloaded);
+    let counts = stdout(&reloaded);
     assert!(
-        said.contains("0 paths added, 1 removed, 0 changed, 1 unchanged"),
+        counts.contains("0 paths added, 1 removed, 0 changed, 1 unchanged"),
         "{reloaded:?}"
     );
     wait_count(&daemon, 1);

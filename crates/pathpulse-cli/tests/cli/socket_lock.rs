@@ -1,16 +1,16 @@
-//! The lock file beside the socket is for the daemon's user only: whoever may open it, may hold it.
+//! The lock file beside the socket belongs to the daemon's user only: anybody who can open it can lock it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use super::common::{Daemon, assert_complaint, pathpulse, plain_file, stderr};
+use super::common::{Daemon, assert_error_line, pathpulse, plain_file, stderr};
 
-/// A user that nobody is.
+/// A user that does not exist.
 const STRANGER: &str = "61186";
 
-/// Somebody else who tries to hold the lock.
+/// A process of another user that tries to hold the lock.
 fn grab(lock: &Path) -> Output {
     let mut command = Command::new("setpriv");
     let user = [format!("--reuid={STRANGER}"), format!("--regid={STRANGER}")];
@@ -19,7 +19,7 @@ fn grab(lock: &Path) -> Output {
 }
 
 #[test]
-fn nobody_else_may_hold_the_lock_that_an_older_version_left_to_all() {
+fn other_users_cannot_hold_a_lock_file_that_was_public() {
     let file = plain_file(1 << 16);
     let folder = tempfile::tempdir().expect("a folder");
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("ours");
@@ -29,7 +29,7 @@ fn nobody_else_may_hold_the_lock_that_an_older_version_left_to_all() {
     fs::set_permissions(&lock, Permissions::from_mode(0o644)).expect("ours");
     let before = grab(&lock);
     assert!(before.status.success(), "{}", stderr(&before));
-    // Two runs: the second one finds the file of the first.
+    // The second run finds the file of the first one.
     for _ in 0..2 {
         let daemon = Daemon::spawn_at(pathpulse(), socket.clone(), &[file.path()], &[]);
         daemon.wait_log("paths are watched");
@@ -45,7 +45,7 @@ fn nobody_else_may_hold_the_lock_that_an_older_version_left_to_all() {
 }
 
 #[test]
-fn a_link_in_the_place_of_the_lock_is_left_alone() {
+fn a_link_instead_of_the_lock_file_is_not_followed() {
     let file = plain_file(1 << 16);
     let folder = tempfile::tempdir().expect("a folder");
     let precious = folder.path().join("precious");
@@ -57,7 +57,7 @@ fn a_link_in_the_place_of_the_lock_is_left_alone() {
     command.arg(folder.path().join("p.sock")).arg(file.path());
     let refused = command.output().expect("runs");
     assert_eq!(refused.status.code().map(|code| code == 0), Some(false));
-    assert_complaint(&refused, &["p.sock.lock", "is a link", "left alone"]);
+    assert_error_line(&refused, &["p.sock.lock", "is a link", "left alone"]);
     assert_eq!(fs::read(&precious).expect("there"), b"data");
     let mode = fs::metadata(&precious).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o644);

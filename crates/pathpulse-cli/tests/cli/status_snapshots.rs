@@ -1,4 +1,4 @@
-//! What a daemon says of all its paths at one moment, and what two such looks say about its timetable.
+//! Snapshots of all paths of a daemon, and the pace of checks between two of them.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -12,15 +12,15 @@ use serde_json::Value;
 use super::common::{Daemon, PATIENCE};
 use super::web::Web;
 
-/// All paths, as they were at some moment between two.
-pub(crate) struct Look {
+/// All paths at a moment between `begin` and `end`.
+pub(crate) struct Snapshot {
     pub(crate) begin: Instant,
     pub(crate) end: Instant,
     paths: HashMap<PathBuf, Value>,
 }
 
-impl Look {
-    pub(crate) fn take(web: &Web) -> Look {
+impl Snapshot {
+    pub(crate) fn take(web: &Web) -> Snapshot {
         let begin = Instant::now();
         let answer = web.get("/v1/paths");
         let end = Instant::now();
@@ -30,7 +30,7 @@ impl Look {
             let name = path["path"].as_str().expect("text").into();
             (name, path)
         });
-        Look {
+        Snapshot {
             begin,
             end,
             paths: named.collect(),
@@ -42,21 +42,21 @@ impl Look {
         found.unwrap_or_else(|| panic!("{} is not watched", path.display()))
     }
 
-    /// Checks of a path so far.
+    /// Number of checks of a path so far.
     pub(crate) fn checks(&self, path: &Path) -> u64 {
         self.path(path)["checks"]["total"]
             .as_u64()
             .expect("a number")
     }
 
-    /// Whether each of these paths had between two looks what its timetable says: one check in each
-    /// interval. One may have ended just before or after a look.
+    /// Whether each of these paths had one check in each interval since `before`. A check can end just
+    /// before or after a snapshot.
     ///
     /// # Errors
-    /// Which path had another number, and which.
+    /// A path had another number of checks.
     pub(crate) fn holds_pace(
         &self,
-        before: &Look,
+        before: &Snapshot,
         paths: &[PathBuf],
         interval: Duration,
     ) -> Result<(), String> {
@@ -78,7 +78,7 @@ impl Look {
 pub(crate) struct Follower(BufReader<UnixStream>);
 
 impl Follower {
-    /// Returns when the daemon has begun to answer: it holds the connection by then.
+    /// Returns when the daemon has started to answer, so that it has accepted the connection.
     pub(crate) fn start(daemon: &Daemon) -> Follower {
         let mut stream = UnixStream::connect(&daemon.socket).expect("connects");
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
@@ -91,8 +91,8 @@ impl Follower {
         Follower(stream)
     }
 
-    /// Reads until it hears that this path is paused. Returns the data of all events; a loss is one. `None` if
-    /// the daemon has nothing more to say though all is over.
+    /// Reads until the event that this path is paused, and returns the data of all events, those of lost
+    /// events included. `None` if the stream is idle although `is_over`.
     pub(crate) fn until_paused(self, path: &Path, is_over: &AtomicBool) -> Option<Vec<String>> {
         let path = format!("\"path\":{path:?}");
         let mut events = Vec::new();
@@ -112,16 +112,16 @@ impl Follower {
     }
 }
 
-/// Says when it is dropped, by a panic too, that threads that go on until then need not any more.
-pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
+/// Stops other threads when it is dropped, also by a panic.
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
 
-impl Drop for Over<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Relaxed);
     }
 }
 
-/// Files that take O_DIRECT, in one folder.
+/// Files that support O_DIRECT, in one directory.
 pub(crate) fn files(count: usize) -> (tempfile::TempDir, Vec<PathBuf>) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let paths: Vec<PathBuf> = (0..count)

@@ -1,4 +1,4 @@
-//! HEAD, as monitors and load balancers ask: the head that GET has, and no body.
+//! HEAD requests, which monitors and load balancers make: the head of GET, and no body.
 
 use std::io::Read;
 use std::io::Write;
@@ -7,8 +7,8 @@ use std::path::Path;
 use super::common::{Daemon, PATIENCE, plain_file};
 use super::web::Web;
 
-/// Asks on a connection that stays open, and returns all that comes before the answer to a second
-/// request: bytes of a body would stand there.
+/// Sends HEAD and then a second request on the same connection, and returns both answers: bytes of a
+/// body would stand between them.
 fn head_then(web: &Web, target: &str) -> String {
     let request = format!(
         "HEAD {target} HTTP/1.1\r\nHost: localhost\r\n\r\n\
@@ -32,7 +32,7 @@ fn head_then(web: &Web, target: &str) -> String {
     text
 }
 
-/// The status, and the names of the head's fields.
+/// The status, and the names of the header fields.
 fn shape(head: &str) -> (String, Vec<String>) {
     let mut lines = head.lines();
     let status = lines.next().expect("a status")[9..12].to_owned();
@@ -42,12 +42,12 @@ fn shape(head: &str) -> (String, Vec<String>) {
 }
 
 #[test]
-fn head_is_get_without_a_body_at_both_doors() {
+fn head_is_get_without_a_body_on_both_listeners() {
     let file = plain_file(1 << 16);
     let missing = file.path().with_file_name("never");
     let name = file.path().to_str().expect("text");
     let daemon = Daemon::spawn(&[file.path(), &missing], &["--http", "0"]);
-    let doors = [Web::tcp(&daemon), Web::socket(&daemon)];
+    let listeners = [Web::tcp(&daemon), Web::socket(&daemon)];
     daemon.wait_state(file.path(), "up");
     let one = format!("/v1/paths{name}");
     let live = |path: &Path| format!("/livez?path={}", path.display());
@@ -72,21 +72,24 @@ fn head_is_get_without_a_body_at_both_doors() {
         ("/nowhere", 404),
         ("/v1/stop", 405),
     ];
-    for door in &doors {
+    for web in &listeners {
         for (target, status) in targets {
-            let get = door.get(target);
-            let text = head_then(door, target);
+            let get = web.get(target);
+            let text = head_then(web, target);
             let (head, rest) = text.split_once("\r\n\r\n").expect("a head");
             assert!(rest.starts_with("HTTP/1.1 404"), "{target}: {text}");
             assert!(rest.ends_with("\r\n\r\n"), "{target}: {text}");
             assert_eq!(get.status, status, "{target}: {get:?}");
             assert_eq!(shape(head), shape(&get.head), "{target}");
         }
-        // A stream that GET would go on with.
-        let text = head_then(door, "/v1/events?follow=true");
+        // GET would keep this stream open.
+        let text = head_then(web, "/v1/events?follow=true");
         assert!(text.starts_with("HTTP/1.1 200"), "{text}");
         assert!(text.contains("content-type: text/event-stream"), "{text}");
         assert!(text.contains("HTTP/1.1 404"), "{text}");
     }
-    assert!(daemon.run(&["status"]).status.success(), "it goes on");
+    assert!(
+        daemon.run(&["status"]).status.success(),
+        "the daemon still answers"
+    );
 }

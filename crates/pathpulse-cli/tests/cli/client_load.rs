@@ -1,4 +1,4 @@
-//! Clients in crowds, some of whom read and some of whom stand still: neither touches the checks.
+//! Many clients, some of which read and some of which do not: none of them delays the checks.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -8,34 +8,34 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::common::{Daemon, PATIENCE};
-use super::looks::{Follower, Look, Over, files};
 use super::metrics::value;
+use super::status_snapshots::{Follower, Snapshot, StopOnDrop, files};
 use super::web::Web;
 
 const INTERVAL: Duration = Duration::from_millis(100);
-/// How long the checks are counted.
+/// The length of a window in which checks are counted.
 const INTERVALS: u32 = 20;
-/// A machine that is busy with other tests lets the daemon wake late now and then, and a check that is an
-/// interval late is the next one. So the pace has to be seen kept in some of so many windows, with all
-/// clients there in each: one that held the checks up would do so in all.
+/// On a machine that is busy with other tests, the daemon wakes late now and then, and a check that is
+/// an interval late is skipped. So the pace must be kept in some of these windows. All clients are there
+/// in each window, so a client that delays the checks would do so in all of them.
 const WINDOWS: usize = 10;
 
-/// Fails unless each of these paths has the checks of its timetable, no fewer and no more, in windows that
-/// count: `begin` sees to it before each that it will, and `counts` says after each whether it does.
+/// Fails unless each of these paths has one check in each interval, in two windows that count: `begin`
+/// prepares each window, and `counts` decides afterwards whether it counts.
 fn assert_pace(web: &Web, paths: &[PathBuf], mut begin: impl FnMut(), counts: impl Fn() -> bool) {
     let mut wrong = Vec::new();
     let mut kept = 0;
     while kept < 2 {
         begin();
-        let before = Look::take(web);
+        let before = Snapshot::take(web);
         thread::sleep(INTERVAL * INTERVALS);
-        let held = Look::take(web).holds_pace(&before, paths, INTERVAL);
+        let held = Snapshot::take(web).holds_pace(&before, paths, INTERVAL);
         if !counts() {
             continue;
         }
         match held {
             Ok(()) => kept += 1,
-            Err(said) => wrong.push(said),
+            Err(problem) => wrong.push(problem),
         }
         assert!(wrong.len() + kept <= WINDOWS, "{wrong:#?}");
     }
@@ -51,7 +51,7 @@ fn clients(web: &Web, what: &str) -> u64 {
 }
 
 #[test]
-fn clients_that_stream_or_stand_still_do_not_change_the_pace() {
+fn clients_that_stream_or_do_not_read_do_not_delay_checks() {
     let (_folder, all) = files(200);
     let (calm, restless) = all.split_at(100);
     let (last, restless) = restless.split_last().expect("some");
@@ -71,7 +71,7 @@ fn clients_that_stream_or_stand_still_do_not_change_the_pace() {
     };
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let over = Over(&is_over);
+        let over = StopOnDrop(&is_over);
         let restless = scope.spawn(|| {
             while !is_over.load(Relaxed) {
                 order("pause", restless);
@@ -83,13 +83,13 @@ fn clients_that_stream_or_stand_still_do_not_change_the_pace() {
             scope.spawn(move || follower.until_paused(last, is_over))
         };
         let readers: Vec<_> = reading.into_iter().map(read).collect();
-        // In the place of each that was dropped another one stands still.
+        // A new client that does not read replaces each dropped one.
         let refill = || {
             let lacking = 100 + clients(&web, "too_slow") - still.len() as u64;
             still.extend(followers(&daemon, lacking as usize));
         };
         assert_pace(&web, calm, refill, || clients(&web, "here") > 200);
-        // Those that stand still are dropped, and counted, and nobody else is.
+        // Exactly the clients that do not read are dropped and counted.
         let begin = Instant::now();
         while clients(&web, "too_slow") < still.len() as u64 {
             assert!(begin.elapsed() < PATIENCE, "{}", clients(&web, "too_slow"));

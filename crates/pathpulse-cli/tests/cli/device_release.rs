@@ -1,13 +1,13 @@
-//! Devices are free when a command that lets go of them has returned.
+//! Devices are free after `check`, `pause`, `remove` and `stop` have returned.
 
 use std::time::{Duration, Instant};
 
 use pathpulse_faultdisk::{Behaviour, Release, Spec, report_skip, require};
 
 use super::common::{Daemon, pathpulse, rig, stderr};
-use super::names::Mounted;
+use super::mounts::Mounted;
 
-/// A command that waits for a device in vain says so after half a second.
+/// A command stops waiting for the release of a device after half a second.
 const IN_TIME: Duration = Duration::from_secs(10);
 
 fn backends() -> Vec<String> {
@@ -59,7 +59,7 @@ fn a_device_is_free_after_check_pause_remove_and_stop() {
 }
 
 #[test]
-fn a_device_that_has_a_read_is_said_to_be_held_and_opened_again_by_resume() {
+fn a_device_with_a_pending_read_is_reported_and_reopened_by_resume() {
     require!();
     let disks = rig(&Spec::loops(2));
     let [hung, other] = [0, 1].map(|disk| disks.disk(disk).path().to_owned());
@@ -77,7 +77,7 @@ fn a_device_that_has_a_read_is_said_to_be_held_and_opened_again_by_resume() {
     let held = format!("{}: the kernel still holds its device", names[0]);
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.contains(&held), "{said}");
-    // It has one read of ours, however often it is paused and resumed.
+    // It has only one of our reads, however often the path is paused and resumed.
     assert!(daemon.run(&["resume", names[0]]).status.success());
     daemon.wait_state(&hung, "down");
     assert_eq!(disks.held(0).expect("known"), 1);
@@ -89,7 +89,7 @@ fn a_device_that_has_a_read_is_said_to_be_held_and_opened_again_by_resume() {
 }
 
 #[test]
-fn a_path_that_can_not_be_opened_again_is_up_as_soon_as_it_can() {
+fn a_resumed_path_that_does_not_open_comes_up_when_it_does() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let [name, away] = ["canary", "away"].map(|name| folder.path().join(name));
     std::fs::write(&name, vec![0xA5_u8; 1 << 16]).expect("written");

@@ -1,4 +1,4 @@
-//! The status page: over both doors of the daemon, and as a browser shows it.
+//! The status page, over both listeners of the daemon and in a browser.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use super::common::{Daemon, PATIENCE, plain_file, rig};
 use super::web::Web;
 
 #[test]
-fn the_table_needs_no_script_and_nothing_comes_from_elsewhere() {
+fn the_page_needs_no_script_and_loads_nothing_from_elsewhere() {
     let file = plain_file(1 << 16);
     let nasty = file.path().with_file_name("a <b>&\"name\u{1b}");
     std::fs::copy(file.path(), &nasty).expect("copied");
@@ -19,14 +19,14 @@ fn the_table_needs_no_script_and_nothing_comes_from_elsewhere() {
         .and_then(|copy| copy.sync_all())
         .expect("synced");
     let daemon = Daemon::spawn(&[file.path(), nasty.as_path()], &["--http", "0"]);
-    let doors = [Web::tcp(&daemon), Web::socket(&daemon)];
+    let listeners = [Web::tcp(&daemon), Web::socket(&daemon)];
     let escaped = file.path().with_file_name("a <b>&\"name\\x1b");
     for path in [file.path(), escaped.as_path()] {
         daemon.wait_state(path, "up");
     }
     let _ = std::fs::remove_file(&nasty);
-    for door in doors {
-        let page = door.get("/");
+    for web in listeners {
+        let page = web.get("/");
         assert_eq!(page.status, 200, "{page:?}");
         let head = page.head.to_lowercase();
         assert!(head.contains("content-type: text/html"), "{head}");
@@ -61,7 +61,7 @@ fn the_table_needs_no_script_and_nothing_comes_from_elsewhere() {
             ("/page.css", "text/css"),
             ("/icon.svg", "image/svg+xml"),
         ] {
-            let answer = door.get(asset);
+            let answer = web.get(asset);
             assert_eq!(answer.status, 200, "{asset}");
             assert!(
                 answer.head.contains(kind) && answer.head.contains("nosniff"),
@@ -69,14 +69,14 @@ fn the_table_needs_no_script_and_nothing_comes_from_elsewhere() {
                 answer.head
             );
         }
-        let filtered = door.get("/?q=NAME");
+        let filtered = web.get("/?q=NAME");
         assert!(filtered.body.contains("name\\x1b<"), "{}", filtered.body);
         assert_eq!(filtered.body.matches("<tr data-key").count(), 1);
-        assert_eq!(door.get(&format!("/?q={}", "x".repeat(201))).status, 400);
+        assert_eq!(web.get(&format!("/?q={}", "x".repeat(201))).status, 400);
     }
 }
 
-/// A file that has the first two paths watched as a group, and all of them often.
+/// A configuration with the first two paths in a group, and frequent checks.
 fn configuration(folder: &Path, paths: &[&Path]) -> PathBuf {
     let mut text = String::new();
     for (n, path) in paths.iter().enumerate() {
@@ -114,7 +114,7 @@ fn a_browser_shows_changes_as_they_happen() {
     browser.wait("document.body.classList.contains('live')");
     browser.wait("document.querySelectorAll('#paths tr[data-key]').length === 4");
     browser.wait("document.title.startsWith('all 4 paths are up')");
-    // It would be gone if the page were loaded anew.
+    // A reload of the page would remove it.
     browser.script("window.here = 'still'");
 
     disks.set(1, Behaviour::Hang).expect("set");
@@ -145,9 +145,9 @@ fn a_browser_shows_changes_as_they_happen() {
     );
 }
 
-/// The graphs are there when the page is, and on a small screen nothing is cut.
+/// The graphs have data at once, and nothing is cut on a small screen.
 #[test]
-fn a_small_screen_shows_all_and_graphs_begin_filled() {
+fn a_small_screen_shows_everything_and_graphs_start_with_data() {
     let browser = match Browser::start() {
         Ok(browser) => browser,
         Err(reason) => return report_skip(&reason),
@@ -181,7 +181,7 @@ fn a_small_screen_shows_all_and_graphs_begin_filled() {
     for width in [420, 700, 1280] {
         browser.resize(width, 1600);
         browser.open(&format!("http://{address}/"));
-        // Before any time passes in which the page could have collected them.
+        // The page itself has had no time to collect data.
         let points = browser
             .script("return document.querySelector('.spark polyline').getAttribute('points')");
         let points = points.as_str().expect("a line").split(' ').count();

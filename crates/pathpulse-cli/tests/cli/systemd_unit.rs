@@ -1,4 +1,4 @@
-//! The packaged unit: how much it exposes, and that the daemon works as it says.
+//! The packaged unit: its exposure, and the daemon with its user, groups and filters.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -15,21 +15,21 @@ use serde_json::json;
 use super::common::{Daemon, backend, plain_file, public_binary, rig, root, stderr, stdout};
 use super::web::Web;
 
-/// A user that nobody is, one that is in `GROUP`, and one that is not.
+/// The daemon's user, a user in `GROUP`, and a user outside of it; none of them exists.
 const USER: u32 = 61_184;
 const MEMBER: u32 = 61_185;
 const STRANGER: u32 = 61_186;
-/// The group that may ask the daemon.
+/// The group of the socket.
 const GROUP: u32 = 61_187;
-/// What changes the user, which systemd does before its filter holds. Without a capability, and with
-/// no-new-privs, they change nothing any more.
+/// System calls that change the user, which systemd makes before it applies the filter. Without
+/// capabilities and with no-new-privs, they have no effect afterwards.
 const BEFORE: [&str; 2] = ["@setuid", "capset"];
 
 fn unit() -> PathBuf {
     root().join("packaging/systemd/pathpulse.service")
 }
 
-/// The values of a setting of the unit, in order.
+/// The values of a setting of the unit, in their order.
 fn settings(name: &str) -> Vec<String> {
     let text = fs::read_to_string(unit()).expect("there");
     let lines = text.lines().filter_map(|line| line.strip_prefix(name));
@@ -38,7 +38,7 @@ fn settings(name: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_unit_exposes_next_to_nothing() {
+fn the_exposure_of_the_unit_is_low() {
     let command = Command::new("systemd-analyze")
         .args(["security", "--offline=true", "--no-pager", "--threshold=20"])
         .arg(unit())
@@ -52,7 +52,7 @@ fn the_unit_exposes_next_to_nothing() {
 }
 
 #[test]
-fn systemd_understands_all_of_the_unit() {
+fn systemd_accepts_all_settings_of_the_unit() {
     let folder = tempfile::tempdir().expect("a folder");
     let copy = folder.path().join("pathpulse.service");
     let text = fs::read_to_string(unit()).expect("there");
@@ -67,21 +67,21 @@ fn systemd_understands_all_of_the_unit() {
     let Ok(output) = command else {
         return report_skip("needs systemd-analyze (Debian's package systemd)");
     };
-    // What it does not understand it only tells, and other units are not ours.
+    // It only warns about unknown settings, and may warn about other units.
     let said = stderr(&output);
     let ours = said.lines().find(|line| line.contains("pathpulse"));
     assert_eq!((output.status.code(), ours), (Some(0), None), "{said}");
 }
 
 #[test]
-fn the_package_is_of_this_version() {
+fn the_changelog_of_the_package_has_this_version() {
     let folder = root().join("packaging");
     let changelog = fs::read_to_string(folder.join("changelog")).expect("there");
     let version = concat!("pathpulse (", env!("CARGO_PKG_VERSION"), "-");
     assert!(changelog.starts_with(version), "{changelog}");
 }
 
-/// The system calls of a set such as `@aio`, or the one that is named.
+/// The system calls of a set such as `@aio`, or a single one.
 fn expand(name: &str, into: &mut BTreeSet<String>) {
     if !name.starts_with('@') {
         into.insert(name.to_owned());
@@ -98,7 +98,7 @@ fn expand(name: &str, into: &mut BTreeSet<String>) {
     }
 }
 
-/// What the unit's filter lets through, with what is needed to get there.
+/// The system calls that the unit's filter allows, and those of `BEFORE`.
 fn allowed() -> BTreeSet<String> {
     let mut allowed = BTreeSet::new();
     for line in settings("SystemCallFilter") {
@@ -122,7 +122,7 @@ fn allowed() -> BTreeSet<String> {
     allowed
 }
 
-/// A filter that lets these through, as far as this architecture has them, and answers EPERM to others.
+/// A filter that allows these, as far as this architecture has them, and answers EPERM to others.
 fn filter(calls: &BTreeSet<String>) -> BpfProgram {
     let compile = |calls: &[&str]| {
         let rules: Vec<_> = calls.iter().map(|call| json!({"syscall": call})).collect();
@@ -141,7 +141,7 @@ fn filter(calls: &BTreeSet<String>) -> BpfProgram {
     programs.remove("all").expect("the one")
 }
 
-/// The number of the group `disk`.
+/// The ID of the group `disk`.
 fn disk_group() -> u32 {
     let groups = fs::read_to_string("/etc/group").expect("there");
     let disk = groups.lines().find_map(|line| line.strip_prefix("disk:"));
@@ -150,7 +150,7 @@ fn disk_group() -> u32 {
 }
 
 #[test]
-fn the_daemon_works_as_the_unit_says() {
+fn the_daemon_works_under_the_unit() {
     require!();
     if Command::new("systemd-analyze").output().is_err() {
         return report_skip("needs systemd-analyze (Debian's package systemd)");
@@ -201,7 +201,7 @@ fn the_daemon_works_as_the_unit_says() {
     assert!(kept.lines().count() >= 4, "{kept}");
 }
 
-/// The binary, run by a user with these groups and without any privilege.
+/// Runs the binary as a user with these groups and without any privilege.
 fn run_as(user: u32, groups: &[u32], binary: &Path) -> Command {
     let groups: Vec<String> = groups.iter().map(u32::to_string).collect();
     let mut command = Command::new("setpriv");
@@ -223,7 +223,7 @@ fn run_as(user: u32, groups: &[u32], binary: &Path) -> Command {
     command
 }
 
-/// A folder as systemd makes it for the unit, in one that everybody may enter.
+/// The runtime directory as systemd makes it for the unit, in a directory that everybody can enter.
 fn runtime_directory() -> (tempfile::TempDir, PathBuf) {
     let outer = tempfile::tempdir().expect("a folder");
     fs::set_permissions(outer.path(), Permissions::from_mode(0o755)).expect("ours");
@@ -237,7 +237,7 @@ fn runtime_directory() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
-fn the_unit_lets_the_group_of_the_socket_ask_and_nobody_else() {
+fn only_the_group_of_the_socket_can_query_the_daemon() {
     if Command::new("systemd-analyze").output().is_err() {
         return report_skip("needs systemd-analyze (Debian's package systemd)");
     }
@@ -248,7 +248,7 @@ fn the_unit_lets_the_group_of_the_socket_ask_and_nobody_else() {
     let said = format!("[daemon]\nsocket_group = '{GROUP}'\n");
     fs::write(&config, said).expect("written");
     let (_binary_folder, binary) = public_binary();
-    // As a line SupplementaryGroups= adds it.
+    // As with SupplementaryGroups=.
     let mut command = run_as(USER, &[disk_group(), GROUP], &binary);
     command.env_remove("RUST_LOG");
     let filter = filter(&allowed());
@@ -276,7 +276,7 @@ fn the_unit_lets_the_group_of_the_socket_ask_and_nobody_else() {
     let member = status(MEMBER, &[GROUP]);
     assert!(member.status.success(), "{}", stderr(&member));
     for groups in [&[][..], &[disk_group()], &[USER]] {
-        // Only the daemon's own group besides: it is not the socket's any more.
+        // The last one is the daemon's own group, which is not the group of the socket.
         let stranger = status(STRANGER, groups);
         assert!(!stranger.status.success(), "{}", stdout(&stranger));
         let said = stderr(&stranger);
@@ -288,7 +288,7 @@ fn the_unit_lets_the_group_of_the_socket_ask_and_nobody_else() {
 }
 
 #[test]
-fn a_purge_removes_what_the_daemon_wrote_and_a_removal_does_not() {
+fn purge_removes_the_daemons_files_and_remove_does_not() {
     let script = unit().with_file_name("postrm");
     let text = fs::read_to_string(&script).expect("there");
     assert!(
@@ -317,7 +317,7 @@ fn a_purge_removes_what_the_daemon_wrote_and_a_removal_does_not() {
         run(what);
         assert!(ours.iter().all(|file| file.exists()), "{what}");
     }
-    // The second time there is nothing left to remove.
+    // The second time, nothing is left to remove.
     for _ in 0..2 {
         run("purge");
         let left = |file: &PathBuf| file.parent().is_some_and(Path::exists);
@@ -326,7 +326,7 @@ fn a_purge_removes_what_the_daemon_wrote_and_a_removal_does_not() {
     }
 }
 
-/// Without any privilege but these groups, and under a filter.
+/// Fails unless the process has these groups, no other privilege, and a filter.
 fn assert_is_nobody(pid: u32, groups: &[u32]) {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
     let of = |name: &str| {

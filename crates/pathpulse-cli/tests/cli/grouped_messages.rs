@@ -1,4 +1,4 @@
-//! What is the same of many paths, or of many problems, is told once, and on lines of its own.
+//! A message about many paths is shown once, and each problem of a file on its own line.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::common::{Daemon, plain_file, run, stderr, stdout};
 
 const WHY: &str = "ENOENT";
 
-/// Paths that can't be opened, for one reason.
+/// Paths that cannot be opened, all for the same reason.
 fn missing() -> Vec<PathBuf> {
     let names = 10..35;
     names
@@ -14,8 +14,8 @@ fn missing() -> Vec<PathBuf> {
         .collect()
 }
 
-/// How many lines have the reason, and whether one says of how many paths it is.
-fn assert_told_once(text: &str) {
+/// Fails unless one message has the reason and the number of paths.
+fn assert_shown_once(text: &str) {
     assert_eq!(text.matches(WHY).count(), 1, "{text}");
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(text.contains("/nowhere/10"), "{text}");
@@ -23,7 +23,7 @@ fn assert_told_once(text: &str) {
 }
 
 #[test]
-fn commands_tell_once_why_many_paths_do_not_open() {
+fn commands_show_once_why_many_paths_do_not_open() {
     let missing = missing();
     for command in ["check", "doctor"] {
         let mut args = vec![command];
@@ -32,17 +32,17 @@ fn commands_tell_once_why_many_paths_do_not_open() {
         let text = stdout(&output);
         // The table of `doctor` has a row for each path.
         let (_, hints) = text.split_once("HINT").unwrap_or(("", &text));
-        assert_told_once(hints);
+        assert_shown_once(hints);
     }
     let mut args = vec!["check", "--format", "nagios"];
     args.extend(missing.iter().filter_map(|path| path.to_str()));
     let text = stdout(&run(args));
     assert_eq!(text.lines().count(), 2, "{text}");
-    assert_told_once(&text);
+    assert_shown_once(&text);
 }
 
 #[test]
-fn the_daemon_tells_once_why_many_paths_do_not_open() {
+fn the_daemon_logs_once_why_many_paths_do_not_open() {
     let file = plain_file(1 << 16);
     let mut paths = missing();
     paths.push(file.path().to_owned());
@@ -52,21 +52,21 @@ fn the_daemon_tells_once_why_many_paths_do_not_open() {
         log += &daemon.wait_log("");
         log.push('\n');
     }
-    assert_told_once(&log);
+    assert_shown_once(&log);
     let text = stdout(&daemon.run(&["status"]));
     let (_, after_table) = text.rsplit_once("not_open").expect("a table");
-    assert_told_once(after_table);
+    assert_shown_once(after_table);
     let added: Vec<String> = (10..35).map(|n| format!("/nowhere/{n}/more")).collect();
     let mut args = vec!["add"];
     args.extend(added.iter().map(String::as_str));
     let output = daemon.run(&args);
     assert!(output.status.success(), "they are waited for");
-    assert_told_once(&stderr(&output));
-    assert_told_once(&daemon.wait_log("/nowhere/10/more"));
+    assert_shown_once(&stderr(&output));
+    assert_shown_once(&daemon.wait_log("/nowhere/10/more"));
 }
 
 #[test]
-fn each_problem_of_a_file_is_a_line_of_the_answer_to_reload() {
+fn reload_prints_a_line_for_each_problem_of_the_file() {
     let file = plain_file(1 << 16);
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("p.toml");

@@ -1,4 +1,4 @@
-//! Holding up one thread of a daemon, as a defect or a wedged kernel would.
+//! Blocks one thread of a daemon, as a bug or a hung kernel would.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -7,17 +7,17 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::common::{Daemon, lines, next_with};
 
-/// A worker whose system calls are held up for minutes; goes on when this is dropped.
-pub(crate) struct Held(Child);
+/// A worker whose system calls take minutes; it continues when this is dropped.
+pub(crate) struct HeldWorker(Child);
 
-impl Held {
-    /// The first worker of a daemon; `None` where there is no strace to hold it.
-    pub(crate) fn worker_of(daemon: &Daemon) -> Option<Held> {
+impl HeldWorker {
+    /// Blocks the first worker of a daemon; `None` without strace.
+    pub(crate) fn first_of(daemon: &Daemon) -> Option<HeldWorker> {
         let task = format!("/proc/{}/task", daemon.pid());
         let threads = fs::read_dir(task).expect("it lives").flatten();
         let mut workers = threads.filter(|thread| {
             let name = fs::read_to_string(thread.path().join("comm"));
-            // The kernel keeps fifteen letters of a name.
+            // The kernel keeps fifteen bytes of a name.
             name.is_ok_and(|name| name.trim() == "pathpulse-worke")
         });
         let worker = workers.next().expect("a worker").file_name();
@@ -31,13 +31,13 @@ impl Held {
             .ok()?;
         let log = lines(strace.stderr.take().expect("piped"));
         next_with(&log, "attached");
-        Some(Held(strace))
+        Some(HeldWorker(strace))
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldWorker {
     fn drop(&mut self) {
-        // Asked to end, it lets the thread go.
+        // strace detaches from the thread when it ends.
         let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
         let _ = self.0.wait();
     }

@@ -1,5 +1,4 @@
-//! The better backends are forbidden, as containers forbid them: the verdicts are the same, and it is
-//! said why.
+//! Without the better backends, as in containers, the verdicts are the same and the reason is shown.
 
 use pathpulse_faultdisk::{Behaviour, Load, Release, Spec};
 use serde_json::Value;
@@ -11,8 +10,8 @@ const ENOSYS: i32 = libc::ENOSYS;
 const EPERM: i32 = libc::EPERM;
 const AIO: [i64; 1] = [libc::SYS_io_setup];
 
-/// Checks a healthy, a failing, a hanging and a saturated disk while the kernel answers so, and
-/// returns what was found.
+/// Checks a healthy, a failing, a hanging and a saturated disk while the kernel answers some calls
+/// with errnos; returns the document and the exit status.
 fn check_under(answers: &[(&[i64], i32)]) -> (Value, Option<i32>) {
     let disks = rig(&Spec::loops(4));
     disks.set(1, Behaviour::Fail(libc::EIO)).expect("fails");
@@ -64,18 +63,18 @@ fn a_named_backend_that_is_forbidden_is_not_replaced() {
     command.args(["check", "--backend", "io_uring", "/dev/null"]);
     let output = output_under(&[(&IO_URING, EPERM)], command);
     assert_eq!(output.status.code(), Some(3));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
     for part in ["io_uring", "EPERM", "seccomp"] {
-        assert!(said.contains(part), "{said}");
+        assert!(error.contains(part), "{error}");
     }
 }
 
 #[test]
-fn the_daemon_says_what_it_fell_back_to_and_why() {
+fn the_daemon_logs_the_fallback_and_its_reason() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = pathpulse();
     command.env_remove("PATHPULSE_BACKEND");
-    // Nothing can be watched, so it ends by itself after it has said how it would.
+    // The daemon has no usable path, so it ends by itself after it has logged the backend.
     command
         .args(["run", "--socket"])
         .arg(folder.path().join("p.sock"));

@@ -1,4 +1,4 @@
-//! Events survive a restart, and the disk that they are kept on harms nobody.
+//! The state file: events survive a restart, and a bad disk of the file harms nothing else.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,12 +10,12 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::common::{
-    Daemon, PATIENCE, assert_complaint, pathpulse, plain_file, rig, run, stderr, stdout,
+    Daemon, PATIENCE, assert_error_line, pathpulse, plain_file, rig, run, stderr, stdout,
 };
 
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
-/// All events that the daemon tells.
+/// All events of the daemon.
 fn events(daemon: &Daemon) -> Vec<Value> {
     let output = daemon.run(&["events", "--format", "json"]);
     let lines = stdout(&output);
@@ -23,7 +23,7 @@ fn events(daemon: &Daemon) -> Vec<Value> {
     lines.map(|line| line.expect("a document")).collect()
 }
 
-/// Waits until it tells so many, the first of them as they were.
+/// Waits until it has this many events, the first of which are these.
 fn wait_events(daemon: &Daemon, count: usize, first: &[Value]) -> Vec<Value> {
     let begin = Instant::now();
     loop {
@@ -42,7 +42,7 @@ fn stop(daemon: &mut Daemon, signal: Signal) {
 }
 
 #[test]
-fn events_of_before_a_restart_come_first() {
+fn events_from_before_a_restart_come_first() {
     let file = plain_file(1 << 16);
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("events");
@@ -50,12 +50,12 @@ fn events_of_before_a_restart_come_first() {
     let mut seen = Vec::new();
     for run in 1..=3 {
         let mut daemon = Daemon::start(&[&file], &more);
-        // One event of each run: the path comes up.
+        // Each run has one event: the path comes up.
         seen = wait_events(&daemon, run, &seen);
         assert_eq!(seen.len(), run);
         stop(&mut daemon, Signal::TERM);
     }
-    // A crash in the middle of a line, and a bad block.
+    // An incomplete line as after a crash, and a bad block.
     let mut bytes = std::fs::read(&state).expect("there");
     let length = bytes.len();
     bytes.truncate(length - 5);
@@ -72,7 +72,7 @@ fn events_of_before_a_restart_come_first() {
 }
 
 #[test]
-fn the_file_may_be_named_in_the_configuration_and_another_one_needs_a_start() {
+fn the_configuration_names_the_file_and_a_reload_cannot_change_it() {
     let file = plain_file(1 << 16);
     let folder = tempfile::tempdir().expect("a folder");
     let (state, other) = (folder.path().join("events"), folder.path().join("other"));
@@ -94,7 +94,7 @@ fn the_file_may_be_named_in_the_configuration_and_another_one_needs_a_start() {
     assert!(by_option.contains(&line(&other)), "{by_option}");
 
     let mut command = pathpulse();
-    // What is said wins over what systemd offers.
+    // The configuration wins over the directory of systemd.
     command.env("STATE_DIRECTORY", folder.path().join("systemd"));
     let mut daemon = Daemon::spawn_by(command, &[&file], &["--config", name]);
     wait_events(&daemon, 1, &[]);
@@ -111,11 +111,11 @@ fn the_file_may_be_named_in_the_configuration_and_another_one_needs_a_start() {
     std::fs::write(&config, "[daemon]\nstate = 'events'\n").expect("written");
     let bad = run(["config", "check", name]);
     assert!(!bad.status.success());
-    assert_complaint(&bad, &[":2:9: state: ", "is not absolute"]);
+    assert_error_line(&bad, &[":2:9: state: ", "is not absolute"]);
 }
 
-/// The process that has the file, told these lines; what it says.
-fn keeper_told(state: &Path, lines: &str) -> String {
+/// Runs the process that writes the file with these lines as its input, and returns its output.
+fn run_store(state: &Path, lines: &str) -> String {
     let mut child = pathpulse()
         .arg("keep-events")
         .arg(state)
@@ -130,7 +130,7 @@ fn keeper_told(state: &Path, lines: &str) -> String {
 }
 
 #[test]
-fn what_was_taken_out_of_maps_is_kept_beside_the_events_of_a_daemon() {
+fn paths_failed_in_maps_are_kept_beside_the_events() {
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("events");
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("there");
@@ -139,7 +139,7 @@ fn what_was_taken_out_of_maps_is_kept_beside_the_events_of_a_daemon() {
         format!("taken {note}")
     };
     let (kept, old) = (note("mpath-a", boot.trim()), note("mpath-b", "another"));
-    keeper_told(&state, &format!("{kept}\n{old}\n"));
+    run_store(&state, &format!("{kept}\n{old}\n"));
     let file = plain_file(1 << 16);
     let config = folder.path().join("p.toml");
     let name = config.to_str().expect("text");
@@ -151,31 +151,31 @@ fn what_was_taken_out_of_maps_is_kept_beside_the_events_of_a_daemon() {
     let mut daemon = Daemon::start(&[&file], &["--config", name]);
     wait_events(&daemon, 1, &[]);
     stop(&mut daemon, Signal::TERM);
-    let said = keeper_told(&state, "");
+    let said = run_store(&state, "");
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 3, "{said}");
     assert!(lines[0].starts_with("past {"), "{said}");
     assert_eq!((lines[1], lines[2]), (&*kept, "ready "), "{said}");
 
-    // One that acts on maps sees that none of this host has such legs.
+    // A daemon that controls maps finds that no map of this host has such paths.
     write("[multipath]\nfail_paths = true\n");
     let mut daemon = Daemon::start(&[&file], &["--config", name]);
     let begin = Instant::now();
-    let is_struck_off = || {
+    let is_dropped = || {
         let text = std::fs::read_to_string(&state).expect("there");
         let last = text.lines().rfind(|line| line.contains("mpath-a"));
         last.is_none_or(|line| line.contains(r#""legs":[]"#))
     };
-    while !is_struck_off() {
-        assert!(begin.elapsed() < PATIENCE, "the daemon recalls it");
+    while !is_dropped() {
+        assert!(begin.elapsed() < PATIENCE, "the daemon still has it");
     }
     stop(&mut daemon, Signal::TERM);
-    let said = keeper_told(&state, "");
+    let said = run_store(&state, "");
     assert!(!said.contains("taken"), "{said}");
 }
 
 #[test]
-fn the_folder_that_systemd_made_is_used() {
+fn the_state_directory_of_systemd_is_used() {
     let file = plain_file(1 << 16);
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = pathpulse();
@@ -188,7 +188,7 @@ fn the_folder_that_systemd_made_is_used() {
 }
 
 #[test]
-fn a_state_file_on_a_disk_that_hangs_holds_nobody_up() {
+fn a_state_file_on_a_hanging_disk_blocks_nobody() {
     require!();
     let disks = rig(&Spec::files(1));
     disks.set(0, Behaviour::Hang).expect("set");
@@ -202,7 +202,7 @@ fn a_state_file_on_a_disk_that_hangs_holds_nobody_up() {
     let children = std::fs::read_to_string(children).expect("it lives");
     let reader = children.trim().parse().expect("one process");
     stop(&mut daemon, Signal::TERM);
-    // The process that reads it is left, and ends when the disk answers; killed, it writes nothing.
+    // The process that reads the file stays until the disk answers; it was killed, and writes nothing.
     let reader = rustix::process::Pid::from_raw(reader).expect("a process");
     rustix::process::kill_process(reader, Signal::KILL).expect("it is left");
     disks.set(0, Behaviour::Answer).expect("set");
@@ -210,7 +210,7 @@ fn a_state_file_on_a_disk_that_hangs_holds_nobody_up() {
 }
 
 #[test]
-fn a_full_disk_is_said_once_and_harms_nobody() {
+fn a_full_disk_is_logged_once_and_harms_nothing_else() {
     require!();
     let disks = rig(&Spec::loops(1));
     let path = disks.disk(0).path();
@@ -243,7 +243,7 @@ fn a_full_disk_is_said_once_and_harms_nobody() {
 }
 
 #[test]
-fn a_disk_named_by_mistake_is_left_alone() {
+fn a_block_device_is_refused_as_a_state_file() {
     require!();
     let disks = rig(&Spec::loops(2));
     let (watched, other) = (disks.disk(0).path(), disks.disk(1).path());

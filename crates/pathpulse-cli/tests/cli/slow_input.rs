@@ -1,5 +1,5 @@
-//! Those who keep the daemon waiting: clients that do not finish what they ask, a disk that does not give
-//! the configuration.
+//! Input that does not arrive: clients that do not complete their requests, and a configuration file
+//! on a disk that hangs.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
@@ -15,16 +15,16 @@ use super::web::Web;
 
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
-/// A client that has said this, and says no more.
-fn client(daemon: &Daemon, said: &[u8]) -> UnixStream {
+/// A client that sends only this.
+fn client(daemon: &Daemon, sent: &[u8]) -> UnixStream {
     let mut stream = UnixStream::connect(&daemon.socket).expect("connects");
     stream.set_read_timeout(Some(PATIENCE)).expect("set");
-    stream.write_all(said).expect("sent");
+    stream.write_all(sent).expect("sent");
     stream
 }
 
 #[test]
-fn clients_that_do_not_finish_what_they_ask_are_left() {
+fn clients_with_incomplete_requests_are_dropped() {
     let file = plain_file(1 << 16);
     let daemon = Daemon::start(&[&file], &[]);
     let body = b"POST /v1/pause HTTP/1.1\r\nHost: p\r\nContent-Length: 100\r\n\r\n{\"paths\"";
@@ -34,7 +34,7 @@ fn clients_that_do_not_finish_what_they_ask_are_left() {
         (b"GET /healthz HTTP/1.1\r\nHost: p\r\n\r\n", "HTTP/1.1 200 "),
         (body, "HTTP/1.1 408 "),
     ];
-    // All at once, since each stays as long as the daemon has patience.
+    // All at the same time, because the daemon waits for each until its limit.
     let clients = asked.map(|(said, expected)| (client(&daemon, said), expected));
     for (mut client, expected) in clients {
         let mut heard = String::new();
@@ -47,7 +47,7 @@ fn clients_that_do_not_finish_what_they_ask_are_left() {
 }
 
 #[test]
-fn a_configuration_on_a_disk_that_hangs_holds_nobody_up() {
+fn a_configuration_on_a_hanging_disk_blocks_nobody() {
     require!();
     let disk = DiskSpec {
         size_bytes: 4_096,
@@ -76,7 +76,7 @@ fn a_configuration_on_a_disk_that_hangs_holds_nobody_up() {
         stderr(&refused).contains("may lie on a disk that hangs"),
         "{refused:?}"
     );
-    // Nobody else waits for it.
+    // All other requests work.
     let name = watched.path().to_str().expect("text");
     assert!(daemon.run(&["pause", name]).status.success());
     daemon.wait_state(watched.path(), "paused");
@@ -88,7 +88,7 @@ fn a_configuration_on_a_disk_that_hangs_holds_nobody_up() {
     let reloaded = daemon.run(&["reload"]);
     assert!(reloaded.status.success(), "{reloaded:?}");
 
-    // Nor does it keep the daemon from being stopped, be it while that reads it again or at the start.
+    // The daemon can be stopped while it reloads the file, and while it reads it at the start.
     disks.set(0, Behaviour::Hang).expect("set");
     daemon.signal(Signal::HUP);
     disks.wait_held(0, 1, PATIENCE).expect("held");
@@ -97,7 +97,7 @@ fn a_configuration_on_a_disk_that_hangs_holds_nobody_up() {
     assert_eq!(status.code(), Some(0));
     assert!(took < STOP_LIMIT, "{took:?}");
     let mut daemon = Daemon::spawn(&[watched.path()], &config);
-    // The page that is asked for is asked for already.
+    // The disk already holds a read of this page.
     let children = format!("/proc/{0}/task/{0}/children", daemon.pid());
     let begin = Instant::now();
     while fs::read_to_string(&children).expect("it runs").is_empty() {

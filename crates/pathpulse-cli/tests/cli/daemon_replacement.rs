@@ -1,5 +1,5 @@
-//! A daemon that died, and that the kernel holds because of a read at a silent device, is in nobody's way.
-//! Two seconds from its death to its successor's answers are the promise, so they are asserted.
+//! A dead daemon that the kernel holds because of a pending read does not prevent a new one: the new
+//! daemon answers within two seconds of the old one's death.
 
 use std::fs;
 use std::path::Path;
@@ -10,17 +10,16 @@ use pathpulse_faultdisk::{Behaviour, Release, Rig, Spec, require};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::common::{Daemon, PATIENCE, assert_complaint, pathpulse, plain_file, rig, run, stderr};
+use super::common::{Daemon, PATIENCE, assert_error_line, pathpulse, plain_file, rig, run, stderr};
 use super::metrics::value;
 use super::web::Web;
 
-/// From the death of a daemon to the answers of its successor.
+/// Time from the death of a daemon to the first answer of its successor.
 const TAKEOVER_LIMIT: Duration = Duration::from_secs(2);
-/// With these the kernel holds a process that has a read at a silent device.
+/// With these backends, the kernel holds a process that has a read at a silent device.
 const HELD_BACKENDS: [&str; 2] = ["aio", "sync"];
 
-/// Two disks, the first of which is silent, a daemon at this socket that has a read there, and the TCP
-/// address that this one has.
+/// Two disks, the first of which is silent; a daemon with a read there; and its TCP address.
 fn stuck_daemon(socket: &Path, backend: &str) -> (Rig, Daemon, String) {
     let disks = rig(&Spec::loops(2));
     disks.set(0, Behaviour::Hang).expect("set");
@@ -51,7 +50,7 @@ fn wait_answer(daemon: &Daemon) -> Value {
     }
 }
 
-/// Waits until the daemon's status holds so many of its predecessors.
+/// Waits until the status has this many held processes.
 fn wait_held(daemon: &Daemon, count: usize) -> Vec<Value> {
     let begin = Instant::now();
     loop {
@@ -64,7 +63,7 @@ fn wait_held(daemon: &Daemon, count: usize) -> Vec<Value> {
     }
 }
 
-/// Waits until a file has this in it.
+/// Waits until a file contains this.
 fn wait_text(file: &Path, part: &str) {
     let begin = Instant::now();
     while !fs::read_to_string(file).expect("there").contains(part) {
@@ -73,8 +72,8 @@ fn wait_text(file: &Path, part: &str) {
     }
 }
 
-/// Has the silent disk answer, and waits until the dead daemon is gone, for its successor too.
-fn let_go(disks: &Rig, dead: &mut Daemon, successor: &Daemon) {
+/// Makes the silent disk answer, and waits until the dead daemon has ended and its successor knows.
+fn release(disks: &Rig, dead: &mut Daemon, successor: &Daemon) {
     disks.set(0, Behaviour::Answer).expect("set");
     let begin = Instant::now();
     while Path::new(&format!("/proc/{}/task", dead.pid())).exists() && !dead.has_ended() {
@@ -86,7 +85,7 @@ fn let_go(disks: &Rig, dead: &mut Daemon, successor: &Daemon) {
 }
 
 #[test]
-fn a_killed_daemon_that_the_kernel_holds_is_replaced_in_time_and_named() {
+fn a_killed_daemon_that_the_kernel_holds_is_replaced_and_reported() {
     require!();
     for backend in HELD_BACKENDS {
         let folder = tempfile::tempdir().expect("a folder");
@@ -98,7 +97,7 @@ fn a_killed_daemon_that_the_kernel_holds_is_replaced_in_time_and_named() {
 
         dead.signal(Signal::KILL);
         let begin = Instant::now();
-        assert_complaint(&dead.run(&["status"]), &["is dead", "pathpulse run"]);
+        assert_error_line(&dead.run(&["status"]), &["is dead", "pathpulse run"]);
         let mut successor = spawn(&disks, &socket, &["--backend", backend, "--http", &url]);
         let status = wait_answer(&successor);
         let took = begin.elapsed();
@@ -127,9 +126,9 @@ fn a_killed_daemon_that_the_kernel_holds_is_replaced_in_time_and_named() {
             "{processes:?}"
         );
 
-        let_go(&disks, &mut dead, &successor);
+        release(&disks, &mut dead, &successor);
         assert_eq!(value(&web.get("/metrics").body, series), 0.0);
-        // Its address is free by now, and taken.
+        // Now its address is free, and the successor uses it.
         successor.wait_log("metrics and status at http://");
         assert_eq!(Web::Tcp(url.clone()).get("/healthz").status, 200);
         successor.signal(Signal::TERM);
@@ -138,7 +137,7 @@ fn a_killed_daemon_that_the_kernel_holds_is_replaced_in_time_and_named() {
 }
 
 #[test]
-fn of_two_successors_at_a_time_one_starts() {
+fn only_one_of_two_successors_starts() {
     require!();
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("p.sock");
@@ -162,29 +161,29 @@ fn of_two_successors_at_a_time_one_starts() {
     loser.wait_log("another daemon");
     wait_answer(&winner);
     assert_eq!(wait_held(&winner, 1)[0]["pid"], dead.pid());
-    let_go(&disks, &mut dead, &winner);
+    release(&disks, &mut dead, &winner);
 }
 
 #[test]
-fn after_a_stop_with_a_held_read_another_starts_at_once_with_all_addresses() {
+fn after_a_stop_with_a_held_read_another_daemon_gets_all_addresses() {
     require!();
     for backend in HELD_BACKENDS {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("p.sock");
         let (disks, mut dead, url) = stuck_daemon(&socket, backend);
-        assert_complaint(&dead.run(&["stop"]), &["has stopped", "kernel keeps"]);
+        assert_error_line(&dead.run(&["stop"]), &["has stopped", "kernel keeps"]);
         let begin = Instant::now();
         let successor = spawn(&disks, &socket, &["--backend", backend, "--http", &url]);
         wait_answer(&successor);
         assert!(begin.elapsed() < TAKEOVER_LIMIT, "{:?}", begin.elapsed());
         assert_eq!(Web::Tcp(url.clone()).get("/healthz").status, 200);
         assert_eq!(wait_held(&successor, 1)[0]["pid"], dead.pid());
-        let_go(&disks, &mut dead, &successor);
+        release(&disks, &mut dead, &successor);
     }
 }
 
 #[test]
-fn a_daemon_that_is_stopped_for_a_while_keeps_its_place() {
+fn a_daemon_that_is_frozen_for_a_while_keeps_its_socket() {
     let file = plain_file(1 << 16);
     let mut daemon = Daemon::start(&[&file], &[]);
     daemon.signal(Signal::STOP);
@@ -205,7 +204,7 @@ fn a_daemon_that_is_stopped_for_a_while_keeps_its_place() {
 }
 
 #[test]
-fn a_socket_that_somebody_removes_is_made_again() {
+fn a_removed_socket_is_created_again() {
     let file = plain_file(1 << 16);
     let folder = tempfile::tempdir().expect("a folder");
     let place = folder.path().join("run");
@@ -215,7 +214,7 @@ fn a_socket_that_somebody_removes_is_made_again() {
     fs::remove_file(&socket).expect("removed");
     daemon.wait_log("it is there again");
     daemon.wait_state(file.path(), "up");
-    // The whole folder, the lock as well: still there is one daemon at a time.
+    // The whole directory with the lock: there is still only one daemon at a time.
     fs::remove_dir_all(&place).expect("removed");
     daemon.wait_log("it is there again");
     daemon.wait_state(file.path(), "up");
