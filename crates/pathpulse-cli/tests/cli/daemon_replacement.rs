@@ -171,7 +171,7 @@ fn after_a_stop_with_a_held_read_another_daemon_gets_all_addresses() {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("p.sock");
         let (disks, mut dead, url) = stuck_daemon(&socket, backend);
-        assert_error_line(&dead.run(&["stop"]), &["has stopped", "kernel keeps"]);
+        assert_error_line(&dead.run(&["stop"]), &["has stopped", "kernel holds"]);
         let begin = Instant::now();
         let successor = spawn(&disks, &socket, &["--backend", backend, "--http", &url]);
         wait_answer(&successor);

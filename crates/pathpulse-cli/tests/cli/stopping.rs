@@ -96,7 +96,7 @@ fn stop_while_100_reads_hang_waits_for_the_end() {
     if !stuck_reads_let_go() {
         assert_eq!(output.status.code(), Some(1));
         let pid = format!("pid {}", daemon.pid());
-        assert_error_line(&output, &["has stopped", "kernel keeps", &pid]);
+        assert_error_line(&output, &["has stopped", "kernel holds", &pid]);
         assert!(!daemon.socket.exists(), "nobody else is to knock there");
         let status = daemon.end_released(&disks, &first(100));
         assert_eq!(status.code(), Some(0));

@@ -118,7 +118,7 @@ fn the_screen_shows_changes_and_obeys_keys() {
     terminal.press(&["c"]);
     terminal.wait_text("check-now");
     terminal.press(&["s"]);
-    terminal.wait_text("by state, the worst first");
+    terminal.wait_text("sorted by state, worst first");
     let name = paths[1].to_str().expect("text");
     terminal.press(&["/", name, "Enter"]);
     terminal.wait_text(&format!("1 of 2 match /{name}"));

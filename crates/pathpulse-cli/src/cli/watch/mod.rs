@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
     }
     if output::is_dumb() {
         return Err(Failure::new(
-            "watch needs a terminal with control sequences, and TERM is dumb; set TERM, \
+            "watch needs a terminal with control sequences, but TERM says dumb; set TERM, \
              or use `pathpulse status` or `pathpulse events --follow`",
         ));
     }
