@@ -9,6 +9,8 @@ use crate::lexer::{Line, split};
 
 /// The tracked text files of the project.
 pub(crate) struct Repository {
+    /// All tracked files, pictures included.
+    paths: Vec<String>,
     files: Vec<File>,
 }
 
@@ -25,17 +27,17 @@ impl Repository {
     pub(crate) fn open() -> Result<Repository, String> {
         let paths = tracked().map_err(|error| format!("git ls-files: {error}"))?;
         let mut files = Vec::new();
-        for path in paths {
+        for path in &paths {
             // A file that was removed but not committed yet is tracked, too; and pictures are no text.
-            if let Ok(text) = fs::read_to_string(root().join(&path)) {
+            if let Ok(text) = fs::read_to_string(root().join(path)) {
                 files.push(File {
-                    path,
+                    path: path.clone(),
                     text,
                     lines: OnceLock::new(),
                 });
             }
         }
-        Ok(Repository { files })
+        Ok(Repository { paths, files })
     }
 
     pub(crate) fn files(&self) -> impl Iterator<Item = &File> {
@@ -54,8 +56,8 @@ impl Repository {
     /// Whether a tracked file has this path, or is below a folder with it.
     pub(crate) fn has(&self, path: &str) -> bool {
         let path = path.trim_end_matches('/');
-        self.files().any(|file| {
-            let rest = file.path.strip_prefix(path);
+        self.paths.iter().any(|tracked| {
+            let rest = tracked.strip_prefix(path);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
     }

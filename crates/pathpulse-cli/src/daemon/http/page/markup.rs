@@ -167,14 +167,14 @@ fn row(view: &View, path: &PathDocument) -> Markup {
             th scope="row" {
                 span.name { (human::printable(&path.path)) }
                 @if let Some(device) = &path.device { span.device { (device) } }
-                @if let Some(details) = details(path) { span.more { (details) } }
+                @if let Some(details) = details(path) { span.details { (details) } }
             }
             td data-label="State" {
                 span class={ "state " (state) } title=[known(path)] { (sign(state)) (state) }
             }
             td.cause data-label="Cause" {
                 (path.shown_cause())
-                @if let Some(errno) = &path.errno { span.more { (errno) } }
+                @if let Some(errno) = &path.errno { span.more.whole { (errno) } }
                 @if let Some(ms) = path.stuck_ms { span.more { "stuck " (human::age(ms / 1_000)) } }
                 @if let Some(message) = &path.message { span.more { (human::printable(message)) } }
             }
