@@ -48,7 +48,8 @@ pub fn uevent(message: &[u8]) {
     }
 }
 
-/// Any method, address and body to the daemon's router: it answers, and never with an error of its own.
+/// Any method, address and body to the daemon's router: it answers, and never with an error of its
+/// own.
 ///
 /// The input is `METHOD ADDRESS`, a line break, and the body.
 pub fn http(input: &[u8]) {

@@ -1,8 +1,8 @@
 //! What a name leads to: a device, or the devices that the file system lies on which has it.
 //!
-//! To look a name up may take as long as the file system that it lies on likes, and who waits there can't
-//! always be ended. So it is done by a process of its own ([`look_apart`]), which nobody waits for longer
-//! than for its word. It reads metadata, mountinfo and sysfs, and opens nothing.
+//! To look a name up may take as long as the file system that it lies on likes, and who waits there
+//! can't always be ended. So it is done by a process of its own ([`look_apart`]), which nobody
+//! waits for longer than for its word. It reads metadata, mountinfo and sysfs, and opens nothing.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -34,8 +34,8 @@ pub(crate) struct Found {
     device: Option<Device>,
     /// Of a file or a folder the type of its file system, if that lies on no device that is known.
     pub(crate) file_system: Option<String>,
-    /// Where its blocks are: of a partition its disk, of a map what it is made of, of a file or a folder
-    /// the devices of its file system.
+    /// Where its blocks are: of a partition its disk, of a map what it is made of, of a file or a
+    /// folder the devices of its file system.
     pub(crate) on: Vec<Found>,
 }
 
@@ -108,8 +108,8 @@ pub(crate) fn look(name: &Path) -> Result<Found, Unknown> {
     })
 }
 
-/// The numbers of the block devices that the file system lies on which a file or a folder is in; none, if it
-/// lies on none. And its type, where that had to be looked up.
+/// The numbers of the block devices that the file system lies on which a file or a folder is in;
+/// none, if it lies on none. And its type, where that had to be looked up.
 fn devices_under(name: &Path, meta: &Metadata) -> io::Result<(Vec<u64>, Option<String>)> {
     let number = meta.dev();
     if major(number) != 0 {
@@ -218,8 +218,8 @@ pub(crate) fn answer(name: &Path) -> String {
     serde_json::to_string(&look(name)).unwrap_or_default()
 }
 
-/// Has a name looked up by another process, and waits so long for its word. That process ends when it is let;
-/// as long as too many do not, there are no more.
+/// Has a name looked up by another process, and waits so long for its word. That process ends when
+/// it is let; as long as too many do not, there are no more.
 pub(crate) fn look_apart(name: &Path, limit: Duration) -> Result<Found, Unknown> {
     static RUNNING: AtomicUsize = AtomicUsize::new(0);
     let end = Instant::now() + limit;

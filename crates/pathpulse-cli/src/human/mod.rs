@@ -17,8 +17,8 @@ const GAP: &str = "…";
 /// Of many names so many are said.
 const NAMED: usize = 3;
 
-/// Text on one line, without characters that drive a terminal or turn the direction of writing. Names
-/// of paths have none ([`pathpulse::display_name`]); what else is said may.
+/// Text on one line, without characters that drive a terminal or turn the direction of writing.
+/// Names of paths have none ([`pathpulse::display_name`]); what else is said may.
 pub(crate) fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -101,8 +101,8 @@ pub(crate) fn clip(text: &str, columns: usize) -> String {
     fitting(text.chars(), columns.saturating_sub(1)) + GAP
 }
 
-/// A printable text in lines of at most so many columns (but never fewer than ten), of which all but the first
-/// are indented. Words that are longer than a line are broken.
+/// A printable text in lines of at most so many columns (but never fewer than ten), of which all
+/// but the first are indented. Words that are longer than a line are broken.
 pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     const INDENT: &str = "    ";
     let columns = columns.max(10);

@@ -1,9 +1,10 @@
 //! Names in fewer columns than they need, so that those that differ still do.
 //!
-//! A list of names is shortened together. Sorted, they form a tree of their common beginnings: at each
-//! place where it branches, the character there is shown, whatever else is left out. Two names have the same
-//! places shown up to where they part, and another character there. The words around these places follow,
-//! then the ends of the names, then their beginnings, as long as there is room.
+//! A list of names is shortened together. Sorted, they form a tree of their common beginnings: at
+//! each place where it branches, the character there is shown, whatever else is left out. Two names
+//! have the same places shown up to where they part, and another character there. The words around
+//! these places follow, then the ends of the names, then their beginnings, as long as there is
+//! room.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -12,8 +13,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::{GAP, fitting};
 
-/// A printable name in at most so many columns (but never fewer than three). What is too long
-/// loses its middle: names of devices differ at their ends, and say at their beginning what they are.
+/// A printable name in at most so many columns (but never fewer than three). What is too long loses
+/// its middle: names of devices differ at their ends, and say at their beginning what they are.
 pub(crate) fn shorten(name: &str, columns: usize) -> String {
     let columns = columns.max(3);
     if name.width() <= columns {
@@ -26,8 +27,8 @@ pub(crate) fn shorten(name: &str, columns: usize) -> String {
     head + GAP + &tail
 }
 
-/// Printable names in at most so many columns each, in their order. Names that differ still do; where there
-/// is no room for what tells them apart, they have numbers at their ends.
+/// Printable names in at most so many columns each, in their order. Names that differ still do;
+/// where there is no room for what tells them apart, they have numbers at their ends.
 pub(crate) fn shorten_all<'a>(
     names: impl Iterator<Item = &'a str> + Clone,
     columns: usize,
@@ -99,7 +100,8 @@ struct Parts {
 }
 
 impl Parts {
-    /// What is shown of a name with these branches: `fills` says whether all of its columns are used.
+    /// What is shown of a name with these branches: `fills` says whether all of its columns are
+    /// used.
     fn of(name: &str, branches: &BTreeSet<usize>, columns: usize, fills: bool) -> String {
         let all: Vec<char> = name.chars().collect();
         let mut parts = Parts {

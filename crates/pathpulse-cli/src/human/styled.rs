@@ -12,8 +12,8 @@ pub(crate) fn want_styles(wanted: bool) {
     let _ = WANTED.set(wanted);
 }
 
-/// Whether what is written to this stream may have colours and styles: as the command line says; else on a
-/// terminal, unless `TERM` is `dumb` or `NO_COLOR` is set (no-color.org).
+/// Whether what is written to this stream may have colours and styles: as the command line says;
+/// else on a terminal, unless `TERM` is `dumb` or `NO_COLOR` is set (no-color.org).
 pub(crate) fn is_styled(stream: &impl IsTerminal) -> bool {
     let by_itself = || {
         let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
