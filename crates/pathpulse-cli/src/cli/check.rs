@@ -5,7 +5,7 @@ use std::time::Instant;
 use pathpulse::Config;
 
 use super::args::{BackendOption, CheckKeys, FormatOption, KeyOptions, ReadPaths};
-use super::check_report::Report;
+use super::check_report::CheckResults;
 use super::targets::{NAMES_SHARE, Targets};
 use super::{Failure, output, subprocess};
 use crate::daemon::discovery::usual_disks;
@@ -89,11 +89,11 @@ fn check(args: &Args) -> Result<i32, String> {
     };
     let checked = pathpulse::check_once(&targets.paths, &config)
         .map_err(|error| format!("no path was checked: {error}"))?;
-    let report = Report::new(&checked, &targets);
+    let results = CheckResults::new(&checked, &targets);
     match args.output.format {
-        CheckFormat::Table => output::print(&report.table()),
-        CheckFormat::Json => output::print_json(&report),
-        CheckFormat::Nagios => output::print(&report.nagios()),
+        CheckFormat::Table => output::print(&results.table()),
+        CheckFormat::Json => output::print_json(&results),
+        CheckFormat::Nagios => output::print(&results.nagios()),
     };
-    Ok(report.exit_status())
+    Ok(results.exit_status())
 }

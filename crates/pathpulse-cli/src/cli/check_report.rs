@@ -1,4 +1,4 @@
-//! What `check` found, as a table, as JSON, and as Nagios wants it.
+//! The results of `check`, as a table, as JSON, and for Nagios.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -14,19 +14,19 @@ use super::targets::Targets;
 use super::{USAGE, output};
 use crate::human::{is_many, some_of};
 
-/// All that a check found. Its fields are the JSON document.
+/// The JSON document.
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct CheckResults {
     backend: String,
-    paths: Vec<PathReport>,
+    paths: Vec<PathResult>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct PathReport {
+pub(super) struct PathResult {
     pub(super) path: String,
-    /// Other names of the device that were given.
+    /// The other given names of the device.
     pub(super) also: Vec<String>,
-    /// The folders that were given, which lie on it.
+    /// The given directories whose file systems use the device.
     pub(super) under: Vec<String>,
     pub(super) device: Option<String>,
     verdict: &'static str,
@@ -34,13 +34,13 @@ pub(super) struct PathReport {
     errno: Option<String>,
     latency_us: Option<u64>,
     pub(super) message: String,
-    /// The kernel was asked about the device, and said something.
+    /// The kernel answered a request about the device.
     #[serde(skip)]
     is_reached: bool,
 }
 
-impl PathReport {
-    pub(super) fn new(report: &CheckReport, targets: &Targets) -> PathReport {
+impl PathResult {
+    pub(super) fn new(report: &CheckReport, targets: &Targets) -> PathResult {
         let (verdict, errno, latency, message) = match &report.verdict {
             Ok(verdict) => {
                 let latency = match verdict {
@@ -55,7 +55,7 @@ impl PathReport {
                 (kind_of(problem), problem.errno(), None, problem.to_string())
             }
         };
-        PathReport {
+        PathResult {
             path: display_name(&report.path).to_string(),
             also: texts(report.also.iter()),
             under: texts(targets.directories(std::iter::once(&report.path).chain(&report.also))),
@@ -72,9 +72,9 @@ impl PathReport {
         }
     }
 
-    /// Of a path that nothing could check.
-    pub(super) fn unchecked(path: &Path, message: &str) -> PathReport {
-        PathReport {
+    /// The result of a path that could not be checked.
+    pub(super) fn unchecked(path: &Path, message: &str) -> PathResult {
+        PathResult {
             path: display_name(path).to_string(),
             also: Vec::new(),
             under: Vec::new(),
@@ -88,21 +88,21 @@ impl PathReport {
         }
     }
 
-    /// What is wrong, in one word: the errno says more than the verdict.
-    pub(super) fn trouble(&self) -> &str {
+    /// What is wrong, in one word: the errno if there is one, because it is more exact.
+    pub(super) fn problem(&self) -> &str {
         self.errno.as_deref().unwrap_or(self.verdict)
     }
 
-    /// What a person is told of it besides its state and its verdict.
+    /// The message column of the table.
     fn remark(&self) -> String {
-        // What a good path says is in columns of its own.
+        // A good path has no message: its latency has its own column.
         let message = Some(&self.message).filter(|_| self.latency_us.is_none());
-        let parts = message.cloned().into_iter().chain(self.what_for());
+        let parts = message.cloned().into_iter().chain(self.other_names());
         parts.collect::<Vec<_>>().join("; ")
     }
 
-    /// Its other names and folders, if some were given.
-    fn what_for(&self) -> Option<String> {
+    /// Its other names and directories, if some were given.
+    fn other_names(&self) -> Option<String> {
         let lists = [("also", &self.also), ("under", &self.under)];
         let lists = lists.iter().filter(|(_, names)| !names.is_empty());
         let parts: Vec<String> = lists
@@ -111,7 +111,7 @@ impl PathReport {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
-    /// What paths share that are told of together: nothing of their own is known but their names.
+    /// Verdict and message of a path that can share a row: nothing but its name is known about it.
     fn shared(&self) -> Option<(&str, &str)> {
         let has_own = self.is_reached || !self.also.is_empty() || !self.under.is_empty();
         let is_unknown = self.is(State::Pending) && !has_own;
@@ -127,7 +127,7 @@ fn texts<'a>(names: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
     names.map(|name| display_name(name).to_string()).collect()
 }
 
-/// What a path that can't be opened counts as: its fault, or ours.
+/// The verdict on a path that cannot be opened: the device's fault, or ours.
 fn kind_of(problem: &OpenProblem) -> VerdictKind {
     match problem {
         OpenProblem::Blocked => VerdictKind::TimedOut,
@@ -136,13 +136,13 @@ fn kind_of(problem: &OpenProblem) -> VerdictKind {
     }
 }
 
-impl Report {
-    pub(crate) fn new(checked: &Checked, targets: &Targets) -> Report {
+impl CheckResults {
+    pub(crate) fn new(checked: &Checked, targets: &Targets) -> CheckResults {
         let checked_paths = checked.reports.iter();
-        let checked_paths = checked_paths.map(|report| PathReport::new(report, targets));
+        let checked_paths = checked_paths.map(|report| PathResult::new(report, targets));
         let others = targets.without.iter();
-        let others = others.map(|(folder, why)| PathReport::unchecked(folder, why));
-        Report {
+        let others = others.map(|(folder, why)| PathResult::unchecked(folder, why));
+        CheckResults {
             backend: checked.backend.kind.to_string(),
             paths: checked_paths.chain(others).collect(),
         }
@@ -165,14 +165,14 @@ impl Report {
         }
     }
 
-    /// Each path by its name; many that can't be checked for one reason together.
-    fn rows(&self) -> Vec<(String, &PathReport)> {
+    /// A row for each path, or for many paths that cannot be checked for the same reason.
+    fn rows(&self) -> Vec<(String, &PathResult)> {
         let mut counts: HashMap<_, usize> = HashMap::new();
-        for shared in self.paths.iter().filter_map(PathReport::shared) {
+        for shared in self.paths.iter().filter_map(PathResult::shared) {
             *counts.entry(shared).or_default() += 1;
         }
         let mut places = HashMap::new();
-        let mut rows: Vec<(Vec<&str>, &PathReport)> = Vec::new();
+        let mut rows: Vec<(Vec<&str>, &PathResult)> = Vec::new();
         for path in &self.paths {
             let shared = path.shared().filter(|shared| is_many(counts[shared]));
             let place = match shared {
@@ -188,7 +188,7 @@ impl Report {
         rows.map(|(names, path)| (some_of(&names), path)).collect()
     }
 
-    /// For people: one row for each path, or for many that can't be checked for one reason.
+    /// The table, with these rows.
     pub(crate) fn table(&self) -> String {
         let mut table = output::table(&["PATH", "STATE", "VERDICT", "LATENCY", "MESSAGE"]);
         for (name, path) in self.rows() {
@@ -210,8 +210,8 @@ impl Report {
         output::render(&table)
     }
 
-    /// For Nagios: a line with performance data, and a line for each path that is not up or has other names, or
-    /// for many that can't be checked for one reason.
+    /// For Nagios: a line with performance data, and a line for each row of a path that is not up or has
+    /// other names.
     pub(crate) fn nagios(&self) -> String {
         let word = match self.exit_status() {
             0 => "OK",
@@ -249,14 +249,14 @@ impl Report {
             data.trim_end()
         );
         for (name, path) in self.rows() {
-            let trouble = || format!("{}: {}", path.verdict, path.message);
-            let trouble = (!path.is(State::Up)).then(trouble);
-            let said: Vec<String> = trouble.into_iter().chain(path.what_for()).collect();
-            if said.is_empty() {
+            let problem = || format!("{}: {}", path.verdict, path.message);
+            let problem = (!path.is(State::Up)).then(problem);
+            let parts: Vec<String> = problem.into_iter().chain(path.other_names()).collect();
+            if parts.is_empty() {
                 continue;
             }
-            let line = format!("{name}: {}", said.join("; "));
-            // What follows a bar would be taken for performance data.
+            let line = format!("{name}: {}", parts.join("; "));
+            // Nagios takes text after a bar for performance data.
             text += &output::printable(&line).replace('|', "/");
             text.push('\n');
         }
@@ -272,8 +272,8 @@ fn plural(count: usize) -> &'static str {
 mod tests {
     use super::*;
 
-    fn path(path: &str, kind: VerdictKind, state: State) -> PathReport {
-        PathReport {
+    fn path(path: &str, kind: VerdictKind, state: State) -> PathResult {
+        PathResult {
             path: path.to_owned(),
             also: Vec::new(),
             under: Vec::new(),
@@ -282,20 +282,20 @@ mod tests {
             state: state.name(),
             errno: None,
             latency_us: (kind == VerdictKind::Good).then_some(85),
-            message: "what | it said".to_owned(),
+            message: "a | message".to_owned(),
             is_reached: kind != VerdictKind::Unknown,
         }
     }
 
-    fn report(paths: Vec<PathReport>) -> Report {
-        Report {
+    fn report(paths: Vec<PathResult>) -> CheckResults {
+        CheckResults {
             backend: "io_uring".to_owned(),
             paths,
         }
     }
 
     #[test]
-    fn the_exit_status_is_that_of_the_worst() {
+    fn the_worst_path_decides_the_exit_status() {
         let good = || path("/dev/a", VerdictKind::Good, State::Up);
         let unknown = || path("/dev/b", VerdictKind::Unknown, State::Pending);
         let down = || path("/dev/c", VerdictKind::Failed, State::Down);
@@ -305,14 +305,14 @@ mod tests {
         assert_eq!(report(vec![good(), unknown(), down()]).exit_status(), 2);
         assert_eq!(report(vec![down()]).exit_status(), 2);
         assert_eq!(report(vec![unknown()]).exit_status(), 3);
-        // Such as an empty drive: it is there, and says so.
+        // For example an empty drive: it answers that it is empty.
         let mut empty = unknown();
         empty.is_reached = true;
         assert_eq!(report(vec![empty]).exit_status(), 1);
     }
 
     #[test]
-    fn nagios_gets_its_line_its_data_and_no_bar_too_many() {
+    fn nagios_gets_one_bar_only() {
         let text = report(vec![
             path("/dev/a", VerdictKind::Good, State::Up),
             path("/dev/b", VerdictKind::Good, State::Up),
@@ -321,31 +321,31 @@ mod tests {
         .nagios();
         let expected = "PATHPULSE CRITICAL - 2 paths up, 1 down | \
                         up=2 down=1 marginal=0 standby=0 unknown=0 latency_max=85us\n\
-                        /dev/c: timed_out: what / it said\n";
+                        /dev/c: timed_out: a / message\n";
         assert_eq!(text, expected);
     }
 
     #[test]
-    fn what_nothing_can_open_is_one_row_and_one_line_with_how_many() {
-        let mut paths: Vec<PathReport> = (0..25)
+    fn many_paths_that_cannot_be_checked_share_a_row() {
+        let mut paths: Vec<PathResult> = (0..25)
             .map(|n| path(&format!("/dev/sd{n}"), VerdictKind::Unknown, State::Pending))
             .collect();
-        // A path that the kernel was asked about, and one for another reason, stand for themselves.
+        // A path with an answer, and one with another reason, have their own rows.
         paths[3] = path("/dev/down", VerdictKind::Failed, State::Down);
         paths[5].message = "something else".to_owned();
         let report = report(paths);
         let names: Vec<String> = report.rows().into_iter().map(|(name, _)| name).collect();
         let many = "/dev/sd0, /dev/sd1, /dev/sd2 and 20 more";
         assert_eq!(names, [many, "/dev/down", "/dev/sd5"]);
-        assert_eq!(report.table().matches("it said").count(), 2);
+        assert_eq!(report.table().matches("message").count(), 2);
         let text = report.nagios();
         let lines: Vec<&str> = text.lines().skip(1).collect();
-        assert_eq!(lines[0], format!("{many}: unknown: what / it said"));
+        assert_eq!(lines[0], format!("{many}: unknown: a / message"));
         assert_eq!(lines.len(), 3);
     }
 
     #[test]
-    fn other_names_are_told_beside_the_first_and_count_for_nothing() {
+    fn other_names_are_shown_but_not_counted() {
         let named = |kind, state| {
             let mut path = path("/dev/a", kind, state);
             path.also = vec![
@@ -367,10 +367,10 @@ mod tests {
         folder.paths[0].under = vec!["/data".to_owned()];
         assert_eq!(folder.paths[0].remark(), format!("{names}; under /data"));
         let down = named(VerdictKind::TimedOut, State::Down);
-        let said = format!("what | it said; {names}");
-        assert_eq!(down.paths[0].remark(), said);
+        let remark = format!("a | message; {names}");
+        assert_eq!(down.paths[0].remark(), remark);
         let lines = down.nagios();
-        let said = format!("/dev/a: timed_out: {}", said.replace('|', "/"));
-        assert!(lines.contains(&said), "{lines}");
+        let line = format!("/dev/a: timed_out: {}", remark.replace('|', "/"));
+        assert!(lines.contains(&line), "{lines}");
     }
 }

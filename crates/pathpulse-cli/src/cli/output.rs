@@ -1,4 +1,4 @@
-//! Writing to stdout and stderr so that a closed pipe is no panic, and what tables look like.
+//! Writes to stdout and stderr without panics at closed pipes, and defines the style of tables.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::OnceLock;
@@ -12,11 +12,11 @@ pub(crate) use crate::human::{
     age, is_dumb, is_styled, latency, printable, shorten_all, size, wrap,
 };
 
-/// Of a terminal that does not say how wide it is.
+/// Width of a terminal that does not report its width.
 const WIDTH: u16 = 80;
 
-/// Writes text to stdout; `false` if nobody reads it any more, which is no error. Any other problem,
-/// such as a full disk, is one ([`write_failure`]).
+/// Writes text to stdout; `false` if that failed. A closed pipe is not an error; other failures, such as
+/// a full disk, make the command fail ([`write_failure`]).
 pub(crate) fn print(text: &str) -> bool {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes());
@@ -25,10 +25,10 @@ pub(crate) fn print(text: &str) -> bool {
     written.is_ok()
 }
 
-/// Why not all could be written to stdout: the first problem, for the end of the command.
+/// The first failure to write to stdout, for the end of the command.
 static PROBLEM: OnceLock<String> = OnceLock::new();
 
-/// Takes note of how writing to stdout went.
+/// Records the result of a write to stdout.
 pub(crate) fn record_write(written: &io::Result<()>) {
     if let Err(error) = written
         && error.kind() != ErrorKind::BrokenPipe
@@ -37,7 +37,7 @@ pub(crate) fn record_write(written: &io::Result<()>) {
     }
 }
 
-/// Why not all could be written to stdout, unless its reader just went away.
+/// Why stdout is incomplete, unless its reader closed the pipe.
 pub(crate) fn write_failure() -> Option<&'static str> {
     PROBLEM.get().map(String::as_str)
 }
@@ -49,7 +49,7 @@ pub(crate) fn print_json(document: &impl serde::Serialize) -> bool {
     print(&text)
 }
 
-/// Writes one line to stderr: what, where, what to do.
+/// Writes one line to stderr; it should say what is wrong, where, and what to do.
 pub(crate) fn print_error(message: &str) {
     let _ = writeln!(io::stderr(), "pathpulse: {}", printable(message));
 }
@@ -65,21 +65,21 @@ pub(crate) enum ColorWhen {
     Never,
 }
 
-/// Takes what the command line says.
+/// Applies `--color`.
 pub(crate) fn set_color(color: ColorWhen) {
     match color {
         ColorWhen::Auto => {}
         ColorWhen::Never => want_styles(false),
         ColorWhen::Always => {
             want_styles(true);
-            // Else what makes the tables heeds NO_COLOR by itself.
+            // Without this, the crate of the tables obeys NO_COLOR.
             force_color_output(true);
         }
     }
 }
 
-/// An empty table with these headings. It has colours on a terminal only, and is as wide as it wants
-/// elsewhere: what is in it can be searched for.
+/// An empty table with these headings. It fits the terminal; elsewhere its cells are complete, so that
+/// programs can search in them.
 pub(crate) fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(
@@ -107,20 +107,20 @@ pub(crate) fn table(headings: &[&str]) -> Table {
     table
 }
 
-/// The columns of the terminal that stdout is; `None` if it is none.
+/// The columns of the terminal of stdout; `None` if stdout is not a terminal.
 pub(crate) fn columns_of_terminal() -> Option<u16> {
-    // Some terminals say that they have no columns at all.
+    // Some terminals report that they have no columns.
     let is_usable = |width: &u16| *width >= WIDTH / 2;
     let width = Table::new().width().filter(is_usable);
     io::stdout().is_terminal().then(|| width.unwrap_or(WIDTH))
 }
 
-/// The table as text, without blanks at the ends of lines.
+/// The table as text, without trailing blanks.
 pub(crate) fn render(table: &Table) -> String {
     table.trim_fmt() + "\n"
 }
 
-/// A state, in the colour of how good that is.
+/// A state in its colour.
 pub(crate) fn state_cell(state: &str) -> Cell {
     let cell = Cell::new(state);
     match state {

@@ -1,12 +1,13 @@
 //! `pathpulse bench`: compares this engine with the legacy checkers.
 //!
 //! The measurements are in the crate `pathpulse-bench`, which does not depend on the engine.
-//! `engine.rs` has the engine's contenders, `daemon.rs`, `small_hosts.rs` and `baseline.rs` measure
-//! the daemon, and `table.rs` prints the result.
+//! `engine.rs` has the engine's contenders, `daemon.rs` and `small_hosts.rs` measure the daemon
+//! against `baseline.rs`, and `table.rs` prints the result.
 
 mod aims;
 mod baseline;
 mod daemon;
+mod daemon_process;
 mod engine;
 mod small_hosts;
 mod table;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use pathpulse_faultdisk::PlainDisks;
 use serde::Serialize;
 
-use super::daemon::{BenchDaemon, MEMORY, SIZE_BYTES, median_of, round};
+use super::daemon::{MEMORY, SIZE_BYTES, median_of, round};
+use super::daemon_process::BenchDaemon;
 
 /// Numbers of paths, each path with its own device.
 const HOSTS: [usize; 2] = [4, 16];

@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn path() -> ExaminedPath {
-        let checked = check_report::PathReport::unchecked(Path::new("/dev/x"), "why not");
+        let checked = check_report::PathResult::unchecked(Path::new("/dev/x"), "why not");
         ExaminedPath {
             readable: true,
             ..ExaminedPath::with(checked, None)

@@ -16,7 +16,7 @@ use crate::human;
 #[derive(Debug, Serialize)]
 pub(super) struct ExaminedPath {
     #[serde(flatten)]
-    pub(super) checked: check_report::PathReport,
+    pub(super) checked: check_report::PathResult,
     /// It answered this check, or reads of others.
     pub(super) readable: bool,
     pub(super) nowait: Option<bool>,
@@ -78,7 +78,7 @@ pub(super) fn examine(paths: &[PathBuf], timeout: Duration) -> Vec<ExaminedPath>
 
 impl ExaminedPath {
     fn new(report: &CheckReport, targets: &Targets, facts: Option<PathFacts>) -> ExaminedPath {
-        let mut path = ExaminedPath::with(check_report::PathReport::new(report, targets), facts);
+        let mut path = ExaminedPath::with(check_report::PathResult::new(report, targets), facts);
         path.readable = report.state == State::Up;
         path.nowait = report.nowait;
         path.submission = report.isolated.map(human::submission);
@@ -86,11 +86,11 @@ impl ExaminedPath {
     }
 
     fn unchecked(path: &Path, why: &str, facts: Option<PathFacts>) -> ExaminedPath {
-        ExaminedPath::with(check_report::PathReport::unchecked(path, why), facts)
+        ExaminedPath::with(check_report::PathResult::unchecked(path, why), facts)
     }
 
     pub(super) fn with(
-        checked: check_report::PathReport,
+        checked: check_report::PathResult,
         facts: Option<PathFacts>,
     ) -> ExaminedPath {
         let mut path = ExaminedPath {

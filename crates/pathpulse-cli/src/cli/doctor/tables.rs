@@ -134,7 +134,7 @@ fn paths(paths: &[ExaminedPath]) -> String {
             Cell::new(output::printable(&path.checked.path)),
             match path.readable {
                 true => good("yes"),
-                false => bad(&format!("no: {}", path.checked.trouble())),
+                false => bad(&format!("no: {}", path.checked.problem())),
             },
             Cell::new(match path.nowait {
                 Some(true) => "yes",
