@@ -14,12 +14,12 @@ use pathpulse::{Config, Monitor};
 
 use crate::daemon::config::{CommandLine, Configuration};
 use crate::daemon::discovery::uevent;
-use crate::daemon::http::peers::Visitor;
-use crate::daemon::http::routes::{Control, router};
-use crate::daemon::process::stop;
-use crate::daemon::watchlist::{Order, Roster};
+use crate::daemon::http::{HttpState, Peer, router};
+use crate::daemon::process;
+use crate::daemon::watchlist::{Watchlist, WatchlistMsg};
 
-/// Any text as a configuration file: what is taken says the same when it is shown and read again.
+/// Any text as a configuration file: a valid one has the same meaning after it is shown and parsed
+/// again.
 pub fn config(text: &str) {
     let line = CommandLine::default();
     let Ok(configuration) = Configuration::parse(text, &line) else {
@@ -81,29 +81,29 @@ pub fn http(input: &[u8]) {
 /// The daemon's router, over an engine without paths and a list that does nothing.
 fn daemon_router() -> Router {
     let monitor = Arc::new(Monitor::start(Config::default()).expect("a backend"));
-    let (stopper, _notices) = stop::prepare().expect("signals");
-    let (roster, orders) = Roster::new();
+    let (stopper, _messages) = process::prepare().expect("signals");
+    let (watchlist, inbox) = Watchlist::new();
     thread::spawn(move || {
-        for order in orders {
-            match order {
-                Order::Do(_, _, reply) => drop(reply.send(Vec::new())),
-                Order::Reload(Some(reply)) => drop(reply.send(Err(Vec::new()))),
+        for message in inbox {
+            match message {
+                WatchlistMsg::Apply(_, _, reply) => drop(reply.send(Vec::new())),
+                WatchlistMsg::Reload(Some(reply)) => drop(reply.send(Err(Vec::new()))),
                 _ => {}
             }
         }
     });
-    let control = Control::new(
+    let state = HttpState::new(
         &monitor,
         &Arc::default(),
-        &roster,
+        &watchlist,
         &stopper,
         Default::default(),
     );
-    let visitor = Visitor::Local {
+    let peer = Peer::Local {
         uid: 0,
         gid: 0,
         pid: None,
         may_change: true,
     };
-    router(control).layer(Extension(visitor))
+    router(state).layer(Extension(peer))
 }

@@ -1,8 +1,8 @@
-//! What a name leads to: a device, or the devices that the file system lies on which has it.
+//! What a name leads to: a device, or the devices below the file system of a file or folder.
 //!
-//! To look a name up may take as long as the file system that it lies on likes, and who waits there
-//! can't always be ended. So it is done by a process of its own ([`look_apart`]), which nobody
-//! waits for longer than for its word. It reads metadata, mountinfo and sysfs, and opens nothing.
+//! Looking up a name takes as long as its file system takes, and a process that waits there can't
+//! always be ended. So another process does it ([`look_up_in_subprocess`]), and the caller waits
+//! for a limited time. The process reads metadata, mountinfo and sysfs, and opens nothing.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -22,24 +22,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::daemon::discovery::mounts::Mount;
 
-/// Processes that look names up at a time, those included that their file systems do not let go.
-const AT_A_TIME: usize = 16;
-/// Devices lie on devices, but not on so many.
+/// Look-up processes at the same time, including those that their file systems do not release.
+const CONCURRENT_MAX: usize = 16;
+/// The depth of devices below devices.
 const DEPTH_MAX: usize = 16;
 
-/// A device, or the file or folder that was looked up, and what it lies on.
+/// A device, or a file or folder, and the devices below it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Found {
     /// `None` for a folder.
     device: Option<Device>,
-    /// Of a file or a folder the type of its file system, if that lies on no device that is known.
+    /// The type of the file system of a file or folder, if the devices below it are unknown.
     pub(crate) file_system: Option<String>,
-    /// Where its blocks are: of a partition its disk, of a map what it is made of, of a file or a
-    /// folder the devices of its file system.
+    /// Where its blocks are: the disk of a partition, the parts of a map, the devices of the file
+    /// system of a file or folder.
     pub(crate) on: Vec<Found>,
 }
 
-/// [`DeviceId`], to be sent.
+/// [`DeviceId`], for serialization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Device {
     Block(u32, u32),
@@ -47,7 +47,7 @@ enum Device {
 }
 
 impl Found {
-    /// What makes it the same as a path that is watched.
+    /// The identity that it shares with a watched path.
     pub(crate) fn device(&self) -> Option<DeviceId> {
         self.device.map(|device| match device {
             Device::Block(major, minor) => DeviceId::Block { major, minor },
@@ -55,13 +55,13 @@ impl Found {
         })
     }
 
-    /// The node of a block device in `/dev`, as the kernel calls it.
+    /// The node of a block device in `/dev`, by its kernel name.
     pub(crate) fn node(&self) -> Option<PathBuf> {
         let Some(Device::Block(major, minor)) = self.device else {
             return None;
         };
         let folder = fs::read_link(format!("/sys/dev/block/{major}:{minor}")).ok()?;
-        // A name with a slash, such as cciss/c0d0, has an exclamation mark for it in sysfs.
+        // sysfs writes a slash in a name, such as cciss/c0d0, as an exclamation mark.
         let name = folder.file_name()?.as_bytes().iter();
         let name: Vec<u8> = name
             .map(|byte| if *byte == b'!' { b'/' } else { *byte })
@@ -69,7 +69,7 @@ impl Found {
         Some(Path::new("/dev").join(path_of(&name)))
     }
 
-    /// The nearest of these devices that `known` knows, on each of the ways down.
+    /// The nearest of these devices that `known` knows, on each way down.
     pub(crate) fn nearest<T>(&self, known: &impl Fn(DeviceId) -> Option<T>) -> Vec<T> {
         match self.device().and_then(known) {
             Some(one) => vec![one],
@@ -78,25 +78,25 @@ impl Found {
     }
 }
 
-/// Why it is not known what a name leads to.
+/// Why the target of a name is not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Unknown {
-    /// The kernel says so.
-    Said(String),
-    /// No word in time.
-    Silent,
-    /// Other look-ups have to end first.
+pub(crate) enum LookupError {
+    /// The kernel reported an error.
+    Failed(String),
+    /// No answer in time.
+    TimedOut,
+    /// Too many look-ups are running.
     Busy,
 }
 
-/// Looks a name up, on this thread, for as long as that takes.
-pub(crate) fn look(name: &Path) -> Result<Found, Unknown> {
-    let said = |error: io::Error| Unknown::Said(error.to_string());
-    let meta = fs::metadata(name).map_err(said)?;
+/// Looks up a name on this thread, without a time limit.
+pub(crate) fn look_up(name: &Path) -> Result<Found, LookupError> {
+    let failed = |error: io::Error| LookupError::Failed(error.to_string());
+    let meta = fs::metadata(name).map_err(failed)?;
     if meta.file_type().is_block_device() {
         return Ok(block(meta.rdev(), DEPTH_MAX));
     }
-    let (on, file_system) = devices_under(name, &meta).map_err(said)?;
+    let (on, file_system) = devices_under(name, &meta).map_err(failed)?;
     let is_file = meta.file_type().is_file();
     Ok(Found {
         file_system: file_system.filter(|_| on.is_empty()),
@@ -108,14 +108,14 @@ pub(crate) fn look(name: &Path) -> Result<Found, Unknown> {
     })
 }
 
-/// The numbers of the block devices that the file system lies on which a file or a folder is in;
-/// none, if it lies on none. And its type, where that had to be looked up.
+/// The numbers of the block devices of the file system of a file or folder; none if there are none.
+/// And the type of the file system, where that had to be looked up.
 fn devices_under(name: &Path, meta: &Metadata) -> io::Result<(Vec<u64>, Option<String>)> {
     let number = meta.dev();
     if major(number) != 0 {
         return Ok((vec![number], None));
     }
-    // btrfs and its kin have numbers of their own; what they were mounted from says more.
+    // btrfs and similar file systems have device numbers of their own; their source says more.
     let name = fs::canonicalize(name)?;
     let Some(mount) = mount_of(&fs::read("/proc/self/mountinfo")?, &name) else {
         return Ok((Vec::new(), None));
@@ -133,20 +133,20 @@ fn devices_under(name: &Path, meta: &Metadata) -> io::Result<(Vec<u64>, Option<S
     Ok((numbers, Some(kind)))
 }
 
-/// The mount that has this (absolute, without links).
+/// The mount of this name (absolute, without links).
 fn mount_of(mountinfo: &[u8], name: &Path) -> Option<Mount> {
     let mounts = mountinfo.split(|byte| *byte == b'\n');
     let mounts = mounts.filter_map(Mount::parse);
-    // Of several on the same point the last hides the others.
+    // Of several mounts on the same point, the last one hides the others.
     let over = mounts.filter(|mount| name.starts_with(path_of(&mount.place)));
     over.max_by_key(|mount| mount.place.len())
 }
 
-/// The names of the devices that a mount is from.
+/// The names of the devices in the source of a mount.
 fn sources(mount: &Mount) -> impl Iterator<Item = PathBuf> {
     let devices = mount.devices.iter();
     let devices = devices.map(|name| Path::new("/dev").join(path_of(name)));
-    // A node elsewhere.
+    // A device node outside `/dev`.
     let other = Some(path_of(&mount.source).to_path_buf());
     let other = other.filter(|source| mount.devices.is_empty() && source.is_absolute());
     devices.chain(other)
@@ -156,7 +156,7 @@ fn path_of(name: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(name))
 }
 
-/// All devices of the btrfs that this one is of.
+/// All devices of the btrfs that this device belongs to.
 fn btrfs_members(btrfs: &Path, number: u64) -> Option<Vec<u64>> {
     let mut all = fs::read_dir(btrfs).ok()?.flatten().map(|entry| {
         let members = fs::read_dir(entry.path().join("devices"))
@@ -180,7 +180,7 @@ fn number_in(folder: &Path) -> Option<u64> {
     ))
 }
 
-/// A block device and what it lies on.
+/// A block device and the devices below it.
 fn block(number: u64, depth: usize) -> Found {
     let (major, minor) = (major(number), minor(number));
     let folder = PathBuf::from(format!("/sys/dev/block/{major}:{minor}"));
@@ -197,10 +197,11 @@ fn block(number: u64, depth: usize) -> Found {
     }
 }
 
-/// The devices below that with this folder in sysfs: of a partition its disk, of a map its parts.
+/// The devices below the device with this folder in sysfs: the disk of a partition, the parts of a
+/// map.
 fn lies_on(folder: &Path) -> Vec<u64> {
     if folder.join("partition").exists() {
-        // The folder of a partition is in that of its disk.
+        // The folder of a partition is in the folder of its disk.
         let real = fs::canonicalize(folder).unwrap_or_default();
         return real.parent().and_then(number_in).into_iter().collect();
     }
@@ -213,19 +214,19 @@ fn lies_on(folder: &Path) -> Vec<u64> {
     numbers
 }
 
-/// The work of the process: what it prints is for [`look_apart`].
+/// The work of the look-up process: the output is for [`look_up_in_subprocess`].
 pub(crate) fn answer(name: &Path) -> String {
-    serde_json::to_string(&look(name)).unwrap_or_default()
+    serde_json::to_string(&look_up(name)).unwrap_or_default()
 }
 
-/// Has a name looked up by another process, and waits so long for its word. That process ends when
-/// it is let; as long as too many do not, there are no more.
-pub(crate) fn look_apart(name: &Path, limit: Duration) -> Result<Found, Unknown> {
+/// Looks up a name in another process and waits up to `limit`. The process ends when its file
+/// system releases it; while too many don't end, no other one is started.
+pub(crate) fn look_up_in_subprocess(name: &Path, limit: Duration) -> Result<Found, LookupError> {
     static RUNNING: AtomicUsize = AtomicUsize::new(0);
     let end = Instant::now() + limit;
-    let more = |running: usize| (running < AT_A_TIME).then_some(running + 1);
+    let more = |running: usize| (running < CONCURRENT_MAX).then_some(running + 1);
     if RUNNING.fetch_update(Relaxed, Relaxed, more).is_err() {
-        return Err(Unknown::Busy);
+        return Err(LookupError::Busy);
     }
     let started = Command::new("/proc/self/exe")
         .args([OsStr::new("look-up"), OsStr::new("--"), name.as_os_str()])
@@ -237,11 +238,11 @@ pub(crate) fn look_apart(name: &Path, limit: Duration) -> Result<Found, Unknown>
         .spawn();
     let mut child = started.map_err(|error| {
         RUNNING.fetch_sub(1, Relaxed);
-        Unknown::Said(format!("starting a process: {error}"))
+        LookupError::Failed(format!("starting a process: {error}"))
     })?;
-    let word = read_until(&mut child, end);
+    let output = read_until(&mut child, end);
     let _ = child.kill();
-    // It may be in the kernel for as long as a device likes.
+    // It may stay in the kernel as long as a device does not answer.
     let reaper = std::thread::Builder::new().name("pathpulse-reap".to_owned());
     let reaped = reaper.spawn(move || {
         let _ = child.wait();
@@ -250,19 +251,15 @@ pub(crate) fn look_apart(name: &Path, limit: Duration) -> Result<Found, Unknown>
     if reaped.is_err() {
         RUNNING.fetch_sub(1, Relaxed);
     }
-    let word = word.ok_or(Unknown::Silent)?;
-    let died = |_| {
-        Err(Unknown::Said(
-            "the process that looks it up died".to_owned(),
-        ))
-    };
-    serde_json::from_slice(&word).unwrap_or_else(died)
+    let output = output.ok_or(LookupError::TimedOut)?;
+    let died = |_| Err(LookupError::Failed("the look-up process died".to_owned()));
+    serde_json::from_slice(&output).unwrap_or_else(died)
 }
 
-/// All that a process prints, if it ends its output in time.
+/// All output of a process, if the output ends in time.
 fn read_until(child: &mut Child, end: Instant) -> Option<Vec<u8>> {
     let mut stdout = child.stdout.take()?;
-    let mut word = Vec::new();
+    let mut output = Vec::new();
     let mut piece = [0; 4096];
     loop {
         let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).ok();
@@ -273,8 +270,8 @@ fn read_until(child: &mut Child, end: Instant) -> Option<Vec<u8>> {
             _ => return None,
         }
         match stdout.read(&mut piece) {
-            Ok(0) => return Some(word),
-            Ok(read) => word.extend_from_slice(&piece[..read]),
+            Ok(0) => return Some(output),
+            Ok(read) => output.extend_from_slice(&piece[..read]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return None,
         }

@@ -1,69 +1,52 @@
-//! What the daemon says, as JSON documents. Names of fields are a promise: they stay. Names of paths are
-//! text as [`display_name`] makes it; `parse_name` brings their bytes back.
+//! One path within `GET /v1/status` and `GET /v1/paths`.
+//!
+//! Names of fields never change. A name of a path is text as [`display_name`] makes it;
+//! `parse_name` restores its bytes.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use jiff::Timestamp;
-use pathpulse::{
-    Counts, DeviceInfo, Event, Monitor, PathStatus, State, VerdictKind, display_name, parse_name,
-};
+use pathpulse::{Counts, DeviceInfo, PathStatus, VerdictKind, display_name};
 use serde::{Deserialize, Serialize};
 
-use crate::daemon::http::peers::ClientsDocument;
-use crate::daemon::process::HeldProcessDocument;
-use crate::daemon::watchlist::WaitingPath;
-use crate::human;
-
-/// `GET /v1/status`: the daemon and all of its paths.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct StatusDocument {
-    pub(crate) version: String,
-    pub(crate) backend: String,
-    pub(crate) workers: usize,
-    pub(crate) uptime_s: f64,
-    pub(crate) clients: ClientsDocument,
-    /// Dead daemons of this socket that the kernel holds, because devices owe them a read.
-    #[serde(default)]
-    pub(crate) held_processes: Vec<HeldProcessDocument>,
-    pub(crate) paths: Vec<PathDocument>,
-}
+use super::state::{ErrnoName, PathCause, PathState, Submission};
+use super::time::{milliseconds, timestamp, whole_seconds};
 
 /// One path within `GET /v1/status` and `GET /v1/paths`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PathDocument {
     pub(crate) path: String,
-    /// Other names of its device that are on the list.
+    /// Other names of its device that are on the watchlist.
     #[serde(default)]
     pub(crate) also: Vec<String>,
     /// `null` for a path that is not open.
     pub(crate) device: Option<String>,
     pub(crate) group: Option<String>,
-    pub(crate) state: String,
-    pub(crate) cause: String,
-    pub(crate) errno: Option<String>,
-    /// What there is to say besides: why a path is not open, where its name leads by now, or why its
-    /// last check said nothing.
+    pub(crate) state: PathState,
+    pub(crate) cause: PathCause,
+    pub(crate) errno: Option<ErrnoName>,
+    /// A remark: why the path is not open, where its name leads now, or why its last check was
+    /// inconclusive.
     pub(crate) message: Option<String>,
     pub(crate) since: String,
-    /// When a check last said something about the device; `null` if none did yet.
+    /// When a check was last conclusive; `null` before the first such check.
     pub(crate) checked_at: Option<String>,
-    /// How long ago that was, in milliseconds.
+    /// The age of that verdict in milliseconds.
     pub(crate) verdict_age_ms: Option<u64>,
-    /// Its verdict is late: the state is what was known then.
+    /// The next verdict is late: `state` is the last known state.
     pub(crate) overdue: bool,
     pub(crate) latency_us: Option<LatencyDocument>,
     pub(crate) nowait: Option<bool>,
-    /// `shared` or `thread`; `null` for a path that is not open.
-    pub(crate) submission: Option<String>,
+    /// `null` for a path that is not open.
+    pub(crate) submission: Option<Submission>,
     pub(crate) stuck_ms: Option<u64>,
     pub(crate) checks: ChecksDocument,
     #[serde(flatten)]
     pub(crate) details: DetailsDocument,
 }
 
-/// What the device of a path is called and where it is attached. All is `null` or empty for a path that is not open.
+/// The names of a path's device and where it is attached. All fields are `null` or empty for a path
+/// that is not open.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct DetailsDocument {
@@ -80,7 +63,7 @@ pub(crate) struct DetailsDocument {
     pub(crate) topology: TopologyDocument,
 }
 
-/// What is between a device and the host.
+/// The hardware between the host and the device.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct TopologyDocument {
@@ -115,77 +98,33 @@ pub(crate) struct ChecksDocument {
     pub(crate) unknown: u64,
 }
 
-/// One event of `GET /v1/events`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct EventDocument {
-    pub(crate) time: String,
-    pub(crate) path: String,
-    pub(crate) device: String,
-    pub(crate) from: String,
-    pub(crate) to: String,
-    pub(crate) cause: String,
-    pub(crate) errno: Option<String>,
-    pub(crate) detail: String,
-}
-
-impl StatusDocument {
-    /// How all is now.
-    pub(crate) fn new(monitor: &Monitor, waiting: &[WaitingPath]) -> StatusDocument {
-        let uptime_ms = monitor.uptime().as_millis();
-        StatusDocument {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            backend: monitor.backend().kind.to_string(),
-            workers: monitor.config().workers,
-            uptime_s: uptime_ms as f64 / 1e3,
-            clients: ClientsDocument::default(),
-            held_processes: Vec::new(),
-            paths: paths(monitor, waiting),
-        }
-    }
-}
-
-/// How all paths are now; those that are not open come last. A name of a device that is watched by
-/// another one stands beside that.
-pub(crate) fn paths(monitor: &Monitor, waiting: &[WaitingPath]) -> Vec<PathDocument> {
-    let mut places = HashMap::new();
-    let mut all: Vec<PathDocument> = Vec::new();
-    for (place, (_, path)) in monitor.status().iter().enumerate() {
-        places.insert(path.path.name().to_owned(), place);
-        all.push(PathDocument::new(path));
-    }
-    for path in waiting {
-        let first = path.same_as.as_ref().and_then(|first| places.get(first));
-        match first {
-            Some(first) => all[*first].also.push(display_name(&path.name).to_string()),
-            None => all.push(PathDocument::waiting(path)),
-        }
-    }
-    all
-}
-
-/// How one path is now.
-pub(crate) fn path(path: &PathStatus, waiting: &[WaitingPath]) -> PathDocument {
-    let others = waiting
-        .iter()
-        .filter(|other| other.same_as.as_deref() == Some(path.path.name()));
-    PathDocument {
-        also: others
-            .map(|other| display_name(&other.name).to_string())
-            .collect(),
-        ..PathDocument::new(path)
-    }
+/// A path on the watchlist that is not open, and so is not checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnopenedPath {
+    pub(crate) name: PathBuf,
+    pub(crate) group: Option<String>,
+    pub(crate) since: SystemTime,
+    /// The same time on the monotonic clock.
+    pub(crate) begun: Instant,
+    /// `not_open`, or `device_gone` if the path was open before.
+    pub(crate) cause: PathCause,
+    /// Why it is not open.
+    pub(crate) message: String,
+    /// The open path that leads to the same device.
+    pub(crate) same_as: Option<PathBuf>,
 }
 
 impl PathDocument {
-    fn new(path: &PathStatus) -> PathDocument {
+    /// An open path.
+    pub(super) fn new(path: &PathStatus) -> PathDocument {
         PathDocument {
             path: display_name(path.path.name()).to_string(),
             also: Vec::new(),
             device: Some(path.path.device().to_string()),
             group: path.path.group().map(str::to_owned),
-            state: path.state.name().to_owned(),
-            cause: path.cause.name().to_owned(),
-            errno: path.cause.errno().map(|errno| errno.to_string()),
+            state: path.state.into(),
+            cause: path.cause.into(),
+            errno: path.cause.errno().map(ErrnoName::from),
             message: path
                 .path
                 .elsewhere()
@@ -204,24 +143,25 @@ impl PathDocument {
                 max: latency.max,
             }),
             nowait: path.nowait,
-            submission: Some(human::submission(path.isolated).to_owned()),
+            submission: Some(match path.isolated {
+                true => Submission::Thread,
+                false => Submission::Shared,
+            }),
             stuck_ms: path.stuck.map(milliseconds),
             checks: ChecksDocument::new(&path.checks),
             details: DetailsDocument::new(path.path.details()),
         }
     }
-}
 
-impl PathDocument {
     /// A path that is not open.
-    pub(crate) fn waiting(path: &WaitingPath) -> PathDocument {
+    pub(crate) fn unopened(path: &UnopenedPath) -> PathDocument {
         PathDocument {
             path: display_name(&path.name).to_string(),
             also: Vec::new(),
             device: None,
             group: path.group.clone(),
-            state: State::Pending.name().to_owned(),
-            cause: path.cause.to_owned(),
+            state: PathState::Pending,
+            cause: path.cause.clone(),
             errno: None,
             message: Some(path.message.clone()),
             since: whole_seconds(path.since),
@@ -278,69 +218,5 @@ impl ChecksDocument {
             standby: counts.of(VerdictKind::Standby),
             unknown: counts.of(VerdictKind::Unknown),
         }
-    }
-}
-
-impl EventDocument {
-    /// The name of the path, byte for byte.
-    pub(crate) fn name(&self) -> PathBuf {
-        // An old file of events may have a name that was not escaped.
-        parse_name(&self.path).unwrap_or_else(|| PathBuf::from(&self.path))
-    }
-
-    /// A path is watched no longer.
-    pub(crate) fn removed(last: &PathStatus, cause: &str, detail: &str) -> EventDocument {
-        EventDocument {
-            time: format!("{:.6}", timestamp(SystemTime::now())),
-            path: display_name(last.path.name()).to_string(),
-            device: last.path.device().to_string(),
-            from: last.state.name().to_owned(),
-            to: "removed".to_owned(),
-            cause: cause.to_owned(),
-            errno: None,
-            detail: detail.to_owned(),
-        }
-    }
-
-    pub(crate) fn new(event: &Event) -> EventDocument {
-        EventDocument {
-            time: format!("{:.6}", timestamp(event.time)),
-            path: display_name(event.path.name()).to_string(),
-            device: event.path.device().to_string(),
-            from: event.from.name().to_owned(),
-            to: event.to.name().to_owned(),
-            cause: event.cause.name().to_owned(),
-            errno: event.cause.errno().map(|errno| errno.to_string()),
-            detail: event.detail.clone(),
-        }
-    }
-}
-
-fn milliseconds(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// RFC 3339 in UTC, as all times in documents.
-fn whole_seconds(time: SystemTime) -> String {
-    format!("{:.0}", timestamp(time))
-}
-
-/// A clock that is set to a year that has no four digits counts as 1970.
-fn timestamp(time: SystemTime) -> Timestamp {
-    Timestamp::try_from(time).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_rfc_3339() {
-        let time = SystemTime::UNIX_EPOCH + Duration::new(1_795_442_400, 123_456_789);
-        assert_eq!(whole_seconds(time), "2026-11-23T14:00:00Z");
-        assert_eq!(
-            format!("{:.6}", timestamp(time)),
-            "2026-11-23T14:00:00.123456Z"
-        );
     }
 }

@@ -2,10 +2,9 @@
 
 use serde_json::json;
 
-use super::document::{EventDocument, PathDocument, StatusDocument};
-use crate::daemon::http::peers::ClientsDocument;
+use super::{ClientsDocument, EventDocument, PathDocument, StatusDocument};
 
-/// A path in this state, for its usual reason.
+/// A path in this state, with the usual cause.
 pub(crate) fn path(name: &str, state: &str) -> PathDocument {
     let cause = match state {
         "up" => "good",
@@ -25,7 +24,7 @@ pub(crate) fn path(name: &str, state: &str) -> PathDocument {
     serde_json::from_value(document).expect("all that a path needs")
 }
 
-/// A path of which nothing has been known for a minute, though it should be.
+/// A path whose verdict is a minute late.
 pub(crate) fn overdue(name: &str, state: &str) -> PathDocument {
     PathDocument {
         verdict_age_ms: Some(60_000),
@@ -34,7 +33,7 @@ pub(crate) fn overdue(name: &str, state: &str) -> PathDocument {
     }
 }
 
-/// A daemon that watches these.
+/// A daemon that watches these paths.
 pub(crate) fn status(paths: Vec<PathDocument>) -> StatusDocument {
     let document = json!({
         "version": "0.1.0", "backend": "io_uring", "workers": 1, "uptime_s": 3_700.0, "clients": ClientsDocument::default(), "paths": [],

@@ -1,14 +1,12 @@
-//! Names of paths on their way in and out of the daemon: as text, escaped (`pathpulse::display_name`).
+//! Names of paths in documents: text with escapes, as `pathpulse::display_name` makes it.
 
 use std::path::{Path, PathBuf};
 
-use pathpulse::{Monitor, PathId, display_name, parse_name};
+use pathpulse::{display_name, parse_name};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::daemon::watchlist::WaitingPath;
-
-/// A name as it is in a document.
+/// A name in a document; in the program it is the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name(pub(crate) PathBuf);
 
@@ -29,36 +27,13 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-/// What may be meant by a name in a query: what the text stands for, else its very bytes.
-pub(crate) fn meant(text: &str) -> impl Iterator<Item = PathBuf> {
+/// The names that a query may mean: first the escaped form decoded, then the very bytes.
+pub(crate) fn candidates(text: &str) -> impl Iterator<Item = PathBuf> {
     let parsed = parse_name(text);
     let is_other = parsed.as_deref() != Some(Path::new(text));
     parsed
         .into_iter()
         .chain(is_other.then(|| PathBuf::from(text)))
-}
-
-/// A path on the list.
-pub(crate) enum Listed<'a> {
-    Watched(PathId),
-    Waiting(&'a WaitingPath),
-}
-
-/// The path on the list that a query names, by its name or another one of its device that is on the list;
-/// `None` if there is none of that very name.
-pub(crate) fn listed<'a>(
-    monitor: &Monitor,
-    waiting: &'a [WaitingPath],
-    text: &str,
-) -> Option<Listed<'a>> {
-    meant(text).find_map(|name| match monitor.find(&name) {
-        Some(id) => Some(Listed::Watched(id)),
-        None => {
-            let waiting = waiting.iter().find(|path| path.name == name)?;
-            let first = waiting.same_as.as_ref().and_then(|name| monitor.find(name));
-            Some(first.map_or(Listed::Waiting(waiting), Listed::Watched))
-        }
-    })
 }
 
 #[cfg(test)]
@@ -80,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_query_may_mean_what_its_text_stands_for_or_its_bytes() {
-        let all = |text| meant(text).collect::<Vec<_>>();
+        let all = |text| candidates(text).collect::<Vec<_>>();
         assert_eq!(all("/dev/sda"), [PathBuf::from("/dev/sda")]);
         assert_eq!(
             all(r"/a\x20b"),

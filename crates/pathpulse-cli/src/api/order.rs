@@ -1,36 +1,30 @@
-//! The order in which people look at paths: by groups, and the worst first.
+//! How paths are shown to people: the state to show, grouped, the worst first.
 
 use std::collections::HashMap;
 
 use super::document::PathDocument;
+use super::state::PathState;
 use crate::human;
 
-/// What a path is shown as whose verdict is late, whatever its state was.
-pub(crate) const OVERDUE: &str = "overdue";
-/// States from the worst to the best, as they are shown.
-pub(crate) const STATES: [&str; 7] = [
-    "down", OVERDUE, "marginal", "pending", "standby", "paused", "up",
-];
-
 impl PathDocument {
-    /// Its state for people: that of a path whose verdict is late is not known any more. What was down
-    /// when it was known last stays so.
-    pub(crate) fn shown_state(&self) -> &str {
-        if self.overdue && self.state != "down" {
-            OVERDUE
+    /// The state for people. If the verdict is late, the state is no longer known and shown as
+    /// overdue; a path that was down stays down.
+    pub(crate) fn shown_state(&self) -> &PathState {
+        if self.overdue && self.state != PathState::Down {
+            &PathState::Overdue
         } else {
             &self.state
         }
     }
 
-    /// The cause for people: of a path whose verdict is late, how old that is and what it was.
+    /// The cause for people. If the verdict is late: what was known, and how long ago.
     pub(crate) fn shown_cause(&self) -> String {
         if !self.overdue {
-            return self.cause.clone();
+            return self.cause.to_string();
         }
         let what = match self.shown_state() {
-            OVERDUE => &self.state,
-            _ => &self.cause,
+            PathState::Overdue => self.state.as_str(),
+            _ => self.cause.as_str(),
         };
         match self.verdict_age_ms {
             Some(ms) => format!("{what} {} ago", human::age(ms / 1_000)),
@@ -38,42 +32,50 @@ impl PathDocument {
         }
     }
 
-    /// The place of its state in [`STATES`]; 0 is the worst.
+    /// The position of its state in [`PathState::FROM_WORST`]; 0 is the worst. A state that this
+    /// version does not know counts as the worst.
     pub(crate) fn badness(&self) -> usize {
-        let place = STATES.iter().position(|state| *state == self.shown_state());
-        place.unwrap_or(0)
+        let mut states = PathState::FROM_WORST.iter();
+        states
+            .position(|state| state == self.shown_state())
+            .unwrap_or(0)
     }
 
-    /// Whether storage can be used through it, as far as that is known now.
+    /// Whether storage can be used through this path, as far as is known now.
     pub(crate) fn is_usable(&self) -> bool {
-        matches!(self.shown_state(), "up" | "marginal")
+        matches!(self.shown_state(), PathState::Up | PathState::Marginal)
     }
 
-    /// Whether a text, in lower case, is in what people know it by, or in what is said of it.
-    pub(crate) fn fits(&self, filter: &str) -> bool {
-        let known = [Some(&self.path), self.group.as_ref(), self.device.as_ref()];
-        let said = [Some(&self.state), Some(&self.cause)];
-        let mut all = known.into_iter().chain(said).flatten();
-        filter.is_empty()
-            || all.any(|text| text.to_lowercase().contains(filter))
-            || self.shown_state().contains(filter)
+    /// Whether its names, group, state or cause contain a text, which is in lower case.
+    pub(crate) fn matches_filter(&self, filter: &str) -> bool {
+        let texts = [
+            Some(self.path.as_str()),
+            self.group.as_deref(),
+            self.device.as_deref(),
+            Some(self.state.as_str()),
+            Some(self.cause.as_str()),
+            Some(self.shown_state().as_str()),
+        ];
+        let mut texts = texts.into_iter().flatten();
+        filter.is_empty() || texts.any(|text| text.to_lowercase().contains(filter))
     }
 }
 
-/// How many paths are in each state that some are in, the worst first.
-pub(crate) fn count_states(paths: &[PathDocument]) -> Vec<(&'static str, usize)> {
-    let in_state = |state: &&'static str| {
+/// How many paths are in each state, the worst state first; states without a path are left out.
+pub(crate) fn count_states(paths: &[PathDocument]) -> Vec<(PathState, usize)> {
+    let in_state = |state: PathState| {
         let count = paths
             .iter()
-            .filter(|path| path.shown_state() == *state)
+            .filter(|path| path.shown_state() == &state)
             .count();
-        (*state, count)
+        (state, count)
     };
-    let counts = STATES.iter().map(in_state);
+    let counts = PathState::FROM_WORST.into_iter().map(in_state);
     counts.filter(|(_, count)| *count > 0).collect()
 }
 
-/// The places of paths by their group, in the order in which groups appear; those of none at the end.
+/// The indexes of paths by group, in the order in which groups appear. Paths without a group come
+/// last.
 pub(crate) fn by_group(paths: &[PathDocument]) -> Vec<(Option<&str>, Vec<usize>)> {
     let mut groups: Vec<(Option<&str>, Vec<usize>)> = Vec::new();
     let mut of_name = HashMap::new();
@@ -97,18 +99,22 @@ mod tests {
     #[test]
     fn what_is_not_known_any_more_is_not_shown_as_it_was() {
         let late = overdue("/dev/sda", "up");
-        assert_eq!(late.shown_state(), OVERDUE);
+        assert_eq!(late.shown_state(), &PathState::Overdue);
         assert_eq!(late.shown_cause(), "up 1m00s ago");
-        assert!(!late.is_usable() && late.fits("overdue") && late.fits("up"));
+        assert!(!late.is_usable() && late.matches_filter("overdue") && late.matches_filter("up"));
         // That one is worse, and stays so.
         let down = overdue("/dev/sdb", "down");
-        assert_eq!(down.shown_state(), "down");
+        assert_eq!(down.shown_state(), &PathState::Down);
         assert_eq!(down.shown_cause(), "timed_out 1m00s ago");
         let marginal = path("/dev/sdc", "marginal");
         assert!(down.badness() < late.badness() && late.badness() < marginal.badness());
         assert_eq!(
             count_states(&[late, down, marginal]),
-            [("down", 1), (OVERDUE, 1), ("marginal", 1)]
+            [
+                (PathState::Down, 1),
+                (PathState::Overdue, 1),
+                (PathState::Marginal, 1)
+            ]
         );
     }
 }

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::Failure;
-use crate::daemon::RefusalDocument;
+use crate::api::RefusalDocument;
 use crate::daemon::process::{Life, ProcessId};
 
 /// The daemon answers from memory, so this is plenty.

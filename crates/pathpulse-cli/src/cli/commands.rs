@@ -9,7 +9,7 @@ use super::args::{NewPaths, SocketOption, WatchedPaths};
 use super::client::Client;
 use super::names::{find_one, name_of, resolve};
 use super::{FAILED, Failure, output};
-use crate::daemon::{AnswerDocument, Name, PathsDocument, ReloadDocument, StatusDocument};
+use crate::api::{AnswerDocument, Name, PathsDocument, ReloadDocument, StatusDocument};
 use crate::human::message_lines;
 
 /// The daemon answers within ten seconds, whatever devices and files do.

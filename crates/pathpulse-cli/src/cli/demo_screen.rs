@@ -11,7 +11,7 @@ use pathpulse::{Event, EventStream, Monitor, Next};
 
 use super::demo_disks::{DemoDisks, SimulatedDisk};
 use super::output;
-use crate::daemon::{PathDocument, StatusDocument};
+use crate::api::{PathDocument, StatusDocument};
 
 /// Number of events below the table.
 const EVENTS: usize = 8;
@@ -98,7 +98,7 @@ fn table(paths: &[PathDocument], disks: &[SimulatedDisk]) -> String {
             Cell::new(disk.role),
             Cell::new(file_name(disk)),
             Cell::new(disk.fault()),
-            output::state_cell(path.shown_state()),
+            output::state_cell(path.shown_state().as_str()),
             Cell::new(cause(path)),
             Cell::new(last).set_alignment(CellAlignment::Right),
             Cell::new(path.checks.total).set_alignment(CellAlignment::Right),

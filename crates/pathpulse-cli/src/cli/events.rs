@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::args::{Format, FormatOption, SocketOption};
 use super::client::Client;
 use super::{Failure, output};
-use crate::daemon::{EventDocument, LostDocument};
+use crate::api::{EventDocument, LostDocument};
 
 /// Shows the events of the watched paths
 ///

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use pathpulse::{DeviceId, display_name};
 
-use crate::daemon::PathDocument;
-use crate::lookup::{self, Unknown};
+use crate::api::PathDocument;
+use crate::lookup::{self, LookupError};
 
 /// Time limit of looking up a name.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -28,9 +28,12 @@ pub(super) fn resolve(name: &Path) -> PathBuf {
     let Some(node) = node_named(name) else {
         return absolute();
     };
-    let is_here = !matches!(lookup::look_apart(name, LIMIT), Err(Unknown::Said(_)));
+    let is_here = !matches!(
+        lookup::look_up_in_subprocess(name, LIMIT),
+        Err(LookupError::Failed(_))
+    );
     let is_device = || {
-        let found = lookup::look_apart(&node, LIMIT);
+        let found = lookup::look_up_in_subprocess(&node, LIMIT);
         found.is_ok_and(|found| matches!(found.device(), Some(DeviceId::Block { .. })))
     };
     match !is_here && is_device() {
@@ -70,17 +73,17 @@ pub(crate) fn find(paths: &[PathDocument], name: &Path) -> Result<Vec<usize>, St
         }
     }
     let not_watched = "not watched; `pathpulse status` shows the watched paths";
-    let found = lookup::look_apart(name, LIMIT);
+    let found = lookup::look_up_in_subprocess(name, LIMIT);
     let found = match (found, node_named(name)) {
-        (Err(Unknown::Said(_)), Some(node)) => lookup::look_apart(&node, LIMIT),
+        (Err(LookupError::Failed(_)), Some(node)) => lookup::look_up_in_subprocess(&node, LIMIT),
         (found, _) => found,
     };
     let found = found.map_err(|unknown| match unknown {
-        Unknown::Silent => format!(
+        LookupError::TimedOut => format!(
             "not watched by this name, and its file system does not answer within {LIMIT:?}; \
              use the name that `pathpulse status` shows"
         ),
-        Unknown::Said(_) | Unknown::Busy => not_watched.to_owned(),
+        LookupError::Failed(_) | LookupError::Busy => not_watched.to_owned(),
     })?;
     let device = found.device().map(|device| device.to_string());
     let fits = |path: &PathDocument| path.device.is_some() && path.device == device;
@@ -119,7 +122,7 @@ mod tests {
     #[test]
     fn an_exact_name_wins_over_other_meanings_of_the_name() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        let found = lookup::look(file.path()).expect("it is there");
+        let found = lookup::look_up(file.path()).expect("it is there");
         let device = found.device().map(|device| device.to_string());
         let path = |name: &str| PathDocument {
             device: device.clone(),

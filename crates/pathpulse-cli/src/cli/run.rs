@@ -81,7 +81,7 @@ impl From<DaemonOptions> for CommandLine {
 pub(crate) fn run(args: Args) -> Result<i32, Failure> {
     let line = CommandLine::from(args.daemon);
     let configuration =
-        Configuration::load_apart(&line).map_err(|error| Failure::new(error.line()))?;
+        Configuration::load_in_subprocess(&line).map_err(|error| Failure::new(error.line()))?;
     if configuration.named().is_empty() && configuration.discovery().is_none() {
         return Err(Failure::usage(
             "no paths to watch: name paths, or a configuration file with --config; see `pathpulse run --help`",

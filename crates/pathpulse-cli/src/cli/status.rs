@@ -10,7 +10,7 @@ use super::client::Client;
 use super::names::find;
 use super::status_table::Width;
 use super::{FAILED, Failure, output, status_table};
-use crate::daemon::{HeldProcessDocument, PathDocument, StatusDocument};
+use crate::api::{HeldProcessDocument, PathDocument, PathState, StatusDocument};
 use crate::human::message_lines;
 
 /// Shows the state of the watched paths
@@ -86,11 +86,11 @@ pub(crate) fn run(args: &Args) -> Result<i32, Failure> {
 
 /// 0 if all are up or in standby, as in `check`; 2 if one is down; else 1, also if there are none,
 /// or some of the named paths are not watched.
-fn exit_code<'a>(states: impl Iterator<Item = &'a str>, is_complete: bool) -> i32 {
-    let states: Vec<&str> = states.collect();
-    let is_good = |state: &&str| ["up", "standby"].contains(state);
+fn exit_code<'a>(states: impl Iterator<Item = &'a PathState>, is_complete: bool) -> i32 {
+    let states: Vec<&PathState> = states.collect();
+    let is_good = |state: &&PathState| matches!(state, PathState::Up | PathState::Standby);
     let all_good = is_complete && !states.is_empty() && states.iter().all(is_good);
-    match states.contains(&"down") {
+    match states.contains(&&PathState::Down) {
         true => 2,
         false => i32::from(!all_good),
     }
@@ -135,7 +135,7 @@ fn headline(status: &StatusDocument, shown: usize) -> String {
     let up = status
         .paths
         .iter()
-        .filter(|path| path.shown_state() == "up");
+        .filter(|path| *path.shown_state() == PathState::Up);
     let only = match shown {
         shown if shown == all => String::new(),
         shown => format!(", {shown} shown"),
@@ -184,10 +184,14 @@ fn remarks(paths: &[PathDocument]) -> String {
 #[cfg(test)]
 mod tests {
     use super::exit_code;
+    use crate::api::PathState;
 
     #[test]
     fn the_worst_path_decides_the_exit_status() {
-        let code = |states: &[&str], is_complete| exit_code(states.iter().copied(), is_complete);
+        let code = |states: &[&str], is_complete| {
+            let states: Vec<PathState> = states.iter().map(|word| PathState::from(*word)).collect();
+            exit_code(states.iter(), is_complete)
+        };
         assert_eq!(code(&["up", "up"], true), 0);
         assert_eq!(code(&["up", "standby"], true), 0, "as in `check`");
         assert_eq!(code(&["up", "marginal"], true), 1);

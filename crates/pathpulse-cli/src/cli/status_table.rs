@@ -9,7 +9,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use unicode_width::UnicodeWidthStr;
 
 use super::output;
-use crate::daemon::{PathDocument, by_group};
+use crate::api::{PathDocument, PathState, by_group};
 use crate::human;
 
 /// Names of paths may be cut down to so many columns before others are left out.
@@ -29,7 +29,7 @@ struct Column {
 }
 
 const COLUMNS: [Column; 8] = [
-    text_column("STATE", |path| path.shown_state().to_owned()),
+    text_column("STATE", |path| path.shown_state().to_string()),
     text_column("CAUSE", cause),
     text_column("FOR", |path| since(&path.since)),
     text_column("KNOWN", known),
@@ -102,7 +102,7 @@ fn groups<'a>(paths: &'a [PathDocument], shown: &BTreeSet<usize>) -> Vec<Group<'
     let groups = by_group(paths).into_iter().map(|(name, places)| {
         let up = places
             .iter()
-            .filter(|place| paths[**place].shown_state() == "up");
+            .filter(|place| *paths[**place].shown_state() == PathState::Up);
         let shown = places.iter().filter(|place| shown.contains(place));
         Group {
             name,
@@ -291,7 +291,7 @@ mod tests {
         for path in &mut paths[..5] {
             path.group = Some("database".to_owned());
         }
-        paths[0].state = "down".to_owned();
+        paths[0].state = PathState::Down;
         let lines = lines(&paths, &BTreeSet::from([0]), Width::Columns(80));
         assert_eq!(lines.len(), 3, "{lines:#?}");
         assert_eq!(lines[1], "database: 4 of 5 up");
@@ -312,11 +312,11 @@ mod tests {
         let mut paths: Vec<PathDocument> =
             names.iter().map(|name| path(name, "marginal")).collect();
         for path in &mut paths {
-            path.cause = "reservation_conflict".to_owned();
+            path.cause = "reservation_conflict".into();
             path.checks.total = u64::MAX;
             path.since = "1970-01-02T00:00:00Z".to_owned();
         }
-        paths[2].cause = "timed_out".to_owned();
+        paths[2].cause = "timed_out".into();
         paths[2].stuck_ms = Some(86_400_000 * 365);
         paths[3].group = Some("g".repeat(200));
         for width in [80, 100, 132, 200] {
@@ -394,7 +394,7 @@ mod tests {
             ["/dev/sda", "/dev/sdb", "/dev/sdc", "/dev/sdd"].map(|name| path(name, "up"));
         paths[1].group = Some("database".to_owned());
         paths[3].group = Some("database".to_owned());
-        paths[3].state = "down".to_owned();
+        paths[3].state = PathState::Down;
         let lines = lines(&paths, &all(&paths), Width::Columns(80));
         let first_words: Vec<&str> = lines
             .iter()

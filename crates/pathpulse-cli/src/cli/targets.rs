@@ -16,7 +16,7 @@ use std::time::Duration;
 use pathpulse::look_up_all;
 
 use super::names::node_named;
-use crate::lookup::{self, Found, Unknown};
+use crate::lookup::{self, Found, LookupError};
 
 /// Resolving names takes at most the timeout divided by this.
 pub(super) const NAMES_SHARE: u32 = 4;
@@ -87,7 +87,7 @@ enum Target {
 
 fn resolve(name: &Path) -> Target {
     match fs::metadata(name) {
-        Ok(meta) if meta.is_dir() => directory(lookup::look(name)),
+        Ok(meta) if meta.is_dir() => directory(lookup::look_up(name)),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             Target::Path(in_dev(name).unwrap_or_else(|| name.to_owned()))
         }
@@ -102,11 +102,11 @@ fn in_dev(name: &Path) -> Option<PathBuf> {
     meta.file_type().is_block_device().then_some(node)
 }
 
-fn directory(found: Result<Found, Unknown>) -> Target {
+fn directory(found: Result<Found, LookupError>) -> Target {
     let found = match found {
         Ok(found) => found,
-        Err(Unknown::Said(why)) => return Target::NoDevice(format!("is a directory: {why}")),
-        Err(Unknown::Silent | Unknown::Busy) => {
+        Err(LookupError::Failed(why)) => return Target::NoDevice(format!("is a directory: {why}")),
+        Err(LookupError::TimedOut | LookupError::Busy) => {
             return Target::NoDevice("is a directory whose devices cannot be looked up".to_owned());
         }
     };

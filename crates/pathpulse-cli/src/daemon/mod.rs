@@ -1,19 +1,30 @@
 //! The daemon: what a process needs beside the engine to watch paths for as long as it lives.
 //!
 //! ```text
-//! main thread   starts all others, then waits to be told to stop
+//! main thread   starts all others, then waits until it is told to stop
 //! signals       signal-hook; tells `main`, and arms the watchdog
-//! watchdog      ends the process when a stop takes too long, whatever holds it up
-//! keeper        has the list of what is to be watched, and obeys commands; threads of its own open paths
-//! journal       takes the engine's events: log, history
+//! watchdog      ends the process when a stop takes too long
+//! watchlist     owns the list of paths and handles commands; threads of its own open paths
+//! events        takes the engine's events to the log, the history and the actions
 //! control       tokio: HTTP on the socket; reads status and history, never touches a device
-//! place         sees to it that the socket is there, and that the TCP address is as soon as it can be
-//! log           writes log lines to stderr, which may be a pipe that nobody reads, or to journald
-//! notify        tells systemd how things are, and feeds its watchdog while each worker gets on
-//! state, recall pass events to a process that has the state file, which may be on a disk that hangs
+//! endpoints     restores the socket when it is removed, and takes the TCP address when it is free
+//! log           writes log lines to stderr, whose pipe may be full, or to journald
+//! notify        reports to systemd, and feeds its watchdog while all workers are responsive
+//! store, recall exchange events with the process that owns the state file
 //! workers       the engine's own
 //! ```
-//! No thread waits for another one without a limit, and only the engine's touch devices.
+//! No thread waits for another one without a limit, and only the engine's threads touch devices.
+//!
+//! Each folder is a room. A room imports only rooms below it:
+//!
+//! ```text
+//! daemon     starts and connects the rooms
+//! http       answers requests
+//! metrics    what Prometheus reads
+//! watchlist  which paths are watched; actions  what happens on events
+//! events, discovery, config, process, log
+//! api        the documents (crate::api)
+//! ```
 
 mod actions;
 pub(crate) mod config;
@@ -28,44 +39,29 @@ pub(crate) mod watchlist;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use pathpulse::{EventStream, Monitor, Settings};
+use pathpulse::{Monitor, Settings};
 
-pub(crate) use crate::api::{
-    EventDocument, Name, PathDocument, StatusDocument, by_group, count_states,
-};
-pub(crate) use events::history::LostDocument;
 pub(crate) use events::keep_events;
-pub(crate) use http::RefusalDocument;
 pub(crate) use log::{Filter, Log};
-pub(crate) use process::HeldProcessDocument;
-pub(crate) use watchlist::{AnswerDocument, PathsDocument, ReloadDocument};
 
 use actions::Actions;
 use config::{CommandLine, Configuration};
-use events::event_log::{self, Journal};
-use events::history::History;
-use events::store::Keeper;
-use http::place::Place;
-use http::routes::Control;
-use http::server;
-use http::socket::Claim;
-use metrics::daemon::Tally;
-use process::notify::Notifier;
-use process::stop::{self, Notice, Stopper, Vital};
-use watchlist::{Order, Roster};
+use events::{EventCounters, EventHistory, EventLog, EventStore};
+use http::{Endpoints, HttpState, SocketLock};
+use process::{MainMsg, Notifier, Stopper, spawn_vital};
+use watchlist::{Watchlist, WatchlistMsg, WatchlistTask};
 
-/// Events on their way from the workers to the journal: more than a large host has paths.
-const EVENTS_ON_THE_WAY: usize = 16_384;
-/// Of the second that a stop may take, the engine gets half.
+/// Capacity of the engine's event queue: more events than a large host has paths.
+const EVENT_QUEUE_LEN: usize = 16_384;
+/// A stop may take one second; the engine gets half of it.
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(500);
 
-/// Exit status: something went wrong, and nothing is known about any device.
+/// Exit status: the command failed, and nothing is known about any device.
 pub(crate) const FAILED: i32 = 1;
 
-/// Watches until it is told to stop, and keeps the last events in the file `state`.
+/// Watches until it is told to stop. Stores the last events in the file `state`.
 ///
 /// # Errors
 /// Why it can't watch at all, in one line.
@@ -75,9 +71,9 @@ pub(crate) fn run(
     state: Option<PathBuf>,
     log: &Log,
 ) -> Result<(), String> {
-    let (stopper, notices) = stop::prepare().map_err(|error| format!("signals: {error}"))?;
-    // A failure has its limit too: its one line may meet a stderr that nobody reads.
-    watch(configuration, line, state, &stopper, &notices, log).inspect_err(|_| stopper.arm(FAILED))
+    let (stopper, inbox) = process::prepare().map_err(|error| format!("signals: {error}"))?;
+    // A failure has a time limit, too: its log line may meet a stderr that nobody reads.
+    watch(configuration, line, state, &stopper, &inbox, log).inspect_err(|_| stopper.arm(FAILED))
 }
 
 fn watch(
@@ -85,88 +81,76 @@ fn watch(
     line: CommandLine,
     state: Option<PathBuf>,
     stopper: &Stopper,
-    notices: &Receiver<Notice>,
+    inbox: &Receiver<MainMsg>,
     log: &Log,
 ) -> Result<(), String> {
-    let claim = Claim::take(
+    let lock = SocketLock::take(
         &configuration.socket.value,
         configuration.socket_group.value.as_deref(),
     )?;
-    let (place, doors) = Place::new(claim, configuration.http.value)?;
-    let changes = configuration.changes.value;
+    let (endpoints, listeners) = Endpoints::new(lock, configuration.http.value)?;
+    let allowed = configuration.changes.value;
     let monitor = Monitor::start(configuration.engine())
         .map_err(|error| format!("no way to check paths: {error}"))?;
     let monitor = Arc::new(monitor);
-    announce(&monitor, &configuration);
-    let history = Arc::new(History::default());
+    log_start(&monitor, &configuration);
+    let history = Arc::new(EventHistory::default());
     let notifier = Notifier::start(&monitor)?;
-    let (state, keeping) = Keeper::new(state);
-    let tally = Arc::new(Tally::default());
-    let actions = Actions::new(&monitor, &configuration, &tally, &state);
-    let (past, acting) = (Arc::clone(&history), actions.clone());
-    keeping.start(move |events, taken| {
-        past.recall(events);
-        acting.recall(taken);
-    })?;
-    let events = monitor.events(EVENTS_ON_THE_WAY);
-    let journal = Journal::new(&history, &state, actions, &tally, events.backlog());
-    let (roster, orders) = Roster::new();
-    let keeper = watchlist::Keeper::new(
-        roster.clone(),
-        (Arc::clone(&monitor), journal.clone()),
+    let counters = Arc::new(EventCounters::default());
+    let (store, actions) = start_actions(state, &monitor, &configuration, (&counters, &history))?;
+    let stream = monitor.events(EVENT_QUEUE_LEN);
+    let on_event = actions.clone();
+    let event_log = EventLog::new(
+        &history,
+        &store,
+        move |event| on_event.notify(event),
+        &counters,
+        stream.backlog(),
+    );
+    let (watchlist, messages) = Watchlist::new();
+    let task = WatchlistTask::new(
+        watchlist.clone(),
+        (Arc::clone(&monitor), event_log.clone(), actions),
         stopper.clone(),
         configuration,
         line,
     );
-    let predecessors = place.predecessors();
-    let control = Control::new(&monitor, &history, &roster, stopper, (tally, predecessors));
-    let serve = move || server::serve(doors, changes, control);
-    let result = start(events, journal, serve, stopper)
-        .and_then(|()| place.look_after(&monitor))
-        .and_then(|()| spawn_vital("keeper", stopper, move || keeper.run(&orders)))
-        .and_then(|()| wait(notices, stopper, &notifier, &roster));
+    let shared = (counters, endpoints.predecessors());
+    let http = HttpState::new(&monitor, &history, &watchlist, stopper, shared);
+    let serve = move || http::serve(listeners, allowed, http);
+    let result = spawn_vital("events", stopper, move || event_log.run(&stream))
+        .and_then(|()| spawn_vital("control", stopper, serve))
+        .and_then(|()| endpoints.start_upkeep(&monitor))
+        .and_then(|()| spawn_vital("watchlist", stopper, move || task.run(&messages)))
+        .and_then(|()| wait(inbox, stopper, &notifier, &watchlist));
     notifier.stopping();
     history.end();
-    state.flush();
-    leave(&monitor, &place, log);
+    store.flush();
+    shut_down(&monitor, &endpoints, log);
     result
 }
 
-/// Starts the threads.
-fn start(
-    events: EventStream,
-    journal: Journal,
-    serve: impl FnOnce() + Send + 'static,
-    stopper: &Stopper,
-) -> Result<(), String> {
-    spawn_vital("journal", stopper, move || {
-        event_log::keep(&events, &journal)
+/// Starts the store process and the actions; what the state file has goes to the history and to
+/// the actions.
+fn start_actions(
+    state: Option<PathBuf>,
+    monitor: &Arc<Monitor>,
+    configuration: &Configuration,
+    (counters, history): (&Arc<EventCounters>, &Arc<EventHistory>),
+) -> Result<(EventStore, Actions), String> {
+    let (store, inbox) = EventStore::new(state);
+    let actions = Actions::new(monitor, configuration, counters, &store);
+    let (past, restored) = (Arc::clone(history), actions.clone());
+    inbox.start(move |events, failed_paths| {
+        past.restore(events);
+        restored.restore(failed_paths);
     })?;
-    spawn_vital("control", stopper, serve)
+    Ok((store, actions))
 }
 
-/// Starts a thread whose panic ends the daemon: whoever restarts it has one that does all of its work.
-fn spawn_vital(
-    what: &'static str,
-    stopper: &Stopper,
-    work: impl FnOnce() + Send + 'static,
-) -> Result<(), String> {
-    let stopper = stopper.clone();
-    let vital = Vital { stopper, what };
-    spawn(what, move || {
-        let _vital = vital;
-        work();
-    })
-}
-
-pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
-    let thread = thread::Builder::new().name(format!("pathpulse-{name}"));
-    let spawned = thread.spawn(work).map(drop);
-    spawned.map_err(|error| format!("starting a thread: {error}; raise the limit of processes"))
-}
-
-/// Says once, loudly, what carries the checks.
-fn announce(monitor: &Monitor, configuration: &Configuration) {
+/// Logs the backend and the settings once, and a warning for each better backend that can't be
+/// used.
+fn log_start(monitor: &Monitor, configuration: &Configuration) {
     let Settings {
         interval, timeout, ..
     } = configuration.engine().settings;
@@ -177,60 +161,62 @@ fn announce(monitor: &Monitor, configuration: &Configuration) {
         configuration.workers.value,
         configuration.socket.value.display(),
     );
-    for worse in &monitor.backend().unavailable {
-        tracing::warn!("{worse}");
+    for unavailable in &monitor.backend().unavailable {
+        tracing::warn!("{unavailable}");
     }
     tracing::debug!(features = ?monitor.backend().features);
 }
 
-/// Waits to be told to stop.
+/// Handles messages until the daemon has to stop.
 fn wait(
-    notices: &Receiver<Notice>,
+    inbox: &Receiver<MainMsg>,
     stopper: &Stopper,
     notifier: &Notifier,
-    roster: &Roster,
+    watchlist: &Watchlist,
 ) -> Result<(), String> {
     loop {
-        match notices.recv() {
-            Ok(Notice::Stop { by }) => {
+        match inbox.recv() {
+            Ok(MainMsg::Stop { by }) => {
                 tracing::info!("stopping: {by}");
                 return Ok(());
             }
-            Ok(Notice::Opened { hopeless: true, .. }) if !stopper.is_armed() => {
+            Ok(MainMsg::Opened { hopeless: true, .. }) if !stopper.is_armed() => {
                 return Err("none of the paths can be watched; the log says why".to_owned());
             }
-            Ok(Notice::Opened {
-                watched, waiting, ..
+            Ok(MainMsg::Opened {
+                watched, unopened, ..
             }) => {
-                if waiting == 0 {
+                if unopened == 0 {
                     tracing::info!("{watched} paths are watched");
                 } else {
-                    tracing::warn!("{watched} paths are watched, {waiting} are waited for");
+                    tracing::warn!("{watched} paths are watched, {unopened} are waited for");
                 }
                 notifier.ready();
             }
-            Ok(Notice::Reload) => {
+            Ok(MainMsg::Reload) => {
                 tracing::info!("SIGHUP: reloading");
                 notifier.reloading();
-                roster.tell(Order::Reload(None));
+                watchlist.send(WatchlistMsg::Reload(None));
             }
-            Ok(Notice::Reloaded) => notifier.ready(),
-            Ok(Notice::Broken { what }) => {
-                return Err(format!("a bug ended its {what}: the log says which"));
+            Ok(MainMsg::Reloaded) => notifier.ready(),
+            Ok(MainMsg::Panicked { what }) => {
+                return Err(format!(
+                    "the thread `{what}` panicked; the log has the message"
+                ));
             }
             Err(_) => return Err("all threads that could stop it are gone".to_owned()),
         }
     }
 }
 
-/// Ends the engine, says what is left, and clears up. Whatever takes too long here is cut short by
-/// the watchdog.
-fn leave(monitor: &Monitor, place: &Place, log: &Log) {
+/// Ends the engine, logs what the kernel still holds, and removes the socket. The watchdog ends the
+/// process if this takes too long.
+fn shut_down(monitor: &Monitor, endpoints: &Endpoints, log: &Log) {
     let start = Instant::now();
     let left = monitor.shutdown(SHUTDOWN_LIMIT);
-    place.leave();
+    endpoints.close();
     let took_ms = start.elapsed().as_millis();
-    // Of a worker that does not answer nobody knows what the kernel holds for it.
+    // What the kernel holds for a worker that does not answer is unknown.
     match (left.silent_workers, left.held_reads) {
         (0, 0) => tracing::info!("stopped in {took_ms} ms; the kernel holds no read"),
         (0, held) => tracing::warn!(

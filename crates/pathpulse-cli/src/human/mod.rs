@@ -1,4 +1,4 @@
-//! Numbers and names as people read them, the same in tables, on screens and on the status page.
+//! Numbers and names for people, the same in tables, on screens and on the status page.
 
 mod shorten;
 mod styled;
@@ -12,13 +12,13 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 pub(crate) use shorten::{shorten, shorten_all};
 pub(crate) use styled::{is_dumb, is_styled, want_styles};
 
-/// What stands for the part of a name that was left out.
+/// Stands for the part of a name that is left out.
 const GAP: &str = "…";
-/// Of many names so many are said.
+/// The number of names that are written out of a long list.
 const NAMED: usize = 3;
 
-/// Text on one line, without characters that drive a terminal or turn the direction of writing.
-/// Names of paths have none ([`pathpulse::display_name`]); what else is said may.
+/// Text on one line, without characters that control a terminal or change the writing direction.
+/// Names of paths have none ([`pathpulse::display_name`]); other texts may have.
 pub(crate) fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -37,12 +37,12 @@ pub(crate) fn printable(text: &str) -> String {
     safe
 }
 
-/// Whether so many names are more than are said.
+/// Whether a list is so long that only some names are written out.
 pub(crate) fn is_many(names: usize) -> bool {
     names > NAMED + 1
 }
 
-/// All of a few names; of many the first ones, and how many more there are.
+/// All names of a short list; of a long list the first names and the number of others.
 pub(crate) fn some_of(names: &[impl AsRef<str>]) -> String {
     let list = |names: &[_]| {
         let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
@@ -70,7 +70,7 @@ fn group<'a>(
     groups.into_iter()
 }
 
-/// Messages about names, in order: each message once, with the names that it is about.
+/// Each message once, in order, with the names that it is about as text.
 pub(crate) fn by_message<'a>(
     said: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> Vec<(String, &'a str)> {
@@ -80,7 +80,7 @@ pub(crate) fn by_message<'a>(
         .collect()
 }
 
-/// A line for each name with its message, but one line for all of many names that have the same.
+/// A line per name with its message; one line if many names have the same message.
 pub(crate) fn message_lines<'a>(said: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<String> {
     let groups = group(said);
     let lines = groups.flat_map(|(names, message)| match is_many(names.len()) {
@@ -93,7 +93,7 @@ pub(crate) fn message_lines<'a>(said: impl IntoIterator<Item = (&'a str, &'a str
     lines.collect()
 }
 
-/// What fits of a text whose beginning says the most.
+/// The beginning of a text, as much as fits.
 pub(crate) fn clip(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();
@@ -101,8 +101,8 @@ pub(crate) fn clip(text: &str, columns: usize) -> String {
     fitting(text.chars(), columns.saturating_sub(1)) + GAP
 }
 
-/// A printable text in lines of at most so many columns (but never fewer than ten), of which all
-/// but the first are indented. Words that are longer than a line are broken.
+/// A printable text in lines of at most this many columns (at least ten). All lines but the first
+/// are indented. Words that are longer than a line are broken.
 pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     const INDENT: &str = "    ";
     let columns = columns.max(10);
@@ -158,7 +158,7 @@ pub(crate) fn size(bytes: u64) -> String {
     let mut size = bytes as f64 / 1024.0;
     let mut unit = units[0];
     for next in &units[1..] {
-        // What would be rounded up to 1024 has the next unit.
+        // A value that would be rounded up to 1024 gets the next unit.
         if size < 1023.5 {
             break;
         }
@@ -182,14 +182,14 @@ pub(crate) fn age(seconds: u64) -> String {
     }
 }
 
-/// Seconds since a time of a document, by this machine's clock; a time to come is now.
+/// Seconds since a time of a document, by this machine's clock; 0 for a time in the future.
 pub(crate) fn since(time: &str) -> Option<u64> {
     let since: Timestamp = time.parse().ok()?;
     let seconds = Timestamp::now().as_second() - since.as_second();
     Some(u64::try_from(seconds).unwrap_or(0))
 }
 
-/// Which thread hands a path's reads to its driver: that of all paths, or one of its own.
+/// Which thread submits a path's reads: the one of all paths, or its own.
 pub(crate) fn submission(isolated: bool) -> &'static str {
     match isolated {
         true => "thread",

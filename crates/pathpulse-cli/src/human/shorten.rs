@@ -1,9 +1,9 @@
-//! Names in fewer columns than they need, so that those that differ still do.
+//! Shortens names so that different names stay different.
 //!
-//! A list of names is shortened together. Sorted, they form a tree of their common beginnings: at
-//! each place where it branches, the character there is shown, whatever else is left out. Two names
-//! have the same places shown up to where they part, and another character there. The words around
-//! these places follow, then the ends of the names, then their beginnings, as long as there is
+//! A list of names is shortened together. Sorted, the names form a tree of common prefixes. At each
+//! branch of the tree, the character after the branch is always shown. So two names have the same
+//! characters shown up to their branch and different characters there. Then the words around these
+//! characters are added, then the ends of the names, then their beginnings, as long as there is
 //! room.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,8 +13,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::{GAP, fitting};
 
-/// A printable name in at most so many columns (but never fewer than three). What is too long loses
-/// its middle: names of devices differ at their ends, and say at their beginning what they are.
+/// A printable name in at most this many columns (at least three). The middle of a long name is
+/// left out: names of devices differ at their ends, and their beginnings show what they are.
 pub(crate) fn shorten(name: &str, columns: usize) -> String {
     let columns = columns.max(3);
     if name.width() <= columns {
@@ -27,8 +27,8 @@ pub(crate) fn shorten(name: &str, columns: usize) -> String {
     head + GAP + &tail
 }
 
-/// Printable names in at most so many columns each, in their order. Names that differ still do;
-/// where there is no room for what tells them apart, they have numbers at their ends.
+/// Printable names in at most this many columns each, in order. Different names stay different; if
+/// there is no room for the difference, they get numbers at their ends.
 pub(crate) fn shorten_all<'a>(
     names: impl Iterator<Item = &'a str> + Clone,
     columns: usize,
@@ -47,7 +47,7 @@ pub(crate) fn shorten_all<'a>(
     for fills in [true, false] {
         let tried = left
             .iter()
-            .map(|(name, places)| (*name, Parts::of(name, places, columns, fills)));
+            .map(|(name, places)| (*name, ShortName::of(name, places, columns, fills)));
         short.extend(tried);
         let mut looks: HashMap<String, usize> = HashMap::new();
         for look in short.values() {
@@ -64,7 +64,8 @@ pub(crate) fn shorten_all<'a>(
     names.map(shown).collect()
 }
 
-/// For each name, the places of the characters that tell it from others with the same beginning.
+/// For each name, the indexes of the characters that distinguish it from others with the same
+/// prefix.
 fn branches<'a>(names: &BTreeSet<&'a str>) -> BTreeMap<&'a str, BTreeSet<usize>> {
     let names: Vec<&str> = names.iter().copied().collect();
     let common = |pair: &[&str]| {
@@ -73,7 +74,8 @@ fn branches<'a>(names: &BTreeSet<&'a str>) -> BTreeMap<&'a str, BTreeSet<usize>>
     };
     let common: Vec<usize> = names.windows(2).map(common).collect();
     let mut branches: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
-    // What a name has in common with those before it: at most as much as each between them has.
+    // The length of the common prefix with the names before: at most that of each pair between
+    // them.
     let mut follow = |order: &mut dyn Iterator<Item = usize>,
                       before: fn(usize) -> Option<usize>| {
         let mut places: Vec<usize> = Vec::new();
@@ -90,40 +92,39 @@ fn branches<'a>(names: &BTreeSet<&'a str>) -> BTreeMap<&'a str, BTreeSet<usize>>
     branches
 }
 
-/// A name of which some characters are shown.
-struct Parts {
+/// A name with some characters shown.
+struct ShortName {
     all: Vec<char>,
     is_shown: Vec<bool>,
-    /// Columns that are taken, and may be.
+    /// Columns that are used, and the limit.
     taken: usize,
     columns: usize,
 }
 
-impl Parts {
-    /// What is shown of a name with these branches: `fills` says whether all of its columns are
-    /// used.
+impl ShortName {
+    /// The text of a name with these branches. `fills`: use all columns.
     fn of(name: &str, branches: &BTreeSet<usize>, columns: usize, fills: bool) -> String {
         let all: Vec<char> = name.chars().collect();
-        let mut parts = Parts {
+        let mut short = ShortName {
             is_shown: vec![false; all.len()],
             all,
             taken: GAP.width(),
             columns,
         };
         for place in branches.iter().rev() {
-            parts.show(*place..place + 1);
+            short.show(*place..place + 1);
         }
         if fills {
             for place in branches {
-                let word = parts.word(*place);
-                parts.show(word);
+                let word = short.word(*place);
+                short.show(word);
             }
-            parts.fill();
+            short.fill();
         }
-        parts.text()
+        short.text()
     }
 
-    /// Shows the characters at these places, if there is room for all of them.
+    /// Shows the characters of this range, if there is room for all of them.
     fn show(&mut self, places: Range<usize>) -> bool {
         let end = places.end.min(self.all.len());
         let before = (self.taken, self.is_shown.clone());
@@ -148,7 +149,7 @@ impl Parts {
         fits
     }
 
-    /// The word that a character is in.
+    /// The word around a character.
     fn word(&self, place: usize) -> Range<usize> {
         let place = place.min(self.all.len().saturating_sub(1));
         let is_part = |c: &&char| c.is_alphanumeric();
@@ -157,7 +158,7 @@ impl Parts {
         place - before.count()..place + after.count()
     }
 
-    /// Shows more from both ends: of three characters two at the end.
+    /// Shows more characters at both ends: of three characters, two at the end.
     fn fill(&mut self) {
         let (mut head, mut tail) = (0, self.all.len());
         let mut turn = 0..;
@@ -205,7 +206,7 @@ mod tests {
         assert_eq!(shorten("/dev/sda", 8), "/dev/sda");
         assert_eq!(shorten("/dev/disk/by-id/wwn-0x5000c5", 12), "/de…0x5000c5");
         assert_eq!(shorten("abcdef", 0), "…ef");
-        // Wide characters take two columns, accents none.
+        // Wide characters have two columns, combining accents none.
         assert_eq!(shorten("磁盘磁盘磁盘", 7), "磁…磁盘");
         for name in [
             "/dev/磁盘磁盘磁盘磁盘",

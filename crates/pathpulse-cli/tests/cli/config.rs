@@ -29,7 +29,7 @@ fn config_check_and_show_report_the_places_of_values() {
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 2, "{said}");
     assert!(lines[0].contains(":2:1: unknown key `fal` in [defaults]; did you mean `fall`?"));
-    assert!(lines[1].contains(":3:8: rise: it is from 1 to 1000"));
+    assert!(lines[1].contains(":3:8: rise: expected 1 to 1000"));
     let refused = run(["run", "--config", name]);
     assert_eq!(refused.status.code(), Some(1));
     assert_error_line(&refused, &[":2:1: ", "and 1 more", "config check"]);

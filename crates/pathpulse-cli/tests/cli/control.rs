@@ -147,7 +147,7 @@ fn a_reload_applies_only_the_differences() {
         stdout(&reload),
         "1 paths added, 1 removed, 1 changed, 1 unchanged\n"
     );
-    assert!(stderr(&reload).contains("workers will be another one at the next start"));
+    assert!(stderr(&reload).contains("workers: the new value takes effect at the next start"));
     daemon.wait_state(new.path(), "up");
     assert!(!names(&daemon).contains(&gone.to_owned()));
     for path in [kept, changed] {

@@ -263,7 +263,7 @@ fn healthz_fails_while_a_worker_makes_no_progress() {
         let answer = web.get("/healthz");
         if answer.status == 503 {
             assert!(
-                answer.body.contains("worker 0 has not got on for"),
+                answer.body.contains("worker 0 has not responded for"),
                 "{answer:?}"
             );
             break;

@@ -73,7 +73,7 @@ fn a_configuration_on_a_hanging_disk_blocks_nobody() {
     let refused = daemon.run(&["reload"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(
-        stderr(&refused).contains("may lie on a disk that hangs"),
+        stderr(&refused).contains("may be on a disk that hangs"),
         "{refused:?}"
     );
     // All other requests work.

@@ -102,7 +102,7 @@ fn the_configuration_names_the_file_and_a_reload_cannot_change_it() {
     let reloaded = daemon.run(&["reload"]);
     assert!(reloaded.status.success(), "{reloaded:?}");
     let said = stdout(&reloaded) + &stderr(&reloaded);
-    assert!(said.contains("state will be another one"), "{said}");
+    assert!(said.contains("state: the new value takes effect"), "{said}");
     stop(&mut daemon, Signal::TERM);
     let kept = std::fs::read_to_string(&state).expect("there");
     assert!(kept.contains(r#""to":"up""#), "{kept}");

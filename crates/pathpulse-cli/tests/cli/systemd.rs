@@ -95,7 +95,7 @@ fn the_watchdog_gets_no_message_while_a_worker_makes_no_progress() {
     let Some(held) = HeldWorker::first_of(&daemon) else {
         return report_skip("needs strace, to hold one thread up");
     };
-    ear.wait("STATUS=worker 0 has not got on for");
+    ear.wait("STATUS=worker 0 has not responded for");
     // Otherwise it gets a message every 100 ms.
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(1) {
@@ -105,7 +105,7 @@ fn the_watchdog_gets_no_message_while_a_worker_makes_no_progress() {
     daemon.wait_log("the watchdog is not fed");
     drop(held);
     ear.wait("WATCHDOG=1");
-    daemon.wait_log("get on again");
+    daemon.wait_log("responsive again");
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn changes_of_dropped_uevents_are_discovered_afterwards() {
     assert!(dropped(&daemon) >= before + 3, "all of it was in vain");
     daemon.signal(Signal::CONT);
 
-    daemon.wait_log("the kernel said more than could be heard");
+    daemon.wait_log("uevents were lost");
     daemon.wait_state(comes, "up");
     daemon.wait_state(sick, "up");
     // The removed disk is not watched any more.

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::daemon::HeldProcessDocument;
+use crate::api::HeldProcessDocument;
 use crate::daemon::config::SOCKET;
-use crate::daemon::process::ProcessId;
-use crate::daemon::process::lock::recorded;
+use crate::daemon::process::{ProcessId, recorded};
 
 /// The name of these processes in /proc.
 const NAME: &str = "pathpulse";

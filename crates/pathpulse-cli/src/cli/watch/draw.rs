@@ -10,7 +10,7 @@ use super::history::NO_ANSWER;
 use super::model::{Mode, Model};
 use super::rows::Row;
 use super::theme::Theme;
-use crate::daemon::{EventDocument, PathDocument, count_states};
+use crate::api::{EventDocument, PathCause, PathDocument, count_states};
 use crate::human;
 
 /// Widths of the longest state, cause, age and latency.
@@ -64,7 +64,10 @@ fn title(model: &Model, theme: &Theme) -> Line<'static> {
     };
     for (state, count) in count_states(&status.paths) {
         spans.push(Span::raw(GAP));
-        spans.push(Span::styled(format!("{count} {state}"), theme.state(state)));
+        spans.push(Span::styled(
+            format!("{count} {state}"),
+            theme.state(state.as_str()),
+        ));
     }
     let workers = if status.workers == 1 {
         "worker"
@@ -251,7 +254,7 @@ fn path_line(
     theme: &Theme,
 ) -> Line<'static> {
     let indent = indent(model);
-    let shown = path.shown_state();
+    let shown = path.shown_state().as_str();
     let state = theme.state(shown);
     let age = human::since(&path.since).map_or_else(|| "-".to_owned(), human::age);
     let last = path
@@ -280,8 +283,10 @@ fn path_line(
 fn cause(path: &PathDocument) -> String {
     match path.stuck_ms {
         _ if path.overdue => path.shown_cause(),
-        Some(ms) if path.cause == "timed_out" => format!("stuck {}", human::age(ms / 1_000)),
-        _ => path.cause.clone(),
+        Some(ms) if path.cause == PathCause::TimedOut => {
+            format!("stuck {}", human::age(ms / 1_000))
+        }
+        _ => path.cause.to_string(),
     }
 }
 
@@ -313,11 +318,11 @@ fn event_line(event: &EventDocument, name: &str, width: usize, theme: &Theme) ->
     if !event.detail.is_empty() {
         text += &format!(": {}", human::printable(&event.detail));
     }
-    let taken = time.len() + 2 * GAP.len() + name.width() + change.len() + event.to.len();
+    let taken = time.len() + 2 * GAP.len() + name.width() + change.len() + event.to.as_str().len();
     Line::from(vec![
         Span::styled(time, theme.dim()),
         Span::raw(format!("{GAP}{name}{GAP}{change}")),
-        Span::styled(event.to.clone(), theme.state(&event.to)),
+        Span::styled(event.to.to_string(), theme.state(event.to.as_str())),
         Span::raw(human::clip(&text, width.saturating_sub(taken))),
     ])
 }

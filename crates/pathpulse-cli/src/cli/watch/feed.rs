@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use pathpulse::parse_name;
 use ratatui::crossterm::event::Event as Input;
 
+use crate::api::{AnswerDocument, EventDocument, Name, PathsDocument, StatusDocument};
 use crate::cli::Failure;
 use crate::cli::client::Client;
-use crate::daemon::{AnswerDocument, EventDocument, Name, PathsDocument, StatusDocument};
 
 /// Time between two polls of the status.
 const POLL: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::daemon::PathDocument;
+use crate::api::PathDocument;
 
 /// As many latencies as a wide terminal shows.
 const KEPT: usize = 120;

@@ -4,6 +4,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::feed::CommandMsg;
 use super::model::{Mode, Model};
+use crate::api::PathState;
 
 /// What the main thread does because of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ impl Model {
                 self.arrange();
             }
             KeyCode::Char('p') => {
-                let is_paused = self.selected_path()?.state == "paused";
+                let is_paused = self.selected_path()?.state == PathState::Paused;
                 return self.command(if is_paused { "resume" } else { "pause" });
             }
             KeyCode::Char('c') => return self.command("check-now"),

@@ -9,7 +9,7 @@ use super::feed::UpdateMsg;
 use super::history::History;
 use super::keys::Action;
 use super::rows::{Row, Sort, rows};
-use crate::daemon::{EventDocument, PathDocument, StatusDocument};
+use crate::api::{EventDocument, PathDocument, StatusDocument};
 
 /// Number of kept events: more than a screen shows.
 const EVENTS: usize = 200;

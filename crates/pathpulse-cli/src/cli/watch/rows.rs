@@ -1,6 +1,6 @@
 //! The rows of the table: filtered, sorted, and below the headings of groups.
 
-use crate::daemon::{PathDocument, by_group};
+use crate::api::{PathDocument, by_group};
 
 /// The order of the rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub(super) fn rows(paths: &[PathDocument], sort: Sort, filter: &str) -> Vec<Row>
     let fitting = paths
         .iter()
         .enumerate()
-        .filter(|(_, path)| path.fits(&filter));
+        .filter(|(_, path)| path.matches_filter(&filter));
     let mut places: Vec<usize> = fitting.map(|(place, _)| place).collect();
     let latency = |place: &usize| paths[*place].latency_us.map_or(0, |us| us.last);
     match sort {
@@ -76,7 +76,7 @@ fn grouped(paths: &[PathDocument], filter: &str) -> Vec<Row> {
         };
         let mut fitting = members
             .into_iter()
-            .filter(|place| paths[*place].fits(filter))
+            .filter(|place| paths[*place].matches_filter(filter))
             .peekable();
         if fitting.peek().is_some() {
             rows.push(group);

@@ -1,20 +1,21 @@
-//! The legs that we took out of their maps, over restarts of the daemon, and what is done about all legs.
+//! Which paths we took out of their maps, across restarts of the daemon, and what is done next.
 //!
-//! A leg that we take out is noted on the disk before it is, and one that we give back after: whatever a
-//! crash comes between, what is found noted but in use is struck off, and nothing that is ours is
-//! forgotten. What can't be noted stays in its map. A note says which boot it is of, since a map that is
-//! set up anew begins with all of its legs.
+//! A path is noted on the disk before it is taken out, and the note is removed after the path is
+//! reinstated. So a crash between the two steps loses nothing: a path that is noted but in use is
+//! removed from the log. A path that can't be noted stays in its map. A note names the boot that it
+//! is from, because a map that is set up again begins with all of its paths.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use pathpulse::State;
 
-use super::rules::{Deed, Leg, decide, legs_of_status};
-use crate::daemon::events::store_file::{Taken, this_boot};
+use super::rules::{MapAction, MapPath, decide, paths_in_status};
+use crate::daemon::events::FailedPaths;
+use crate::daemon::process::boot_id;
 
-/// Why a leg stays in its map that should be taken out.
+/// Why a path that should be taken out stays in its map.
 const NOT_NOTED: &str = "not sent yet: the state file has no note of it, without which no later daemon \
-    gives it back; trying again every second";
+    reinstates it; trying again every second";
 
 /// The number of a device.
 pub(super) type Number = (u32, u32);
@@ -22,55 +23,56 @@ pub(super) type Number = (u32, u32);
 /// A multipath map.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Map {
-    /// What it is, whatever its number.
+    /// Its identity; the number may change.
     pub(super) uuid: String,
     pub(super) number: Number,
 }
 
-/// What the kernel knows of maps, and does to them.
-pub(super) trait Mapper {
-    /// The multipath maps that a device is a leg of.
-    fn maps_above(&self, leg: Number) -> Vec<Map>;
-    /// What a map says of itself.
+/// device-mapper, or a model of it in tests.
+pub(super) trait DeviceMapper {
+    /// The multipath maps that a device is a path of.
+    fn maps_above(&self, device: Number) -> Vec<Map>;
+    /// The status of a map.
     fn status(&self, map: Number) -> Result<String, String>;
-    /// Has a map do something.
+    /// Sends a message to a map.
     fn message(&self, map: Number, message: &str) -> Result<(), String>;
 }
 
-/// Where notes are kept that survive us.
-pub(super) trait Notes {
-    /// Keeps a note, after those before it; says whether there was room for it. Waits for nothing.
-    fn keep(&mut self, taken: &Taken) -> bool;
-    /// Whether all that was kept is on the disk. Waits for that, but not for long.
+/// Notes that survive the daemon.
+pub(super) trait FailedPathNotes {
+    /// Writes a note after those before it, without waiting; returns whether there was room for it.
+    fn keep(&mut self, failed: &FailedPaths) -> bool;
+    /// Whether all notes are on the disk. Waits for a short time.
     fn are_on_disk(&mut self) -> bool;
 }
 
-/// What we took, and what of it is noted where it survives us.
-pub(super) struct Ledger<M, N> {
+/// The paths that we took out, and the notes about them.
+pub(super) struct FailedPathLog<M, N> {
     mapper: M,
     notes: N,
-    /// Legs that we took out, each with the uuid of its map.
-    taken: BTreeSet<Entry>,
-    /// Legs that we mean to take out.
-    wanted: BTreeSet<Entry>,
+    /// Paths that we took out.
+    failed: BTreeSet<FailedPath>,
+    /// Paths that are to be taken out.
+    wanted: BTreeSet<FailedPath>,
+    /// The notes, by the uuid of the map.
     noted: BTreeMap<String, BTreeSet<Number>>,
     boot: String,
 }
 
-/// A leg, and the uuid of its map.
-type Entry = (String, Number);
-/// What is to be done.
-type Plan = Vec<(Map, Number, Deed)>;
+/// The uuid of a map, and a path of it.
+type FailedPath = (String, Number);
+/// Actions to perform.
+type Plan = Vec<(Map, Number, MapAction)>;
 
-impl<M: Mapper, N: Notes> Ledger<M, N> {
-    pub(super) fn new(mapper: M, notes: N) -> Ledger<M, N> {
-        Ledger {
+impl<M: DeviceMapper, N: FailedPathNotes> FailedPathLog<M, N> {
+    pub(super) fn new(mapper: M, notes: N) -> FailedPathLog<M, N> {
+        FailedPathLog {
             mapper,
             notes,
-            taken: BTreeSet::new(),
+            failed: BTreeSet::new(),
             wanted: BTreeSet::new(),
             noted: BTreeMap::new(),
-            boot: this_boot(),
+            boot: boot_id(),
         }
     }
 
@@ -78,81 +80,85 @@ impl<M: Mapper, N: Notes> Ledger<M, N> {
         &mut self.notes
     }
 
-    /// Takes in what was noted before this daemon's start.
-    pub(super) fn recall(&mut self, notes: Vec<Taken>) {
-        for note in notes.into_iter().filter(Taken::is_of_this_boot) {
-            let legs = note.legs.iter().map(|leg| (note.map.clone(), *leg));
-            self.taken.extend(legs);
-            self.noted.insert(note.map, note.legs);
+    /// Adds the notes of earlier daemons.
+    pub(super) fn restore(&mut self, notes: Vec<FailedPaths>) {
+        for note in notes.into_iter().filter(FailedPaths::is_of_this_boot) {
+            let paths = note.paths.iter().map(|path| (note.map.clone(), *path));
+            self.failed.extend(paths);
+            self.noted.insert(note.map, note.paths);
         }
     }
 
-    /// Looks at all maps that have watched legs, and does what there is to do. Returns whether all of it
-    /// was tried: what could not be noted was not, and this has to be called again.
+    /// Examines all maps with watched paths and does what is to be done. Returns `false` if a path
+    /// could not be noted, and so was not taken out: the caller has to try again.
     pub(super) fn act(&mut self, watched: &[(Number, State)], last_too: bool) -> bool {
         let plan = self.plan(watched, last_too);
-        let (give_back, take_out): (Plan, Plan) = plan
+        let (reinstate, fail): (Plan, Plan) = plan
             .into_iter()
-            .partition(|(_, _, deed)| *deed == Deed::GiveBack);
-        for (map, leg, deed) in give_back {
-            if self.perform(&map, leg, deed) {
-                self.taken.remove(&(map.uuid, leg));
+            .partition(|(_, _, action)| *action == MapAction::Reinstate);
+        for (map, path, action) in reinstate {
+            if self.send(&map, path, action) {
+                self.failed.remove(&(map.uuid, path));
             }
         }
-        self.take_out(take_out);
+        self.fail_paths(fail);
         self.note();
         self.wanted.is_empty()
     }
 
-    /// Takes these out of their maps, if that is noted; what is not stays wanted, which is logged once.
-    fn take_out(&mut self, plan: Plan) {
-        let entry = |map: &Map, leg: Number| (map.uuid.clone(), leg);
-        let wanted = plan.iter().map(|(map, leg, _)| entry(map, *leg)).collect();
+    /// Takes paths out of their maps if they are noted. The others stay wanted, which is logged
+    /// once.
+    fn fail_paths(&mut self, plan: Plan) {
+        let entry = |map: &Map, path: Number| (map.uuid.clone(), path);
+        let wanted = plan
+            .iter()
+            .map(|(map, path, _)| entry(map, *path))
+            .collect();
         let wanted_before = std::mem::replace(&mut self.wanted, wanted);
         self.note();
         let all_on_disk = !plan.is_empty() && self.notes.are_on_disk();
-        for (map, leg, deed) in plan {
-            let entry = entry(&map, leg);
+        for (map, path, action) in plan {
+            let entry = entry(&map, path);
             let noted = self.noted.get(&map.uuid);
-            if all_on_disk && noted.is_some_and(|legs| legs.contains(&leg)) {
+            if all_on_disk && noted.is_some_and(|paths| paths.contains(&path)) {
                 self.wanted.remove(&entry);
-                if self.perform(&map, leg, deed) {
-                    self.taken.insert(entry);
+                if self.send(&map, path, action) {
+                    self.failed.insert(entry);
                 }
             } else if !wanted_before.contains(&entry) {
-                tracing::error!("{map}: {}: {NOT_NOTED}", message(leg, deed));
+                tracing::error!("{map}: {}: {NOT_NOTED}", message(path, action));
             }
         }
     }
 
-    /// Means to take nothing out any more.
-    pub(super) fn rest(&mut self) {
+    /// Gives up what is still to be taken out.
+    pub(super) fn stop_failing(&mut self) {
         self.wanted.clear();
         self.note();
     }
 
-    /// What is to be done.
+    /// Decides what is to be done at all maps.
     fn plan(&mut self, watched: &[(Number, State)], last_too: bool) -> Plan {
         let mapper = &self.mapper;
-        self.taken.retain(|(uuid, leg)| {
-            let maps = mapper.maps_above(*leg);
+        self.failed.retain(|(uuid, path)| {
+            let maps = mapper.maps_above(*path);
             maps.iter().any(|map| map.uuid == *uuid)
         });
         let mut maps: BTreeMap<Map, Vec<(Number, State)>> = BTreeMap::new();
-        for (leg, state) in watched {
-            for map in mapper.maps_above(*leg) {
-                maps.entry(map).or_default().push((*leg, *state));
+        for (path, state) in watched {
+            for map in mapper.maps_above(*path) {
+                maps.entry(map).or_default().push((*path, *state));
             }
         }
         let mut plan = Vec::new();
-        for (map, legs) in maps {
+        for (map, paths) in maps {
             match self.mapper.status(map.number) {
                 Ok(status) => {
-                    let deeds = self.plan_for(&map, &legs, &status, last_too);
+                    let actions = self.plan_for(&map, &paths, &status, last_too);
                     plan.extend(
-                        deeds
+                        actions
                             .into_iter()
-                            .map(|(leg, deed)| (map.clone(), leg, deed)),
+                            .map(|(path, action)| (map.clone(), path, action)),
                     );
                 }
                 Err(error) => tracing::error!("{map}: {error}"),
@@ -164,27 +170,27 @@ impl<M: Mapper, N: Notes> Ledger<M, N> {
     fn plan_for(
         &mut self,
         map: &Map,
-        legs: &[(Number, State)],
+        paths: &[(Number, State)],
         status: &str,
         last_too: bool,
-    ) -> Vec<(Number, Deed)> {
-        let status = legs_of_status(status);
+    ) -> Vec<(Number, MapAction)> {
+        let status = paths_in_status(status);
         let active = |device: Number| status.contains(&(device, true));
-        // What others have given back meanwhile is no longer ours.
-        self.taken
-            .retain(|(uuid, leg)| *uuid != map.uuid || !active(*leg));
-        let legs = legs.iter().map(|&(device, state)| Leg {
+        // A path that others reinstated meanwhile is no longer ours.
+        self.failed
+            .retain(|(uuid, path)| *uuid != map.uuid || !active(*path));
+        let paths = paths.iter().map(|&(device, state)| MapPath {
             device,
             state,
-            taken: self.taken.contains(&(map.uuid.clone(), device)),
+            taken: self.failed.contains(&(map.uuid.clone(), device)),
             active: active(device),
         });
-        decide(&legs.collect::<Vec<_>>(), last_too)
+        decide(&paths.collect::<Vec<_>>(), last_too)
     }
 
-    /// Whether it could be done.
-    fn perform(&self, map: &Map, leg: Number, deed: Deed) -> bool {
-        let message = message(leg, deed);
+    /// Sends an action to a map; returns whether it succeeded.
+    fn send(&self, map: &Map, path: Number, action: MapAction) -> bool {
+        let message = message(path, action);
         let done = self.mapper.message(map.number, &message);
         match &done {
             Ok(()) => tracing::warn!("{map}: {message}"),
@@ -193,37 +199,37 @@ impl<M: Mapper, N: Notes> Ledger<M, N> {
         done.is_ok()
     }
 
-    /// Notes what is other than it was noted.
+    /// Writes a note about each map that has changed since its last note.
     fn note(&mut self) {
         let mut now: BTreeMap<&String, BTreeSet<Number>> = BTreeMap::new();
-        for (map, leg) in self.taken.union(&self.wanted) {
-            now.entry(map).or_default().insert(*leg);
+        for (map, path) in self.failed.union(&self.wanted) {
+            now.entry(map).or_default().insert(*path);
         }
         let known: BTreeSet<&String> = self.noted.keys().chain(now.keys().copied()).collect();
         let none = BTreeSet::new();
         let before = |map| self.noted.get(map).unwrap_or(&none);
         let after = |map| now.get(map).unwrap_or(&none);
         let other = known.into_iter().filter(|map| before(*map) != after(*map));
-        let notes: Vec<Taken> = other
-            .map(|map| Taken {
+        let notes: Vec<FailedPaths> = other
+            .map(|map| FailedPaths {
                 boot: self.boot.clone(),
                 map: map.clone(),
-                legs: after(map).clone(),
+                paths: after(map).clone(),
             })
             .collect();
-        for taken in notes {
-            // What there was no room for is tried again with the next thing that happens.
-            if self.notes.keep(&taken) {
-                self.noted.insert(taken.map, taken.legs);
+        for note in notes {
+            // A note that found no room is written with the next event.
+            if self.notes.keep(&note) {
+                self.noted.insert(note.map, note.paths);
             }
         }
-        self.noted.retain(|_, legs| !legs.is_empty());
+        self.noted.retain(|_, paths| !paths.is_empty());
     }
 }
 
-/// As a map understands it.
-fn message(leg: Number, deed: Deed) -> String {
-    format!("{deed} {}:{}", leg.0, leg.1)
+/// The message for an action on a path.
+fn message(path: Number, action: MapAction) -> String {
+    format!("{action} {}:{}", path.0, path.1)
 }
 
 impl std::fmt::Display for Map {

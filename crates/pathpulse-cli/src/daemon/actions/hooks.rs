@@ -1,5 +1,5 @@
-//! Programs that are run on events: a few at a time, each for so long at most, and those about the same path
-//! one after the other.
+//! Programs that are run on events: a few at a time, each with a time limit. Programs for the same
+//! path run one after the other.
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsString;
@@ -11,19 +11,20 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
-use crate::api::document::EventDocument;
+use crate::api::EventDocument;
 use crate::daemon::config::Hook;
-use crate::daemon::metrics::daemon::Tally;
+use crate::daemon::events::EventCounters;
+use crate::daemon::process::spawn;
 
-/// Programs that run at a time.
-const AT_A_TIME: usize = 4;
-/// Events that wait for a program; when there are more, they are counted and lost to programs.
-const ROOM: usize = 1_024;
-/// How long a program that was killed may take to be gone.
+/// Programs that run at the same time.
+const CONCURRENT_MAX: usize = 4;
+/// Capacity of the queue. What does not fit is counted and not run.
+const QUEUE_LEN: usize = 1_024;
+/// How long a killed program may take to end.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
-/// What the service manager told the daemon about itself. A program that took it for its own would speak
-/// in the daemon's name, or wait for descriptors that it does not have.
-const NOT_FOR_PROGRAMS: [&str; 11] = [
+/// Variables of the service manager for the daemon. A program that used them would report in the
+/// daemon's name, or wait for descriptors that it does not have.
+const PRIVATE_VARIABLES: [&str; 11] = [
     "FDSTORE",
     "JOURNAL_STREAM",
     "LISTEN_FDNAMES",
@@ -37,24 +38,24 @@ const NOT_FOR_PROGRAMS: [&str; 11] = [
     "WATCHDOG_USEC",
 ];
 
-/// The way to the threads that run programs. Clones are the same.
+/// A handle of the threads that run programs. Clones are handles of the same threads.
 #[derive(Clone)]
-pub(super) struct Hooks(Arc<Shared>);
+pub(super) struct Hooks(Arc<HookRunner>);
 
-struct Shared {
-    queue: Mutex<Queue>,
-    news: Condvar,
-    tally: Arc<Tally>,
+struct HookRunner {
+    queue: Mutex<HookQueue>,
+    job_ready: Condvar,
+    counters: Arc<EventCounters>,
 }
 
 #[derive(Default)]
-struct Queue {
+struct HookQueue {
     hooks: Vec<Arc<Hook>>,
     jobs: VecDeque<Job>,
-    /// Paths that a program is running for.
+    /// Paths for which a program is running.
     busy: HashSet<String>,
     threads: usize,
-    /// Since the last word about it.
+    /// Jobs lost since the last log line about it.
     lost: u64,
 }
 
@@ -63,8 +64,8 @@ struct Job {
     event: Arc<EventDocument>,
 }
 
-impl Queue {
-    /// The first job about a path that no program is running for.
+impl HookQueue {
+    /// The first job for a path that is not busy; the path becomes busy.
     fn take(&mut self) -> Option<Job> {
         let free = |job: &Job| !self.busy.contains(&job.event.path);
         let place = self.jobs.iter().position(free)?;
@@ -75,22 +76,22 @@ impl Queue {
 }
 
 impl Hooks {
-    /// Runs none yet; `tally` counts what is lost.
-    pub(super) fn new(tally: Arc<Tally>) -> Hooks {
-        Hooks(Arc::new(Shared {
+    /// Runs nothing until [`Hooks::set`]. `counters` counts the jobs that are lost.
+    pub(super) fn new(counters: Arc<EventCounters>) -> Hooks {
+        Hooks(Arc::new(HookRunner {
             queue: Mutex::default(),
-            news: Condvar::new(),
-            tally,
+            job_ready: Condvar::new(),
+            counters,
         }))
     }
 
-    /// Runs these from now on. What waits already is run as it was to be.
+    /// Sets the programs for future events. Queued jobs stay.
     pub(super) fn set(&self, hooks: &[Hook]) {
         self.0.lock().hooks = hooks.iter().cloned().map(Arc::new).collect();
     }
 
-    /// Has the programs run that this event is for.
-    pub(super) fn tell(&self, event: &EventDocument) {
+    /// Queues the programs for an event.
+    pub(super) fn notify(&self, event: &EventDocument) {
         let mut queue = self.0.lock();
         let name = event.name();
         let wanted: Vec<Arc<Hook>> = queue
@@ -104,30 +105,32 @@ impl Hooks {
         }
         let event = Arc::new(event.clone());
         for hook in wanted {
-            if queue.jobs.len() == ROOM {
+            if queue.jobs.len() == QUEUE_LEN {
                 queue.lost += 1;
-                self.0.tally.count_lost_to_hooks();
+                self.0.counters.count_hook_lost();
                 if queue.lost == 1 {
-                    tracing::error!("events are lost to programs: {ROOM} wait already");
+                    tracing::error!(
+                        "programs are not run on some events: {QUEUE_LEN} wait already"
+                    );
                 }
                 continue;
             }
             let event = Arc::clone(&event);
             queue.jobs.push_back(Job { hook, event });
         }
-        if queue.threads < AT_A_TIME && queue.threads < queue.jobs.len() + queue.busy.len() {
+        if queue.threads < CONCURRENT_MAX && queue.threads < queue.jobs.len() + queue.busy.len() {
             let shared = Arc::clone(&self.0);
-            match crate::daemon::spawn("hook", move || shared.work()) {
+            match spawn("hook", move || shared.work()) {
                 Ok(()) => queue.threads += 1,
-                Err(why) => tracing::error!("a program has to wait: {why}"),
+                Err(why) => tracing::error!("programs run later than they should: {why}"),
             }
         }
-        self.0.news.notify_one();
+        self.0.job_ready.notify_one();
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+impl HookRunner {
+    fn lock(&self) -> MutexGuard<'_, HookQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -138,11 +141,11 @@ impl Shared {
             let mut queue = self.lock();
             queue.busy.remove(&job.event.path);
             if queue.jobs.is_empty() && queue.lost > 0 {
-                tracing::warn!("{} events were lost to programs", queue.lost);
+                tracing::warn!("{} programs were not run on events", queue.lost);
                 queue.lost = 0;
             }
-            // What waited for this path may be run now.
-            self.news.notify_one();
+            // The next job for this path may run now.
+            self.job_ready.notify_one();
         }
     }
 
@@ -152,24 +155,24 @@ impl Shared {
             if let Some(job) = queue.take() {
                 return job;
             }
-            let woken = self.news.wait(queue);
+            let woken = self.job_ready.wait(queue);
             queue = woken.unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
-/// Runs a program to its end, or until its time is over.
+/// Runs a program until it ends or its time limit is over.
 fn run(job: &Job) {
     let Job { hook, event } = job;
     let name = &hook.run[0];
     let mut command = Command::new(name);
-    for variable in NOT_FOR_PROGRAMS {
+    for variable in PRIVATE_VARIABLES {
         command.env_remove(variable);
     }
     let child = command
         .args(&hook.run[1..])
         .envs(environment(event))
-        // It can be ended with all that it started, and hears no signal that is for us.
+        // So it can be killed with its children, and gets no signal that is for the daemon.
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -181,17 +184,13 @@ fn run(job: &Job) {
         Ok(child) => match wait(child, hook.limit) {
             Some(status) if status.success() => tracing::debug!("{name} for {path} ({to}): done"),
             Some(status) => tracing::warn!("{name} for {path} ({to}): {status}"),
-            None => tracing::warn!(
-                "{name} for {path} ({to}): ended by force after {:?}",
-                hook.limit
-            ),
+            None => tracing::warn!("{name} for {path} ({to}): killed after {:?}", hook.limit),
         },
     }
 }
 
-/// What a program is told, beside the words of its command line.
-///
-/// The path's name is there byte for byte, and once more as text on one line, as everywhere else.
+/// The environment of a program: the event. It has the name of the path as bytes and as escaped
+/// text.
 fn environment(event: &EventDocument) -> [(&'static str, OsString); 9] {
     let text = |text: &str| OsString::from(text);
     [
@@ -199,19 +198,19 @@ fn environment(event: &EventDocument) -> [(&'static str, OsString); 9] {
         ("PATHPULSE_PATH", event.name().into()),
         ("PATHPULSE_PATH_TEXT", text(&event.path)),
         ("PATHPULSE_DEVICE", text(&event.device)),
-        ("PATHPULSE_FROM", text(&event.from)),
-        ("PATHPULSE_TO", text(&event.to)),
-        ("PATHPULSE_CAUSE", text(&event.cause)),
+        ("PATHPULSE_FROM", text(event.from.as_str())),
+        ("PATHPULSE_TO", text(event.to.as_str())),
+        ("PATHPULSE_CAUSE", text(event.cause.as_str())),
         (
             "PATHPULSE_ERRNO",
-            text(event.errno.as_deref().unwrap_or("")),
+            text(event.errno.as_ref().map_or("", |errno| &errno.0)),
         ),
         ("PATHPULSE_DETAIL", text(&event.detail)),
     ]
 }
 
-/// Waits for a program's end; `None` when it had to be killed. One that even that does not end, since a
-/// device holds it in the kernel, is left behind.
+/// Waits until a program ends; kills it after `limit` and returns `None`. A program that a device
+/// holds in the kernel does not end by SIGKILL, either; it is left behind.
 fn wait(mut child: Child, limit: Duration) -> Option<ExitStatus> {
     let pid = Pid::from_child(&child);
     let Ok(fd) = pidfd_open(pid, PidfdFlags::empty()) else {
@@ -242,9 +241,9 @@ mod tests {
             time: text("2026-11-22T14:00:00.123456Z"),
             path: text(path),
             device: text("8:0"),
-            from: text("up"),
-            to: text("down"),
-            cause: text("timed_out"),
+            from: "up".into(),
+            to: "down".into(),
+            cause: "timed_out".into(),
             errno: None,
             detail: text("no answer"),
         })
@@ -258,9 +257,9 @@ mod tests {
 
     #[test]
     fn programs_about_the_same_path_run_one_after_the_other() {
-        let mut queue = Queue::default();
+        let mut queue = HookQueue::default();
         queue.jobs.extend(["a", "a", "b"].map(job));
-        let take = |queue: &mut Queue| queue.take().map(|job| job.event.path.clone());
+        let take = |queue: &mut HookQueue| queue.take().map(|job| job.event.path.clone());
         assert_eq!(take(&mut queue).as_deref(), Some("a"));
         assert_eq!(take(&mut queue).as_deref(), Some("b"));
         assert_eq!(take(&mut queue), None);

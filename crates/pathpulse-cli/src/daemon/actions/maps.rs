@@ -1,4 +1,5 @@
-//! Taking paths out of multipath maps, and giving them back, by messages to device-mapper.
+//! The thread that takes failed paths out of multipath maps and reinstates them, by messages to
+//! device-mapper.
 
 use std::fs;
 use std::mem;
@@ -10,126 +11,128 @@ use std::time::Duration;
 use pathpulse::{DeviceId, Monitor, State};
 use pathpulse_kernel_compat::{dm_message, dm_status};
 
-use super::failed_path_log::{Ledger, Map, Mapper, Number};
-use super::notes::StateNotes;
+use super::failed_path_log::{DeviceMapper, FailedPathLog, Map, Number};
+use super::store_notes::StoreNotes;
 use crate::daemon::config::Multipath;
-use crate::daemon::events::store::Keeper;
-use crate::daemon::events::store_file::Taken;
+use crate::daemon::events::{EventStore, FailedPaths};
+use crate::daemon::process::spawn;
 
-/// How soon is tried again what could not be noted.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Pause before another try when a note could not be written.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The way to the thread that acts. Clones are the same.
+/// A handle of the thread. Clones are handles of the same thread.
 #[derive(Clone)]
-pub(super) struct Maps(Arc<Mutex<Inner>>);
+pub(super) struct Maps(Arc<Mutex<MapsState>>);
 
-struct Inner {
+struct MapsState {
     monitor: Arc<Monitor>,
-    /// Keeps what we took over a restart.
-    state: Keeper,
-    /// What we took before this start, and nobody looked at yet.
-    recalled: Vec<Taken>,
-    /// The file that says what we took before this start is not read yet.
-    recalls: bool,
+    /// Stores across restarts which paths we took out.
+    store: EventStore,
+    /// What earlier daemons took out and the thread has not seen yet.
+    restored: Vec<FailedPaths>,
+    /// The state file has not been read yet.
+    is_restoring: bool,
     policy: Option<Multipath>,
-    /// To the thread, once there is one. It looks at all maps at each word, so one word is enough.
-    words: Option<SyncSender<()>>,
+    /// Wakes the thread, once there is one. The thread examines all maps each time, so one waiting
+    /// message is enough.
+    wakeups: Option<SyncSender<()>>,
 }
 
 impl Maps {
-    pub(super) fn new(monitor: Arc<Monitor>, state: Keeper) -> Maps {
-        Maps(Arc::new(Mutex::new(Inner {
-            recalls: state.has_file(),
+    pub(super) fn new(monitor: Arc<Monitor>, store: EventStore) -> Maps {
+        Maps(Arc::new(Mutex::new(MapsState {
+            is_restoring: store.has_file(),
             monitor,
-            state,
-            recalled: Vec::new(),
+            store,
+            restored: Vec::new(),
             policy: None,
-            words: None,
+            wakeups: None,
         })))
     }
 
-    /// Acts by these rules from now on; `None`: does nothing more, and gives nothing back.
+    /// Sets the policy. With `None` nothing more is taken out and nothing is reinstated.
     pub(super) fn set(&self, policy: Option<Multipath>) {
-        let mut inner = self.lock();
-        inner.policy = policy;
-        if inner.policy.is_none() || inner.words.is_some() {
+        let mut state = self.lock();
+        state.policy = policy;
+        if state.policy.is_none() || state.wakeups.is_some() {
             return;
         }
-        let (words, inbox) = sync_channel(1);
-        // What is down already is to be seen, too.
-        let _ = words.try_send(());
-        let (maps, monitor) = (self.clone(), Arc::clone(&inner.monitor));
-        let notes = StateNotes::new(inner.state.clone());
-        let started = crate::daemon::spawn("maps", move || {
-            let mut ledger = Ledger::new(Host, notes);
-            keep_acting(&inbox, || maps.act(&mut ledger, &monitor));
+        let (wakeups, inbox) = sync_channel(1);
+        // The first pass handles paths that are down already.
+        let _ = wakeups.try_send(());
+        let (maps, monitor) = (self.clone(), Arc::clone(&state.monitor));
+        let notes = StoreNotes::new(state.store.clone());
+        let started = spawn("maps", move || {
+            let mut log = FailedPathLog::new(Host, notes);
+            run(&inbox, || maps.act(&mut log, &monitor));
         });
         match started {
-            Ok(()) => inner.words = Some(words),
+            Ok(()) => state.wakeups = Some(wakeups),
             Err(why) => tracing::error!("no path is taken out of its map: {why}"),
         }
     }
 
-    /// Does what there is to do; returns whether all of it was tried.
-    fn act(&self, ledger: &mut Ledger<Host, StateNotes>, monitor: &Monitor) -> bool {
-        let (policy, recalled, recalls) = {
-            let mut inner = self.lock();
-            (inner.policy, mem::take(&mut inner.recalled), inner.recalls)
+    /// Does what is to be done; returns whether all of it was tried.
+    fn act(&self, log: &mut FailedPathLog<Host, StoreNotes>, monitor: &Monitor) -> bool {
+        let (policy, restored, is_restoring) = {
+            let mut state = self.lock();
+            let restored = mem::take(&mut state.restored);
+            (state.policy, restored, state.is_restoring)
         };
-        ledger.recall(recalled);
-        // A note about a map takes the place of the one before.
-        ledger.notes().hold(recalls);
+        log.restore(restored);
+        // A new note about a map replaces the old one, which must have been read before.
+        log.notes().hold(is_restoring);
         let Some(policy) = policy else {
-            ledger.rest();
+            log.stop_failing();
             return true;
         };
-        ledger.act(&legs_of(monitor), policy.last_too)
+        log.act(&watched_devices(monitor), policy.last_too)
     }
 
-    /// These were taken out by us before this daemon's start.
-    pub(super) fn recall(&self, taken: Vec<Taken>) {
-        let mut inner = self.lock();
-        inner.recalled.extend(taken);
-        inner.recalls = false;
-        drop(inner);
-        self.tell();
+    /// Adds what earlier daemons took out.
+    pub(super) fn restore(&self, failed_paths: Vec<FailedPaths>) {
+        let mut state = self.lock();
+        state.restored.extend(failed_paths);
+        state.is_restoring = false;
+        drop(state);
+        self.notify();
     }
 
-    /// Something changed.
-    pub(super) fn tell(&self) {
-        if let Some(words) = &self.lock().words {
-            // A word that waits already will see this change, too.
+    /// Something changed: wakes the thread.
+    pub(super) fn notify(&self) {
+        if let Some(wakeups) = &self.lock().wakeups {
+            // A message that waits already covers this change, too.
             let (Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(()))) =
-                words.try_send(());
+                wakeups.try_send(());
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, MapsState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Acts at each word, and from time to time while there is something left to do.
-fn keep_acting(words: &Receiver<()>, mut act: impl FnMut() -> bool) {
+/// Acts at each message, and every [`RETRY_INTERVAL`] while something is left to do.
+fn run(inbox: &Receiver<()>, mut act: impl FnMut() -> bool) {
     let mut is_done = true;
     loop {
-        let word = if is_done {
-            words.recv().map_err(RecvTimeoutError::from)
+        let message = if is_done {
+            inbox.recv().map_err(RecvTimeoutError::from)
         } else {
-            words.recv_timeout(AGAIN)
+            inbox.recv_timeout(RETRY_INTERVAL)
         };
-        match word {
+        match message {
             Ok(()) | Err(RecvTimeoutError::Timeout) => is_done = act(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
 
-/// What is watched of devices.
-fn legs_of(monitor: &Monitor) -> Vec<(Number, State)> {
+/// The block devices of all watched paths, with the state of their paths.
+fn watched_devices(monitor: &Monitor) -> Vec<(Number, State)> {
     let all = monitor.status().into_iter();
     let device = all.map(|(_, path)| {
-        // What was known of it is too old to act on.
+        // An overdue state is too old to act on.
         let state = if path.overdue {
             State::Pending
         } else {
@@ -144,10 +147,10 @@ fn legs_of(monitor: &Monitor) -> Vec<(Number, State)> {
     block.collect()
 }
 
-/// The kernel of this host.
+/// device-mapper of this host.
 struct Host;
 
-impl Mapper for Host {
+impl DeviceMapper for Host {
     fn maps_above(&self, (major, minor): Number) -> Vec<Map> {
         maps_above(Path::new(&format!("/sys/dev/block/{major}:{minor}")))
     }
@@ -161,7 +164,7 @@ impl Mapper for Host {
     }
 }
 
-/// The multipath maps that hold the device with this folder.
+/// The multipath maps above the device with this folder in sysfs.
 fn maps_above(device: &Path) -> Vec<Map> {
     let holders = fs::read_dir(device.join("holders"));
     let holders = holders.into_iter().flatten().flatten();
@@ -181,15 +184,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_put_off_is_tried_again_without_a_word() {
-        let (words, inbox) = sync_channel(1);
-        words.send(()).expect("room");
-        let mut words = Some(words);
+    fn what_was_put_off_is_tried_again_without_a_message() {
+        let (wakeups, inbox) = sync_channel(1);
+        wakeups.send(()).expect("room");
+        let mut wakeups = Some(wakeups);
         let mut tries = 0;
-        keep_acting(&inbox, || {
+        run(&inbox, || {
             tries += 1;
             if tries == 2 {
-                words = None;
+                wakeups = None;
             }
             tries == 2
         });
@@ -197,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn only_multipath_maps_hold_legs() {
+    fn only_multipath_maps_are_found() {
         let root = tempfile::tempdir().expect("a folder");
         for (holder, uuid, dev) in [
             ("dm-0", "mpath-3600a\n", "253:0\n"),

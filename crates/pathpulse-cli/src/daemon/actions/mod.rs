@@ -1,27 +1,29 @@
-//! What is done when something happens: programs are run, paths are taken out of multipath maps.
+//! What happens on events: programs are run, failed paths are taken out of multipath maps.
 //!
-//! Nobody waits for any of it: events are handed over, and lost if there are too many (they are in the
-//! history all the same). No worker has a part in it.
+//! Events come from the event log and the state of all paths from the engine; the results go to
+//! programs and to device-mapper. Nothing waits for an action: events are queued, and dropped from
+//! the queue if there are too many (they stay in the history). No worker takes part.
+//!
+//! Not here: the configuration of the actions (`daemon::config`), and the file that remembers which
+//! paths were taken out (`daemon::events`).
 
 mod failed_path_log;
 mod hooks;
 mod maps;
-mod notes;
 mod rules;
+mod store_notes;
 
 use std::sync::Arc;
 
 use pathpulse::Monitor;
 
-use crate::api::document::EventDocument;
+use crate::api::EventDocument;
 use crate::daemon::config::Configuration;
-use crate::daemon::events::store::Keeper;
-use crate::daemon::events::store_file::Taken;
-use crate::daemon::metrics::daemon::Tally;
+use crate::daemon::events::{EventCounters, EventStore, FailedPaths};
 use hooks::Hooks;
 use maps::Maps;
 
-/// The way to those who act. Clones are the same.
+/// A handle of the threads that act. Clones are handles of the same threads.
 #[derive(Clone)]
 pub(crate) struct Actions {
     hooks: Hooks,
@@ -32,31 +34,31 @@ impl Actions {
     pub(crate) fn new(
         monitor: &Arc<Monitor>,
         configuration: &Configuration,
-        tally: &Arc<Tally>,
-        state: &Keeper,
+        counters: &Arc<EventCounters>,
+        store: &EventStore,
     ) -> Actions {
         let actions = Actions {
-            hooks: Hooks::new(Arc::clone(tally)),
-            maps: Maps::new(Arc::clone(monitor), state.clone()),
+            hooks: Hooks::new(Arc::clone(counters)),
+            maps: Maps::new(Arc::clone(monitor), store.clone()),
         };
-        actions.follow(configuration);
+        actions.set_configuration(configuration);
         actions
     }
 
-    /// Does from now on what this configuration says.
-    pub(crate) fn follow(&self, configuration: &Configuration) {
+    /// Acts by this configuration from now on.
+    pub(crate) fn set_configuration(&self, configuration: &Configuration) {
         self.hooks.set(configuration.hooks());
         self.maps.set(configuration.multipath());
     }
 
-    /// Takes in what was done before this daemon's start, and is not undone.
-    pub(crate) fn recall(&self, taken: Vec<Taken>) {
-        self.maps.recall(taken);
+    /// Restores what an earlier daemon did and did not undo.
+    pub(crate) fn restore(&self, failed_paths: Vec<FailedPaths>) {
+        self.maps.restore(failed_paths);
     }
 
-    /// Something happened.
-    pub(crate) fn tell(&self, event: &EventDocument) {
-        self.hooks.tell(event);
-        self.maps.tell();
+    /// An event happened.
+    pub(crate) fn notify(&self, event: &EventDocument) {
+        self.hooks.notify(event);
+        self.maps.notify();
     }
 }

@@ -1,21 +1,22 @@
-//! Which paths are taken out of a multipath map, and which are given back (pure).
+//! Which paths are taken out of a multipath map, and which are reinstated (pure).
 //!
-//! | a leg is | and | then |
+//! | a path is | and | then |
 //! |---|---|---|
-//! | down, active in the map | another leg works | it is taken out |
-//! | down, active in the map | no other leg works | it stays: an array that pauses all its paths for a while must not be turned into an outage by us |
-//! | up or marginal, taken out by us | | it is given back |
-//! | down, taken out by us | no leg of the map is active, or will be | it is given back: the map has nothing to lose |
+//! | down, active in the map | another path works | it is taken out |
+//! | down, active in the map | no other path works | it stays: an array that pauses all its paths for a while must not become an outage because of us |
+//! | up or marginal, taken out by us | | it is reinstated |
+//! | down, taken out by us | no path of the map is active, or will be | it is reinstated: the map has nothing to lose |
 //!
-//! A leg works if it is up or marginal and active in the map. What others took out stays theirs.
+//! A path works if it is up or marginal and active in the map. Paths that others took out are left
+//! to them.
 
 use std::fmt;
 
 use pathpulse::State;
 
-/// A leg of a map.
+/// A path of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Leg {
+pub(super) struct MapPath {
     /// Its device number.
     pub(super) device: (u32, u32),
     pub(super) state: State,
@@ -25,51 +26,54 @@ pub(super) struct Leg {
     pub(super) active: bool,
 }
 
-impl Leg {
+impl MapPath {
     fn is_good(&self) -> bool {
         matches!(self.state, State::Up | State::Marginal)
     }
 }
 
-/// What is to be done with a leg.
+/// What to do with a path of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
-    TakeOut,
-    GiveBack,
+pub(super) enum MapAction {
+    Fail,
+    Reinstate,
 }
 
-impl fmt::Display for Deed {
-    /// As the map understands it.
+impl fmt::Display for MapAction {
+    /// The message to the map, without the device.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Deed::TakeOut => "fail_path",
-            Deed::GiveBack => "reinstate_path",
+            MapAction::Fail => "fail_path",
+            MapAction::Reinstate => "reinstate_path",
         })
     }
 }
 
-/// What is to be done with the legs of one map. `last_too`: take out the last one that works, too.
-pub(super) fn decide(legs: &[Leg], last_too: bool) -> Vec<((u32, u32), Deed)> {
-    let works = legs
+/// Decides about the paths of one map. `last_too`: the last path that works is taken out, too.
+pub(super) fn decide(paths: &[MapPath], last_too: bool) -> Vec<((u32, u32), MapAction)> {
+    let works = paths
         .iter()
-        .any(|leg| leg.is_good() && (leg.active || leg.taken));
-    let something_left = legs.iter().any(|leg| leg.active) || works;
-    let deed = |leg: &Leg| {
-        if leg.taken {
-            return (leg.is_good() || !(something_left || last_too)).then_some(Deed::GiveBack);
+        .any(|path| path.is_good() && (path.active || path.taken));
+    let something_left = paths.iter().any(|path| path.active) || works;
+    let action = |path: &MapPath| {
+        if path.taken {
+            return (path.is_good() || !(something_left || last_too))
+                .then_some(MapAction::Reinstate);
         }
-        let is_out_of_order = leg.state == State::Down && leg.active;
-        (is_out_of_order && (works || last_too)).then_some(Deed::TakeOut)
+        let is_failed = path.state == State::Down && path.active;
+        (is_failed && (works || last_too)).then_some(MapAction::Fail)
     };
-    let deeds = legs.iter().filter_map(|leg| Some((leg.device, deed(leg)?)));
-    deeds.collect()
+    let actions = paths
+        .iter()
+        .filter_map(|path| Some((path.device, action(path)?)));
+    actions.collect()
 }
 
-/// The legs that a multipath map says it uses, or does not, in its status: each is named by its device
-/// number, followed by `A` or `F`.
-pub(super) fn legs_of_status(status: &str) -> Vec<((u32, u32), bool)> {
+/// The paths in the status of a multipath map, with whether the map uses them. The status names a
+/// path by its device number, followed by `A` (active) or `F` (failed).
+pub(super) fn paths_in_status(status: &str) -> Vec<((u32, u32), bool)> {
     let words: Vec<&str> = status.split_ascii_whitespace().collect();
-    let leg = |pair: &[&str]| {
+    let path = |pair: &[&str]| {
         let (major, minor) = pair[0].split_once(':')?;
         let device = (major.parse().ok()?, minor.parse().ok()?);
         match pair[1] {
@@ -78,7 +82,7 @@ pub(super) fn legs_of_status(status: &str) -> Vec<((u32, u32), bool)> {
             _ => None,
         }
     };
-    words.windows(2).filter_map(leg).collect()
+    words.windows(2).filter_map(path).collect()
 }
 
 #[cfg(test)]
@@ -87,15 +91,15 @@ mod tests {
 
     const STATES: [State; 6] = State::ALL;
 
-    /// Every map of three legs, in every condition.
-    fn all_maps() -> impl Iterator<Item = [Leg; 3]> {
+    /// Every map of three paths, in every condition.
+    fn all_maps() -> impl Iterator<Item = [MapPath; 3]> {
         let conditions = STATES.len() * 3;
         (0..conditions.pow(3)).map(move |number| {
-            [0, 1, 2].map(|leg| {
-                let condition = number / conditions.pow(leg) % conditions;
+            [0, 1, 2].map(|path| {
+                let condition = number / conditions.pow(path) % conditions;
                 let (taken, active) = [(false, true), (false, false), (true, false)][condition % 3];
-                Leg {
-                    device: (8, leg * 16),
+                MapPath {
+                    device: (8, path * 16),
                     state: STATES[condition / 3],
                     taken,
                     active,
@@ -104,81 +108,86 @@ mod tests {
         })
     }
 
-    /// The map after the deeds.
-    fn after(legs: &[Leg; 3], deeds: &[((u32, u32), Deed)]) -> [Leg; 3] {
-        legs.map(
-            |leg| match deeds.iter().find(|(device, _)| *device == leg.device) {
-                None => leg,
-                Some((_, deed)) => Leg {
-                    taken: *deed == Deed::TakeOut,
-                    active: *deed == Deed::GiveBack,
-                    ..leg
+    /// The map after the actions.
+    fn after(paths: &[MapPath; 3], actions: &[((u32, u32), MapAction)]) -> [MapPath; 3] {
+        paths.map(
+            |path| match actions.iter().find(|(device, _)| *device == path.device) {
+                None => path,
+                Some((_, action)) => MapPath {
+                    taken: *action == MapAction::Fail,
+                    active: *action == MapAction::Reinstate,
+                    ..path
                 },
             },
         )
     }
 
     #[test]
-    fn the_last_leg_that_works_or_might_is_never_taken_out() {
+    fn the_last_path_that_works_or_might_is_never_taken_out() {
         let mut taken_out = 0;
-        for legs in all_maps() {
-            let deeds = decide(&legs, false);
-            let then = after(&legs, &deeds);
-            let takes = deeds.iter().any(|(_, deed)| *deed == Deed::TakeOut);
+        for paths in all_maps() {
+            let actions = decide(&paths, false);
+            let then = after(&paths, &actions);
+            let takes = actions.iter().any(|(_, action)| *action == MapAction::Fail);
             if takes {
                 taken_out += 1;
-                let works = then.iter().any(|leg| leg.active && leg.is_good());
-                assert!(works, "{legs:?} {deeds:?}");
+                let works = then.iter().any(|path| path.active && path.is_good());
+                assert!(works, "{paths:?} {actions:?}");
             }
-            let had = legs.iter().any(|leg| leg.active);
-            let has = then.iter().any(|leg| leg.active);
-            let ours = legs.iter().any(|leg| leg.taken);
-            assert_eq!(has, had || ours, "{legs:?} {deeds:?}");
+            let had = paths.iter().any(|path| path.active);
+            let has = then.iter().any(|path| path.active);
+            let ours = paths.iter().any(|path| path.taken);
+            assert_eq!(has, had || ours, "{paths:?} {actions:?}");
         }
         assert!(taken_out > 100, "{taken_out}");
     }
 
     #[test]
     fn only_what_we_took_is_given_back_and_only_what_is_down_is_taken() {
-        for (legs, last_too) in all_maps().flat_map(|legs| [(legs, false), (legs, true)]) {
-            for (device, deed) in decide(&legs, last_too) {
-                let leg = legs.iter().find(|leg| leg.device == device).expect("a leg");
-                match deed {
-                    Deed::GiveBack => assert!(leg.taken),
-                    Deed::TakeOut => assert!(!leg.taken && leg.active && leg.state == State::Down),
+        for (paths, last_too) in all_maps().flat_map(|paths| [(paths, false), (paths, true)]) {
+            for (device, action) in decide(&paths, last_too) {
+                let path = paths
+                    .iter()
+                    .find(|path| path.device == device)
+                    .expect("a path");
+                match action {
+                    MapAction::Reinstate => assert!(path.taken),
+                    MapAction::Fail => {
+                        assert!(!path.taken && path.active && path.state == State::Down);
+                    }
                 }
             }
         }
     }
 
     #[test]
-    fn what_was_decided_needs_no_second_word() {
-        for (legs, last_too) in all_maps().flat_map(|legs| [(legs, false), (legs, true)]) {
-            let then = after(&legs, &decide(&legs, last_too));
-            assert_eq!(decide(&then, last_too), [], "{legs:?}");
-            // All that work are in use, but for what others took out.
-            for leg in then {
-                assert!(!(leg.taken && leg.is_good()), "{legs:?}");
+    fn a_second_decision_changes_nothing() {
+        for (paths, last_too) in all_maps().flat_map(|paths| [(paths, false), (paths, true)]) {
+            let then = after(&paths, &decide(&paths, last_too));
+            assert_eq!(decide(&then, last_too), [], "{paths:?}");
+            // All paths that work are in use, except those that others took out.
+            for path in then {
+                assert!(!(path.taken && path.is_good()), "{paths:?}");
             }
         }
     }
 
     #[test]
-    fn all_that_are_down_are_taken_if_that_is_said() {
-        for legs in all_maps() {
-            let then = after(&legs, &decide(&legs, true));
+    fn all_that_are_down_are_taken_if_configured() {
+        for paths in all_maps() {
+            let then = after(&paths, &decide(&paths, true));
             let left = then
                 .iter()
-                .any(|leg| leg.state == State::Down && leg.active);
-            assert!(!left, "{legs:?}");
+                .any(|path| path.state == State::Down && path.active);
+            assert!(!left, "{paths:?}");
         }
     }
 
     #[test]
-    fn the_status_of_a_map_names_its_legs() {
+    fn the_status_of_a_map_names_its_paths() {
         let status = "2 0 1 0 2 1 A 0 1 0 8:16 F 3 E 0 1 0 65:32 A 0\n";
         let expected = vec![((8, 16), false), ((65, 32), true)];
-        assert_eq!(legs_of_status(status), expected);
-        assert_eq!(legs_of_status("0 1024 linear 8:0 0 x:y A 1:2"), []);
+        assert_eq!(paths_in_status(status), expected);
+        assert_eq!(paths_in_status("0 1024 linear 8:0 0 x:y A 1:2"), []);
     }
 }

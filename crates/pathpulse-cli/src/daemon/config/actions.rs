@@ -1,4 +1,4 @@
-//! The sections `[[hook]]` and `[multipath]`: what is done when something happens.
+//! The sections `[[hook]]` and `[multipath]`: the actions on events.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,31 +6,31 @@ use std::time::Duration;
 use pathpulse::State;
 
 use super::pattern::Pattern;
-use super::reader::{Section, Source, text, with_sources, yes_or_no};
+use super::reader::{Section, boolean, text};
+use super::source::{Source, with_sources};
 use super::values::{duration, show_duration};
+use crate::api::PathState;
 
-/// States that an event may lead to; `removed` is none of the engine's.
-const REMOVED: &str = "removed";
-/// How long a program may run, if nothing else is said.
+/// The time limit of a program without `timeout`.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A program that is run on events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hook {
-    /// Where each key was given, in the order in which they are shown.
+    /// Where each key was given, in the order of [`Hook::show`].
     sources: [Source; 4],
-    /// The program and its arguments, as they are: no shell reads them.
+    /// The program and its arguments. No shell interprets them.
     pub(crate) run: Vec<String>,
-    /// The states that are entered; all, if empty.
-    on: Vec<String>,
-    /// The paths it is for; all, if empty.
+    /// The states to which an event must lead; all states if empty.
+    on: Vec<PathState>,
+    /// The paths of the events; all paths if empty.
     matches: Vec<Pattern>,
-    /// How long it may run.
+    /// The time limit of the program.
     pub(crate) limit: Duration,
 }
 
 impl Hook {
-    /// Reads a section; `None` if it says too little.
+    /// Reads a section; `None` if it has no valid program.
     pub(super) fn read(mut section: Section<'_, '_>) -> Option<Hook> {
         let run = section.list_or("run", |word| Ok(word.to_owned()), Vec::new());
         let on = section.list_or("on", state, Vec::new());
@@ -45,16 +45,20 @@ impl Hook {
         };
         let is_program = hook.run.first().is_some_and(|name| name.starts_with('/'));
         if !is_program && (hook.run.is_empty() || !section.has("run")) {
-            section.complain("say what to run: run = [\"/usr/local/bin/program\", \"argument\"]");
+            section.add_problem(
+                "missing program: add run = [\"/usr/local/bin/program\", \"argument\"]",
+            );
         } else if !is_program {
-            section.complain("the program in `run` begins with a slash: no search path is used");
+            section.add_problem(
+                "the program in `run` must begin with a slash: no search path is used",
+            );
         }
         section.finish();
         is_program.then_some(hook)
     }
 
-    /// Whether it is run for a path that goes from one state to another.
-    pub(crate) fn is_for(&self, path: &Path, from: &str, to: &str) -> bool {
+    /// Whether the program runs for an event of this path between these states.
+    pub(crate) fn is_for(&self, path: &Path, from: &PathState, to: &PathState) -> bool {
         let wanted = self.on.is_empty() || self.on.iter().any(|state| state == to);
         let paths = self.matches.is_empty() || self.matches.iter().any(|p| p.matches(path));
         from != to && wanted && paths
@@ -67,7 +71,7 @@ impl Hook {
         };
         let values = [
             ("run", list(self.run.iter().map(String::as_str).collect())),
-            ("on", list(self.on.iter().map(String::as_str).collect())),
+            ("on", list(self.on.iter().map(PathState::as_str).collect())),
             (
                 "match",
                 list(self.matches.iter().map(Pattern::text).collect()),
@@ -78,29 +82,37 @@ impl Hook {
     }
 }
 
-fn state(word: &str) -> Result<String, String> {
-    let states = State::ALL.map(State::name);
-    if states.contains(&word) || word == REMOVED {
-        return Ok(word.to_owned());
-    }
-    let known = states.join(", ");
-    Err(format!("`{word}` is no state; they are {known}, {REMOVED}"))
+/// Reads a state that an event may lead to: those of the engine, and `removed`.
+fn state(word: &str) -> Result<PathState, String> {
+    let engine = State::ALL.map(PathState::from);
+    let mut states = engine.iter().chain([&PathState::Removed]);
+    states
+        .clone()
+        .find(|state| state.as_str() == word)
+        .cloned()
+        .ok_or_else(|| {
+            let known: Vec<&str> = states.by_ref().map(PathState::as_str).collect();
+            format!(
+                "invalid state `{word}`: expected one of {}",
+                known.join(", ")
+            )
+        })
 }
 
-/// What is done to multipath maps.
+/// The configuration of the actions on multipath maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Multipath {
     /// Where the two keys were given.
     pub(super) sources: [Source; 2],
-    /// Paths that are down are taken out of their maps, and given back when they are up.
+    /// Take paths that are down out of their maps, and reinstate them when they are up.
     pub(super) fail_paths: bool,
-    /// The last one that works is taken out, too.
+    /// Take the last path that works out of its map, too.
     pub(crate) last_too: bool,
 }
 
 impl Multipath {
     pub(super) fn read(mut section: Section<'_, '_>) -> Multipath {
-        let mut yes = |key| section.take_or(key, yes_or_no, false);
+        let mut yes = |key| section.take_or(key, boolean, false);
         let (fail_paths, last_too) = (yes("fail_paths"), yes("last_path_too"));
         section.finish();
         Multipath {

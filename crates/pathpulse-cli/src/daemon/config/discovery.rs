@@ -5,13 +5,14 @@ use std::path::Path;
 use toml::de::DeValue;
 
 use super::pattern::Pattern;
-use super::reader::{Section, Source, integer, text, with_sources, yes_or_no};
+use super::reader::{Section, boolean, integer, text};
+use super::source::{Source, with_sources};
 use super::values::bytes;
 
-/// The kernel's names of disks that are skipped unless the file says otherwise, each kind for one reason.
-/// `packaging/pathpulse.toml` has the same list for people.
+/// The default of `skip`: kernel names of disks, with the reason for each kind.
+/// `packaging/pathpulse.toml` has the same list for users.
 const SKIP: [&str; 17] = [
-    // Not storage, or made of storage that is watched below them.
+    // Not storage, or made of storage that is watched itself.
     "loop*",
     "zloop*",
     "zram*",
@@ -19,32 +20,32 @@ const SKIP: [&str; 17] = [
     "dm-*",
     "md*",
     "bcache*",
-    // A device that somebody has open can't be taken away: not unmapped (rbd, rnbd, nbd, ublk), not made
-    // a secondary (drbd), not destroyed (zd, the volumes of ZFS).
+    // A device that is open can't be removed: not unmapped (rbd, rnbd, nbd, ublk), not made a
+    // secondary (drbd), not destroyed (zd, the volumes of ZFS).
     "rbd*",
     "rnbd*",
     "nbd*",
     "ublkb*",
     "drbd*",
     "zd*",
-    // The boot partitions of an eMMC and its replay-protected memory: a read makes the card switch to
-    // them and back, and the memory refuses it.
+    // The boot partitions of an eMMC and its replay-protected memory: a read makes the card switch
+    // to them and back, and the memory rejects the read.
     "mmcblk*boot*",
     "mmcblk*rpmb",
-    // Raw flash: a block is read with its erase block, and a NAND's bad blocks are errors by design.
+    // Raw flash: a read of a block reads its erase block, and a NAND has bad blocks by design.
     "mtdblock*",
     "ubiblock*",
 ];
 
-/// What a disk is to be called.
+/// The kind of name for discovered disks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Names {
-    /// As the kernel does: `/dev/sda`.
+    /// The kernel's name: `/dev/sda`.
     #[default]
     Kernel,
-    /// By what it is, if udev knows: `/dev/disk/by-id/...`.
+    /// The identity, if udev has a link: `/dev/disk/by-id/...`.
     ById,
-    /// By where it is, if udev knows: `/dev/disk/by-path/...`.
+    /// The location, if udev has a link: `/dev/disk/by-path/...`.
     ByPath,
 }
 
@@ -57,27 +58,27 @@ const NAMES: [(&str, Names); 3] = [
 /// Which disks are watched without being named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Discovery {
-    /// Where each key was given, in the order in which they are shown.
+    /// Where each key was given, in the order of [`Discovery::show`].
     sources: [Source; 6],
-    /// Those with one of these names.
+    /// Disks with one of these names are watched.
     pub(crate) include: Vec<Pattern>,
-    /// Never those with one of these names.
+    /// Disks with one of these names are not watched.
     pub(crate) exclude: Vec<Pattern>,
-    /// Never those that the kernel calls so.
+    /// Disks with one of these kernel names are not watched.
     skip: Vec<Pattern>,
-    /// What is skipped is what is skipped by default.
+    /// `skip` has its default value.
     skips_usual: bool,
     pub(crate) names: Names,
-    /// All legs of dm-multipath maps, whatever is included.
-    pub(crate) multipath_legs: bool,
-    /// No smaller ones; in bytes.
+    /// Paths of dm-multipath maps are watched even if `include` does not match them.
+    pub(crate) multipath_paths: bool,
+    /// Smaller disks are not watched; in bytes.
     pub(crate) minimum_size: u64,
 }
 
 impl Default for Discovery {
-    /// What an empty section says.
+    /// The values of an empty section.
     fn default() -> Discovery {
-        let usual = |patterns: &[&str]| {
+        let defaults = |patterns: &[&str]| {
             patterns
                 .iter()
                 .filter_map(|p| Pattern::new(p).ok())
@@ -85,40 +86,40 @@ impl Default for Discovery {
         };
         Discovery {
             sources: [Source::Default; 6],
-            include: usual(&["/dev/**"]),
+            include: defaults(&["/dev/**"]),
             exclude: Vec::new(),
-            skip: usual(&SKIP),
+            skip: defaults(&SKIP),
             skips_usual: true,
             names: Names::default(),
-            multipath_legs: true,
+            multipath_paths: true,
             minimum_size: 0,
         }
     }
 }
 
 impl Discovery {
-    /// What a section says.
+    /// Reads a section.
     pub(super) fn read(mut section: Section<'_, '_>) -> Discovery {
-        let usual = Discovery::default();
+        let defaults = Discovery::default();
         let names = |value: &DeValue<'_>| {
             let word = text(value)?;
             let name = NAMES.iter().find(|(name, _)| *name == word);
             name.map(|(_, names)| *names)
-                .ok_or_else(|| format!("`{word}` is none; they are kernel, by-id, by-path"))
+                .ok_or_else(|| format!("invalid value `{word}`: expected kernel, by-id or by-path"))
         };
-        let skip = section.list_or("skip", Pattern::of_kernel_names, usual.skip);
-        let include = section.list_or("include", Pattern::of_disks, usual.include);
-        let exclude = section.list_or("exclude", Pattern::of_disks, usual.exclude);
-        let names = section.take_or("names", names, usual.names);
-        let legs = section.take_or("multipath_legs", yes_or_no, usual.multipath_legs);
-        let size = section.take_or("minimum_size", size, usual.minimum_size);
+        let skip = section.list_or("skip", Pattern::of_kernel_names, defaults.skip);
+        let include = section.list_or("include", Pattern::of_disks, defaults.include);
+        let exclude = section.list_or("exclude", Pattern::of_disks, defaults.exclude);
+        let names = section.take_or("names", names, defaults.names);
+        let paths = section.take_or("multipath_legs", boolean, defaults.multipath_paths);
+        let size = section.take_or("minimum_size", size, defaults.minimum_size);
         let discovery = Discovery {
             sources: [
                 include.source,
                 exclude.source,
                 skip.source,
                 names.source,
-                legs.source,
+                paths.source,
                 size.source,
             ],
             include: include.value,
@@ -126,17 +127,17 @@ impl Discovery {
             skips_usual: skip.source == Source::Default,
             skip: skip.value,
             names: names.value,
-            multipath_legs: legs.value,
+            multipath_paths: paths.value,
             minimum_size: size.value,
         };
         section.finish();
         discovery
     }
 
-    /// Whether the disk that the kernel calls so is skipped. What is skipped by default is not if it is
-    /// a leg of a map, which holds it anyway, or if `include` names its kind from the start: `/dev/drbd*`
-    /// does, `/dev/*` does not.
-    pub(crate) fn skips(&self, kernel: &Path, is_leg: bool) -> bool {
+    /// Whether the disk with this kernel name is skipped. The default list does not skip a path of
+    /// a map, which the map holds open anyway, nor a disk whose kind `include` spells out:
+    /// `/dev/drbd*` does, `/dev/*` does not.
+    pub(crate) fn skips(&self, kernel: &Path, is_multipath_path: bool) -> bool {
         let node = Path::new("/dev").join(kernel);
         let is_asked_for = |skip: &Pattern| {
             let kind = format!("/dev/{}", skip.beginning());
@@ -145,12 +146,12 @@ impl Discovery {
         };
         let mut skip = self.skip.iter().filter(|skip| skip.matches(kernel));
         match self.skips_usual {
-            true => !is_leg && skip.any(|skip| !is_asked_for(skip)),
+            true => !is_multipath_path && skip.any(|skip| !is_asked_for(skip)),
             false => skip.next().is_some(),
         }
     }
 
-    /// Its keys and their values, as the file has them, and where they were given.
+    /// The keys and values as in a file, with where they were given.
     pub(super) fn show(&self) -> [(&'static str, String, Source); 6] {
         let list = |patterns: &[Pattern]| {
             let quoted: Vec<String> = patterns
@@ -168,7 +169,7 @@ impl Discovery {
                 "names",
                 super::show::quote(names.map_or("", |(name, _)| name)),
             ),
-            ("multipath_legs", self.multipath_legs.to_string()),
+            ("multipath_legs", self.multipath_paths.to_string()),
             ("minimum_size", self.minimum_size.to_string()),
         ];
         with_sources(values, self.sources)

@@ -1,4 +1,4 @@
-//! What a configuration file says, section by section.
+//! The sections of a configuration file, as they are written.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,18 +11,20 @@ use toml::de::DeTable;
 use super::actions::{Hook, Multipath};
 use super::discovery::Discovery;
 use super::pattern::Pattern;
-use super::reader::{Problem, Report, Section, Sourced, integer, text};
-use super::values::{Changes, http_address};
+use super::problem::{Problem, ProblemReport};
+use super::reader::{Section, integer, text};
+use super::source::Sourced;
+use super::values::{ChangeRights, http_address};
 use super::watch::Layer;
 
-/// What a file says; empty without one.
+/// The content of a file; empty without a file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct File {
     pub(super) workers: Option<Sourced<usize>>,
     pub(super) backend: Option<Sourced<Choice>>,
     pub(super) socket: Option<Sourced<PathBuf>>,
     pub(super) socket_group: Option<Sourced<Option<String>>>,
-    pub(super) changes: Option<Sourced<Changes>>,
+    pub(super) changes: Option<Sourced<ChangeRights>>,
     pub(super) http: Option<Sourced<Option<SocketAddr>>>,
     pub(super) state: Option<Sourced<Option<PathBuf>>>,
     pub(super) paths: Vec<Sourced<PathBuf>>,
@@ -34,21 +36,21 @@ pub(crate) struct File {
     pub(super) groups: Vec<GroupSection>,
 }
 
-/// What a section is about.
+/// What a section applies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Who {
-    /// One, by its name.
+pub(super) enum Subject {
+    /// One path or group, by name.
     Name(String),
-    /// All whose names match.
+    /// All paths or groups with a matching name.
     Match(Pattern),
 }
 
-impl Who {
-    /// Names of paths are compared as bytes: they need be no text.
+impl Subject {
+    /// Compares bytes: a name of a path need not be UTF-8.
     fn is(&self, name: impl AsRef<Path>) -> bool {
         match self {
-            Who::Name(known) => known.as_bytes() == name.as_ref().as_os_str().as_bytes(),
-            Who::Match(pattern) => pattern.matches(name),
+            Subject::Name(known) => known.as_bytes() == name.as_ref().as_os_str().as_bytes(),
+            Subject::Match(pattern) => pattern.matches(name),
         }
     }
 }
@@ -56,18 +58,18 @@ impl Who {
 /// A `[[path]]`.
 #[derive(Clone, Debug)]
 pub(super) struct PathSection {
-    pub(super) who: Who,
+    pub(super) subject: Subject,
     pub(super) line: usize,
     pub(super) group: Option<Sourced<String>>,
     pub(super) watch: Layer,
 }
 
 impl PathSection {
-    /// The path that it has watched, if it names one.
+    /// The path that the section adds to the watchlist, if it has a name.
     pub(super) fn named(&self) -> Option<&Path> {
-        match &self.who {
-            Who::Name(name) => Some(Path::new(name)),
-            Who::Match(_) => None,
+        match &self.subject {
+            Subject::Name(name) => Some(Path::new(name)),
+            Subject::Match(_) => None,
         }
     }
 }
@@ -75,25 +77,25 @@ impl PathSection {
 /// A `[[group]]`.
 #[derive(Clone, Debug)]
 pub(super) struct GroupSection {
-    pub(super) who: Who,
+    pub(super) subject: Subject,
     pub(super) line: usize,
     pub(super) watch: Layer,
 }
 
 impl File {
-    /// Reads a file's text.
+    /// Parses the text of a file.
     ///
     /// # Errors
-    /// All that is wrong with it, at least one.
+    /// All problems, at least one.
     pub(crate) fn parse(source: &str) -> Result<File, Vec<Problem>> {
-        let report = Report::new(source);
+        let report = ProblemReport::new(source);
         let (table, errors) = DeTable::parse_recoverable(source);
         for error in &errors {
             let what = error.message().replace('\n', "; ");
             report.add(&error.span().unwrap_or(0..0), what);
         }
         if !errors.is_empty() {
-            // What could not be understood would be called missing or unknown.
+            // Values that could not be parsed would be reported as missing or unknown, too.
             return Err(report.finish());
         }
         let mut file = File::default();
@@ -132,7 +134,7 @@ impl File {
         self.socket_group = section.take("socket_group", |value| {
             text(value).map(|t| Some(t.to_owned()))
         });
-        self.changes = section.take("changes", |value| text(value).and_then(Changes::read));
+        self.changes = section.take("changes", |value| text(value).and_then(ChangeRights::read));
         self.http = section.take("http", |value| text(value).and_then(http_address).map(Some));
         self.state = section.take("state", |value| text(value).and_then(absolute).map(Some));
         section.finish();
@@ -141,20 +143,22 @@ impl File {
     fn read_paths(&mut self, sections: Vec<Section<'_, '_>>) {
         let mut named: HashMap<String, usize> = HashMap::new();
         for mut section in sections {
-            let who = who(&mut section, Pattern::of_paths, |name| {
+            let subject = subject(&mut section, Pattern::of_paths, |name| {
                 literal(name, GLOB_AS_NAME).map(drop)
             });
             let group = section.take("group", group_name);
             let watch = Layer::of_section(&mut section);
-            if let Some(Who::Name(name)) = &who
+            if let Some(Subject::Name(name)) = &subject
                 && let Some(line) = named.insert(name.clone(), section.line())
             {
-                section.complain(&format!("`{name}` has a section already, in line {line}"));
+                section.add_problem(&format!(
+                    "duplicate section: `{name}` has one in line {line}"
+                ));
             }
             let line = section.line();
-            if let Some(who) = who {
+            if let Some(subject) = subject {
                 self.sections.push(PathSection {
-                    who,
+                    subject,
                     line,
                     group,
                     watch,
@@ -166,60 +170,64 @@ impl File {
 
     fn read_groups(&mut self, sections: Vec<Section<'_, '_>>) {
         for mut section in sections {
-            let who = who(&mut section, Pattern::new, |_| Ok(()));
+            let subject = subject(&mut section, Pattern::new, |_| Ok(()));
             let watch = Layer::of_section(&mut section);
-            if let Some(who) = who {
+            if let Some(subject) = subject {
                 let line = section.line();
-                self.groups.push(GroupSection { who, line, watch });
+                self.groups.push(GroupSection {
+                    subject,
+                    line,
+                    watch,
+                });
             }
             section.finish();
         }
     }
 
-    /// What is said of this path, the particular last.
+    /// The sections that apply to a path; those with its name come last.
     pub(super) fn of_path(&self, name: &Path) -> impl Iterator<Item = &PathSection> {
         if self.sections.is_empty() {
-            // As mostly, and asked of each path at every reload.
+            // The usual case, and a reload asks for each path.
             return Vec::new().into_iter();
         }
-        let about = |section: &&PathSection| section.who.is(name);
+        let about = |section: &&PathSection| section.subject.is(name);
         let mut found: Vec<&PathSection> = self.sections.iter().filter(about).collect();
         found.sort_by_key(|section| section.named().is_some());
         found.into_iter()
     }
 
-    /// What is said of this group, the particular last.
+    /// The sections that apply to a group; those with its name come last.
     pub(super) fn of_group(&self, name: Option<&str>) -> impl Iterator<Item = &GroupSection> {
-        let about = |section: &&GroupSection| name.is_some_and(|name| section.who.is(name));
+        let about = |section: &&GroupSection| name.is_some_and(|name| section.subject.is(name));
         let mut found: Vec<&GroupSection> = self.groups.iter().filter(about).collect();
-        found.sort_by_key(|section| matches!(section.who, Who::Name(_)));
+        found.sort_by_key(|section| matches!(section.subject, Subject::Name(_)));
         found.into_iter()
     }
 }
 
-/// What a section is about: its `name` or its `match`.
-fn who(
+/// Reads what a section applies to: its `name` or its `match`.
+fn subject(
     section: &mut Section<'_, '_>,
     pattern: fn(&str) -> Result<Pattern, String>,
     name: fn(&str) -> Result<(), String>,
-) -> Option<Who> {
+) -> Option<Subject> {
     let named = section.take("name", |value| {
         let text = text(value)?;
-        name(text).map(|()| Who::Name(text.to_owned()))
+        name(text).map(|()| Subject::Name(text.to_owned()))
     });
     let matched = section.take("match", |value| {
-        text(value).and_then(pattern).map(Who::Match)
+        text(value).and_then(pattern).map(Subject::Match)
     });
     match (named, matched) {
         (Some(one), None) | (None, Some(one)) => Some(one.value),
         (Some(_), Some(_)) => {
-            section.complain("has a `name` and a `match`; one of them says what it is about");
+            section.add_problem("has both `name` and `match`: remove one of them");
             None
         }
-        // A bad one was complained of already.
+        // An invalid value is reported already.
         (None, None) if section.has("name") || section.has("match") => None,
         (None, None) => {
-            section.complain("say what it is about: name = \"...\" or match = \"...*\"");
+            section.add_problem("missing key: add name = \"...\" or match = \"...*\"");
             None
         }
     }
@@ -227,16 +235,17 @@ fn who(
 
 fn group_name(value: &toml::de::DeValue<'_>) -> Result<String, String> {
     match text(value)? {
-        "" => Err("a group has a name".to_owned()),
+        "" => Err("the name of a group must not be empty".to_owned()),
         name => Ok(name.to_owned()),
     }
 }
 
-/// What to write instead of a name with wildcards.
+/// The hint for a name with wildcards.
 pub(super) const GLOB_IN_PATHS: &str = "use include = [\"...\"] in [discovery]";
 const GLOB_AS_NAME: &str = "use match = \"...\"";
 
-/// Reads the name of a path that is no pattern. Files may have brackets in their names; devices have none.
+/// Parses the name of a path and rejects patterns. Names of files may contain brackets; names of
+/// devices have none.
 pub(super) fn literal(name: &str, instead: &str) -> Result<PathBuf, String> {
     let device = || format!(": did you mean `/dev/{}`?", name.escape_debug());
     let path = absolute(name).map_err(|why| why + &device())?;
@@ -245,13 +254,13 @@ pub(super) fn literal(name: &str, instead: &str) -> Result<PathBuf, String> {
         let name = name.escape_debug();
         let hint = instead.replace("...", &name.to_string());
         return Err(format!(
-            "`{name}` is no name: nothing is put for wildcards here; {hint}"
+            "`{name}` has wildcards, which are not expanded here; {hint}"
         ));
     }
     Ok(path)
 }
 
-/// Reads a name that means the same wherever the daemon runs.
+/// Parses a name that does not depend on the working directory.
 pub(super) fn absolute(name: &str) -> Result<PathBuf, String> {
     if name.starts_with('/') && !name.contains('\0') {
         Ok(name.into())

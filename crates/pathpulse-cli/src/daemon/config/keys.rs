@@ -1,8 +1,8 @@
-//! Which keys there are, and where: for what to say of one in the wrong place.
+//! All keys and their sections, to explain a key in the wrong section.
 
 use super::watch;
 
-/// The sections and their own keys; the keys of [`watch`] are in three of them besides.
+/// The sections and their own keys. Three of them have the keys of [`watch`] besides.
 const SECTIONS: [(&str, &[&str]); 8] = [
     (
         "",
@@ -47,10 +47,10 @@ const SECTIONS: [(&str, &[&str]); 8] = [
     ("[[path]]", &["name", "match", "group"]),
 ];
 
-/// Sections that say how paths are watched.
+/// Sections with the keys of [`watch`].
 const WATCHED: [&str; 3] = ["[defaults]", "[[group]]", "[[path]]"];
 
-/// Keys of a section.
+/// The keys of a section.
 fn keys_of(title: &str) -> Vec<&'static str> {
     let own = SECTIONS.iter().find(|(known, _)| *known == title);
     let mut keys = own.map_or(Vec::new(), |(_, keys)| keys.to_vec());
@@ -68,7 +68,7 @@ pub(super) fn all() -> Vec<&'static str> {
         .collect()
 }
 
-/// Where a key belongs, for people; `None` if it is no key.
+/// Where a key belongs, as text; `None` if there is no such key.
 pub(super) fn place_of(key: &str) -> Option<String> {
     if SECTIONS[0].1.contains(&key) {
         return Some(match key {
@@ -99,7 +99,7 @@ mod tests {
             let text = format!("{title}\nqqqqqqqq = 1\n");
             let problems = File::parse(&text).expect_err("an unknown key");
             let mut problems = problems.iter().map(|problem| problem.what.as_str());
-            let known = problems.find_map(|what| what.split_once("known are "));
+            let known = problems.find_map(|what| what.split_once("known keys: "));
             let mut known: Vec<&str> = known.expect("a list").1.split(", ").collect();
             let mut keys = keys_of(title);
             known.sort_unstable();

@@ -1,17 +1,17 @@
-//! Names of paths and groups, with wildcards: `*` and `?` stop at a slash, `**` does not.
+//! Patterns for names of paths and groups: `*` and `?` do not match a slash, `**` does.
 
 use std::path::Path;
 
 use globset::{GlobBuilder, GlobMatcher};
 
-/// What matches some names.
+/// A pattern with wildcards.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
     text: String,
     matcher: GlobMatcher,
 }
 
-/// Two are the same when they are written alike.
+/// Two patterns are equal if their texts are.
 impl PartialEq for Pattern {
     fn eq(&self, other: &Pattern) -> bool {
         self.text == other.text
@@ -21,7 +21,7 @@ impl PartialEq for Pattern {
 impl Eq for Pattern {}
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     pub(crate) fn new(text: &str) -> Result<Pattern, String> {
         let glob = GlobBuilder::new(text).literal_separator(true).build();
         let matcher = glob.map_err(|error| error.to_string())?.compile_matcher();
@@ -29,10 +29,10 @@ impl Pattern {
         Ok(Pattern { text, matcher })
     }
 
-    /// Reads a pattern for names of paths, which begin with a slash.
+    /// Parses a pattern for names of paths, which begin with a slash.
     ///
     /// # Errors
-    /// It is none, or can match no such name.
+    /// The text is no pattern, or can't match such a name.
     pub(crate) fn of_paths(text: &str) -> Result<Pattern, String> {
         let is_whole = text.starts_with(['/', '{']) || text.starts_with("**");
         if is_whole {
@@ -45,10 +45,11 @@ impl Pattern {
         ))
     }
 
-    /// Reads a pattern for the names of disks that discovery knows: in `/dev`, and in two folders of links.
+    /// Parses a pattern for names of disks that discovery knows: those in `/dev` and in two folders
+    /// with links.
     ///
     /// # Errors
-    /// It is none, or can match no such name.
+    /// The text is no pattern, or can't match such a name.
     pub(crate) fn of_disks(text: &str) -> Result<Pattern, String> {
         const NAMES: &str =
             "disks are known as /dev/NAME, /dev/disk/by-id/... and /dev/disk/by-path/...";
@@ -76,10 +77,10 @@ impl Pattern {
         ))
     }
 
-    /// Reads a pattern for the kernel's names of disks, such as `sda`.
+    /// Parses a pattern for kernel names of disks, such as `sda`.
     ///
     /// # Errors
-    /// It is none, or can match no such name.
+    /// The text is no pattern, or can't match such a name.
     pub(crate) fn of_kernel_names(text: &str) -> Result<Pattern, String> {
         let Some(name) = text.strip_prefix('/') else {
             return Pattern::new(text);
@@ -91,12 +92,12 @@ impl Pattern {
         ))
     }
 
-    /// As it was written.
+    /// The text of the pattern.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// What all names begin with that match.
+    /// The common prefix of all names that match.
     pub(crate) fn beginning(&self) -> &str {
         let end = self.text.find(['*', '?', '[', '{', '\\']);
         &self.text[..end.unwrap_or(self.text.len())]

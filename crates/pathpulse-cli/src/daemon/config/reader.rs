@@ -1,152 +1,34 @@
-//! Reads tables of TOML key by key, and remembers what was asked for: what is there besides is an
-//! error, with the nearest known key as a suggestion.
+//! Reads TOML tables key by key. A key that was not read is an error, with the most similar known
+//! key as a suggestion.
 //!
-//! All that is wrong is collected, each with its line and column, so that one look shows all.
+//! All problems are collected, each with its line and column, so that the user sees all at once.
 
-use std::cell::RefCell;
-use std::fmt;
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys;
+use super::problem::ProblemReport;
+use super::source::{Source, Sourced};
 
-/// Keys that are less alike than this are no suggestion.
+/// The least similarity (Jaro-Winkler) of a suggestion.
 const ALIKE: f64 = 0.7;
-
-/// Something wrong with a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    /// From 1.
-    pub(crate) line: usize,
-    /// In characters, from 1.
-    pub(crate) column: usize,
-    /// The cause, and what to do.
-    pub(crate) what: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.line, self.column, self.what)
-    }
-}
-
-/// Where a value was given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// Nowhere.
-    #[default]
-    Default,
-    /// In this line of the file.
-    Line(usize),
-    /// On the command line.
-    CommandLine,
-    /// In this variable of the environment.
-    Environment(&'static str),
-}
-
-/// A value, and where it was given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sourced<T> {
-    pub(crate) value: T,
-    pub(crate) source: Source,
-}
-
-/// Keys with their values, each with where it was given.
-pub(super) fn with_sources<const KEYS: usize>(
-    values: [(&'static str, String); KEYS],
-    sources: [Source; KEYS],
-) -> [(&'static str, String, Source); KEYS] {
-    let mut sources = sources.into_iter();
-    values.map(|(key, value)| (key, value, sources.next().unwrap_or_default()))
-}
-
-impl<T> Sourced<T> {
-    /// A value that was given nowhere.
-    pub(crate) fn default(value: T) -> Sourced<T> {
-        Sourced {
-            value,
-            source: Source::Default,
-        }
-    }
-
-    /// What was given on the command line (or where `source` says), else in the file, else this.
-    pub(crate) fn first(
-        (command_line, source): (Option<T>, Source),
-        file: Option<Sourced<T>>,
-        default: T,
-    ) -> Sourced<T> {
-        command_line
-            .map(|value| Sourced { value, source })
-            .or(file)
-            .unwrap_or(Sourced::default(default))
-    }
-}
-
-/// A text, and what is wrong with it.
-pub(crate) struct Report<'t> {
-    text: &'t str,
-    /// Where each line begins.
-    lines: Vec<usize>,
-    problems: RefCell<Vec<Problem>>,
-}
-
-impl<'t> Report<'t> {
-    /// Nothing is wrong yet.
-    pub(crate) fn new(text: &'t str) -> Report<'t> {
-        let ends = text.match_indices('\n').map(|(end, _)| end + 1);
-        Report {
-            text,
-            lines: std::iter::once(0).chain(ends).collect(),
-            problems: RefCell::default(),
-        }
-    }
-
-    /// Something is wrong at this place.
-    pub(crate) fn add(&self, at: &Range<usize>, what: impl Into<String>) {
-        let (line, column) = self.place(at.start);
-        let what = what.into();
-        self.problems
-            .borrow_mut()
-            .push(Problem { line, column, what });
-    }
-
-    /// The line and the column of a place in bytes, both from 1.
-    fn place(&self, at: usize) -> (usize, usize) {
-        let at = at.min(self.text.len());
-        let line = self.lines.partition_point(|start| *start <= at);
-        let start = self.lines.get(line - 1).copied().unwrap_or(0);
-        let in_line = &self.text.as_bytes()[start..at];
-        (line, String::from_utf8_lossy(in_line).chars().count() + 1)
-    }
-
-    pub(crate) fn line(&self, at: &Range<usize>) -> usize {
-        self.lines.partition_point(|start| *start <= at.start)
-    }
-
-    /// All that is wrong, from top to bottom.
-    pub(crate) fn finish(self) -> Vec<Problem> {
-        let mut problems = self.problems.into_inner();
-        problems.sort_by_key(|problem| (problem.line, problem.column));
-        problems
-    }
-}
 
 /// A table that is being read.
 pub(crate) struct Section<'r, 't> {
     table: &'r DeTable<'t>,
-    /// Where it begins.
+    /// The position of the table.
     pub(crate) span: Range<usize>,
-    /// `[name]`, or nothing for the outermost.
+    /// `[name]`; empty for the whole file.
     title: String,
     known: Vec<&'static str>,
-    report: &'r Report<'t>,
+    report: &'r ProblemReport<'t>,
 }
 
 impl<'r, 't> Section<'r, 't> {
     /// The whole file.
-    pub(crate) fn whole(table: &'r Spanned<DeTable<'t>>, report: &'r Report<'t>) -> Self {
+    pub(crate) fn whole(table: &'r Spanned<DeTable<'t>>, report: &'r ProblemReport<'t>) -> Self {
         Section {
             table: table.get_ref(),
             span: 0..0,
@@ -161,12 +43,12 @@ impl<'r, 't> Section<'r, 't> {
         self.table.get(key)
     }
 
-    /// Whether a key is there.
+    /// Whether a key exists.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// The value of a key, if it is there and `read` likes it.
+    /// The value of a key, if it exists and `read` accepts it.
     pub(crate) fn take<T>(
         &mut self,
         key: &'static str,
@@ -185,7 +67,7 @@ impl<'r, 't> Section<'r, 't> {
         }
     }
 
-    /// The same, with what it is if the file does not say.
+    /// Like [`Section::take`], with a default value.
     pub(crate) fn take_or<T>(
         &mut self,
         key: &'static str,
@@ -195,7 +77,7 @@ impl<'r, 't> Section<'r, 't> {
         self.take(key, read).unwrap_or(Sourced::default(default))
     }
 
-    /// The strings of an array as one value, from where the array begins.
+    /// The strings of an array as one value, at the position of the array.
     pub(crate) fn list_or<T>(
         &mut self,
         key: &'static str,
@@ -215,7 +97,7 @@ impl<'r, 't> Section<'r, 't> {
         }
     }
 
-    /// The strings of an array, each read by `read`.
+    /// The strings of an array, each parsed by `read`.
     pub(crate) fn list<T>(
         &mut self,
         key: &'static str,
@@ -223,7 +105,7 @@ impl<'r, 't> Section<'r, 't> {
     ) -> Option<Vec<Sourced<T>>> {
         let value = self.get(key)?;
         let DeValue::Array(array) = value.get_ref() else {
-            let what = format!("{key}: {} where a list of strings belongs", kind(value));
+            let what = format!("{key}: expected a list of strings, found {}", kind(value));
             self.report.add(&value.span(), what);
             return None;
         };
@@ -240,19 +122,19 @@ impl<'r, 't> Section<'r, 't> {
         Some(array.iter().filter_map(one).collect())
     }
 
-    /// A table within this one.
+    /// A table in this table.
     pub(crate) fn section(&mut self, key: &'static str) -> Option<Section<'r, 't>> {
         let value = self.get(key)?;
         self.open(value, format!("[{key}]"))
     }
 
-    /// The tables of an array of tables within this one.
+    /// The tables of an array of tables in this table.
     pub(crate) fn sections(&mut self, key: &'static str) -> Vec<Section<'r, 't>> {
         let Some(value) = self.get(key) else {
             return Vec::new();
         };
         let DeValue::Array(array) = value.get_ref() else {
-            let what = format!("{key}: write [[{key}]], there may be several");
+            let what = format!("{key}: expected an array of tables: write [[{key}]]");
             self.report.add(&value.span(), what);
             return Vec::new();
         };
@@ -264,7 +146,7 @@ impl<'r, 't> Section<'r, 't> {
 
     fn open(&self, value: &'r Spanned<DeValue<'t>>, title: String) -> Option<Section<'r, 't>> {
         let DeValue::Table(table) = value.get_ref() else {
-            let what = format!("{} where a table {title} belongs", kind(value));
+            let what = format!("expected a table {title}, found {}", kind(value));
             self.report.add(&value.span(), what);
             return None;
         };
@@ -277,19 +159,19 @@ impl<'r, 't> Section<'r, 't> {
         })
     }
 
-    /// Says that something is wrong with the whole of it.
-    pub(crate) fn complain(&self, what: &str) {
+    /// Adds a problem at the position of the table.
+    pub(crate) fn add_problem(&self, what: &str) {
         let colon = if self.title.is_empty() { "" } else { ": " };
         self.report
             .add(&self.span, format!("{}{colon}{what}", self.title));
     }
 
-    /// The line in which it begins.
+    /// The line of the table.
     pub(crate) fn line(&self) -> usize {
         self.report.line(&self.span)
     }
 
-    /// Complains of what is there and was not asked for.
+    /// Reports the keys that were not read.
     pub(crate) fn finish(self) {
         for (key, _) in self.table {
             let name: &str = key.get_ref();
@@ -309,7 +191,7 @@ impl<'r, 't> Section<'r, 't> {
                 (Some(place), _) => format!("it belongs {place}"),
                 (None, Some(known)) => format!("did you mean `{known}`?"),
                 (None, None) => {
-                    elsewhere().unwrap_or_else(|| format!("known are {}", self.known.join(", ")))
+                    elsewhere().unwrap_or_else(|| format!("known keys: {}", self.known.join(", ")))
                 }
             };
             let what = format!("unknown key `{}`{place}; {hint}", name.escape_debug());
@@ -318,9 +200,9 @@ impl<'r, 't> Section<'r, 't> {
     }
 }
 
-/// The known key that is most like this one.
+/// The most similar known key.
 fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    // A long name would take long to compare, and is like none.
+    // A long name would take long to compare, and is similar to none.
     let name: String = name.chars().take(64).collect();
     let alike = |key: &&'k str| (strsim::jaro_winkler(&name.to_lowercase(), key), *key);
     let best = known.iter().map(alike);
@@ -328,7 +210,7 @@ fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     (best.0 >= ALIKE).then_some(best.1)
 }
 
-/// What kind of value it is, for complaints.
+/// The kind of a value, for problems.
 fn kind(value: &Spanned<DeValue<'_>>) -> &'static str {
     match value.get_ref() {
         DeValue::String(_) => "a string",
@@ -340,26 +222,26 @@ fn kind(value: &Spanned<DeValue<'_>>) -> &'static str {
     }
 }
 
-/// Reads a string.
+/// Parses a string.
 pub(crate) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, String> {
     let text = value.as_str();
-    text.ok_or_else(|| "a string in quotes belongs here".to_owned())
+    text.ok_or_else(|| "expected a string in quotes".to_owned())
 }
 
-/// Reads `true` or `false`.
-pub(crate) fn yes_or_no(value: &DeValue<'_>) -> Result<bool, String> {
+/// Parses `true` or `false`.
+pub(crate) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
     let answer = value.as_bool();
-    answer.ok_or_else(|| "true or false belongs here, without quotes".to_owned())
+    answer.ok_or_else(|| "expected true or false, without quotes".to_owned())
 }
 
-/// Reads an integer within limits.
+/// Parses an integer in a range.
 pub(crate) fn integer(value: &DeValue<'_>, limits: &Range<u64>) -> Result<u64, String> {
     let DeValue::Integer(number) = value else {
-        return Err("a whole number belongs here, without quotes".to_owned());
+        return Err("expected a whole number, without quotes".to_owned());
     };
     let read = u64::from_str_radix(number.as_str(), number.radix()).ok();
     read.filter(|number| limits.contains(number))
-        .ok_or_else(|| format!("it is from {} to {}", limits.start, limits.end - 1))
+        .ok_or_else(|| format!("expected {} to {}", limits.start, limits.end - 1))
 }
 
 #[cfg(test)]
@@ -367,7 +249,7 @@ mod tests {
     use super::*;
 
     fn problems(source: &str) -> Vec<String> {
-        let report = Report::new(source);
+        let report = ProblemReport::new(source);
         let table = DeTable::parse(source).expect("TOML");
         let mut whole = Section::whole(&table, &report);
         whole.take("interval", |value| text(value).map(str::to_owned));
@@ -393,8 +275,8 @@ mod tests {
             [
                 "1:1: unknown key `intervall`; did you mean `interval`?",
                 "3:3: unknown key `wrokers` in [daemon]; did you mean `workers`?",
-                "5:15: names: a string in quotes belongs here",
-                "6:1: unknown key `xyz` in [[path]]; known are names",
+                "5:15: names: expected a string in quotes",
+                "6:1: unknown key `xyz` in [[path]]; known keys: names",
             ]
         );
     }
@@ -404,18 +286,18 @@ mod tests {
         assert_eq!(
             problems("interval = 2\ndaemon = 1\npath = 'x'\n"),
             [
-                "1:12: interval: a string in quotes belongs here",
-                "2:10: a number where a table [daemon] belongs",
-                "3:8: path: write [[path]], there may be several",
+                "1:12: interval: expected a string in quotes",
+                "2:10: expected a table [daemon], found a number",
+                "3:8: path: expected an array of tables: write [[path]]",
             ]
         );
         assert_eq!(
             problems("[daemon]\nworkers = 257"),
-            ["2:11: workers: it is from 1 to 256"]
+            ["2:11: workers: expected 1 to 256"]
         );
         assert_eq!(
             problems("[daemon]\nworkers = '1'"),
-            ["2:11: workers: a whole number belongs here, without quotes"]
+            ["2:11: workers: expected a whole number, without quotes"]
         );
     }
 }

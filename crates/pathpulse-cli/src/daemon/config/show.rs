@@ -1,24 +1,24 @@
-//! The configuration as it is in force, each value with where it comes from.
+//! The effective configuration as text, with the source of each value.
 
 use std::fmt::{Display, Write};
 use std::path::Path;
 
 use pathpulse::display_name;
 
-use super::file::{GLOB_IN_PATHS, Who, literal};
+use super::file::{GLOB_IN_PATHS, Subject, literal};
 use super::watch::Layer;
 use super::{Configuration, Source};
 
-/// Remarks stand here, unless the value is longer.
+/// The column of the remarks, unless the value is longer.
 const COLUMN: usize = 40;
 
-/// The text that is being made.
-struct Page<'c> {
+/// Writes the text.
+struct ConfigWriter<'c> {
     text: String,
     configuration: &'c Configuration,
 }
 
-impl Page<'_> {
+impl ConfigWriter<'_> {
     fn title(&mut self, title: &str) {
         let _ = write!(self.text, "\n{title}\n");
     }
@@ -29,7 +29,7 @@ impl Page<'_> {
         let _ = writeln!(self.text, "{said:<COLUMN$} # {place}");
     }
 
-    /// A file may be given by a name that means something in the working directory only.
+    /// The name of a file on the command line may be relative to the working directory.
     fn file(&mut self, key: &str, file: &Path, source: Source) {
         let absolute = std::path::absolute(file);
         let file = absolute.as_deref().unwrap_or(file);
@@ -48,7 +48,7 @@ impl Page<'_> {
         }
     }
 
-    /// What a section says, as far as the command line does not say otherwise.
+    /// The keys of a section that the command line does not override.
     fn section(&mut self, layer: &Layer) {
         let mut in_force = layer.clone();
         in_force.add(&self.configuration.command_line);
@@ -59,94 +59,134 @@ impl Page<'_> {
         }
     }
 
-    fn who(&mut self, who: &Who, line: usize) {
-        let (key, name) = match who {
-            Who::Name(name) => ("name", name.as_str()),
-            Who::Match(pattern) => ("match", pattern.text()),
+    fn subject(&mut self, subject: &Subject, line: usize) {
+        let (key, name) = match subject {
+            Subject::Name(name) => ("name", name.as_str()),
+            Subject::Match(pattern) => ("match", pattern.text()),
         };
         self.line(key, quote(name), Source::Line(line));
+    }
+
+    /// The list of paths.
+    fn paths(&mut self) {
+        let configuration = self.configuration;
+        self.text.push_str("paths = [\n");
+        for (path, source) in configuration.named() {
+            let place = configuration.place(source);
+            match in_file(path) {
+                Ok(name) => {
+                    let name = quote(name) + ",";
+                    let _ = writeln!(self.text, "    {name:<0$} # {place}", COLUMN - 4);
+                }
+                Err(why) => {
+                    let name = display_name(path);
+                    let _ = writeln!(self.text, "    # {name} {why}; {place}");
+                }
+            }
+        }
+        self.text.push_str("]\n");
+    }
+
+    /// The section `[daemon]`.
+    fn daemon(&mut self) {
+        let configuration = self.configuration;
+        self.title("[daemon]");
+        self.line(
+            "workers",
+            configuration.workers.value,
+            configuration.workers.source,
+        );
+        let backend = quote(&configuration.backend.value.to_string());
+        self.line("backend", backend, configuration.backend.source);
+        self.file(
+            "socket",
+            &configuration.socket.value,
+            configuration.socket.source,
+        );
+        match &configuration.socket_group.value {
+            Some(group) => self.line(
+                "socket_group",
+                quote(group),
+                configuration.socket_group.source,
+            ),
+            None => self
+                .text
+                .push_str("# socket_group is that of the process\n"),
+        }
+        let changes = quote(configuration.changes.value.name());
+        self.line("changes", changes, configuration.changes.source);
+        match configuration.http.value {
+            Some(address) => self.line(
+                "http",
+                quote(&address.to_string()),
+                configuration.http.source,
+            ),
+            None => self.text.push_str("# http is off\n"),
+        }
+        match &configuration.state.value {
+            Some(file) => self.file("state", file, configuration.state.source),
+            None => self
+                .text
+                .push_str("# state is in the StateDirectory of systemd, if there is one\n"),
+        }
+    }
+
+    /// The sections of discovery and actions.
+    fn actions(&mut self) {
+        let configuration = self.configuration;
+        if let Some(discovery) = &configuration.file.discovery {
+            self.title("[discovery]");
+            for (key, value, source) in discovery.show() {
+                self.line(key, value, source);
+            }
+        }
+        if let Some(multipath) = &configuration.file.multipath {
+            let [fail_paths, last_too] = multipath.sources;
+            self.title("[multipath]");
+            self.line("fail_paths", multipath.fail_paths, fail_paths);
+            self.line("last_path_too", multipath.last_too, last_too);
+        }
+        for hook in &configuration.file.hooks {
+            self.title("[[hook]]");
+            for (key, value, source) in hook.show() {
+                self.line(key, value, source);
+            }
+        }
+    }
+
+    /// The sections of groups and paths.
+    fn sections(&mut self) {
+        let configuration = self.configuration;
+        for group in &configuration.file.groups {
+            self.title("[[group]]");
+            self.subject(&group.subject, group.line);
+            self.section(&group.watch);
+        }
+        for path in &configuration.file.sections {
+            self.title("[[path]]");
+            self.subject(&path.subject, path.line);
+            if let Some(group) = &path.group {
+                self.line("group", quote(&group.value), group.source);
+            }
+            self.section(&path.watch);
+        }
     }
 }
 
 impl Configuration {
-    /// As a file that says the same, with remarks.
+    /// The configuration as a file with the same meaning, with remarks.
     pub(crate) fn show(&self) -> String {
-        let mut page = Page {
+        let mut writer = ConfigWriter {
             text: String::new(),
             configuration: self,
         };
-        page.text.push_str("paths = [\n");
-        for (path, source) in self.named() {
-            let place = self.place(source);
-            match in_file(path) {
-                Ok(name) => {
-                    let name = quote(name) + ",";
-                    let _ = writeln!(page.text, "    {name:<0$} # {place}", COLUMN - 4);
-                }
-                Err(why) => {
-                    let name = display_name(path);
-                    let _ = writeln!(page.text, "    # {name} {why}; {place}");
-                }
-            }
-        }
-        page.text.push_str("]\n");
-        page.title("[daemon]");
-        page.line("workers", self.workers.value, self.workers.source);
-        let backend = quote(&self.backend.value.to_string());
-        page.line("backend", backend, self.backend.source);
-        page.file("socket", &self.socket.value, self.socket.source);
-        match &self.socket_group.value {
-            Some(group) => page.line("socket_group", quote(group), self.socket_group.source),
-            None => page
-                .text
-                .push_str("# socket_group is that of the process\n"),
-        }
-        let changes = quote(self.changes.value.name());
-        page.line("changes", changes, self.changes.source);
-        match self.http.value {
-            Some(address) => page.line("http", quote(&address.to_string()), self.http.source),
-            None => page.text.push_str("# http is off\n"),
-        }
-        match &self.state.value {
-            Some(file) => page.file("state", file, self.state.source),
-            None => page
-                .text
-                .push_str("# state is in the StateDirectory of systemd, if there is one\n"),
-        }
-        page.title("[defaults]");
-        page.layer(&self.usual);
-        if let Some(discovery) = &self.file.discovery {
-            page.title("[discovery]");
-            for (key, value, source) in discovery.show() {
-                page.line(key, value, source);
-            }
-        }
-        if let Some(multipath) = &self.file.multipath {
-            let [fail_paths, last_too] = multipath.sources;
-            page.title("[multipath]");
-            page.line("fail_paths", multipath.fail_paths, fail_paths);
-            page.line("last_path_too", multipath.last_too, last_too);
-        }
-        for hook in &self.file.hooks {
-            page.title("[[hook]]");
-            for (key, value, source) in hook.show() {
-                page.line(key, value, source);
-            }
-        }
-        for group in &self.file.groups {
-            page.title("[[group]]");
-            page.who(&group.who, group.line);
-            page.section(&group.watch);
-        }
-        for path in &self.file.sections {
-            page.title("[[path]]");
-            page.who(&path.who, path.line);
-            if let Some(group) = &path.group {
-                page.line("group", quote(&group.value), group.source);
-            }
-            page.section(&path.watch);
-        }
-        page.text
+        writer.paths();
+        writer.daemon();
+        writer.title("[defaults]");
+        writer.layer(&self.defaults);
+        writer.actions();
+        writer.sections();
+        writer.text
     }
 
     fn place(&self, source: Source) -> String {
@@ -160,21 +200,21 @@ impl Configuration {
     }
 }
 
-const NO_TEXT: &str = "which is no UTF-8: no file can say that, the command line can";
+const NO_TEXT: &str = "which is not UTF-8: only the command line can name it";
 
-/// A name as a file can have it among its paths.
+/// The name of a path as it can be written in a file.
 ///
 /// # Errors
-/// Why no file can.
+/// Why a file can't name it.
 fn in_file(path: &Path) -> Result<&str, String> {
     let name = path.to_str().ok_or(NO_TEXT)?;
     match literal(name, GLOB_IN_PATHS) {
         Ok(_) => Ok(name),
-        Err(_) => Err("is taken for a pattern in a file; the command line can name it".to_owned()),
+        Err(_) => Err("would be a pattern in a file: only the command line can name it".to_owned()),
     }
 }
 
-/// As a string of TOML.
+/// A TOML string.
 pub(super) fn quote(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {

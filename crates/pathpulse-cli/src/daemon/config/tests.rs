@@ -111,12 +111,12 @@ fn what_is_shown_names_the_same_paths_whatever_they_are_called() {
     expected.push("/dev/sdb".into());
     let named: Vec<PathBuf> = again.named().iter().map(|(p, _)| p.to_path_buf()).collect();
     assert_eq!(named, expected, "{shown}");
-    // What no file can say is said to people.
+    // Names that no file can contain are in remarks.
     for (name, why) in [
-        (r"/mnt/caf\xe9\n", "no UTF-8"),
+        (r"/mnt/caf\xe9\n", "not UTF-8"),
         ("/mnt/a*b", "a pattern"),
         ("/dev/x[1]", "a pattern"),
-        (r"state is /var/caf\xe9", "no UTF-8"),
+        (r"state is /var/caf\xe9", "not UTF-8"),
     ] {
         let is_said = |line: &str| {
             let remark = line.trim_start().strip_prefix("# ");
@@ -140,13 +140,13 @@ fn mistakes_are_told_with_their_places() {
         [
             "2:12: interval: time unit needed, for example 1sec or 1ms; durations are like 500ms, 2s, 1m30s",
             "3:1: unknown key `fal` in [defaults]; did you mean `fall`?",
-            "4:1: [[path]]: say what it is about: name = \"...\" or match = \"...*\"",
+            "4:1: [[path]]: missing key: add name = \"...\" or match = \"...*\"",
         ]
     );
     let twice = problems("[[path]]\nname='/a'\n[[path]]\nname='/a'\n");
     assert_eq!(
         twice,
-        ["3:1: [[path]]: `/a` has a section already, in line 1"]
+        ["3:1: [[path]]: duplicate section: `/a` has one in line 1"]
     );
     let both = problems("[[group]]\nname='/a'\nmatch='b'\n");
     assert!(both[0].contains("one of them"), "{both:?}");
@@ -168,7 +168,7 @@ fn what_can_match_nothing_or_is_in_the_wrong_place_is_told_with_a_hint() {
         interval = '1s'\nworkers = 2\npaths = []\nexcluded = []\nintervall = '1s'\n\
         [[path]]\nname = '/dev/nvme?n1'\n[[path]]\nmatch = 'sd*'\n[[hook]]\nrun = ['/x']\nmatch = ['sdb']\n";
     let expected = [
-        "1:10: paths: `/dev/sd*` is no name: nothing is put for wildcards here; use include = [\"/dev/sd*\"] in [discovery]",
+        "1:10: paths: `/dev/sd*` has wildcards, which are not expanded here; use include = [\"/dev/sd*\"] in [discovery]",
         "3:24: exclude: `sdb` matches nothing: whole names are compared, and they begin with a slash; did you mean `/dev/sdb`?",
         "4:9: skip: `/dev/loop*` matches nothing: the kernel's names have no folder; did you mean `loop*`?",
         "5:1: unknown key `interval` in [discovery]; it belongs in [defaults], [[group]] or [[path]]",
@@ -176,7 +176,7 @@ fn what_can_match_nothing_or_is_in_the_wrong_place_is_told_with_a_hint() {
         "7:1: unknown key `paths` in [discovery]; it belongs at the top of the file, above the first [section]",
         "8:1: unknown key `excluded` in [discovery]; did you mean `exclude`?",
         "9:1: unknown key `intervall` in [discovery]; did you mean `interval`, which belongs in [defaults], [[group]] or [[path]]?",
-        "11:8: name: `/dev/nvme?n1` is no name: nothing is put for wildcards here; use match = \"/dev/nvme?n1\"",
+        "11:8: name: `/dev/nvme?n1` has wildcards, which are not expanded here; use match = \"/dev/nvme?n1\"",
         "13:9: match: `sd*` matches nothing: whole names are compared, and they begin with a slash; did you mean `/dev/sd*`?",
         "16:10: match: `sdb` matches nothing: whole names are compared, and they begin with a slash; did you mean `/dev/sdb`?",
     ];
@@ -254,7 +254,7 @@ fn the_example_in_the_package_says_what_is_the_default() {
     let skip = |discovery: &Discovery| discovery.show()[2].1.clone();
     let said = all.discovery().map(skip);
     assert_eq!(said, Some(skip(&Discovery::default())));
-    for (key, _, source) in all.usual.show() {
+    for (key, _, source) in all.defaults.show() {
         assert!(
             matches!(source, Source::Line(_)),
             "{key} is not in the example"

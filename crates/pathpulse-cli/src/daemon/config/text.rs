@@ -1,8 +1,9 @@
-//! The text of a configuration file.
+//! Reading the text of a configuration file.
 //!
-//! The file may lie on a disk that hangs, and a process that reads there can't end, not even when it is killed.
-//! So the daemon takes it from the kernel's memory, as long as all of it is there (it mostly is, after a
-//! change). Otherwise it has another process read it, and waits for that one's word only.
+//! The file may be on a disk that hangs, and a process that reads there can't end, not even by
+//! SIGKILL. So the daemon reads the file from the page cache if all of it is there, which is usual
+//! after a change. Otherwise another process reads the file, and the daemon waits only for its
+//! answer.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read};
@@ -13,13 +14,13 @@ use std::process::{Command, Stdio};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::{ReadWriteFlags, preadv2};
 
-/// More than any configuration needs.
+/// The size limit of a file.
 const BYTES_MAX: u64 = 4 << 20;
 
 /// Reads a file.
 ///
 /// # Errors
-/// Why it can't be read, or is no text of a fitting size.
+/// Why it can't be read, or that it is too long or not UTF-8.
 pub(crate) fn read(path: &Path) -> Result<String, String> {
     let file = File::open(path).map_err(|error| unreadable(&error))?;
     let mut bytes = Vec::new();
@@ -32,16 +33,16 @@ pub(crate) fn read(path: &Path) -> Result<String, String> {
     text(bytes)
 }
 
-/// Reads a file without waiting for any disk. `None` if something that is needed lies on one, or the kernel or
-/// the file system can't do this.
+/// Reads a file without waiting for a disk. `None` if a part of it is not in memory, or the kernel
+/// or the file system does not support that.
 fn read_cached(path: &Path) -> Option<Result<String, String>> {
     let open = |flags| openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok();
-    // Only of a file in a file system can it be said that to open it asks no disk.
+    // Only opening a regular file is known to need no disk.
     let kind = fstat(open(OFlags::PATH | OFlags::CLOEXEC)?).ok()?.st_mode;
     if FileType::from_raw_mode(kind) != FileType::RegularFile {
         return None;
     }
-    // That it was read would have to be noted on the disk.
+    // Without `NOATIME`, the time of the access would have to be written to the disk.
     let file = open(OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOATIME)?;
     let mut bytes = Vec::new();
     let mut piece = [0; 16 << 10];
@@ -58,9 +59,10 @@ fn read_cached(path: &Path) -> Option<Result<String, String>> {
     }
 }
 
-/// Has a file read by another process, if need be, which says on its stdout what [`read`] returns there, and by its exit
-/// status which of both that is. Where there is no process to be had, this one reads.
-pub(super) fn read_apart(path: &Path) -> Result<String, String> {
+/// Reads a file in another process, if it is not in memory. The process writes the result of
+/// [`read`] to stdout, and its exit status says whether that is the text or the error. If no
+/// process can be started, this one reads.
+pub(super) fn read_in_subprocess(path: &Path) -> Result<String, String> {
     if let Some(read) = read_cached(path) {
         return read;
     }
@@ -68,7 +70,7 @@ pub(super) fn read_apart(path: &Path) -> Result<String, String> {
         .arg("read-config")
         .arg(path)
         .env_clear()
-        // What a terminal or a service manager sends to us is for us.
+        // Signals of a terminal or a service manager are for the daemon only.
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -94,7 +96,7 @@ fn unreadable(error: &io::Error) -> String {
 fn text(bytes: Vec<u8>) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        format!("is no UTF-8 text: see the byte at offset {at}")
+        format!("is not UTF-8 text: invalid byte at offset {at}")
     })
 }
 

@@ -1,20 +1,20 @@
-//! How values are written, in the file and on the command line alike.
+//! The syntax of values, the same in the file and on the command line.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 
-/// Longer than anything that makes sense, and short enough to be added to any clock.
+/// Longer than any sensible duration, and short enough to be added to any clock.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const DURATION_MIN: Duration = Duration::from_millis(1);
 
-/// Reads a duration such as `500ms`, `2s` or `1m30s`; 1 ms and more.
+/// Parses a duration such as `500ms`, `2s` or `1m30s`; at least 1 ms.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     duration_from(text, DURATION_MIN)
 }
 
-/// Reads a duration of at least `least`.
+/// Parses a duration of at least `least`.
 pub(crate) fn duration_from(text: &str, least: Duration) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|error| format!("{error}; durations are like 500ms, 2s, 1m30s"))?;
@@ -26,20 +26,20 @@ pub(crate) fn duration_from(text: &str, least: Duration) -> Result<Duration, Str
     }
 }
 
-/// As [`duration`] reads it.
+/// The text that [`duration`] parses.
 pub(crate) fn show_duration(duration: Duration) -> String {
     let text = humantime::format_duration(duration).to_string();
     text.replace(' ', "")
 }
 
-/// Reads a number of bytes such as `4096`, `4KiB` or `1 MiB`.
+/// Parses a number of bytes such as `4096`, `4KiB` or `1 MiB`.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let size = text.parse::<ByteSize>();
     size.map(|size| size.as_u64())
-        .map_err(|_| format!("`{text}` is no size; sizes are like 4096, 4KiB, 1MiB"))
+        .map_err(|_| format!("invalid size `{text}`: sizes are like 4096, 4KiB, 1MiB"))
 }
 
-/// Reads an address such as `127.0.0.1:9464` or `[::1]:9464`; a port alone is of loopback.
+/// Parses an address such as `127.0.0.1:9464` or `[::1]:9464`; a port alone means loopback.
 pub(crate) fn http_address(text: &str) -> Result<SocketAddr, String> {
     let port = text.strip_prefix("localhost").unwrap_or(text);
     let port = port.strip_prefix(':').unwrap_or(port);
@@ -51,30 +51,30 @@ pub(crate) fn http_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// Who may change something over the socket, of those who may open it.
+/// Which users of the socket may change something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Changes {
-    /// Root, and the user of the daemon.
+pub(crate) enum ChangeRights {
+    /// Root and the user of the daemon.
     #[default]
     Root,
-    /// The socket's group, too.
+    /// The group of the socket, too.
     Group,
 }
 
-impl Changes {
-    pub(crate) fn read(text: &str) -> Result<Changes, String> {
+impl ChangeRights {
+    pub(crate) fn read(text: &str) -> Result<ChangeRights, String> {
         match text {
-            "root" => Ok(Changes::Root),
-            "group" => Ok(Changes::Group),
-            other => Err(format!("`{other}` may not; it is root or group")),
+            "root" => Ok(ChangeRights::Root),
+            "group" => Ok(ChangeRights::Group),
+            other => Err(format!("invalid value `{other}`: expected root or group")),
         }
     }
 
-    /// As [`Changes::read`] reads it.
+    /// The text that [`ChangeRights::read`] parses.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Changes::Root => "root",
-            Changes::Group => "group",
+            ChangeRights::Root => "root",
+            ChangeRights::Group => "group",
         }
     }
 }

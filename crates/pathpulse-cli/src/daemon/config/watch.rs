@@ -1,4 +1,4 @@
-//! The keys that say how a path is watched: the same in all sections, and on the command line.
+//! The keys for the settings of paths: the same in all sections and on the command line.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,18 +7,19 @@ use pathpulse::{Place, Settings, Sleeping};
 use pathpulse_kernel_compat::MAX_READ_LEN;
 use toml::de::DeValue;
 
-use super::reader::{Section, Source, integer, text};
+use super::reader::{Section, integer, text};
+use super::source::Source;
 use super::values::{bytes, duration_from, show_duration};
 
-/// A key, and what it sets.
+/// A key and what it sets.
 struct Key {
     name: &'static str,
     kind: Kind,
 }
 
-/// How a key is read, and where in the settings it goes.
+/// How a key is parsed, and which setting it changes.
 enum Kind {
-    /// A duration of at least so many milliseconds.
+    /// A duration of at least this many milliseconds.
     Span(u64, fn(&mut Settings) -> &mut Duration),
     Count(Range<u64>, fn(&mut Settings) -> &mut u32),
     Bytes(fn(&mut Settings) -> &mut u32),
@@ -65,13 +66,16 @@ const PLACES: [(&str, Place); 3] = [
 
 const SLEEPING: [(&str, Sleeping); 2] = [("read", Sleeping::Read), ("leave", Sleeping::Leave)];
 
-/// The value of this name.
+/// The value with this name.
 fn of_word<T: Copy>(known: &[(&str, T)], word: &str) -> Result<T, String> {
     let found = known.iter().find(|(name, _)| *name == word);
     found.map(|(_, value)| *value).ok_or_else(|| {
         let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
         let (last, others) = names.split_last().unwrap_or((&"", &[]));
-        format!("`{word}` is none; it is {} or {last}", others.join(", "))
+        format!(
+            "invalid value `{word}`: expected {} or {last}",
+            others.join(", ")
+        )
     })
 }
 
@@ -92,7 +96,7 @@ enum Written<'a, 'v> {
 }
 
 impl Key {
-    /// Reads a value into its place.
+    /// Parses a value into the settings.
     fn read(&self, written: &Written<'_, '_>, to: &mut Settings) -> Result<(), String> {
         let word = || match written {
             Written::Toml(value) => text(value),
@@ -102,7 +106,7 @@ impl Key {
             Written::Toml(value) => integer(value, limits),
             Written::Option(text) => {
                 let number = text.parse().ok().filter(|number| limits.contains(number));
-                number.ok_or_else(|| format!("it is from {} to {}", limits.start, limits.end - 1))
+                number.ok_or_else(|| format!("expected {} to {}", limits.start, limits.end - 1))
             }
         };
         match &self.kind {
@@ -118,7 +122,8 @@ impl Key {
                 let size = u32::try_from(size)
                     .ok()
                     .filter(|size| *size <= MAX_READ_LEN);
-                *field(to) = size.ok_or_else(|| format!("it is at most {MAX_READ_LEN} bytes"))?;
+                *field(to) =
+                    size.ok_or_else(|| format!("expected at most {MAX_READ_LEN} bytes"))?;
             }
             Kind::Place(field) => *field(to) = of_word(&PLACES, word()?)?,
             Kind::Sleeping(field) => *field(to) = of_word(&SLEEPING, word()?)?,
@@ -126,7 +131,7 @@ impl Key {
         Ok(())
     }
 
-    /// The value as the file has it.
+    /// The value as in a file.
     fn show(&self, settings: &Settings) -> String {
         let mut settings = *settings;
         match &self.kind {
@@ -148,17 +153,17 @@ impl Key {
     }
 }
 
-/// What one place says of how to watch: some of the keys.
+/// The settings that one place gives: some of the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Layer {
-    /// Only what `given` names counts.
+    /// Only the keys in `given` are valid.
     settings: Settings,
-    /// Places in [`KEYS`].
+    /// Indexes in [`KEYS`].
     given: Vec<(usize, Source)>,
 }
 
 impl Layer {
-    /// What a section says.
+    /// Reads the keys of a section.
     pub(crate) fn of_section(section: &mut Section<'_, '_>) -> Layer {
         let mut layer = Layer::default();
         for (index, key) in KEYS.iter().enumerate() {
@@ -170,7 +175,7 @@ impl Layer {
         layer
     }
 
-    /// What one option says, which has the name of a key.
+    /// Sets the key with the name of an option.
     pub(crate) fn of_option(name: &str, value: &str) -> Result<Layer, String> {
         let mut layer = Layer::default();
         for (index, key) in KEYS.iter().enumerate().filter(|(_, key)| key.name == name) {
@@ -180,7 +185,7 @@ impl Layer {
         Ok(layer)
     }
 
-    /// Says what the other one says, too.
+    /// Adds the settings of another layer, which have precedence.
     pub(crate) fn add(&mut self, other: &Layer) {
         for (index, source) in &other.given {
             KEYS[*index].copy(&other.settings, &mut self.settings);
@@ -189,13 +194,13 @@ impl Layer {
         }
     }
 
-    /// What it says, and for the rest the usual.
+    /// The settings, with defaults for the keys that are not given.
     pub(crate) fn settings(&self) -> Settings {
-        // What was not given still has its default.
+        // Keys that are not given have their defaults.
         self.settings
     }
 
-    /// All keys with their values and where they come from.
+    /// All keys with their values and where they were given.
     pub(crate) fn show(&self) -> impl Iterator<Item = (&'static str, String, Source)> {
         KEYS.iter().enumerate().map(|(index, key)| {
             let given = self.given.iter().find(|(known, _)| *known == index);

@@ -1,26 +1,26 @@
-//! Which disks there are, as sysfs and the links of udev tell. Nothing here touches a device.
+//! The disks of a host, from sysfs and the links of udev. Nothing here opens a device.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::holders::Parts;
+use super::disk_parts::DiskParts;
 
-/// A disk with something to read.
+/// A disk that can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Disk {
-    /// Its name in the kernel, as `sda` or `cciss/c0d0`.
+    /// Its kernel name, such as `sda` or `cciss/c0d0`.
     pub(crate) kernel: String,
     pub(crate) bytes: u64,
-    /// It is a leg of a dm-multipath map.
-    pub(crate) is_leg: bool,
-    /// Links to it, in the order in which they are to be preferred.
+    /// It is a path of a dm-multipath map.
+    pub(crate) is_multipath_path: bool,
+    /// Links to it, the preferred ones first.
     pub(crate) by_id: Vec<PathBuf>,
     pub(crate) by_path: Vec<PathBuf>,
-    pub(crate) parts: Parts,
+    pub(crate) parts: DiskParts,
 }
 
-/// The disks below a folder such as `/sys/block`, and the links to them below one such as `/dev`.
+/// The disks in a folder such as `/sys/block`, and the links to them in a folder such as `/dev`.
 pub(crate) fn disks_in(sysfs: &Path, dev: &Path) -> Vec<Disk> {
     let entries = fs::read_dir(sysfs).into_iter().flatten().flatten();
     let by_id = links(&dev.join("disk/by-id"));
@@ -28,9 +28,9 @@ pub(crate) fn disks_in(sysfs: &Path, dev: &Path) -> Vec<Disk> {
     let mut disks: Vec<Disk> = entries
         .filter(|entry| is_worth_a_check(&entry.path()))
         .map(|entry| {
-            // A name with a slash, such as cciss/c0d0, has an exclamation mark for it in sysfs.
+            // sysfs writes a slash in a name, such as cciss/c0d0, as an exclamation mark.
             let kernel = entry.file_name().to_string_lossy().replace('!', "/");
-            let mut parts = Parts::of(&entry.path(), dev);
+            let mut parts = DiskParts::of(&entry.path(), dev);
             let linked = |name: &str| [&by_id, &by_path].map(|links| links.get(name).cloned());
             parts.add_links(
                 |name| linked(name).into_iter().flatten().flatten().collect(),
@@ -40,7 +40,7 @@ pub(crate) fn disks_in(sysfs: &Path, dev: &Path) -> Vec<Disk> {
                 bytes: number(&entry.path(), "size")
                     .unwrap_or(0)
                     .saturating_mul(512),
-                is_leg: is_leg(&entry.path()),
+                is_multipath_path: is_multipath_path(&entry.path()),
                 by_id: by_id.get(&kernel).cloned().unwrap_or_default(),
                 by_path: by_path.get(&kernel).cloned().unwrap_or_default(),
                 parts,
@@ -52,8 +52,8 @@ pub(crate) fn disks_in(sysfs: &Path, dev: &Path) -> Vec<Disk> {
     disks
 }
 
-/// The links in a folder, by the names of the kernel that they lead to. Links whose names tell what the
-/// storage says of itself come before those made of a vendor's words.
+/// The links in a folder by the kernel name of their target. Links whose names are the identity
+/// that the storage reports come before those made from vendor names.
 fn links(folder: &Path) -> HashMap<String, Vec<PathBuf>> {
     const PREFERRED: [&str; 4] = ["wwn-", "nvme-eui.", "nvme-uuid.", "scsi-3"];
     let rank = |link: &PathBuf| {
@@ -77,7 +77,7 @@ fn links(folder: &Path) -> HashMap<String, Vec<PathBuf>> {
     all
 }
 
-fn is_leg(disk: &Path) -> bool {
+fn is_multipath_path(disk: &Path) -> bool {
     let holders = fs::read_dir(disk.join("holders"));
     let mut holders = holders.into_iter().flatten().flatten();
     holders.any(|holder| {
@@ -93,7 +93,7 @@ fn number(disk: &Path, name: &str) -> Option<u64> {
 
 fn is_worth_a_check(disk: &Path) -> bool {
     let name = disk.file_name().unwrap_or_default().to_string_lossy();
-    // A floppy or optical drive has a size even when nothing is in it.
+    // Floppy and optical drives have a size even without a medium.
     let takes_media = |prefix: &str| {
         let rest = name.strip_prefix(prefix);
         rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
@@ -151,7 +151,7 @@ mod tests {
             std::os::unix::fs::symlink("../../sda", by_id.join(name)).expect("a link");
         }
         let disks = disks_in(&sysfs, &dev);
-        assert!(disks[0].is_leg && disks[0].by_path.is_empty());
+        assert!(disks[0].is_multipath_path && disks[0].by_path.is_empty());
         let expected = ["wwn-0x5", "scsi-35", "ata-VENDOR"].map(|name| by_id.join(name));
         assert_eq!(disks[0].by_id, expected);
     }

@@ -1,238 +1,97 @@
-//! What uses a disk: what is made of it, a file system over it or over it and others, swap. So a disk that
-//! fails can be told from one that was taken away in order: that one was of use to nobody any more.
+//! What uses a disk: devices above it, file systems on it alone or with other disks, swap. This
+//! distinguishes a disk that fails from a disk that was removed in order, which nothing used any
+//! more.
 //!
-//! | used by | as the kernel tells it |
+//! | used by | how the kernel shows it |
 //! |---|---|
 //! | a map, an array, bcache, DRBD | `holders` of the disk and its partitions |
-//! | a mounted file system | the number and the devices in `/proc/self/mountinfo`; a folder of the device's name in `/sys/fs/*`, also where it is mounted for others only |
-//! | btrfs, bcachefs, a cache of bcache | all members below `/sys/fs/btrfs`, `bcachefs` and `bcache` |
-//! | a pool of ZFS | that it is imported, by `/proc/spl/kstat/zfs`; its members by udev's word on what is on a disk |
+//! | a mounted file system | the number and the devices in `/proc/self/mountinfo`; a folder with the name of the device in `/sys/fs/*`, also if it is mounted in another namespace |
+//! | btrfs, bcachefs, a cache of bcache | all members in `/sys/fs/btrfs`, `bcachefs` and `bcache` |
+//! | a pool of ZFS | imported pools in `/proc/spl/kstat/zfs`; their members by udev's data about the content of disks |
 //! | swap | `/proc/swaps` |
 //!
-//! What can't be read or understood is in doubt, and in doubt a disk is used. Whoever merely has a disk open,
-//! the kernel doesn't tell.
+//! If something can't be read or parsed, the result is uncertain, and the disk counts as used. The
+//! kernel does not show which processes have a disk open.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
-use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use super::disk_parts::{DiskParts, is_missing, kernel_name, list, number_in};
 use super::mounts::{Mount, swap};
-
-/// What a disk may be used as, as it was when the disk was there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Parts {
-    /// The kernel's names of the disk and its partitions, links to them below `/dev`, and their numbers.
-    names: BTreeSet<Vec<u8>>,
-    numbers: BTreeSet<Vec<u8>>,
-    /// The kernel's names of what is made of them.
-    holders: BTreeSet<OsString>,
-    /// Their folders as members of a file system, which has them until it is told otherwise.
-    members: BTreeSet<PathBuf>,
-    /// Pools of ZFS that they are in; of one without a name its name is not known.
-    pools: BTreeSet<Vec<u8>>,
-    /// What of this could not be learned.
-    doubt: Option<String>,
-}
-
-impl Parts {
-    /// Of the disk with this folder in `/sys/block`, or another such folder; `dev` is as `/dev`.
-    pub(super) fn of(disk: &Path, dev: &Path) -> Parts {
-        let mut parts = Parts::default();
-        let Some(name) = disk.file_name() else {
-            return parts;
-        };
-        let described = dev.join("../run/udev/data");
-        parts.add(disk, name.as_bytes(), &described);
-        for folder in parts.list(disk) {
-            let part = folder.file_name().unwrap_or_default().as_bytes();
-            if part.starts_with(name.as_bytes()) && folder.join("partition").exists() {
-                parts.add(&folder, part, &described);
-            }
-        }
-        if let Some(block) = disk.parent() {
-            parts.find_members(&block.join("../fs/bcachefs"));
-        }
-        if !disk.exists() {
-            // It went in the middle of this.
-            parts.doubt = Some("it went while it was looked at".to_owned());
-        }
-        parts
-    }
-
-    fn add(&mut self, folder: &Path, name: &[u8], described: &Path) {
-        self.names.insert(kernel_name(name));
-        let holders = self.list(&folder.join("holders"));
-        let names = holders.iter().filter_map(|holder| holder.file_name());
-        self.holders.extend(names.map(OsString::from));
-        let Some(number) = number_in(folder) else {
-            return;
-        };
-        // udev's word on the device; see sd-device(3) and the rules 60-persistent-storage.
-        let name = [b"b", &*number].concat();
-        let file = described.join(OsString::from_vec(name));
-        match fs::read(file) {
-            Ok(words) => self.pools.extend(pool_in(&words)),
-            // No word: it may be in any pool.
-            Err(_) => self.pools.extend([Vec::new()]),
-        }
-        self.numbers.insert(number);
-    }
-
-    /// Learns names that lead to this disk, or to a part of it that the kernel calls so.
-    pub(super) fn add_links(&mut self, links: impl Fn(&str) -> Vec<PathBuf>, dev: &Path) {
-        let kernels = self
-            .names
-            .iter()
-            .filter_map(|name| std::str::from_utf8(name).ok());
-        let links: Vec<PathBuf> = kernels.flat_map(links).collect();
-        let below = links.iter().filter_map(|link| link.strip_prefix(dev).ok());
-        self.names
-            .extend(below.map(|link| link.as_os_str().as_bytes().to_vec()));
-    }
-
-    /// Finds the folders that bcachefs has for these parts: `UUID/dev-N`, with a link to the device.
-    fn find_members(&mut self, folder: &Path) {
-        for uuid in self.list(folder) {
-            for member in self.list(&uuid) {
-                let link = member.join("block");
-                let target = fs::read_link(&link).ok();
-                let name = target.as_ref().and_then(|target| target.file_name());
-                let is_named =
-                    name.is_some_and(|name| self.names.contains(&kernel_name(name.as_bytes())));
-                let number = number_in(&link);
-                if is_named || number.is_some_and(|number| self.numbers.contains(&number)) {
-                    self.members.insert(member);
-                }
-            }
-        }
-    }
-
-    fn list(&mut self, folder: &Path) -> Vec<PathBuf> {
-        list(folder).unwrap_or_else(|doubt| {
-            self.doubt = Some(doubt);
-            Vec::new()
-        })
-    }
-}
-
-/// The name that the kernel has for a device whose folder in sysfs has this one: with slashes.
-fn kernel_name(name: &[u8]) -> Vec<u8> {
-    let slashes = name
-        .iter()
-        .map(|byte| if *byte == b'!' { b'/' } else { *byte });
-    slashes.collect()
-}
-
-/// The number of the device with this folder in sysfs.
-fn number_in(folder: &Path) -> Option<Vec<u8>> {
-    let text = fs::read(folder.join("dev")).ok()?;
-    Some(text.trim_ascii().to_vec())
-}
-
-/// The pool of ZFS that udev found on a device: its name, none if it has none.
-fn pool_in(words: &[u8]) -> Option<Vec<u8>> {
-    let mut lines = words.split(|byte| *byte == b'\n');
-    let is_member = lines.clone().any(|line| line == b"E:ID_FS_TYPE=zfs_member");
-    let label = || lines.find_map(|line| line.strip_prefix(b"E:ID_FS_LABEL="));
-    is_member
-        .then(label)
-        .map(|label| label.unwrap_or_default().to_vec())
-}
-
-/// What is in a folder, none if it is not there.
-fn list(folder: &Path) -> Result<Vec<PathBuf>, String> {
-    let entries = fs::read_dir(folder).and_then(|entries| {
-        let entries = entries.map(|entry| entry.map(|entry| entry.path()));
-        entries.collect::<io::Result<Vec<PathBuf>>>()
-    });
-    match entries {
-        Ok(entries) => Ok(entries),
-        Err(error) if is_missing(&error) => Ok(Vec::new()),
-        Err(error) => Err(format!("{}: {error}", folder.display())),
-    }
-}
-
-/// Not there, or something of another kind.
-fn is_missing(error: &io::Error) -> bool {
-    use io::ErrorKind::{NotADirectory, NotFound};
-    matches!(error.kind(), NotFound | NotADirectory)
-}
 
 /// What uses a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum User {
-    /// This.
+pub(crate) enum Holder {
+    /// This uses it.
     Known(String),
-    /// Perhaps something: that could not be learned, and why.
-    Doubt(String),
+    /// Something may use it; why that is not known.
+    Uncertain(String),
 }
 
-/// What is in use on this host now.
+/// What uses devices on this host now.
 #[derive(Debug, Default)]
-pub(crate) struct Users {
+pub(crate) struct Holders {
     sysfs: PathBuf,
     /// What uses devices, by their numbers and by their names.
     by_number: HashMap<Vec<u8>, String>,
     by_name: HashMap<Vec<u8>, String>,
-    /// Folders of the kinds of file systems, each with a folder for each device that is mounted.
+    /// Folders of file system types, each with a folder per mounted device.
     kinds: Vec<PathBuf>,
     /// Pools of ZFS that are imported.
     pools: BTreeSet<Vec<u8>>,
-    /// What of this could not be learned.
-    doubt: Option<String>,
+    /// Why this may be incomplete.
+    uncertainty: Option<String>,
 }
 
-impl Users {
-    pub(crate) fn now() -> Users {
-        Users::read(Path::new("/sys/block"), Path::new("/proc"))
+impl Holders {
+    pub(crate) fn now() -> Holders {
+        Holders::read(Path::new("/sys/block"), Path::new("/proc"))
     }
 
-    /// Of a host with these for `/sys/block` and `/proc`.
-    pub(crate) fn read(sysfs: &Path, proc: &Path) -> Users {
-        let mut users = Users {
+    /// Reads a host with these folders for `/sys/block` and `/proc`.
+    pub(crate) fn read(sysfs: &Path, proc: &Path) -> Holders {
+        let mut holders = Holders {
             sysfs: sysfs.to_owned(),
-            ..Users::default()
+            ..Holders::default()
         };
         let systems = sysfs.join("../fs");
-        users.kinds = users.list(&systems);
-        users.read_btrfs(&systems.join("btrfs"));
-        users.read_links(&systems.join("bcachefs"), "bcachefs", |link| link);
-        users.read_links(&systems.join("bcache"), "bcache", |link| {
+        holders.kinds = holders.list(&systems);
+        holders.read_btrfs(&systems.join("btrfs"));
+        holders.read_links(&systems.join("bcachefs"), "bcachefs", |link| link);
+        holders.read_links(&systems.join("bcache"), "bcache", |link| {
             link.parent().unwrap_or(link)
         });
-        for pool in users.list(&proc.join("spl/kstat/zfs")) {
+        for pool in holders.list(&proc.join("spl/kstat/zfs")) {
             if pool.is_dir() {
                 let name = pool.file_name().unwrap_or_default().as_bytes();
-                users.pools.insert(udev_label(name));
+                holders.pools.insert(udev_label(name));
             }
         }
-        users.read_mounts(&proc.join("self/mountinfo"));
-        users.read_swaps(&proc.join("swaps"));
-        users
+        holders.read_mounts(&proc.join("self/mountinfo"));
+        holders.read_swaps(&proc.join("swaps"));
+        holders
     }
 
     fn read_mounts(&mut self, file: &Path) {
         let mounts = match fs::read(file) {
             Ok(mounts) => mounts,
-            Err(error) => return self.doubt(&file.display(), &error),
+            Err(error) => return self.note_uncertainty(&file.display(), &error),
         };
         for line in lines(&mounts) {
             let Some(mount) = Mount::parse(line) else {
                 let line = line.escape_ascii();
-                self.doubt(
-                    &file.display(),
-                    &format!("a line that is not understood: {line}"),
-                );
+                self.note_uncertainty(&file.display(), &format!("invalid line: {line}"));
                 continue;
             };
-            let user = format!("what is mounted on {}", printable(&mount.place));
-            self.by_number.insert(mount.number, user.clone());
+            let holder = format!("what is mounted on {}", printable(&mount.place));
+            self.by_number.insert(mount.number, holder.clone());
             let names = mount.devices.into_iter();
-            self.by_name.extend(names.map(|name| (name, user.clone())));
+            self.by_name
+                .extend(names.map(|name| (name, holder.clone())));
         }
     }
 
@@ -245,29 +104,29 @@ impl Users {
             }
             // A kernel without swap.
             Err(error) if is_missing(&error) => {}
-            Err(error) => self.doubt(&file.display(), &error),
+            Err(error) => self.note_uncertainty(&file.display(), &error),
         }
     }
 
-    /// All members of all btrfs that are mounted: `UUID/devices/sda` is a link to the device.
+    /// All members of all mounted btrfs: `UUID/devices/sda` is a link to the device.
     fn read_btrfs(&mut self, folder: &Path) {
         for uuid in self.list(folder) {
-            let user = user_of("btrfs", &uuid);
+            let holder = holder_of("btrfs", &uuid);
             for device in self.list(&uuid.join("devices")) {
                 let number = number_in(&device);
                 self.by_number
-                    .extend(number.map(|number| (number, user.clone())));
+                    .extend(number.map(|number| (number, holder.clone())));
                 let name = device.file_name().unwrap_or_default().as_bytes();
-                self.by_name.insert(kernel_name(name), user.clone());
+                self.by_name.insert(kernel_name(name), holder.clone());
             }
         }
     }
 
-    /// Members that links tell of: `UUID/dev-0/block` of bcachefs, `UUID/cache0` and `UUID/bdev0` of bcache, of
-    /// which those lead to a folder within the device's.
+    /// Members that are links: `UUID/dev-0/block` of bcachefs, `UUID/cache0` and `UUID/bdev0` of
+    /// bcache. The links of bcache lead to a folder in that of the device.
     fn read_links(&mut self, folder: &Path, kind: &str, device: fn(&Path) -> &Path) {
         for uuid in self.list(folder) {
-            let user = user_of(kind, &uuid);
+            let holder = holder_of(kind, &uuid);
             for member in self.list(&uuid) {
                 let target =
                     fs::read_link(&member).or_else(|_| fs::read_link(member.join("block")));
@@ -275,24 +134,24 @@ impl Users {
                     continue;
                 };
                 let name = device(&target).file_name().unwrap_or_default().as_bytes();
-                self.by_name.insert(kernel_name(name), user.clone());
+                self.by_name.insert(kernel_name(name), holder.clone());
             }
         }
     }
 
     fn list(&mut self, folder: &Path) -> Vec<PathBuf> {
-        list(folder).unwrap_or_else(|doubt| {
-            self.doubt = Some(doubt);
+        list(folder).unwrap_or_else(|why| {
+            self.uncertainty = Some(why);
             Vec::new()
         })
     }
 
-    fn doubt(&mut self, file: &dyn Display, why: &dyn Display) {
-        self.doubt = Some(format!("{file}: {why}"));
+    fn note_uncertainty(&mut self, file: &dyn Display, why: &dyn Display) {
+        self.uncertainty = Some(format!("{file}: {why}"));
     }
 
-    /// What uses a disk still, be the disk there or not; the first that is known.
-    pub(crate) fn of(&self, parts: &Parts) -> Option<User> {
+    /// What uses a disk, even if the disk does not exist any more; the first holder that is known.
+    pub(crate) fn of(&self, parts: &DiskParts) -> Option<Holder> {
         let holder = parts.holders.iter();
         let holder = holder.map(|holder| self.sysfs.join(holder));
         let mut holder = holder.filter(|folder| folder.exists());
@@ -314,24 +173,26 @@ impl Users {
         let member = || {
             let mut members = parts.members.iter();
             let member = members.find(|member| member.exists())?;
-            Some(user_of("bcachefs", member.parent().unwrap_or(member)))
+            Some(holder_of("bcachefs", member.parent().unwrap_or(member)))
         };
         let pool = || {
             let pool = parts.pools.intersection(&self.pools).next()?;
             Some(format!("the ZFS pool {}", printable(pool)))
         };
-        let user = holder
+        let holder = holder
             .or_else(number)
             .or_else(name)
             .or_else(|| self.mounted_for_others(parts))
             .or_else(member)
             .or_else(pool);
-        user.map(User::Known)
-            .or_else(|| self.in_doubt(parts).map(User::Doubt))
+        holder
+            .map(Holder::Known)
+            .or_else(|| self.why_uncertain(parts).map(Holder::Uncertain))
     }
 
-    /// The kernel has a folder for each file system on a disk, wherever it is mounted.
-    fn mounted_for_others(&self, parts: &Parts) -> Option<String> {
+    /// The kernel has a folder for each file system on a disk, in whichever namespace it is
+    /// mounted.
+    fn mounted_for_others(&self, parts: &DiskParts) -> Option<String> {
         let folder_of = |kind: &Path, name: &[u8]| {
             let name = name
                 .iter()
@@ -346,19 +207,19 @@ impl Users {
         Some(format!("a file system ({})", name_of(kind)))
     }
 
-    /// Why a disk may be used although nothing is known to use it.
-    fn in_doubt(&self, parts: &Parts) -> Option<String> {
+    /// Why a disk may be used although no holder is known.
+    fn why_uncertain(&self, parts: &DiskParts) -> Option<String> {
         let pool = || {
-            // Of a part without a name for its pool any may be the one.
+            // A member of an unknown pool may belong to any pool.
             let unknown = parts.pools.contains(&b""[..]);
             let pool = self.pools.first().filter(|_| unknown)?;
             let pool = printable(pool);
             Some(format!(
-                "it may be in a ZFS pool such as {pool}, which udev doesn't tell"
+                "it may be in a ZFS pool such as {pool}; udev has no data about it"
             ))
         };
-        let doubt = parts.doubt.as_ref().or(self.doubt.as_ref());
-        doubt.cloned().or_else(pool)
+        let why = parts.uncertainty.as_ref().or(self.uncertainty.as_ref());
+        why.cloned().or_else(pool)
     }
 }
 
@@ -367,7 +228,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     lines.filter(|line| !line.is_empty())
 }
 
-/// A name as udev has it in labels: without blanks.
+/// A name as in udev's labels: without blanks.
 fn udev_label(name: &[u8]) -> Vec<u8> {
     let kept = name
         .iter()
@@ -375,7 +236,7 @@ fn udev_label(name: &[u8]) -> Vec<u8> {
     kept.collect()
 }
 
-fn user_of(kind: &str, folder: &Path) -> String {
+fn holder_of(kind: &str, folder: &Path) -> String {
     format!("{kind} {}", name_of(folder))
 }
 

@@ -1,6 +1,11 @@
-//! What is to be watched without being named: which disks there are, and which of them the configuration
-//! wants; and the kernel's word that some came or went.
+//! Discovery: which disks exist, which of them the configuration includes, and what uses them; and
+//! the kernel's uevents about block devices.
+//!
+//! sysfs, udev's links, /proc and the netlink socket come in; lists of disks go to the watchlist.
+//! Nothing here opens a device. Not here: the rules (`daemon::config`), and what is done about a
+//! disk (`daemon::watchlist`).
 
+mod disk_parts;
 mod disks;
 mod holders;
 pub(crate) mod mounts;
@@ -10,12 +15,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(crate) use disks::{Disk, disks_in};
-pub(crate) use holders::{User, Users};
+pub(crate) use holders::{Holder, Holders};
 
 use super::config::{Discovery, Names};
 
-/// The kernel's names, below `/dev`, of the disks that discovery watches unless the configuration says
-/// otherwise, in order; for commands that are told no path.
+/// The kernel names, in `/dev`, of the disks that discovery watches by default, sorted; for
+/// commands without a path.
 pub(crate) fn usual_disks() -> Vec<PathBuf> {
     usual_of(&disks())
 }
@@ -32,7 +37,7 @@ pub(crate) fn disks() -> Vec<Disk> {
 }
 
 impl Disk {
-    /// All its names.
+    /// All names of the disk.
     pub(crate) fn names(&self) -> impl Iterator<Item = PathBuf> {
         let links = self.by_id.iter().chain(&self.by_path).cloned();
         std::iter::once(self.node()).chain(links)
@@ -42,7 +47,7 @@ impl Disk {
         Path::new("/dev").join(&self.kernel)
     }
 
-    /// What it is to be called.
+    /// The name under which the disk is watched.
     fn name(&self, names: Names) -> PathBuf {
         let link = match names {
             Names::Kernel => None,
@@ -53,20 +58,20 @@ impl Disk {
     }
 }
 
-/// Whether the configuration wants this disk.
+/// Whether the rules include this disk.
 pub(crate) fn is_wanted(rules: &Discovery, disk: &Disk) -> bool {
     let any = |patterns: &[super::config::Pattern]| {
         let mut names = disk.names();
         names.any(|name| patterns.iter().any(|pattern| pattern.matches(&name)))
     };
-    !rules.skips(Path::new(&disk.kernel), disk.is_leg)
+    !rules.skips(Path::new(&disk.kernel), disk.is_multipath_path)
         && disk.bytes >= rules.minimum_size
         && !any(&rules.exclude)
-        && (any(&rules.include) || (rules.multipath_legs && disk.is_leg))
+        && (any(&rules.include) || (rules.multipath_paths && disk.is_multipath_path))
 }
 
-/// The names under which disks are to be watched, each with the kernel's name. What is watched by one of
-/// its names already keeps that one, and what was `named` by somebody is not found a second time.
+/// The names under which disks are to be watched, with their kernel names. A disk that is `known`
+/// by one of its names keeps that name. A disk that is `named` otherwise is left out.
 pub(crate) fn wanted(
     rules: &Discovery,
     disks: &[Disk],
@@ -148,16 +153,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_skipped_by_default_is_not_if_its_kind_is_included_or_it_is_a_leg() {
-        let mut leg = disk("rbd1");
-        leg.is_leg = true;
-        let all = [disk("drbd0"), disk("drbd1"), disk("rbd0"), leg, disk("sda")];
+    fn what_is_skipped_by_default_is_not_if_its_kind_is_included_or_it_is_a_path_of_a_map() {
+        let mut path = disk("rbd1");
+        path.is_multipath_path = true;
+        let all = [
+            disk("drbd0"),
+            disk("drbd1"),
+            disk("rbd0"),
+            path,
+            disk("sda"),
+        ];
         let said = |text: &str| found(&rules(text), &all);
         let asked = said("include = ['/dev/sd*', '/dev/drbd0']");
         assert_eq!(asked, ["/dev/drbd0", "/dev/rbd1", "/dev/sda"]);
         assert_eq!(said("include = ['/dev/*']"), ["/dev/rbd1", "/dev/sda"]);
         assert_eq!(said("include = ['/dev/d*']"), ["/dev/rbd1"]);
-        // What somebody wrote down is skipped.
+        // A configured list is always applied.
         let skipped = said("include = ['/dev/drbd*']\nskip = ['drbd*', 'rbd*']");
         assert_eq!(skipped, [""; 0]);
     }
@@ -183,10 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn legs_of_maps_are_watched_whatever_is_included() {
-        let mut leg = disk("sdb");
-        leg.is_leg = true;
-        let disks = [disk("sda"), leg];
+    fn paths_of_maps_are_watched_whatever_is_included() {
+        let mut path = disk("sdb");
+        path.is_multipath_path = true;
+        let disks = [disk("sda"), path];
         assert_eq!(found(&rules("include = []"), &disks), ["/dev/sdb"]);
         assert_eq!(
             found(&rules("include = []\nmultipath_legs = false"), &disks),

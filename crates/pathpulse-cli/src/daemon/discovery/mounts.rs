@@ -1,28 +1,29 @@
-//! What the kernel says of mounts and swap, as the bytes that it says it with: names need be no text.
+//! Parses the kernel's tables of mounts and swap. Names are bytes: they need not be UTF-8.
 
-/// One mount, as a line of `/proc/self/mountinfo` has it (proc_pid_mountinfo(5)).
+/// One mount: a line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mount {
-    /// The number of the file system's device; some file systems have one of their own.
+    /// The number of the device; some file systems have a number of their own.
     pub(super) number: Vec<u8>,
     /// Where it is mounted.
     pub(crate) place: Vec<u8>,
     /// The type of the file system.
     pub(crate) kind: Vec<u8>,
-    /// What it is from: a device, several, or anything else.
+    /// The source: one device, several devices, or another text.
     pub(crate) source: Vec<u8>,
-    /// Devices that it is from, below `/dev` or as the kernel calls them.
+    /// The devices in the source, relative to `/dev` or by their kernel names.
     pub(crate) devices: Vec<Vec<u8>>,
 }
 
 impl Mount {
-    /// Reads a line; `None` if it is none.
+    /// Parses a line; `None` if it is invalid.
     pub(crate) fn parse(line: &[u8]) -> Option<Mount> {
         let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
         let [_, _, number, _, place, ..] = words[..] else {
             return None;
         };
-        // A type, a source and options come after a hyphen; before it are as many words as the kernel likes.
+        // The type, the source and the options follow a hyphen. The number of words before it
+        // varies.
         let hyphen = words.iter().skip(6).position(|word| *word == b"-")? + 6;
         let [kind, source, ..] = words[hyphen + 1..] else {
             return None;
@@ -48,8 +49,8 @@ impl Mount {
     }
 }
 
-/// The devices in a source such as `/dev/sda1`, or `/dev/sda:/dev/sdb` of a file system over several. Names
-/// may have colons of their own, as those in `/dev/disk/by-path` have.
+/// The devices in a source such as `/dev/sda1`, or `/dev/sda:/dev/sdb` of a file system on several
+/// devices. Names may contain colons, as those in `/dev/disk/by-path` do.
 fn members(source: &[u8]) -> Vec<Vec<u8>> {
     const NEXT: &[u8] = b":/dev/";
     let mut members = Vec::new();
@@ -62,21 +63,22 @@ fn members(source: &[u8]) -> Vec<Vec<u8>> {
     members
 }
 
-/// A name without the folder of devices.
+/// A name relative to `/dev`.
 fn below_dev(name: &[u8]) -> Vec<u8> {
     name.strip_prefix(b"/dev/").unwrap_or(name).to_vec()
 }
 
-/// The device in a line of `/proc/swaps`; `None` if it is about a file, or the heading.
+/// The device in a line of `/proc/swaps`; `None` for a file and for the heading.
 pub(super) fn swap(line: &[u8]) -> Option<Vec<u8>> {
     let name = line.split(u8::is_ascii_whitespace).next()?;
     let name = unescape(name.strip_prefix(b"/dev/")?);
-    // So it is called when udev has taken the name of a lost disk away.
+    // The kernel adds this when udev has removed the node of a lost disk.
     let name = name.strip_suffix(b" (deleted)").unwrap_or(&name);
     Some(name.to_vec())
 }
 
-/// Undoes the kernel's escapes, a backslash and three octal digits (`mangle_path` of fs/seq_file.c).
+/// Undoes the kernel's escapes, a backslash and three octal digits (`mangle_path` of
+/// fs/seq_file.c).
 fn unescape(text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text;

@@ -1,7 +1,7 @@
-//! The kernel's uevents: that a block device came, went or changed.
+//! The kernel's uevents: block devices appeared, disappeared or changed.
 //!
-//! A message is no more than a hint to look again: what there is, sysfs says. So it does no harm when
-//! some are lost because the socket overflowed, and none to be told what is not so.
+//! A message is only a hint to search again, since sysfs shows what exists. So lost messages, when
+//! the socket overflows, and wrong messages do no harm.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -18,32 +18,32 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recvf
 const KERNEL: u32 = 1;
 /// Messages are shorter (UEVENT_BUFFER_SIZE is 2048).
 const MESSAGE_BYTES: usize = 8192;
-/// Room for the messages of a whole fabric that goes away.
+/// Room for the messages when a whole fabric disappears.
 const SOCKET_BYTES: usize = 8 << 20;
-/// Messages that come so close together are one change ...
+/// Messages within this time are reported as one change ...
 const QUIET: Duration = Duration::from_millis(50);
-/// ... but none waits longer to be told.
+/// ... but at the latest after this time.
 const TOGETHER: Duration = Duration::from_millis(500);
 
-/// What became of a block device.
+/// A message about a block device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Uevent {
     /// `add`, `remove`, `change` and others.
     pub(crate) action: String,
     /// Its major and minor number.
     pub(crate) device: (u32, u32),
-    /// Its name in the kernel.
+    /// Its kernel name.
     pub(crate) name: String,
 }
 
-/// Which devices changed; all may have, when messages were lost.
+/// Which devices changed; if messages were lost, any device may have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Changes {
+pub(crate) struct DeviceChanges {
     pub(crate) devices: BTreeSet<(u32, u32)>,
     pub(crate) lost: bool,
 }
 
-/// Reads a message of the kernel; `None` if it is about no block device, or is none.
+/// Parses a message of the kernel; `None` if it is invalid or not about a block device.
 pub(crate) fn parse(message: &[u8]) -> Option<Uevent> {
     let mut parts = message.split(|byte| *byte == 0);
     // The first line is for people: add@/devices/virtual/block/loop0
@@ -54,7 +54,7 @@ pub(crate) fn parse(message: &[u8]) -> Option<Uevent> {
     let (mut action, mut name, mut major, mut minor) = (None, None, None, None);
     let mut is_block = false;
     for part in parts {
-        // A name is for people, and may be anything.
+        // The name is informational and may contain any bytes.
         let text = String::from_utf8_lossy(part);
         match text.split_once('=') {
             Some(("ACTION", value)) => action = Some(value.to_owned()),
@@ -73,27 +73,27 @@ pub(crate) fn parse(message: &[u8]) -> Option<Uevent> {
     is_block.then_some(event)
 }
 
-/// A socket that hears the kernel.
+/// A socket that receives uevents.
 #[derive(Debug)]
-pub(crate) struct Listener(OwnedFd);
+pub(crate) struct UeventListener(OwnedFd);
 
-impl Listener {
-    /// Hears what happens from now on.
-    pub(crate) fn open() -> io::Result<Listener> {
+impl UeventListener {
+    /// Receives messages from now on.
+    pub(crate) fn open() -> io::Result<UeventListener> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let kind = SocketType::DGRAM;
         let socket = socket_with(AddressFamily::NETLINK, kind, flags, Some(KOBJECT_UEVENT))?;
-        // Beyond the system's limit with CAP_NET_ADMIN only.
+        // Exceeding the system's limit needs CAP_NET_ADMIN.
         if set_socket_recv_buffer_size_force(&socket, SOCKET_BYTES).is_err() {
             set_socket_recv_buffer_size(&socket, SOCKET_BYTES)?;
         }
         bind(&socket, &SocketAddrNetlink::new(0, KERNEL))?;
-        Ok(Listener(socket))
+        Ok(UeventListener(socket))
     }
 
-    /// Waits for a change, and for those that come close after it.
-    pub(crate) fn next(&self) -> io::Result<Changes> {
-        let mut changes = Changes::default();
+    /// Waits for a change, and for others that follow closely.
+    pub(crate) fn next(&self) -> io::Result<DeviceChanges> {
+        let mut changes = DeviceChanges::default();
         self.wait(None)?;
         let end = Instant::now() + TOGETHER;
         loop {
@@ -106,7 +106,7 @@ impl Listener {
         Ok(changes)
     }
 
-    /// `false` when nothing came within the limit.
+    /// `false` if nothing arrives within the limit.
     fn wait(&self, limit: Option<Duration>) -> io::Result<bool> {
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
@@ -117,14 +117,14 @@ impl Listener {
         }
     }
 
-    /// Takes what is there.
-    fn take(&self, changes: &mut Changes) -> io::Result<()> {
+    /// Reads all messages that wait.
+    fn take(&self, changes: &mut DeviceChanges) -> io::Result<()> {
         let mut buffer = [0u8; MESSAGE_BYTES];
         loop {
             match recvfrom(&self.0, &mut buffer, RecvFlags::empty()) {
                 Ok((length, _, from)) => {
                     let from = from.and_then(|from| SocketAddrNetlink::try_from(from).ok());
-                    // Others may send here, too, if they are root; the kernel has the number 0.
+                    // Root may send messages, too; those of the kernel come from number 0.
                     if from.is_some_and(|from| from.pid() == 0) {
                         let event = parse(&buffer[..length.min(MESSAGE_BYTES)]);
                         tracing::trace!("the kernel says {event:?}");

@@ -1,4 +1,5 @@
-//! Takes the engine's events: one log line for each, a place in the history, and one in the state file.
+//! Takes the engine's events. Each becomes one log line, an entry of the history, a line of the
+//! state file, and a message to the actions.
 
 use std::sync::Arc;
 use std::thread;
@@ -6,40 +7,60 @@ use std::time::{Duration, Instant};
 
 use pathpulse::{Backlog, Cause, Event, EventStream, State, display_name};
 
-use super::history::{History, Told};
-use super::store::Keeper;
-use crate::api::document::EventDocument;
-use crate::daemon::actions::Actions;
-use crate::daemon::metrics::daemon::Tally;
+use super::counters::EventCounters;
+use super::history::{EventHistory, HistoryMsg};
+use super::store::EventStore;
+use crate::api::EventDocument;
 
-/// Where all events come together, the engine's and others. Clones are the same.
+/// Receives each event before followers do; must not block.
+type OnEvent = Arc<dyn Fn(&EventDocument) + Send + Sync>;
+
+/// Where all events come together: those of the engine and those of the watchlist. Clones are the
+/// same log.
 #[derive(Clone)]
-pub(crate) struct Journal {
-    pub(crate) history: Arc<History>,
-    state: Keeper,
-    pub(crate) actions: Actions,
-    tally: Arc<Tally>,
+pub(crate) struct EventLog {
+    history: Arc<EventHistory>,
+    store: EventStore,
+    on_event: OnEvent,
+    counters: Arc<EventCounters>,
     backlog: Backlog,
 }
 
-impl Journal {
+impl EventLog {
+    /// A log that passes each event to `on_event`, the history and the store.
     pub(crate) fn new(
-        history: &Arc<History>,
-        state: &Keeper,
-        actions: Actions,
-        tally: &Arc<Tally>,
+        history: &Arc<EventHistory>,
+        store: &EventStore,
+        on_event: impl Fn(&EventDocument) + Send + Sync + 'static,
+        counters: &Arc<EventCounters>,
         backlog: Backlog,
-    ) -> Journal {
-        Journal {
+    ) -> EventLog {
+        EventLog {
             history: Arc::clone(history),
-            state: state.clone(),
-            actions,
-            tally: Arc::clone(tally),
+            store: store.clone(),
+            on_event: Arc::new(on_event),
+            counters: Arc::clone(counters),
             backlog,
         }
     }
 
-    /// Waits until all that the engine has said so far was told, but no longer than `limit`.
+    /// Takes events from the engine until the engine ends.
+    pub(crate) fn run(&self, events: &EventStream) {
+        while let Some(event) = events.next() {
+            write_log_line(&event);
+            self.publish(&EventDocument::new(&event));
+            let lost = events.take_lost();
+            if lost > 0 {
+                self.counters.count_lost(lost);
+                tracing::warn!(
+                    "{lost} events were lost, there were too many at once; the status is right"
+                );
+                self.history.publish(HistoryMsg::Lost(lost));
+            }
+        }
+    }
+
+    /// Waits until all events that the engine has produced so far are published, at most `limit`.
     pub(crate) fn catch_up(&self, limit: Duration) {
         let (told, end) = (self.backlog.told(), Instant::now() + limit);
         while self.backlog.done() < told && Instant::now() < end {
@@ -47,35 +68,19 @@ impl Journal {
         }
     }
 
-    /// Keeps an event, and tells followers.
-    pub(crate) fn tell(&self, event: &EventDocument) {
-        self.actions.tell(event);
+    /// Stores an event and passes it to the actions and the followers.
+    pub(crate) fn publish(&self, event: &EventDocument) {
+        (self.on_event)(event);
         if let Ok(text) = serde_json::to_string(event) {
             let text: Arc<str> = text.into();
-            self.state.keep(&text);
-            self.history.tell(Told::Event(text));
+            self.store.keep(&text);
+            self.history.publish(HistoryMsg::Event(text));
         }
     }
 }
 
-/// Takes events for as long as there is an engine.
-pub(crate) fn keep(events: &EventStream, journal: &Journal) {
-    while let Some(event) = events.next() {
-        log(&event);
-        journal.tell(&EventDocument::new(&event));
-        let lost = events.take_lost();
-        if lost > 0 {
-            journal.tally.count_lost(lost);
-            tracing::warn!(
-                "{lost} events were lost, there were too many at once; the status is right"
-            );
-            journal.history.tell(Told::Lost(lost));
-        }
-    }
-}
-
-/// The same text in each case; the fields are for journald, which can be asked by them.
-fn log(event: &Event) {
+/// Logs an event. The text is the same at each level; the fields are for queries of journald.
+fn write_log_line(event: &Event) {
     macro_rules! line {
         ($level:ident, $change:expr) => {
             tracing::$level!(

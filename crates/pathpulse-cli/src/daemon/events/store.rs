@@ -1,10 +1,11 @@
-//! What survives a restart: the last events, and which legs we took out of their maps, in a small file.
+//! What survives a restart: the last events, and which paths we took out of their maps.
 //!
-//! The file may lie on a disk that is full, or that hangs; and a process with a read or a write at a disk
-//! that hangs can't end. So another process has the file (`state_file.rs`), and nobody waits for that: a
-//! start goes on without the past, which is taken in when it comes, and events that find no room on the
-//! way are not kept. It ends when its input does. Only who takes a leg out of a map waits until that is
-//! noted, and not for long (`actions/notes.rs`).
+//! Both are in a small file. The file may be on a disk that is full or that hangs, and a process
+//! with a read or a write at a disk that hangs can't end. So another process owns the file
+//! (`store_file.rs`), and nothing waits for it: the daemon starts without the past and restores it
+//! when it comes, and events that find no room in the queue are not stored. The process ends when
+//! its input ends. Only the thread that takes a path out of a map waits for a short time until that
+//! is noted (`actions/store_notes.rs`).
 
 use std::io::{BufRead, BufReader, Write};
 use std::mem;
@@ -15,56 +16,62 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
-use super::store_file::{SYNC, Said, Taken};
+use super::store_lines::{FailedPaths, SYNC, StoreReply};
+use crate::daemon::process::spawn;
 
-/// Events on their way to the file.
-const ROOM: usize = 4_096;
+/// Capacity of the queue to the process.
+const QUEUE_LEN: usize = 4_096;
 /// How long the last events may take to be written.
 const FLUSH_LIMIT: Duration = Duration::from_millis(50);
 
+/// Messages to the thread that writes to the process.
 #[derive(Debug)]
-enum Word {
-    /// What is to be kept.
+enum StoreMsg {
+    /// Store this line.
     Line(Arc<str>),
-    /// Say so when all before this are written.
+    /// Reply when all lines before this one are written.
     Flush(SyncSender<bool>),
-    /// Say whether all before this are on the disk.
+    /// Reply whether all lines before this one are on the disk.
     Sync(SyncSender<bool>),
 }
 
-/// Takes in what the file has: events, and which legs of maps we took out.
-type Recall = Box<dyn FnOnce(Vec<Arc<str>>, Vec<Taken>) + Send>;
+/// Receives what the file contains: events, and the paths that we took out of maps.
+type OnRestored = Box<dyn FnOnce(Vec<Arc<str>>, Vec<FailedPaths>) + Send>;
 
-/// The way to the process that has the file. Without a file it leads nowhere.
+/// A handle of the process that owns the file. Without a file it does nothing.
 #[derive(Clone, Debug)]
-pub(crate) struct Keeper(Option<SyncSender<Word>>);
+pub(crate) struct EventStore(Option<SyncSender<StoreMsg>>);
 
-/// The other end of that way, until there is a process.
+/// The file and the queue of a process that is not started yet.
 #[derive(Debug)]
-pub(crate) struct Keeping(Option<(PathBuf, Receiver<Word>)>);
+pub(crate) struct EventStoreInbox(Option<(PathBuf, Receiver<StoreMsg>)>);
 
-impl Keeping {
-    /// Starts the process, and has what the file has recalled when it is read.
+impl EventStoreInbox {
+    /// Starts the process; calls `on_restored` when the file has been read.
     ///
     /// # Errors
-    /// When there is no process or no thread to be had.
+    /// Why there is no process or no thread.
     pub(crate) fn start(
         self,
-        recall: impl FnOnce(Vec<Arc<str>>, Vec<Taken>) + Send + 'static,
+        on_restored: impl FnOnce(Vec<Arc<str>>, Vec<FailedPaths>) + Send + 'static,
     ) -> Result<(), String> {
         let Some((file, inbox)) = self.0 else {
             return Ok(());
         };
         let mut command = Command::new("/proc/self/exe");
         command.arg("keep-events").arg(file).env_clear();
-        start(command, inbox, Box::new(recall)).map(drop)
+        start(command, inbox, Box::new(on_restored)).map(drop)
     }
 }
 
 /// Starts the process by this command; returns its number.
-fn start(mut command: Command, inbox: Receiver<Word>, recall: Recall) -> Result<u32, String> {
+fn start(
+    mut command: Command,
+    inbox: Receiver<StoreMsg>,
+    on_restored: OnRestored,
+) -> Result<u32, String> {
     let mut child = command
-        // What a terminal or a service manager sends to us is for us.
+        // Signals of a terminal or a service manager are for the daemon only.
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -75,45 +82,48 @@ fn start(mut command: Command, inbox: Receiver<Word>, recall: Recall) -> Result<
         return Err("a process to keep events has no pipes".to_owned());
     };
     let pid = child.id();
-    let (waiting, waiters) = channel();
-    crate::daemon::spawn("state", move || pass_on(&inbox, input, &waiting))?;
-    crate::daemon::spawn("recall", move || listen(child, output, recall, &waiters))?;
+    let (asked, to_answer) = channel();
+    spawn("state", move || forward(&inbox, input, &asked))?;
+    spawn("restore", move || {
+        read_replies(child, output, on_restored, &to_answer);
+    })?;
     Ok(pid)
 }
 
-impl Keeper {
-    /// A way to this file, if one is named, and its other end.
-    pub(crate) fn new(file: Option<PathBuf>) -> (Keeper, Keeping) {
+impl EventStore {
+    /// A store in this file, and what its process needs to start.
+    pub(crate) fn new(file: Option<PathBuf>) -> (EventStore, EventStoreInbox) {
         let Some(file) = file else {
-            return (Keeper(None), Keeping(None));
+            return (EventStore(None), EventStoreInbox(None));
         };
-        let (words, inbox) = sync_channel(ROOM);
-        (Keeper(Some(words)), Keeping(Some((file, inbox))))
+        let (messages, inbox) = sync_channel(QUEUE_LEN);
+        let inbox = EventStoreInbox(Some((file, inbox)));
+        (EventStore(Some(messages)), inbox)
     }
 
-    /// Keeps an event, if there is room for it; waits for nothing.
+    /// Stores an event if the queue has room, without waiting.
     pub(crate) fn keep(&self, event: &Arc<str>) {
-        self.tell(Word::Line(Arc::clone(event)));
+        self.send(StoreMsg::Line(Arc::clone(event)));
     }
 
-    /// Keeps which legs of a map we took out; says whether there was room for it. Waits for nothing.
-    pub(crate) fn keep_taken(&self, taken: &Taken) -> bool {
-        let keep = |line: String| self.tell(Word::Line(line.into()));
-        !self.has_file() || taken.line().is_some_and(keep)
+    /// Stores which paths of a map we took out, without waiting. Returns whether there was room.
+    pub(crate) fn keep_failed_paths(&self, failed: &FailedPaths) -> bool {
+        let keep = |line: String| self.send(StoreMsg::Line(line.into()));
+        !self.has_file() || failed.line().is_some_and(keep)
     }
 
-    /// Waits for what was kept to be written, but not for long.
+    /// Waits a short time until all that was stored is written.
     pub(crate) fn flush(&self) {
         let (done, written) = sync_channel(1);
-        self.tell(Word::Flush(done));
+        self.send(StoreMsg::Flush(done));
         let _ = written.recv_timeout(FLUSH_LIMIT);
     }
 
-    /// Has all on the disk that was kept. The answer is whether it is; it comes when it does, or never.
-    /// `None`: there was no room to ask.
+    /// Asks for all that was stored to reach the disk. The receiver gets whether it did, possibly
+    /// never. `None` if the queue has no room.
     pub(crate) fn sync(&self) -> Option<Receiver<bool>> {
         let (done, synced) = sync_channel(1);
-        self.tell(Word::Sync(done)).then_some(synced)
+        self.send(StoreMsg::Sync(done)).then_some(synced)
     }
 
     /// Whether there is a file.
@@ -121,60 +131,62 @@ impl Keeper {
         self.0.is_some()
     }
 
-    fn tell(&self, word: Word) -> bool {
-        let words = self.0.as_ref();
-        words.is_none_or(|words| words.try_send(word).is_ok())
+    fn send(&self, message: StoreMsg) -> bool {
+        let messages = self.0.as_ref();
+        messages.is_none_or(|messages| messages.try_send(message).is_ok())
     }
 }
 
-/// Tells the process what to keep. Waits for its pipe, as long as that takes.
-fn pass_on(inbox: &Receiver<Word>, mut input: ChildStdin, waiting: &Sender<SyncSender<bool>>) {
-    for word in inbox {
-        let told = match word {
-            Word::Line(line) => writeln!(input, "{line}"),
-            Word::Flush(done) => {
-                let _ = waiting.send(done);
-                // Nothing that is kept is an empty line.
+/// Writes messages to the process. Waits for its pipe as long as that takes.
+fn forward(inbox: &Receiver<StoreMsg>, mut input: ChildStdin, asked: &Sender<SyncSender<bool>>) {
+    for message in inbox {
+        let written = match message {
+            StoreMsg::Line(line) => writeln!(input, "{line}"),
+            StoreMsg::Flush(done) => {
+                let _ = asked.send(done);
+                // An empty line is never stored: it asks for a reply.
                 writeln!(input)
             }
-            Word::Sync(done) => {
-                let _ = waiting.send(done);
+            StoreMsg::Sync(done) => {
+                let _ = asked.send(done);
                 writeln!(input, "{SYNC}")
             }
         };
-        if told.is_err() {
+        if written.is_err() {
             return;
         }
     }
 }
 
-/// Hears what the process says: the past, that all is written, and what is wrong.
-fn listen(
+/// Reads what the process says: the content of the file, replies, and problems with the file.
+fn read_replies(
     mut child: Child,
     output: ChildStdout,
-    recall: Recall,
-    waiters: &Receiver<SyncSender<bool>>,
+    on_restored: OnRestored,
+    to_answer: &Receiver<SyncSender<bool>>,
 ) {
-    let (mut past, mut taken) = (Vec::new(), Vec::new());
-    let mut recall = Some(recall);
+    let (mut past, mut failed_paths) = (Vec::new(), Vec::new());
+    let mut on_restored = Some(on_restored);
     let answer = |answer: bool| {
-        if let Ok(done) = waiters.try_recv() {
+        if let Ok(done) = to_answer.try_recv() {
             let _ = done.send(answer);
         }
     };
     for line in BufReader::new(output).lines().map_while(Result::ok) {
-        match Said::parse(&line) {
-            Some(Said::Past(event)) => past.push(event.into()),
-            Some(Said::Taken(text)) => taken.extend(serde_json::from_str::<Taken>(text)),
-            Some(Said::Ready) => {
-                if let Some(recall) = recall.take() {
-                    recall(mem::take(&mut past), mem::take(&mut taken));
+        match StoreReply::parse(&line) {
+            Some(StoreReply::Past(event)) => past.push(event.into()),
+            Some(StoreReply::FailedPaths(text)) => {
+                failed_paths.extend(serde_json::from_str::<FailedPaths>(text));
+            }
+            Some(StoreReply::Ready) => {
+                if let Some(on_restored) = on_restored.take() {
+                    on_restored(mem::take(&mut past), mem::take(&mut failed_paths));
                 }
             }
-            Some(Said::Written | Said::Synced) => answer(true),
-            Some(Said::Unsynced) => answer(false),
-            Some(Said::Wrong(what)) => tracing::warn!("{what}"),
-            Some(Said::Mended(what)) => tracing::info!("{what}"),
+            Some(StoreReply::Written | StoreReply::Synced) => answer(true),
+            Some(StoreReply::Unsynced) => answer(false),
+            Some(StoreReply::Wrong(what)) => tracing::warn!("{what}"),
+            Some(StoreReply::Mended(what)) => tracing::info!("{what}"),
             None => {}
         }
     }

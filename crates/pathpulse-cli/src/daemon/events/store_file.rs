@@ -1,237 +1,155 @@
-//! The file with the last events, and the process that has it. See `state.rs`.
+//! The file with the last events, and the process that owns it. See `store.rs`.
 //!
-//! Each line is a checksum and an event, or `taken` and which legs of a map we took out: the last of such
-//! lines counts for each map, and those of another boot for none. New ones are appended; from time to
-//! time the file is written anew beside itself and put into its place. A crash or a full disk can leave a
-//! line that is not whole: it is left out when the file is read, and that is said once.
+//! A line is a checksum and an event, or a checksum, `taken` and the paths of a map that we took
+//! out. The last `taken` line of each map is valid, if it is from this boot. New lines are
+//! appended; from time to time the file is rewritten under another name and renamed. A crash or a
+//! full disk can leave an incomplete line: it is ignored when the file is read, with one message.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
-use serde::{Deserialize, Serialize};
 
-use super::history::KEPT;
+use super::history::EVENTS_KEPT;
+use super::store_lines::{FAILED_PATHS_PREFIX, FailedPaths, LINE_MAX, SYNC, StoreReply};
 
-/// The file is written anew when so many lines are in it.
-const LINES_MAX: usize = 4 * KEPT;
-/// What is longer is not kept. Names of paths are 4 KiB at most.
-const LINE_MAX: usize = 16 * 1024;
-/// Maps with legs that we took out; of more no note is kept.
-const TAKEN_MAX: usize = 16_384;
-/// What is longer was not written by us.
+/// The file is rewritten when it has this many lines.
+const LINES_MAX: usize = 4 * EVENTS_KEPT;
+/// The number of maps about which a note is kept.
+const FAILED_PATHS_MAX: usize = 16_384;
+/// A longer file was not written by us.
 const FILE_MAX: u64 = (LINES_MAX * LINE_MAX) as u64;
 
-/// Which legs of a multipath map we took out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Taken {
-    /// While the kernel called itself so.
-    pub(crate) boot: String,
-    /// The map's uuid.
-    pub(crate) map: String,
-    /// The numbers of their devices; none: there are none any more.
-    pub(crate) legs: BTreeSet<(u32, u32)>,
-}
-
-impl Taken {
-    /// Whether maps may still be as they were then.
-    pub(crate) fn is_of_this_boot(&self) -> bool {
-        !self.boot.is_empty() && self.boot == this_boot()
-    }
-
-    /// As the process hears and keeps it; `None` if it is too long for that.
-    pub(crate) fn line(&self) -> Option<String> {
-        let text = serde_json::to_string(self).ok()?;
-        Some(TAKEN.to_owned() + &text).filter(|line| line.len() <= LINE_MAX)
-    }
-}
-
-/// How a line begins that is no event: those are JSON.
-const TAKEN: &str = "taken ";
-/// What the process is told to have all on the disk that came before, and to say whether it is.
-pub(crate) const SYNC: &str = "sync";
-
-/// What the kernel calls this boot; nothing where it can't be asked.
-pub(crate) fn this_boot() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
-}
-
-/// What the process says, a line each.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Said<'a> {
-    /// An event that the file had.
-    Past(&'a str),
-    /// Which legs of a map we took out, as the file has it.
-    Taken(&'a str),
-    /// These were all.
-    Ready,
-    /// All is written that came before an empty line.
-    Written,
-    /// All is on the disk that came before [`SYNC`].
-    Synced,
-    /// Not all of it is.
-    Unsynced,
-    /// What is wrong with the file.
-    Wrong(&'a str),
-    /// What is right again.
-    Mended(&'a str),
-}
-
-impl<'a> Said<'a> {
-    pub(crate) fn parse(line: &'a str) -> Option<Said<'a>> {
-        let (word, rest) = line.split_once(' ')?;
-        match word {
-            "past" => Some(Said::Past(rest)),
-            "taken" => Some(Said::Taken(rest)),
-            "ready" => Some(Said::Ready),
-            "written" => Some(Said::Written),
-            "synced" => Some(Said::Synced),
-            "unsynced" => Some(Said::Unsynced),
-            "wrong" => Some(Said::Wrong(rest)),
-            "mended" => Some(Said::Mended(rest)),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Said<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Said::Past(event) => write!(f, "past {event}"),
-            Said::Taken(legs) => write!(f, "taken {legs}"),
-            Said::Ready => f.write_str("ready "),
-            Said::Written => f.write_str("written "),
-            Said::Synced => f.write_str("synced "),
-            Said::Unsynced => f.write_str("unsynced "),
-            Said::Wrong(what) => write!(f, "wrong {what}"),
-            Said::Mended(what) => write!(f, "mended {what}"),
-        }
-    }
-}
-
-/// Has the file at `path`: says what is in it, then keeps what comes, until no more does.
+/// Owns the file at `path`: writes its content to stdout, then keeps the lines from stdin until its
+/// end.
 pub(crate) fn keep_events(path: PathBuf) {
-    // Whoever started this may be gone; then there is nobody to tell, and soon nothing to keep.
-    Book::open(path, |said| drop(writeln!(io::stdout(), "{said}"))).keep(io::stdin().lock());
+    // If the daemon is gone, stdout has no reader and stdin ends soon.
+    EventFile::open(path, |said| drop(writeln!(io::stdout(), "{said}"))).keep(io::stdin().lock());
 }
 
-/// The file, and what is in it.
-pub(crate) struct Book<T> {
+/// The file and its content.
+pub(crate) struct EventFile<T> {
     path: PathBuf,
-    /// The last events, for when the file is written anew.
+    /// The last events, for rewriting the file.
     last: VecDeque<String>,
-    /// The last word about each map that we took legs out of.
-    taken: BTreeMap<String, String>,
-    /// To append to; `None` when it has to be written anew.
+    /// The last line about each map with failed paths.
+    failed_paths: BTreeMap<String, String>,
+    /// Open for appending; `None` if it has to be rewritten.
     file: Option<File>,
     lines: usize,
     failed: bool,
-    /// A note came that there is no room for: no [`SYNC`] succeeds from then on.
-    refused: bool,
-    tell: T,
+    /// A note found no room: no [`SYNC`] succeeds from then on.
+    note_lost: bool,
+    reply: T,
 }
 
-impl<T: FnMut(Said<'_>)> Book<T> {
-    pub(crate) fn open(path: PathBuf, mut tell: T) -> Book<T> {
+impl<T: FnMut(StoreReply<'_>)> EventFile<T> {
+    pub(crate) fn open(path: PathBuf, mut reply: T) -> EventFile<T> {
         let mut kept = Vec::new();
         match read(&path) {
             Ok((lines, damaged)) => {
                 if damaged > 0 {
                     let path = path.display();
                     let what = "are damaged and left out; a crash can do that";
-                    tell(Said::Wrong(&format!("{path}: {damaged} lines {what}")));
+                    reply(StoreReply::Wrong(&format!(
+                        "{path}: {damaged} lines {what}"
+                    )));
                 }
                 kept = lines;
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
                 let what = format!("{}: {error}; starting without the past", path.display());
-                tell(Said::Wrong(&what));
+                reply(StoreReply::Wrong(&what));
             }
         }
-        let mut book = Book {
+        let mut file = EventFile {
             path,
             last: VecDeque::new(),
-            taken: BTreeMap::new(),
+            failed_paths: BTreeMap::new(),
             file: None,
             lines: 0,
             failed: false,
-            refused: false,
-            tell,
+            note_lost: false,
+            reply,
         };
         for line in kept {
-            book.remember(line);
+            file.remember(line);
         }
-        for event in &book.last {
-            (book.tell)(Said::Past(event));
+        for event in &file.last {
+            (file.reply)(StoreReply::Past(event));
         }
-        for text in book.taken.values() {
-            (book.tell)(Said::Taken(&text[TAKEN.len()..]));
+        for text in file.failed_paths.values() {
+            (file.reply)(StoreReply::FailedPaths(&text[FAILED_PATHS_PREFIX.len()..]));
         }
-        (book.tell)(Said::Ready);
-        book
+        (file.reply)(StoreReply::Ready);
+        file
     }
 
     pub(crate) fn keep(mut self, lines: impl BufRead) {
         for line in lines.lines().map_while(Result::ok) {
             if line.is_empty() {
-                (self.tell)(Said::Written);
+                (self.reply)(StoreReply::Written);
             } else if line == SYNC {
                 let synced = self.sync();
-                self.say(&synced);
-                let all = synced.is_ok() && !self.refused;
-                (self.tell)(if all { Said::Synced } else { Said::Unsynced });
+                self.report(&synced);
+                let all = synced.is_ok() && !self.note_lost;
+                (self.reply)(if all {
+                    StoreReply::Synced
+                } else {
+                    StoreReply::Unsynced
+                });
             } else if line.len() <= LINE_MAX {
                 let written = self.write(line);
-                self.say(&written);
+                self.report(&written);
             }
         }
     }
 
-    /// Has on the disk what it has in memory.
+    /// Brings the file to the disk.
     fn sync(&mut self) -> io::Result<()> {
         let synced = match &self.file {
             Some(file) => file.sync_data(),
-            None => self.write_anew(),
+            None => self.rewrite(),
         };
         if synced.is_err() {
-            // The kernel may have dropped what it could not write, and does not say so again.
+            // The kernel may have dropped what it could not write, and reports that only once.
             self.file = None;
         }
         synced
     }
 
-    /// Has it in memory, for when the file is written anew.
+    /// Keeps a line in memory, for rewriting the file.
     fn remember(&mut self, line: String) {
-        let Some(text) = line.strip_prefix(TAKEN) else {
-            if self.last.len() == KEPT {
+        let Some(text) = line.strip_prefix(FAILED_PATHS_PREFIX) else {
+            if self.last.len() == EVENTS_KEPT {
                 self.last.pop_front();
             }
             self.last.push_back(line);
             return;
         };
-        let Ok(taken) = serde_json::from_str::<Taken>(text) else {
+        let Ok(note) = serde_json::from_str::<FailedPaths>(text) else {
             return;
         };
-        if taken.legs.is_empty() || !taken.is_of_this_boot() {
-            self.taken.remove(&taken.map);
-        } else if self.taken.len() < TAKEN_MAX || self.taken.contains_key(&taken.map) {
-            self.taken.insert(taken.map, line);
+        if note.paths.is_empty() || !note.is_of_this_boot() {
+            self.failed_paths.remove(&note.map);
+        } else if self.failed_paths.len() < FAILED_PATHS_MAX
+            || self.failed_paths.contains_key(&note.map)
+        {
+            self.failed_paths.insert(note.map, line);
         } else {
-            self.refused = true;
+            self.note_lost = true;
         }
     }
 
-    /// Appends, or writes all anew.
+    /// Appends a line, or rewrites the file.
     fn write(&mut self, kept: String) -> io::Result<()> {
         let appended = line(&kept);
         self.remember(kept);
-        let lines_max = LINES_MAX + 2 * self.taken.len();
+        let lines_max = LINES_MAX + 2 * self.failed_paths.len();
         if let Some(file) = self.file.as_mut().filter(|_| self.lines < lines_max) {
             let appended = file.write_all(appended.as_bytes());
             self.lines += 1;
@@ -239,36 +157,38 @@ impl<T: FnMut(Said<'_>)> Book<T> {
                 return Ok(());
             }
         }
-        // What it has may not be whole any more.
+        // The last line may be incomplete.
         self.file = None;
-        self.write_anew()
+        self.rewrite()
     }
 
-    fn write_anew(&mut self) -> io::Result<()> {
-        let all = self.last.iter().chain(self.taken.values());
-        self.file = Some(write_anew(&self.path, all)?);
-        self.lines = self.last.len() + self.taken.len();
+    fn rewrite(&mut self) -> io::Result<()> {
+        let all = self.last.iter().chain(self.failed_paths.values());
+        self.file = Some(rewrite(&self.path, all)?);
+        self.lines = self.last.len() + self.failed_paths.len();
         Ok(())
     }
 
-    /// Says once that the file can't be written, and once that it can again.
-    fn say(&mut self, written: &io::Result<()>) {
+    /// Reports once that the file can't be written, and once that it can again.
+    fn report(&mut self, written: &io::Result<()>) {
         let path = self.path.display();
         if let Err(error) = written
             && !self.failed
         {
             let what = "events are kept in memory only until that is mended";
-            (self.tell)(Said::Wrong(&format!("{path}: {error}; {what}")));
+            (self.reply)(StoreReply::Wrong(&format!("{path}: {error}; {what}")));
         } else if written.is_ok() && self.failed {
-            (self.tell)(Said::Mended(&format!("{path}: events are kept again")));
+            (self.reply)(StoreReply::Mended(&format!(
+                "{path}: events are kept again"
+            )));
         }
         self.failed = written.is_err();
     }
 }
 
-/// Writes another file and puts it into the place of the old one, which stays as it is until then.
-fn write_anew<'a>(path: &Path, all: impl Iterator<Item = &'a String>) -> io::Result<File> {
-    refuse_other(path)?;
+/// Writes a new file and renames it over the old one, which stays unchanged until then.
+fn rewrite<'a>(path: &Path, all: impl Iterator<Item = &'a String>) -> io::Result<File> {
+    refuse_special_file(path)?;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -276,12 +196,12 @@ fn write_anew<'a>(path: &Path, all: impl Iterator<Item = &'a String>) -> io::Res
     new.push(".new");
     let text: String = all.map(|kept| line(kept)).collect();
     match fs::remove_file(&new) {
-        // A crash can leave one.
+        // A crash can leave such a file.
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    // Whoever may write to the folder must not choose what is written to: `create_new` follows no link.
+    // `create_new` follows no link, so a user who may write to the folder can't redirect the write.
     let mut file = OpenOptions::new()
         .create_new(true)
         .write(true)
@@ -293,17 +213,17 @@ fn write_anew<'a>(path: &Path, all: impl Iterator<Item = &'a String>) -> io::Res
     Ok(file)
 }
 
-/// A state file named by mistake must not cost anyone a disk.
-fn refuse_other(path: &Path) -> io::Result<()> {
+/// Refuses a device or a link: a state file named by mistake must not overwrite a disk.
+fn refuse_special_file(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(meta) if !meta.is_file() => Err(io::Error::other("is no regular file, and left alone")),
         _ => Ok(()),
     }
 }
 
-/// What a file keeps, in order, and how many lines are damaged.
+/// The lines of a file, in order, and how many lines are damaged.
 fn read(path: &Path) -> io::Result<(Vec<String>, usize)> {
-    refuse_other(path)?;
+    refuse_special_file(path)?;
     let mut bytes = Vec::new();
     let file = OpenOptions::new()
         .read(true)
@@ -336,6 +256,7 @@ fn parse(line: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::process::boot_id;
 
     fn events(range: std::ops::Range<usize>) -> Vec<String> {
         range.map(|n| format!("{{\"n\":{n}}}")).collect()
@@ -344,25 +265,25 @@ mod tests {
     /// Keeps these events, and returns what a daemon after that finds.
     fn keep(path: &Path, new: &[String]) -> Vec<String> {
         let new = new.join("\n");
-        Book::open(path.to_owned(), |_| ()).keep(new.as_bytes());
-        Book::open(path.to_owned(), |_| ()).last.into()
+        EventFile::open(path.to_owned(), |_| ()).keep(new.as_bytes());
+        EventFile::open(path.to_owned(), |_| ()).last.into()
     }
 
     #[test]
     fn what_is_said_is_understood() {
         for said in [
-            Said::Past("{\"a\": 1}"),
-            Said::Taken("{\"map\": 1}"),
-            Said::Ready,
-            Said::Written,
-            Said::Synced,
-            Said::Unsynced,
-            Said::Wrong("a b"),
-            Said::Mended("c"),
+            StoreReply::Past("{\"a\": 1}"),
+            StoreReply::FailedPaths("{\"map\": 1}"),
+            StoreReply::Ready,
+            StoreReply::Written,
+            StoreReply::Synced,
+            StoreReply::Unsynced,
+            StoreReply::Wrong("a b"),
+            StoreReply::Mended("c"),
         ] {
-            assert_eq!(Said::parse(&said.to_string()), Some(said));
+            assert_eq!(StoreReply::parse(&said.to_string()), Some(said));
         }
-        assert_eq!(Said::parse("panicked at"), None);
+        assert_eq!(StoreReply::parse("panicked at"), None);
     }
 
     #[test]
@@ -380,12 +301,12 @@ mod tests {
     fn the_last_word_about_each_map_survives_any_number_of_events() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("events");
-        let taken = |boot: &str, map: &str, legs: &[(u32, u32)]| {
-            let legs = legs.iter().copied().collect();
+        let taken = |boot: &str, map: &str, paths: &[(u32, u32)]| {
+            let paths = paths.iter().copied().collect();
             let (boot, map) = (boot.to_owned(), map.to_owned());
-            Taken { boot, map, legs }.line().expect("short")
+            FailedPaths { boot, map, paths }.line().expect("short")
         };
-        let now = this_boot();
+        let now = boot_id();
         let kept = [
             taken(&now, "mpath-a", &[(8, 0)]),
             taken(&now, "mpath-a", &[(8, 0), (65, 16)]),
@@ -397,8 +318,8 @@ mod tests {
         assert!(keep(&path, &kept).is_empty(), "none of it is an event");
         assert_eq!(keep(&path, &events(0..9_000)), events(8_000..9_000));
         let mut said = Vec::new();
-        drop(Book::open(path.clone(), |what| {
-            said.extend(matches!(what, Said::Taken(_)).then(|| what.to_string()));
+        drop(EventFile::open(path.clone(), |what| {
+            said.extend(matches!(what, StoreReply::FailedPaths(_)).then(|| what.to_string()));
         }));
         assert_eq!(said, [kept[1].clone()]);
         assert!(fs::metadata(&path).expect("there").len() < 1 << 17);
@@ -415,7 +336,7 @@ mod tests {
             let (found, damaged) = read(&path).expect("read");
             assert_eq!(found, events(0..found.len()));
             assert!(damaged <= 1);
-            // And what is kept after that is whole again.
+            // Lines that are kept after that are complete.
             let begun = found.len();
             let mut all = found;
             all.extend(events(7..9));
@@ -454,8 +375,8 @@ mod tests {
         std::os::unix::fs::symlink(&precious, &link).expect("linked");
         assert!(keep(&link, &events(0..3)).is_empty());
         assert_eq!(fs::read(&precious).expect("there"), b"data");
-        assert!(refuse_other(Path::new("/dev/null")).is_err());
-        // Nor is anything written through a link in the place of the file that is written anew.
+        assert!(refuse_special_file(Path::new("/dev/null")).is_err());
+        // A link at the name of the new file is not followed, either.
         let path = folder.path().join("other");
         std::os::unix::fs::symlink(&precious, folder.path().join("other.new")).expect("linked");
         assert_eq!(keep(&path, &events(0..3)), events(0..3));
@@ -471,8 +392,8 @@ mod tests {
         let lines = format!("{{}}\n{SYNC}\n");
         let answers = |lines: &str| {
             let mut said = Vec::new();
-            Book::open(path.clone(), |what| {
-                let answer = matches!(what, Said::Synced | Said::Unsynced);
+            EventFile::open(path.clone(), |what| {
+                let answer = matches!(what, StoreReply::Synced | StoreReply::Unsynced);
                 said.extend(answer.then(|| what.to_string()));
             })
             .keep(lines.as_bytes());

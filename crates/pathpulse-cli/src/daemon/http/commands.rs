@@ -1,5 +1,5 @@
-//! The commands that change something, over HTTP: each is handed to the keeper of the list, and waits
-//! for its word, but not for ever.
+//! The commands that change something: each is a message to the watchlist and waits for the result,
+//! but not without a limit.
 
 use std::time::Duration;
 
@@ -8,74 +8,65 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing};
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::routes::Control;
-use crate::daemon::watchlist::{
-    Action, AnswerDocument, Order, PathsDocument, ReloadDocument, Roster,
-};
+use super::state::HttpState;
+use crate::api::{AnswerDocument, PathAction, PathsDocument, RefusalDocument, ReloadDocument};
+use crate::daemon::watchlist::{Watchlist, WatchlistMsg};
 
-/// A command with all of a large host's paths fits in.
+/// A command with all paths of a large host fits in.
 const BODY_BYTES_MAX: usize = 4 << 20;
-/// How long a client may take to say what it wants.
+/// How long a client may take to send the body.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
-/// How long the keeper may take; opening paths has a shorter limit.
+/// How long the watchlist may take; opening paths has a shorter limit.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Why a command was not carried out.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct RefusalDocument {
-    /// One line or more: what, where, what to do.
-    pub(crate) errors: Vec<String>,
-}
+type CommandRefusal = (StatusCode, Json<RefusalDocument>);
 
-type Refusal = (StatusCode, Json<RefusalDocument>);
-
-fn refuse(status: StatusCode, errors: Vec<String>) -> Refusal {
+fn refuse(status: StatusCode, errors: Vec<String>) -> CommandRefusal {
     (status, Json(RefusalDocument { errors }))
 }
 
-/// What those may ask who may change something.
-pub(crate) fn routes() -> Router<Control> {
+/// The routes of commands.
+pub(crate) fn routes() -> Router<HttpState> {
     let act = |action| {
-        routing::post(async move |State(control): State<Control>, body: Body| {
-            act(&control.roster, action, body).await
+        routing::post(async move |State(state): State<HttpState>, body: Body| {
+            act(&state.watchlist, action, body).await
         })
     };
     Router::new()
-        .route("/v1/add", act(Action::Add))
-        .route("/v1/remove", act(Action::Remove))
-        .route("/v1/pause", act(Action::Pause))
-        .route("/v1/resume", act(Action::Resume))
-        .route("/v1/check-now", act(Action::CheckNow))
+        .route("/v1/add", act(PathAction::Add))
+        .route("/v1/remove", act(PathAction::Remove))
+        .route("/v1/pause", act(PathAction::Pause))
+        .route("/v1/resume", act(PathAction::Resume))
+        .route("/v1/check-now", act(PathAction::CheckNow))
         .route("/v1/reload", routing::post(reload))
 }
 
 async fn act(
-    roster: &Roster,
-    action: Action,
+    watchlist: &Watchlist,
+    action: PathAction,
     body: Body,
-) -> Result<Json<Vec<AnswerDocument>>, Refusal> {
-    let paths = read(body).await?;
+) -> Result<Json<Vec<AnswerDocument>>, CommandRefusal> {
+    let paths = read_paths(body).await?;
     let (reply, answers) = oneshot::channel();
-    roster.tell(Order::Do(action, paths, reply));
-    heard(answers).await.map(Json)
+    watchlist.send(WatchlistMsg::Apply(action, paths, reply));
+    receive(answers).await.map(Json)
 }
 
-async fn reload(State(control): State<Control>) -> Response {
+async fn reload(State(state): State<HttpState>) -> Response {
     let (reply, reloaded) = oneshot::channel();
-    control.roster.tell(Order::Reload(Some(reply)));
-    match heard(reloaded).await {
+    state.watchlist.send(WatchlistMsg::Reload(Some(reply)));
+    match receive(reloaded).await {
         Ok(Ok(done)) => Json::<ReloadDocument>(done).into_response(),
         Ok(Err(errors)) => refuse(StatusCode::UNPROCESSABLE_ENTITY, errors).into_response(),
         Err(refusal) => refusal.into_response(),
     }
 }
 
-/// Reads what a command is about.
-async fn read(body: Body) -> Result<PathsDocument, Refusal> {
+/// Reads the paths of a command.
+async fn read_paths(body: Body) -> Result<PathsDocument, CommandRefusal> {
     let bad = |why: String| refuse(StatusCode::BAD_REQUEST, vec![why]);
     let bytes = match timeout(BODY_LIMIT, to_bytes(body, BODY_BYTES_MAX)).await {
         Ok(Ok(bytes)) => bytes,
@@ -99,12 +90,12 @@ async fn read(body: Body) -> Result<PathsDocument, Refusal> {
     Ok(paths)
 }
 
-/// Waits for the keeper's word.
-async fn heard<T>(answer: oneshot::Receiver<T>) -> Result<T, Refusal> {
-    match timeout(ANSWER_LIMIT, answer).await {
-        Ok(Ok(answer)) => Ok(answer),
+/// Waits for a result from the watchlist.
+async fn receive<T>(result: oneshot::Receiver<T>) -> Result<T, CommandRefusal> {
+    match timeout(ANSWER_LIMIT, result).await {
+        Ok(Ok(result)) => Ok(result),
         _ => {
-            let why = "no word within 10 s; the file may lie on a disk that hangs: see the log";
+            let why = "no answer within 10 s; the file may be on a disk that hangs: see the log";
             Err(refuse(StatusCode::GATEWAY_TIMEOUT, vec![why.to_owned()]))
         }
     }

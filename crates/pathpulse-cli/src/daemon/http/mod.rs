@@ -6,13 +6,21 @@
 //! (`daemon::metrics`).
 
 mod commands;
+mod endpoints;
+mod event_stream;
+mod liveness;
 mod openapi;
 mod page;
-pub(crate) mod peers;
-pub(crate) mod place;
-pub(crate) mod probes;
-pub(crate) mod routes;
-pub(crate) mod server;
-pub(crate) mod socket;
+mod peers;
+mod probes;
+mod routes;
+mod server;
+mod socket;
+mod state;
 
-pub(crate) use commands::RefusalDocument;
+pub(crate) use endpoints::Endpoints;
+pub(crate) use peers::Peer;
+pub(crate) use routes::router;
+pub(crate) use server::serve;
+pub(crate) use socket::SocketLock;
+pub(crate) use state::HttpState;

@@ -1,4 +1,4 @@
-//! What can be asked, for programs: an OpenAPI document. The tests hold it to the routes and the answers.
+//! The OpenAPI document. The tests compare it with the routes and the answers.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -16,15 +16,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn the_document_names_all_routes_and_no_others() {
+    fn the_document_has_all_routes_and_no_others() {
         let sources = concat!(include_str!("routes.rs"), include_str!("commands.rs"));
         let routed = sources.split(".route(\"").skip(1);
         let routed = routed.filter_map(|rest| rest.split('"').next());
-        // axum's way to say that a name may have slashes.
+        // axum writes a parameter that may contain slashes as `{*name}`.
         let routed: BTreeSet<String> = routed.map(|route| route.replace("{*", "{")).collect();
         let document: serde_json::Value = serde_json::from_str(DOCUMENT).expect("JSON");
-        let named = document["paths"].as_object().expect("an object").keys();
-        assert_eq!(named.cloned().collect::<BTreeSet<_>>(), routed);
+        let documented = document["paths"].as_object().expect("an object").keys();
+        assert_eq!(documented.cloned().collect::<BTreeSet<_>>(), routed);
     }
     #[test]
     fn head_is_documented_wherever_get_is_and_as_that() {

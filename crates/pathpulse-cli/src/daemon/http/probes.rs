@@ -1,48 +1,48 @@
-//! Two probes. `GET /healthz` is about the daemon: 200 while each worker gets on, that is: is awake when
-//! it means to be, and done with a turn within [`OVERDUE_MAX`]. What devices do is no part of it.
+//! Two probes. `GET /healthz` is about the daemon: 200 while each worker is responsive, that is:
+//! awake when it is due, and done with a pass of its loop in time. Devices have no influence.
 //!
-//! `GET /livez?path=...&max_stall=...` is for whoever depends on a storage:
+//! `GET /livez?path=...&max_stall=...` is for programs that depend on a storage: 200 while the
+//! storage answers, 503 once a read has waited for a good answer for `max_stall`. The interval of
+//! checks does not decide that, since it may be longer than `max_stall`: each request asks for a
+//! check at once (the engine never runs two at a time) and waits for its verdict, without delaying
+//! other requests. A read that was unanswered before the request counts from its own start.
 //!
-//! 200 while that storage answers, 503 once a read has waited for a good answer for `max_stall`.
-//! The pace of checks is not what decides, since it may be slower than `max_stall`: each request asks
-//! for a check at once (the engine never has two at a time), and waits for its verdict, without
-//! holding up anyone else. What a path has owed for longer counts from then.
+//! The name may be another name of a watched path, or that of a file or folder: then the probe is
+//! about the paths to the devices of its file system. A path that is not open yet gets 503 with the
+//! reason.
 //!
-//! The name may be another one of a watched path, or that of a file or a folder: then it is about the paths
-//! to the devices that it lies on. A path that waits to be opened gets 503, with the reason.
+//! A path whose verdict is overdue ([`pathpulse::PathStatus::overdue`]) gets 503 with the reason,
+//! too: whether it answers is not known, and has not been for a long time.
 //!
-//! A path whose verdict is overdue ([`PathStatus::overdue`]) is 503, too, with the reason: nobody knows
-//! that it answers, and nobody has for a long time.
-//!
-//! Else no evidence is no stall. A path that a person paused, or one that can't be checked for reasons of
-//! our own, gets 200 and the reason: whoever asks may end a database because of a 503.
+//! In all other cases, no evidence is no stall. A path that a person paused, or one that can't be
+//! checked for reasons of our own, gets 200 with the reason: a 503 may make the caller end a
+//! database.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State as Extract};
 use axum::http::StatusCode;
 use futures_util::future::join_all;
-use pathpulse::{Counts, Monitor, PathId, PathStatus, State, VerdictKind, display_name};
+use pathpulse::{Monitor, PathId, display_name};
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
 
-use super::routes::Control;
-use crate::api::name::{self as names, Listed};
+use super::liveness::{Liveness, probe};
+use super::state::HttpState;
+use crate::api::candidates;
+use crate::daemon::process::check_workers;
+use crate::daemon::watchlist::{self, ListedPath};
 use crate::human::printable;
-use crate::lookup::{self, Unknown};
+use crate::lookup::{self, LookupError};
 
-/// A worker that is late by more does not get on. Its turns take milliseconds.
-const OVERDUE_MAX: Duration = Duration::from_secs(2);
-/// A request holds its connection no longer.
-const MAX_STALL: std::ops::RangeInclusive<Duration> =
-    Duration::from_millis(1)..=Duration::from_secs(60);
-/// How long a request looks away at least, and at most, while it waits for a verdict: an eighth of the
-/// time that it has waited.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
+/// A request holds its connection no longer than the upper limit.
+const MAX_STALL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LivezQuery {
@@ -51,107 +51,10 @@ pub(crate) struct LivezQuery {
 }
 
 /// A status and one line of text.
-pub(crate) type Answer = (StatusCode, String);
-
-/// What can be said to a request now.
-#[derive(Debug, PartialEq)]
-enum Word {
-    Alive(String),
-    Stalls(String),
-    /// Nothing yet; look again within so long.
-    Wait(Duration),
-}
-
-/// Waits until the path has answered, or has not for `max_stall`; `None` when it is not watched.
-async fn ask(monitor: &Monitor, id: PathId, max_stall: Duration) -> Option<Word> {
-    let begin = Instant::now();
-    let before = monitor.path(id)?;
-    monitor.check_now(id);
-    loop {
-        let waited = begin.elapsed();
-        let left = match judge(&before, &monitor.path(id)?, waited, max_stall) {
-            Word::Wait(left) => left,
-            word => return Some(word),
-        };
-        let pause = (waited / 8).clamp(PAUSE.0, PAUSE.1);
-        tokio::time::sleep(pause.min(left)).await;
-    }
-}
-
-/// How the path was when the request came, and how it is now, after it has `waited`.
-fn judge(before: &PathStatus, path: &PathStatus, waited: Duration, max_stall: Duration) -> Word {
-    let more = |count: fn(&Counts) -> u64| count(&path.checks) > count(&before.checks);
-    if more(good) {
-        return Word::Alive("answers".to_owned());
-    }
-    if path.state == State::Paused {
-        return Word::Alive("is paused: it is not checked".to_owned());
-    }
-    if path.state == State::Standby {
-        return Word::Stalls("is standby: it serves no reads".to_owned());
-    }
-    let (state, cause) = (path.state, path.cause.name());
-    if path.overdue {
-        // The check that was asked for has its time. Without it there is no word that it is alive.
-        if waited < max_stall {
-            return Word::Wait(max_stall - waited);
-        }
-        let known = path.verdict_age.map_or_else(
-            || "it was never checked".to_owned(),
-            |age| format!("{state} ({cause}) was known {} ms ago", age.as_millis()),
-        );
-        return Word::Stalls(format!("is overdue: {known}, and nothing since"));
-    }
-    let untold = path.in_flight.is_none() && path.unanswered.is_none() && waited >= max_stall;
-    if (more(unknown) && state != State::Down) || untold {
-        return Word::Alive(format!("was {state}, and can't be checked now"));
-    }
-    // What was owed before this request counts where its own check has nothing to add: a read is stuck,
-    // or the verdict was bad. Until then the check has its time: a path that failed may be well again.
-    let owed = path.unanswered.unwrap_or(Duration::ZERO);
-    let silence = if path.stuck.is_some() || more(Counts::total) {
-        owed
-    } else {
-        path.in_flight.unwrap_or(waited)
-    };
-    if silence < max_stall {
-        return Word::Wait(max_stall - silence);
-    }
-    Word::Stalls(format!(
-        "stalls: no good answer for {} ms, more than {} ms; {state} ({cause})",
-        owed.max(silence).as_millis(),
-        max_stall.as_millis(),
-    ))
-}
-
-/// Verdicts that show that the device answers.
-fn good(checks: &Counts) -> u64 {
-    checks.of(VerdictKind::Good) + checks.of(VerdictKind::Busy)
-}
-
-fn unknown(checks: &Counts) -> u64 {
-    checks.of(VerdictKind::Unknown)
-}
-
-/// What keeps the workers from getting on, in one line.
-///
-/// # Errors
-/// Which worker, and how it is.
-pub(crate) fn check_workers(monitor: &Monitor) -> Result<(), String> {
-    for (number, worker) in monitor.workers().iter().enumerate() {
-        if worker.ended {
-            return Err(format!("worker {number} has ended; the log may say why"));
-        }
-        if worker.overdue > OVERDUE_MAX {
-            let late_ms = worker.overdue.as_millis();
-            return Err(format!("worker {number} has not got on for {late_ms} ms"));
-        }
-    }
-    Ok(())
-}
+pub(crate) type ProbeAnswer = (StatusCode, String);
 
 /// `GET /healthz`.
-pub(crate) async fn health(Extract(monitor): Extract<Arc<Monitor>>) -> Answer {
+pub(crate) async fn health(Extract(monitor): Extract<Arc<Monitor>>) -> ProbeAnswer {
     match check_workers(&monitor) {
         Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
@@ -160,9 +63,9 @@ pub(crate) async fn health(Extract(monitor): Extract<Arc<Monitor>>) -> Answer {
 
 /// `GET /livez`.
 pub(crate) async fn answer(
-    Extract(control): Extract<Control>,
+    Extract(state): Extract<HttpState>,
     query: Result<Query<LivezQuery>, QueryRejection>,
-) -> Answer {
+) -> ProbeAnswer {
     let bad = |what: String| (StatusCode::BAD_REQUEST, format!("{what}\n"));
     let query = match query {
         Ok(Query(query)) => query,
@@ -172,71 +75,74 @@ pub(crate) async fn answer(
         }
     };
     let max_stall = match &query.max_stall {
-        None => control.monitor.config().settings.timeout,
-        Some(text) => match limit(text) {
+        None => state.monitor.config().settings.timeout,
+        Some(text) => match parse_limit(text) {
             Ok(limit) => limit,
             Err(why) => return bad(format!("max_stall: {why}")),
         },
     };
     let name = printable(&query.path);
-    let waiting = control.roster.waiting();
-    let (paths, waits) = match names::listed(&control.monitor, &waiting, &query.path) {
-        Some(Listed::Watched(id)) => (vec![id], None),
-        other => {
-            let waits = other.map(|path| match path {
-                Listed::Waiting(path) => path.message.clone(),
-                Listed::Watched(_) => String::new(),
-            });
-            match paths_under(&control.monitor, &query.path, max_stall).await {
-                Ok(paths) => (paths, waits),
-                Err(what) => return (StatusCode::SERVICE_UNAVAILABLE, format!("{name} {what}\n")),
-            }
-        }
-    };
-    let stands = paths.len() == 1 && control.monitor.find(Path::new(&query.path)).is_some();
-    match (
-        ask_all(&control.monitor, &paths, max_stall, stands).await,
-        waits,
-    ) {
-        (Some(Word::Alive(what)), _) => (StatusCode::OK, format!("{name} {what}\n")),
-        (Some(Word::Stalls(what)), _) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("{name} {what}\n"))
-        }
-        (Some(Word::Wait(_)) | None, Some(why)) => {
-            let said = format!("{name} is not open: {}\n", printable(&why));
-            (StatusCode::SERVICE_UNAVAILABLE, said)
-        }
-        (Some(Word::Wait(_)) | None, None) => {
-            (StatusCode::NOT_FOUND, format!("{name} is not watched\n"))
-        }
+    match liveness(&state, &query.path, max_stall).await {
+        Ok(what) => (StatusCode::OK, format!("{name} {what}\n")),
+        Err((status, what)) => (status, format!("{name} {what}\n")),
     }
 }
 
-/// The watched paths that a name leads to which none of them has: the one that is the same device, or those
-/// of the devices that it lies on.
+/// What the answer says about a name: 200 with `Ok`, the status of the error otherwise.
+async fn liveness(
+    state: &HttpState,
+    text: &str,
+    max_stall: Duration,
+) -> Result<String, (StatusCode, String)> {
+    let unavailable = |what: String| (StatusCode::SERVICE_UNAVAILABLE, what);
+    let unopened = state.watchlist.unopened();
+    let listed = watchlist::find(&state.monitor, &unopened, text);
+    let not_open = match &listed {
+        Some(ListedPath::Unopened(path)) => Some(path.message.clone()),
+        _ => None,
+    };
+    let paths = match listed {
+        Some(ListedPath::Open(id)) => vec![id],
+        _ => paths_below(&state.monitor, text, max_stall)
+            .await
+            .map_err(unavailable)?,
+    };
+    let is_its_name = paths.len() == 1 && state.monitor.find(Path::new(text)).is_some();
+    match probe_all(&state.monitor, &paths, max_stall, is_its_name).await {
+        Some(Liveness::Alive(what)) => Ok(what),
+        Some(Liveness::Stalled(what)) => Err(unavailable(what)),
+        Some(Liveness::Undecided(_)) | None => Err(match not_open {
+            Some(why) => unavailable(format!("is not open: {}", printable(&why))),
+            None => (StatusCode::NOT_FOUND, "is not watched".to_owned()),
+        }),
+    }
+}
+
+/// The watched paths that an unknown name leads to: the one to the same device, or those to the
+/// devices of its file system.
 ///
 /// # Errors
-/// That the name could not be looked up in time: its own file system does not answer.
-async fn paths_under(
+/// The name could not be looked up in time: its own file system does not answer.
+async fn paths_below(
     monitor: &Arc<Monitor>,
     text: &str,
     max_stall: Duration,
 ) -> Result<Vec<PathId>, String> {
-    for name in names::meant(text).filter(|name| name.is_absolute()) {
-        let looked = spawn_blocking(move || lookup::look_apart(&name, max_stall)).await;
+    for name in candidates(text).filter(|name| name.is_absolute()) {
+        let looked = spawn_blocking(move || lookup::look_up_in_subprocess(&name, max_stall)).await;
         match looked {
             Ok(Ok(found)) => {
                 let known = |device| monitor.find_device(device);
                 return Ok(found.nearest(&known));
             }
-            Ok(Err(Unknown::Said(_))) => {}
-            Ok(Err(Unknown::Silent)) => {
+            Ok(Err(LookupError::Failed(_))) => {}
+            Ok(Err(LookupError::TimedOut)) => {
                 let ms = max_stall.as_millis();
                 return Err(format!(
                     "stalls: its name could not be looked up within {ms} ms"
                 ));
             }
-            Ok(Err(Unknown::Busy)) | Err(_) => {
+            Ok(Err(LookupError::Busy)) | Err(_) => {
                 let what =
                     "could not be looked up: too many names hang; ask by the name that is watched";
                 return Err(what.to_owned());
@@ -246,43 +152,46 @@ async fn paths_under(
     Ok(Vec::new())
 }
 
-/// Asks all of these. Of the paths to the same storage one has to answer, of others each. `None` when none is
-/// watched. What is said names the path, unless that was what was asked for.
-async fn ask_all(
+/// Probes paths. A storage answers if one of its paths does; all storages have to answer. `None` if
+/// none of the paths is watched. The text names the path unless `is_its_name`: the request named
+/// it.
+async fn probe_all(
     monitor: &Monitor,
     paths: &[PathId],
     max_stall: Duration,
-    stands: bool,
-) -> Option<Word> {
-    let words = join_all(paths.iter().map(async |id| {
+    is_its_name: bool,
+) -> Option<Liveness> {
+    let results = join_all(paths.iter().map(async |id| {
         let info = monitor.info(*id)?;
         let name = display_name(info.name());
-        let word = match ask(monitor, *id, max_stall).await? {
-            word if stands => word,
-            Word::Alive(what) => Word::Alive(format!("is {name}, which {what}")),
-            Word::Stalls(what) => Word::Stalls(format!("is {name}, which {what}")),
-            word @ Word::Wait(_) => word,
+        let result = match probe(monitor, *id, max_stall).await? {
+            result if is_its_name => result,
+            Liveness::Alive(what) => Liveness::Alive(format!("is {name}, which {what}")),
+            Liveness::Stalled(what) => Liveness::Stalled(format!("is {name}, which {what}")),
+            result @ Liveness::Undecided(_) => result,
         };
         let group = info.group().map_or_else(|| name.to_string(), str::to_owned);
-        Some((group, word))
+        Some((group, result))
     }));
     let mut storages = BTreeMap::new();
-    for (group, word) in words.await.into_iter().flatten() {
-        let is_better = |known: &Word| matches!((known, &word), (Word::Stalls(_), Word::Alive(_)));
+    for (group, result) in results.await.into_iter().flatten() {
+        let is_better = |known: &Liveness| {
+            matches!((known, &result), (Liveness::Stalled(_), Liveness::Alive(_)))
+        };
         if storages.get(&group).is_none_or(is_better) {
-            storages.insert(group, word);
+            storages.insert(group, result);
         }
     }
-    let stalls = |word: &Word| !matches!(word, Word::Stalls(_));
-    storages.into_values().min_by_key(stalls)
+    let stalled_first = |result: &Liveness| !matches!(result, Liveness::Stalled(_));
+    storages.into_values().min_by_key(stalled_first)
 }
 
-fn limit(text: &str) -> Result<Duration, String> {
+fn parse_limit(text: &str) -> Result<Duration, String> {
     let limit = humantime::parse_duration(text)
         .map_err(|error| format!("{error}; durations are like 500ms, 2s"))?;
     if MAX_STALL.contains(&limit) {
         Ok(limit)
     } else {
-        Err("it is from 1ms to 60s".to_owned())
+        Err("expected 1ms to 60s".to_owned())
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP over the socket, on one thread, with a limit to everything a client can hold on to.
+//! The HTTP server: one thread, with a limit to everything that a client can hold.
 
 use std::io;
 use std::net::TcpListener as StdTcpListener;
@@ -19,70 +19,76 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_io_timeout::TimeoutStream;
 
-use super::peers::{Clients, Visitor};
-use super::routes::{Control, router};
-use crate::daemon::config::Changes;
+use super::peers::Peer;
+use super::routes::router;
+use super::state::HttpState;
+use crate::daemon::config::ChangeRights;
+use crate::daemon::metrics::ClientCounters;
 
-/// Clients at a time, at each door; one more is turned away.
+/// The number of clients per listener; more are rejected.
 const CLIENTS_MAX: usize = 256;
-/// How long a client may take to ask, and to take up a part of its answer.
+/// How long a client may take to send a request, and to accept a part of its answer.
 const CLIENT_LIMIT: Duration = Duration::from_secs(10);
-/// Threads that write metrics; more scrapes than that at a time wait for each other.
+/// Threads that write metrics. With more scrapes at the same time, some wait.
 const METRICS_THREADS: usize = 2;
-/// Before accepting is tried again that failed, as it does without file descriptors.
+/// Pause after a failed accept, which happens when there are no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Where clients come in.
+/// A socket to accept clients on. A later one of the same kind replaces it.
 #[derive(Debug)]
-pub(crate) enum Door {
-    /// Whoever may open the socket may look. A later one replaces it.
+pub(crate) enum NewListener {
+    /// The daemon's socket.
     Socket(StdUnixListener),
-    /// Anyone who reaches the address may look.
+    /// The TCP address. All clients that reach it may read.
     Http(StdTcpListener),
 }
 
-/// The way of doors to the server: it opens those that come.
-pub(crate) type Doors = UnboundedReceiver<Door>;
+/// The sockets that the server is to serve, as they come up.
+pub(crate) type Listeners = UnboundedReceiver<NewListener>;
 
-/// Serves until the process ends. `changes` says who may do more than look.
-pub(crate) fn serve(doors: Doors, changes: Changes, control: Control) {
+/// Serves until the process ends. `rights` says which clients may change something.
+pub(crate) fn serve(listeners: Listeners, rights: ChangeRights, state: HttpState) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .max_blocking_threads(METRICS_THREADS)
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(accept_all(doors, changes, control)),
+        Ok(runtime) => runtime.block_on(accept_all(listeners, rights, state)),
         Err(error) => {
             tracing::error!("the socket is not served: {error}; paths are watched all the same");
         }
     }
 }
 
-async fn accept_all(mut doors: Doors, changes: Changes, control: Control) {
-    let clients = Arc::clone(&control.clients);
-    let router = router(control);
-    // Of each kind there is one; a closed one is never ready.
+async fn accept_all(mut listeners: Listeners, rights: ChangeRights, state: HttpState) {
+    let clients = Arc::clone(&state.clients);
+    let router = router(state);
+    // One of each kind; `closed` stands for a listener that is not there.
     let (mut local, mut http) = (closed(), closed());
     loop {
         let next = {
-            let open = future::join(&mut local, &mut http);
-            match future::select(pin!(doors.recv()), open).await {
-                Either::Left((Some(door), _)) => door,
-                // All who could send one are gone: those that are open stay.
-                Either::Left((None, open)) => {
-                    open.await;
+            let serving = future::join(&mut local, &mut http);
+            match future::select(pin!(listeners.recv()), serving).await {
+                Either::Left((Some(listener), _)) => listener,
+                // All senders are gone: no other listener comes, the current ones stay.
+                Either::Left((None, serving)) => {
+                    serving.await;
                     return;
                 }
                 Either::Right(_) => return,
             }
         };
         let (router, clients) = (router.clone(), Arc::clone(&clients));
-        match open(next, changes) {
-            Ok(Open::Local(socket)) => local = accept(socket, router, clients).boxed_local(),
-            Ok(Open::Http(listener)) => http = accept(listener, router, clients).boxed_local(),
+        match to_async(next, rights) {
+            Ok(AsyncListener::Local(socket)) => {
+                local = accept(socket, router, clients).boxed_local();
+            }
+            Ok(AsyncListener::Http(listener)) => {
+                http = accept(listener, router, clients).boxed_local();
+            }
             Err(error) => {
-                tracing::error!("clients can't come in: {error}; paths are watched all the same");
+                tracing::error!("clients can't connect: {error}; paths are watched all the same");
             }
         }
     }
@@ -92,58 +98,58 @@ fn closed() -> LocalBoxFuture<'static, ()> {
     future::pending().boxed_local()
 }
 
-/// A door as this thread serves it.
-enum Open {
-    Local(LocalDoor),
+/// A listener of the runtime.
+enum AsyncListener {
+    Local(LocalListener),
     Http(TcpListener),
 }
 
-fn open(door: Door, changes: Changes) -> io::Result<Open> {
-    Ok(match door {
-        Door::Socket(socket) => Open::Local(LocalDoor {
+fn to_async(listener: NewListener, rights: ChangeRights) -> io::Result<AsyncListener> {
+    Ok(match listener {
+        NewListener::Socket(socket) => AsyncListener::Local(LocalListener {
             listener: UnixListener::from_std(socket)?,
-            changes,
+            rights,
         }),
-        Door::Http(listener) => Open::Http(TcpListener::from_std(listener)?),
+        NewListener::Http(listener) => AsyncListener::Http(TcpListener::from_std(listener)?),
     })
 }
 
 /// Something that clients connect to.
-trait Listen {
+trait Accept {
     type Stream: AsyncRead + AsyncWrite + Send + 'static;
 
-    async fn next(&self) -> io::Result<(Self::Stream, Visitor)>;
+    async fn next(&self) -> io::Result<(Self::Stream, Peer)>;
 }
 
-struct LocalDoor {
+struct LocalListener {
     listener: UnixListener,
-    changes: Changes,
+    rights: ChangeRights,
 }
 
-impl Listen for LocalDoor {
+impl Accept for LocalListener {
     type Stream = UnixStream;
 
-    async fn next(&self) -> io::Result<(UnixStream, Visitor)> {
+    async fn next(&self) -> io::Result<(UnixStream, Peer)> {
         let (stream, _) = self.listener.accept().await?;
-        let visitor = Visitor::local(stream.peer_cred().ok(), self.changes);
-        Ok((stream, visitor))
+        let peer = Peer::local(stream.peer_cred().ok(), self.rights);
+        Ok((stream, peer))
     }
 }
 
-impl Listen for TcpListener {
+impl Accept for TcpListener {
     type Stream = TcpStream;
 
-    async fn next(&self) -> io::Result<(TcpStream, Visitor)> {
+    async fn next(&self) -> io::Result<(TcpStream, Peer)> {
         let (stream, _) = self.accept().await?;
-        Ok((stream, Visitor::Remote))
+        Ok((stream, Peer::Remote))
     }
 }
 
-async fn accept(door: impl Listen, router: Router, clients: Arc<Clients>) {
+async fn accept(listener: impl Accept, router: Router, clients: Arc<ClientCounters>) {
     let room = Arc::new(Semaphore::new(CLIENTS_MAX));
-    let mut full = false;
+    let mut is_full = false;
     loop {
-        let (stream, visitor) = match door.next().await {
+        let (stream, peer) = match listener.next().await {
             Ok(next) => next,
             Err(error) => {
                 tracing::warn!("accepting a client: {error}");
@@ -151,43 +157,52 @@ async fn accept(door: impl Listen, router: Router, clients: Arc<Clients>) {
                 continue;
             }
         };
-        let place = Arc::clone(&room).try_acquire_owned().ok();
-        if place.is_none() && !full {
-            tracing::warn!("clients are turned away: {CLIENTS_MAX} are here already");
+        let permit = Arc::clone(&room).try_acquire_owned().ok();
+        if permit.is_none() && !is_full {
+            tracing::warn!("clients are turned away: {CLIENTS_MAX} are connected already");
         }
-        full = place.is_none();
-        let Some(place) = place else {
-            clients.turn_away();
+        is_full = permit.is_none();
+        let Some(permit) = permit else {
+            clients.count_turned_away();
             continue;
         };
-        tracing::debug!("a client: {visitor:?}");
-        let service = TowerToHyperService::new(router.clone().layer(Extension(visitor)));
+        tracing::debug!("a client: {peer:?}");
+        let router = router.clone().layer(Extension(peer));
         let clients = Arc::clone(&clients);
         tokio::spawn(async move {
-            let _here = (clients.enter(), place);
-            let served = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(CLIENT_LIMIT)
-                .serve_connection(TokioIo::new(Box::pin(patient(stream))), service);
-            if let Err(error) = served.await {
-                if is_slowness(&error) {
-                    clients.was_too_slow();
-                }
-                tracing::debug!("a client: {error}");
-            }
+            let _connected = (clients.connect(), permit);
+            serve_client(stream, router, &clients).await;
         });
     }
 }
 
+async fn serve_client(
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    router: Router,
+    clients: &ClientCounters,
+) {
+    let stream = TokioIo::new(Box::pin(with_write_timeout(stream)));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(CLIENT_LIMIT)
+        .serve_connection(stream, TowerToHyperService::new(router));
+    if let Err(error) = served.await {
+        if is_timeout(&error) {
+            clients.count_too_slow();
+        }
+        tracing::debug!("a client: {error}");
+    }
+}
+
 /// Whether a client did not read its answer in time.
-fn is_slowness(error: &hyper::Error) -> bool {
+fn is_timeout(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error);
     let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
     cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
-/// The connection, but not for clients that stop reading.
-fn patient<S: AsyncRead + AsyncWrite>(stream: S) -> TimeoutStream<S> {
+/// The connection; a write fails when the client stops reading.
+fn with_write_timeout<S: AsyncRead + AsyncWrite>(stream: S) -> TimeoutStream<S> {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(CLIENT_LIMIT));
     stream

@@ -1,8 +1,9 @@
-//! The daemon's socket: one daemon for each, and no stale one in the way.
+//! The daemon's socket: each socket has one daemon, and a stale socket is replaced.
 //!
-//! Whoever has the lock beside the socket owns it (`lock.rs`). So what the owner of the lock finds in the
-//! socket's place is a dead daemon's, unless somebody answers there who is not known to be dead: then it
-//! is some other program's. A socket that somebody removes is made again.
+//! The process with the lock file beside the socket owns the socket (`process/lock.rs`). A socket
+//! that the owner of the lock finds at its path belonged to a dead daemon, unless a process answers
+//! there that is not known to be dead: then it belongs to another program. A removed socket is made
+//! again.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -21,36 +22,35 @@ use rustix::net::{
 };
 use rustix::process::umask;
 
-use crate::daemon::process::lock::{Lock, LockError, lock_of};
-use crate::daemon::process::predecessors::{HeldProcess, Predecessors};
+use crate::daemon::process::{HeldProcess, LockError, LockFile, Predecessors, lock_of};
 
-/// Read and write for owner and group, nothing for others.
-const FORBIDDEN: Mode = Mode::from_raw_mode(0o117);
+/// The umask for the socket: read and write for owner and group, nothing for others.
+const UMASK: Mode = Mode::from_raw_mode(0o117);
 
-/// A socket that belongs to this process.
+/// The socket of this process, with its lock file.
 #[derive(Debug)]
-pub(crate) struct Claim {
+pub(crate) struct SocketLock {
     path: PathBuf,
     group: Option<u32>,
     listener: UnixListener,
     /// The file system and the inode of the socket.
     inode: (u64, u64),
-    lock: Lock,
+    lock: LockFile,
     predecessors: Predecessors,
 }
 
-impl Claim {
-    /// Makes the socket, and its folder if need be.
+impl SocketLock {
+    /// Makes the socket, and its folder if that is missing.
     ///
     /// # Errors
-    /// In one line: who has it, or what the system says.
-    pub(crate) fn take(path: &Path, group: Option<&str>) -> Result<Claim, String> {
+    /// In one line: which program has it, or the error of the system.
+    pub(crate) fn take(path: &Path, group: Option<&str>) -> Result<SocketLock, String> {
         let group = group.map(group_number).transpose()?;
         make_folder(path)?;
-        let (lock, held) = Lock::take(&lock_of(path)).map_err(|error| refusal(path, error))?;
+        let (lock, held) = LockFile::take(&lock_of(path)).map_err(|error| refusal(path, error))?;
         let predecessors = Predecessors::new(held);
         let (listener, inode) = bind(path, group, &predecessors)?;
-        Ok(Claim {
+        Ok(SocketLock {
             path: path.to_owned(),
             group,
             listener,
@@ -66,12 +66,13 @@ impl Claim {
         same.map_err(|error| format!("socket {}: {error}", self.path.display()))
     }
 
-    /// Daemons of this socket that died, and that the kernel may hold.
+    /// Dead daemons of this socket that the kernel may still hold.
     pub(crate) fn predecessors(&self) -> &Predecessors {
         &self.predecessors
     }
 
-    /// Makes what somebody removed again, the lock first; returns the new socket, if there is one.
+    /// Makes a removed lock file and a removed socket again; returns the new socket, if there is
+    /// one.
     ///
     /// # Errors
     /// Why it can't be made, in one line.
@@ -88,34 +89,34 @@ impl Claim {
         self.listener().map(Some)
     }
 
-    /// Has the lock file say what a successor can't find out.
+    /// Notes in the lock file what a successor can't find out by itself.
     pub(crate) fn note(&mut self, stuck_devices: &[String], held: &[HeldProcess]) {
         if let Err(error) = self.lock.note(stuck_devices, held) {
             tracing::debug!("socket {}: its lock: {error}", self.path.display());
         }
     }
 
-    /// Takes the socket out of the file system and gives its place up: what the kernel may keep of
-    /// this process, until silent devices answer, must not keep another daemon from starting.
+    /// Removes the socket and releases the lock. The kernel may hold this process until silent
+    /// devices answer; that must not prevent another daemon from starting.
     pub(crate) fn remove(&self) {
-        let said = |what: &str, error: io::Error| {
+        let log = |what: &str, error: io::Error| {
             tracing::debug!("socket {}: {what}{error}", self.path.display());
         };
         if inode_of(&self.path).is_ok_and(|inode| inode == self.inode)
             && let Err(error) = fs::remove_file(&self.path)
         {
-            said("", error);
+            log("", error);
         }
         close_for_all(&self.listener);
         if let Err(error) = self.lock.release() {
-            said("its lock: ", error);
+            log("its lock: ", error);
         }
     }
 }
 
-/// Ends a listening socket for all who have it open: it is no longer one, whoever keeps its descriptor.
+/// Shuts a listening socket down for all processes that have it open.
 pub(crate) fn close_for_all(listener: impl std::os::fd::AsFd) {
-    // Without it the kernel closes the socket when it ends the process.
+    // After a failure the kernel closes the socket when the process ends.
     let _ = shutdown(listener, Shutdown::Both);
 }
 
@@ -133,12 +134,12 @@ fn make_folder(socket: &Path) -> Result<(), String> {
 
 fn refusal(socket: &Path, error: LockError) -> String {
     match error {
-        LockError::Taken(who) => taken(socket, &who),
+        LockError::InUse(owner) => taken(socket, &owner),
         LockError::Other(what) => what,
     }
 }
 
-/// The file system and the inode of what is at `path`.
+/// The file system and the inode of the file at `path`.
 fn inode_of(path: &Path) -> io::Result<(u64, u64)> {
     let meta = fs::symlink_metadata(path)?;
     Ok((meta.dev(), meta.ino()))
@@ -149,27 +150,27 @@ fn bind(
     group: Option<u32>,
     predecessors: &Predecessors,
 ) -> Result<(UnixListener, (u64, u64)), String> {
-    let said = |error: io::Error| format!("socket {}: {error}", path.display());
+    let describe = |error: io::Error| format!("socket {}: {error}", path.display());
     remove_stale(path, predecessors)?;
-    let before = umask(FORBIDDEN);
+    let before = umask(UMASK);
     let listener = UnixListener::bind(path);
     umask(before);
-    let listener = listener.map_err(said)?;
+    let listener = listener.map_err(describe)?;
     if let Some(group) = group {
         give_to_group(path, group)?;
     }
-    listener.set_nonblocking(true).map_err(said)?;
-    let inode = inode_of(path).map_err(said)?;
+    listener.set_nonblocking(true).map_err(describe)?;
+    let inode = inode_of(path).map_err(describe)?;
     Ok((listener, inode))
 }
 
 /// Lets the members of a group use the socket.
 fn give_to_group(path: &Path, group: u32) -> Result<(), String> {
-    // Not asked for where it is so already: a sandbox may forbid the call.
+    // Not called if the group is right already: a sandbox may forbid the call.
     if fs::symlink_metadata(path).is_ok_and(|meta| meta.gid() == group) {
         return Ok(());
     }
-    // This call on all machines: the unit allows no other. The socket's place is nobody's link.
+    // The seccomp filter of the unit allows only this call. It does not follow links.
     let group_id = Some(Gid::from_raw(group));
     let given = chownat(CWD, path, None, group_id, AtFlags::SYMLINK_NOFOLLOW);
     given.map_err(|errno| {
@@ -196,35 +197,39 @@ fn group_number(group: &str) -> Result<u32, String> {
 }
 
 fn remove_stale(path: &Path, predecessors: &Predecessors) -> Result<(), String> {
-    let said = |error: io::Error| format!("socket {}: {error}", path.display());
+    let describe = |error: io::Error| format!("socket {}: {error}", path.display());
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(said(error)),
+        Err(error) => Err(describe(error)),
         Ok(meta) if !meta.file_type().is_socket() => Err(format!(
             "socket {}: something else is there, and is left alone; name another place with --socket",
             path.display()
         )),
-        Ok(_) => match knock(path) {
-            // A dead one that the kernel holds has its socket still.
-            Ok(listener) if predecessors.include(listener) => fs::remove_file(path).map_err(said),
-            // One that has no room for one more may be dead as well.
-            Err(Errno::AGAIN) if predecessors.are_known() => fs::remove_file(path).map_err(said),
-            // One that is too busy to answer is there as well.
+        Ok(_) => match peer_of(path) {
+            // A dead daemon that the kernel holds still listens.
+            Ok(listener) if predecessors.include(listener) => {
+                fs::remove_file(path).map_err(describe)
+            }
+            // A full queue of connections may belong to a dead daemon, too.
+            Err(Errno::AGAIN) if predecessors.are_known() => {
+                fs::remove_file(path).map_err(describe)
+            }
+            // A full queue of connections belongs to a program that is busy.
             Ok(_) | Err(Errno::AGAIN) => Err(taken(path, "another program")),
-            Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(said),
-            Err(errno) => Err(said(errno.into())),
+            Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(describe),
+            Err(errno) => Err(describe(errno.into())),
         },
     }
 }
 
 /// Connects without waiting; returns the number of the process that listens there.
-fn knock(path: &Path) -> rustix::io::Result<i32> {
+fn peer_of(path: &Path) -> rustix::io::Result<i32> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket: OwnedFd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     connect(&socket, &SocketAddrUnix::new(path)?)?;
-    // 0 is one that can't be seen from this PID namespace.
-    let who = getsockopt(&socket, PeerCredentials);
-    Ok(who.map_or(0, |who| who.pid()))
+    // 0 is a process that is not visible in this PID namespace.
+    let peer = getsockopt(&socket, PeerCredentials);
+    Ok(peer.map_or(0, |peer| peer.pid()))
 }
 
 fn taken(socket: &Path, who: &str) -> String {
@@ -243,22 +248,22 @@ mod tests {
     fn one_owner_at_a_time_and_dead_ones_are_replaced() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("sub/folder/p.sock");
-        let first = Claim::take(&path, None).expect("free");
+        let first = SocketLock::take(&path, None).expect("free");
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
-        let second = Claim::take(&path, None).expect_err("taken");
+        let second = SocketLock::take(&path, None).expect_err("taken");
         let me = format!("pid {}", std::process::id());
         assert!(
             second.contains(&me) && second.contains("p.sock"),
             "{second}"
         );
-        // Its owner dies: the file stays, the lock does not.
+        // The owner dies: the file stays, the lock does not.
         drop(first);
         assert!(path.exists());
-        let third = Claim::take(&path, None).expect("stale");
+        let third = SocketLock::take(&path, None).expect("stale");
         third.remove();
         assert!(!path.exists());
-        Claim::take(&path, None).expect("given up, though its process is still there");
+        SocketLock::take(&path, None).expect("given up, though its process is still there");
     }
 
     #[test]
@@ -267,10 +272,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("p.sock");
         let own = fs::metadata(folder.path()).expect("there").gid();
-        let _claim = Claim::take(&path, Some(&own.to_string())).expect("ours");
+        let _lock = SocketLock::take(&path, Some(&own.to_string())).expect("ours");
         assert_eq!(fs::metadata(&path).expect("there").gid(), own);
         assert_eq!(group_number("root"), Ok(0));
-        let error = Claim::take(&path, Some("no-such-group")).expect_err("none");
+        let error = SocketLock::take(&path, Some("no-such-group")).expect_err("none");
         assert!(error.contains("no-such-group"), "{error}");
     }
 
@@ -280,16 +285,16 @@ mod tests {
         let path = folder.path().join("p.sock");
         fs::write(&path, "precious").expect("a file");
         assert!(
-            Claim::take(&path, None)
+            SocketLock::take(&path, None)
                 .expect_err("a file")
                 .contains("left alone")
         );
         assert_eq!(fs::read(&path).expect("still there"), b"precious");
         fs::remove_file(&path).expect("removed");
         let _other = UnixListener::bind(&path).expect("a socket");
-        let error = Claim::take(&path, None).expect_err("in use");
+        let error = SocketLock::take(&path, None).expect_err("in use");
         assert!(error.contains("another program"), "{error}");
         let long = folder.path().join("x".repeat(200));
-        assert!(Claim::take(&long, None).is_err());
+        assert!(SocketLock::take(&long, None).is_err());
     }
 }

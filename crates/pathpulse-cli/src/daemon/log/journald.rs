@@ -1,7 +1,7 @@
-//! Log lines as journald's records, with fields: `journalctl PATHPULSE_EVENT_TO=down`.
+//! Records for journald, with fields: `journalctl PATHPULSE_EVENT_TO=down`.
 //!
-//! A record is one datagram to journald's socket, in its native protocol. It is made by whoever logs,
-//! and sent by the thread that writes the log: when journald hangs, lines are lost, and nobody waits.
+//! A record is one datagram to journald's socket, in its native protocol. The logging thread makes
+//! it, and the log thread sends it: if journald hangs, lines are lost and no other thread waits.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
@@ -16,14 +16,14 @@ use tracing_subscriber::layer::Context;
 use super::writer::Log;
 
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// What is longer is cut: a datagram has its limit, and so has what anyone reads.
+/// Longer values are cut, since the size of a datagram is limited.
 const VALUE_MAX: usize = 16 * 1024;
 
-/// The way to journald, if it is journald that takes stderr.
+/// The connection to journald, if stderr goes there.
 pub(crate) struct Journald(UnixDatagram);
 
 impl Journald {
-    /// Connects when `JOURNAL_STREAM` names what stderr is, as systemd.exec(5) says.
+    /// Connects if `JOURNAL_STREAM` identifies stderr; see systemd.exec(5).
     pub(crate) fn of_stderr() -> Option<Journald> {
         let named = std::env::var("JOURNAL_STREAM").ok()?;
         let stderr = std::fs::metadata("/proc/self/fd/2").ok()?;
@@ -41,7 +41,7 @@ fn connect() -> io::Result<UnixDatagram> {
 }
 
 impl Write for Journald {
-    /// Sends a record; anew when journald was started anew.
+    /// Sends a record; connects again if journald was restarted.
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
         self.0.send(record).or_else(|_| {
             self.0 = connect()?;
@@ -54,44 +54,44 @@ impl Write for Journald {
     }
 }
 
-/// The record that says how many lines were lost.
+/// The record with the number of lost lines.
 pub(crate) fn lost(lines: u64) -> Vec<u8> {
-    let mut record = Record::new(Level::WARN);
+    let mut record = JournalRecord::new(Level::WARN);
     let said = format!("{lines} log lines were lost: journald did not take them");
     record.put("MESSAGE", &said);
     record.0
 }
 
-/// Makes records of what is logged.
-pub(crate) struct Records(pub(crate) Log);
+/// Makes a record of each log event.
+pub(crate) struct JournaldLayer(pub(crate) Log);
 
-impl<S: Subscriber> Layer<S> for Records {
+impl<S: Subscriber> Layer<S> for JournaldLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let meta: &Metadata<'_> = event.metadata();
-        let mut record = Record::new(*meta.level());
+        let mut record = JournalRecord::new(*meta.level());
         record.put("PATHPULSE_TARGET", meta.target());
         event.record(&mut record);
         self.0.take(record.0);
     }
 }
 
-struct Record(Vec<u8>);
+struct JournalRecord(Vec<u8>);
 
-impl Record {
-    fn new(level: Level) -> Record {
+impl JournalRecord {
+    fn new(level: Level) -> JournalRecord {
         let priority = match level {
             Level::ERROR => "3",
             Level::WARN => "4",
             Level::INFO => "6",
             _ => "7",
         };
-        let mut record = Record(Vec::with_capacity(256));
+        let mut record = JournalRecord(Vec::with_capacity(256));
         record.put("PRIORITY", priority);
         record.put("SYSLOG_IDENTIFIER", "pathpulse");
         record
     }
 
-    /// A value of several lines has its length before it.
+    /// A value with several lines is preceded by its length.
     fn put(&mut self, key: &str, value: &str) {
         let mut end = value.len().min(VALUE_MAX);
         while !value.is_char_boundary(end) {
@@ -111,7 +111,7 @@ impl Record {
     }
 }
 
-impl Visit for Record {
+impl Visit for JournalRecord {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.put(&key(field.name()), value);
     }
@@ -123,7 +123,7 @@ impl Visit for Record {
     }
 }
 
-/// journald's names have capital letters, digits and underscores.
+/// Field names of journald have capital letters, digits and underscores.
 fn key(field: &str) -> String {
     if field == "message" {
         return "MESSAGE".to_owned();
@@ -145,12 +145,12 @@ mod tests {
 
     #[test]
     fn values_of_several_lines_have_their_length_before_them() {
-        let mut record = Record(Vec::new());
+        let mut record = JournalRecord(Vec::new());
         record.put("A", "x=y");
         record.put("B", "1\n2");
         assert_eq!(record.0, b"A=x=y\nB\n\x03\0\0\0\0\0\0\x001\n2\n");
         assert_eq!(key("event.to"), "PATHPULSE_EVENT_TO");
-        let mut record = Record(Vec::new());
+        let mut record = JournalRecord(Vec::new());
         record.put("C", &"\u{e4}".repeat(VALUE_MAX));
         assert!(record.0.len() < VALUE_MAX + 10);
     }

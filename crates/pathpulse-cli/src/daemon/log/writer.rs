@@ -1,8 +1,8 @@
-//! Log lines to stderr, which nobody may be reading, or records to journald, which may hang.
+//! Log lines to stderr, whose reader may be slow, or records to journald, which may hang.
 //!
-//! Whoever logs hands a finished line to a thread that writes it. When that thread is held up by a
-//! full pipe, lines are dropped once [`ROOM`] of them wait, and counted; nobody waits. Lines that can't
-//! be written, as while journald is started anew, are counted, too.
+//! A logging thread passes a finished line to the log thread, which writes it. If the log thread is
+//! blocked by a full pipe, up to [`QUEUE_LEN`] lines wait; more are dropped and counted, and no
+//! thread waits. Lines that can't be written, as while journald restarts, are counted, too.
 
 use std::fmt::{self, Debug};
 use std::io::{self, Write};
@@ -20,49 +20,49 @@ use tracing_subscriber::prelude::*;
 
 use crate::human::{is_styled, printable};
 
-use super::journald::{self, Journald, Records};
+use super::journald::{self, Journald, JournaldLayer};
 
-/// Lines that wait to be written.
-const ROOM: usize = 4_096;
+/// Capacity of the queue to the log thread.
+const QUEUE_LEN: usize = 4_096;
 /// How long the last lines may take to be written.
 const FLUSH_LIMIT: Duration = Duration::from_millis(100);
 
 /// What is logged: a level such as `info`, or `target=level,...` as in RUST_LOG.
 pub(crate) type Filter = Targets;
 
-enum Entry {
+enum LogMsg {
     Line(Vec<u8>),
-    /// Say so when all lines before this are written.
+    /// Reply when all lines before this one are written.
     Flush(SyncSender<()>),
 }
 
-/// The way to the thread that writes.
+/// A handle of the log thread.
 #[derive(Clone)]
 pub(crate) struct Log {
-    entries: SyncSender<Entry>,
+    messages: SyncSender<LogMsg>,
     lost: Arc<AtomicU64>,
 }
 
 impl Log {
-    /// Makes this process log to stderr. Panics are logged too: the default hook would write to
-    /// stderr itself, and wait.
+    /// Sends the log of this process to stderr or journald. Logs panics, too: the default hook
+    /// would write to stderr itself, and wait.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// Why there is no thread.
     pub(crate) fn start(filter: Filter) -> io::Result<Log> {
-        let (entries, inbox) = sync_channel(ROOM);
+        let (messages, inbox) = sync_channel(QUEUE_LEN);
         let lost = Arc::new(AtomicU64::new(0));
         let log = Log {
-            entries,
+            messages,
             lost: Arc::clone(&lost),
         };
         let writer = thread::Builder::new().name("pathpulse-log".to_owned());
         let registry = tracing_subscriber::registry().with(filter);
         if let Some(mut journald) = Journald::of_stderr() {
             writer.spawn(move || write_all(&inbox, &lost, &mut journald, journald::lost))?;
-            registry.with(Records(log.clone())).init();
+            registry.with(JournaldLayer(log.clone())).init();
         } else {
-            writer.spawn(move || write_all(&inbox, &lost, &mut io::stderr(), said_lost))?;
+            writer.spawn(move || write_all(&inbox, &lost, &mut io::stderr(), lost_line))?;
             let format = tracing_subscriber::fmt::layer()
                 .with_target(false)
                 .with_ansi(is_styled(&io::stderr()))
@@ -74,55 +74,56 @@ impl Log {
         Ok(log)
     }
 
-    /// Takes a line, or a record, that is finished; waits for nothing.
+    /// Takes a finished line or record, without waiting.
     pub(crate) fn take(&self, line: Vec<u8>) {
-        if !line.is_empty() && self.entries.try_send(Entry::Line(line)).is_err() {
+        if !line.is_empty() && self.messages.try_send(LogMsg::Line(line)).is_err() {
             self.lost.fetch_add(1, Relaxed);
         }
     }
 
-    /// Waits for what was logged to be written, but not for long.
+    /// Waits a short time until all lines are written.
     pub(crate) fn flush(&self) {
         let (done, written) = sync_channel(1);
-        if self.entries.try_send(Entry::Flush(done)).is_ok() {
+        if self.messages.try_send(LogMsg::Flush(done)).is_ok() {
             let _ = written.recv_timeout(FLUSH_LIMIT);
         }
     }
 }
 
-/// Fields after the message, but for those that tell the parts of an event: its message has them all.
+/// Writes the fields after the message. The fields of an event are left out, since its message has
+/// them.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
     match field.name() {
-        // One record is one line, whatever text is in it.
+        // One record is one line, whatever its text contains.
         "message" => writer.write_str(&printable(&format!("{value:?}"))),
         name if name.starts_with("event.") => Ok(()),
         name => write!(writer, " {name}={}", printable(&format!("{value:?}"))),
     }
 }
 
-fn said_lost(lines: u64) -> Vec<u8> {
+fn lost_line(lines: u64) -> Vec<u8> {
     format!("{lines} log lines were lost: stderr was not read\n").into_bytes()
 }
 
 fn write_all(
-    inbox: &Receiver<Entry>,
+    inbox: &Receiver<LogMsg>,
     lost: &AtomicU64,
     to: &mut impl Write,
-    say_lost: fn(u64) -> Vec<u8>,
+    lost_line: fn(u64) -> Vec<u8>,
 ) {
-    for entry in inbox {
-        match entry {
-            Entry::Line(line) => {
+    for message in inbox {
+        match message {
+            LogMsg::Line(line) => {
                 if to.write_all(&line).is_err() {
                     lost.fetch_add(1, Relaxed);
                     continue;
                 }
                 let before = lost.swap(0, Relaxed);
-                if before > 0 && to.write_all(&say_lost(before)).is_err() {
+                if before > 0 && to.write_all(&lost_line(before)).is_err() {
                     lost.fetch_add(before, Relaxed);
                 }
             }
-            Entry::Flush(done) => drop(done.send(())),
+            LogMsg::Flush(done) => drop(done.send(())),
         }
     }
 }
@@ -138,7 +139,7 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// Collects one line, and hands it over when it is complete.
+/// Collects one line, and passes it on when it is complete.
 pub(crate) struct LineWriter<'a> {
     log: &'a Log,
     line: Vec<u8>,
@@ -167,10 +168,10 @@ mod tests {
 
     #[test]
     fn lines_that_find_no_room_are_counted_and_nobody_waits() {
-        let (entries, inbox) = sync_channel(2);
+        let (messages, inbox) = sync_channel(2);
         let lost = Arc::new(AtomicU64::new(0));
         let log = Log {
-            entries,
+            messages,
             lost: Arc::clone(&lost),
         };
         for line in ["one\n", "two\n", "three\n", "four\n"] {
@@ -178,7 +179,7 @@ mod tests {
         }
         drop(log);
         let mut written = Vec::new();
-        write_all(&inbox, &lost, &mut written, said_lost);
+        write_all(&inbox, &lost, &mut written, lost_line);
         let text = String::from_utf8(written).expect("text");
         assert_eq!(
             text,
@@ -186,7 +187,7 @@ mod tests {
         );
     }
 
-    /// Takes some of what is written.
+    /// Accepts some of the writes.
     #[derive(Default)]
     struct Broken(usize, Vec<u8>);
 
@@ -206,15 +207,15 @@ mod tests {
 
     #[test]
     fn lines_that_nobody_takes_are_counted_too() {
-        let (entries, inbox) = sync_channel(8);
+        let (messages, inbox) = sync_channel(8);
         let lost = Arc::new(AtomicU64::new(0));
         for line in ["1\n", "2\n", "3\n", "4\n", "5\n"] {
-            entries.send(Entry::Line(line.into())).expect("room");
+            messages.send(LogMsg::Line(line.into())).expect("room");
         }
-        drop(entries);
+        drop(messages);
         let mut broken = Broken::default();
-        write_all(&inbox, &lost, &mut broken, said_lost);
-        // 1 and 2 are refused, and after 3 the word of that, and 4.
+        write_all(&inbox, &lost, &mut broken, lost_line);
+        // 1 and 2 are rejected, and after 3 the report about them, and 4.
         let text = String::from_utf8(broken.1).expect("text");
         let told = "3\n5\n3 log lines were lost: stderr was not read\n";
         assert_eq!((text.as_str(), lost.load(Relaxed)), (told, 0));

@@ -1,71 +1,71 @@
-//! The metrics of paths: what grows with their number.
+//! The metrics of paths: their number of series grows with the number of paths.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use pathpulse::{GroupStatus, Monitor, PathStatus, State, VerdictKind, display_name};
 
-use super::writer::{Histogram, Sheet};
-use crate::daemon::watchlist::WaitingPath;
+use super::writer::{Histogram, MetricsWriter};
+use crate::api::UnopenedPath;
 use crate::human::printable;
 
-/// A path, and the name that its series have.
+/// A path, and its name in labels.
 type Named = (String, PathStatus);
 
-/// Writes what there is to say about all paths, and each.
+/// Writes the metrics of all paths.
 pub(crate) fn write(
-    sheet: &mut Sheet<'_>,
+    writer: &mut MetricsWriter<'_>,
     monitor: &Monitor,
-    waiting: &[WaitingPath],
+    unopened: &[UnopenedPath],
 ) -> fmt::Result {
     let all: Vec<Named> = monitor
         .status()
         .into_iter()
         .map(|(_, path)| (display_name(path.path.name()).to_string(), path))
         .collect();
-    sums(sheet, &all)?;
-    details(sheet, &all)?;
-    states(sheet, &all)?;
-    times(sheet, &all)?;
-    checks(sheet, &all)?;
-    latencies(sheet, &all)?;
-    waits(sheet, waiting)?;
-    groups(sheet, &monitor.groups())
+    sums(writer, &all)?;
+    details(writer, &all)?;
+    states(writer, &all)?;
+    times(writer, &all)?;
+    checks(writer, &all)?;
+    latencies(writer, &all)?;
+    write_unopened(writer, unopened)?;
+    groups(writer, &monitor.groups())
 }
 
-fn sums(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
-    sheet.gauge("paths", "Paths that are watched", all.len() as u64)?;
-    let help = "How long the oldest of the reads in flight has been that; 0 when none is";
+fn sums(writer: &mut MetricsWriter<'_>, all: &[Named]) -> fmt::Result {
+    writer.gauge("paths", "Paths that are watched", all.len() as u64)?;
+    let help = "Age of the oldest read in flight; 0 if there is none";
     let ages = all.iter().filter_map(|(_, path)| match path.stuck {
-        // No other read is made behind a stuck one, so that is what has been owed for longest.
+        // A path with a stuck read gets no other read, so the path has been unanswered since then.
         Some(stuck) => Some(path.unanswered.unwrap_or(stuck)),
         None => path.in_flight,
     });
     let oldest = ages.max().unwrap_or(Duration::ZERO);
-    sheet.seconds("oldest_read_in_flight", help, oldest)
+    writer.seconds("oldest_read_in_flight", help, oldest)
 }
 
-/// Of paths that are not open there is nothing else to say.
-fn waits(sheet: &mut Sheet<'_>, waiting: &[WaitingPath]) -> fmt::Result {
-    let help = "Paths on the list that are not open, and so not watched";
-    let waiting = waiting.iter().filter(|path| path.same_as.is_none());
-    let waiting: Vec<&WaitingPath> = waiting.collect();
-    sheet.gauge("paths_waiting", help, waiting.len() as u64)?;
-    let names: Vec<String> = waiting
+/// Writes the metrics of paths that are not open; they have no others.
+fn write_unopened(writer: &mut MetricsWriter<'_>, unopened: &[UnopenedPath]) -> fmt::Result {
+    let help = "Paths on the watchlist that are not open, and so not checked";
+    let unopened = unopened.iter().filter(|path| path.same_as.is_none());
+    let unopened: Vec<&UnopenedPath> = unopened.collect();
+    writer.gauge("paths_waiting", help, unopened.len() as u64)?;
+    let names: Vec<String> = unopened
         .iter()
         .map(|path| display_name(&path.name).to_string())
         .collect();
-    let rows = waiting.iter().zip(&names).map(|(path, name)| {
+    let rows = unopened.iter().zip(&names).map(|(path, name)| {
         let group = path.group.as_deref().unwrap_or("");
         let labels = [("path", name.as_str()), ("group", group)];
         (labels, path.begun.elapsed())
     });
-    let help = "How long a path has been waiting for its device";
-    sheet.all_seconds("path_waiting", help, rows)
+    let help = "How long a path has been waiting to be opened";
+    writer.all_seconds("path_waiting", help, rows)
 }
 
-/// The label `device` is that of node_exporter's disks.
-fn details(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
+/// The label `device` has the same values as that of node_exporter's disk metrics.
+fn details(writer: &mut MetricsWriter<'_>, all: &[Named]) -> fmt::Result {
     let text = |text: Option<&str>| printable(text.unwrap_or(""));
     let details = all.iter().map(|(name, path)| {
         let info = path.path.details();
@@ -105,14 +105,14 @@ fn details(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
             .collect();
         (labels, 1_u64)
     });
-    sheet.gauges(
+    writer.gauges(
         "path_info",
-        "Always 1; what the device of the path is",
+        "Always 1; the labels describe the device of the path",
         rows,
     )
 }
 
-fn states(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
+fn states(writer: &mut MetricsWriter<'_>, all: &[Named]) -> fmt::Result {
     let rows = all.iter().flat_map(|(name, path)| {
         State::ALL.map(|state| {
             let group = path.path.group().unwrap_or("");
@@ -123,59 +123,59 @@ fn states(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
             )
         })
     });
-    let help = "1 for the state that a path is in, 0 for the others";
-    sheet.gauges("path_state", help, rows)?;
+    let help = "1 for the current state of the path, 0 for other states";
+    writer.gauges("path_state", help, rows)?;
     let rows = all.iter().map(|(name, path)| (of(name), path.transitions));
-    sheet.counters("path_transitions", "Changes of the state of the path", rows)?;
+    writer.counters("path_transitions", "State changes of the path", rows)?;
     let rows = all
         .iter()
         .filter_map(|(name, path)| Some((of(name), u64::from(path.nowait?))));
-    let help = "1 when the path is read with RWF_NOWAIT, 0 when a kernel thread reads it";
-    sheet.gauges("path_nowait", help, rows)
+    let help = "1 if the path is read with RWF_NOWAIT, 0 if a kernel thread reads it";
+    writer.gauges("path_nowait", help, rows)
 }
 
-fn times(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
+fn times(writer: &mut MetricsWriter<'_>, all: &[Named]) -> fmt::Result {
     let rows = all.iter().map(|(name, path)| {
         let since = path.since.duration_since(SystemTime::UNIX_EPOCH);
         (of(name), since.unwrap_or(Duration::ZERO))
     });
-    let help = "When the path came to its state, by the wall clock, in seconds since 1970";
-    sheet.all_seconds("path_state_since", help, rows)?;
+    let help = "When the path entered its state, by the wall clock, in seconds since 1970";
+    writer.all_seconds("path_state_since", help, rows)?;
     let rows = all
         .iter()
         .filter_map(|(name, path)| Some((of(name), path.verdict_age?)));
-    let help = "How long ago a check last said something about the path's device";
-    sheet.all_seconds("path_verdict_age", help, rows)?;
+    let help = "Age of the last conclusive verdict about the device of the path";
+    writer.all_seconds("path_verdict_age", help, rows)?;
     let rows = all
         .iter()
         .map(|(name, path)| (of(name), u64::from(path.overdue)));
-    let help = "1 when the next such verdict is late: the path's state is what was known then";
-    sheet.gauges("path_overdue", help, rows)?;
+    let help =
+        "1 if the next conclusive verdict is late: the state of the path is the last known one";
+    writer.gauges("path_overdue", help, rows)?;
     let rows = all
         .iter()
         .map(|(name, path)| (of(name), path.stuck.unwrap_or(Duration::ZERO)));
-    let help = "How long a read of the path has been stuck, beyond its deadline; 0 when none is";
-    sheet.all_seconds("path_stuck", help, rows)?;
+    let help = "How long a read of the path has been stuck beyond its deadline; 0 if none is";
+    writer.all_seconds("path_stuck", help, rows)?;
     let rows = all.iter().map(|(name, path)| {
         let owed = path.unanswered.unwrap_or(Duration::ZERO);
         (of(name), owed)
     });
-    let help =
-        "How long the path has owed a good answer; 0 when it gave one when it was asked last";
-    sheet.all_seconds("path_unanswered", help, rows)
+    let help = "How long reads of the path have had no good answer; 0 if the last one had";
+    writer.all_seconds("path_unanswered", help, rows)
 }
 
-fn checks(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
+fn checks(writer: &mut MetricsWriter<'_>, all: &[Named]) -> fmt::Result {
     let rows = all.iter().flat_map(|(name, path)| {
         VerdictKind::ALL.map(|kind| {
             let labels = [("path", name.as_str()), ("verdict", kind.name())];
             (labels, path.checks.of(kind))
         })
     });
-    sheet.counters("checks", "Checks by verdict", rows)
+    writer.counters("checks", "Checks by verdict", rows)
 }
 
-fn latencies(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
+fn latencies(writer: &mut MetricsWriter<'_>, all: &[Named]) -> fmt::Result {
     let fast = |us| Duration::from_micros(us);
     let rows = all
         .iter()
@@ -188,21 +188,21 @@ fn latencies(sheet: &mut Sheet<'_>, all: &[Named]) -> fmt::Result {
                 (with("1"), fast(latency.max)),
             ]
         });
-    let help = "Latency that such a share of the path's last good checks did not exceed";
-    sheet.all_seconds("path_latency", help, rows)?;
+    let help = "Latency that this share of the last good checks of the path did not exceed";
+    writer.all_seconds("path_latency", help, rows)?;
     let rows = all
         .iter()
         .filter_map(|(name, path)| Some((of(name), fast(path.latency_us?.last))));
-    sheet.all_seconds(
+    writer.all_seconds(
         "path_last_latency",
-        "Latency of the path's last good check",
+        "Latency of the last good check of the path",
         rows,
     )
 }
 
-/// What a group's checks took, in buckets that are the powers of two from 64 us to 17 s. A histogram of
-/// each path would be twenty series of each.
-fn groups(sheet: &mut Sheet<'_>, groups: &[GroupStatus]) -> fmt::Result {
+/// Histograms of the latencies of groups. The buckets are the powers of two from 64 us to 17 s. A
+/// histogram per path would need twenty series per path.
+fn groups(writer: &mut MetricsWriter<'_>, groups: &[GroupStatus]) -> fmt::Result {
     let rows = groups.iter().map(|group| {
         let mut buckets: Vec<(f64, u64)> = (6..=24).map(|n| (f64::from(1 << n) / 1e6, 0)).collect();
         buckets.push((f64::INFINITY, 0));
@@ -219,8 +219,8 @@ fn groups(sheet: &mut Sheet<'_>, groups: &[GroupStatus]) -> fmt::Result {
         };
         ([("group", group.name.as_deref().unwrap_or(""))], histogram)
     });
-    let help = "Latencies of the good checks of a group, and of all paths that are in none";
-    sheet.histograms("latency", help, rows)
+    let help = "Latencies of the good checks of a group; without a name: of paths without a group";
+    writer.histograms("latency", help, rows)
 }
 
 fn of(name: &str) -> [(&str, &str); 1] {

@@ -1,8 +1,9 @@
-//! What Prometheus reads: `GET /metrics`.
+//! `GET /metrics` for Prometheus, and the writer of metrics.
 //!
-//! All of it is computed from the status when it is asked for; nothing here waits for a device or a
-//! worker, and nothing is counted twice. `docs/METRICS.md` says what each means and how many series
-//! there are. Labels hold names of paths and words of fixed lists only, never texts of errors.
+//! All metrics are computed from the status when they are asked for; nothing here waits for a
+//! device or a worker, and nothing is counted twice. `docs/METRICS.md` has the meaning of each
+//! metric and the number of series. Labels contain names of paths and words of fixed lists, never
+//! error texts.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::daemon::Source;
+use super::daemon::MetricsSource;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,7 +31,7 @@ const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(crate) struct Metrics(Arc<Registry>);
 
 impl Metrics {
-    pub(crate) fn new(source: Source) -> Metrics {
+    pub(crate) fn new(source: MetricsSource) -> Metrics {
         let mut registry = Registry::with_prefix("pathpulse");
         registry.register_collector(Box::new(source));
         Metrics(Arc::new(registry))
@@ -47,15 +48,15 @@ impl Metrics {
     }
 }
 
-/// `GET /metrics`: OpenMetrics for whoever accepts it, as Prometheus does, and its older text for
-/// others.
+/// `GET /metrics`: OpenMetrics for clients that accept it, as Prometheus does; the older text
+/// format for others.
 pub(crate) async fn answer(Extract(metrics): Extract<Metrics>, headers: HeaderMap) -> Response {
     let accepts = headers.get_all(header::ACCEPT).iter();
     let open_metrics = accepts
         .filter_map(|value| value.to_str().ok())
         .any(|value| value.contains("application/openmetrics-text"));
     let kind = if open_metrics { OPEN_METRICS } else { PLAIN };
-    // Of thousands of paths that takes a while; nobody else's answer is to wait for it.
+    // Thousands of paths take a while, and other requests must not wait.
     let text = tokio::task::spawn_blocking(move || metrics.text(open_metrics));
     match text.await.unwrap_or(Err(fmt::Error)) {
         Ok(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
@@ -63,8 +64,8 @@ pub(crate) async fn answer(Extract(metrics): Extract<Metrics>, headers: HeaderMa
     }
 }
 
-/// OpenMetrics as Prometheus' older text: there a counter's description names it as its sample does,
-/// and units are not known.
+/// Converts OpenMetrics to the older text format of Prometheus. There, the description of a counter
+/// has the name of its samples, with `_total`, and there are no units.
 fn plain(open_metrics: &str) -> Result<String, fmt::Error> {
     let mut text = String::with_capacity(open_metrics.len());
     let mut lines = open_metrics.lines().peekable();
@@ -86,24 +87,24 @@ fn plain(open_metrics: &str) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// How many took how long.
+/// A distribution of time spans.
 pub(crate) struct Histogram {
     pub(crate) sum: Duration,
     pub(crate) count: u64,
     pub(crate) buckets: Vec<(f64, u64)>,
 }
 
-/// Writes metrics, each with its description.
-pub(crate) struct Sheet<'a>(DescriptorEncoder<'a>);
+/// Writes metrics with their descriptions.
+pub(crate) struct MetricsWriter<'a>(DescriptorEncoder<'a>);
 
-impl<'a> Sheet<'a> {
-    pub(crate) fn new(encoder: DescriptorEncoder<'a>) -> Sheet<'a> {
-        Sheet(encoder)
+impl<'a> MetricsWriter<'a> {
+    pub(crate) fn new(encoder: DescriptorEncoder<'a>) -> MetricsWriter<'a> {
+        MetricsWriter(encoder)
     }
 }
 
-impl Sheet<'_> {
-    /// A number.
+impl MetricsWriter<'_> {
+    /// A number without labels.
     pub(crate) fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         let mut metric = self
             .0
@@ -111,7 +112,7 @@ impl Sheet<'_> {
         metric.encode_gauge(&value)
     }
 
-    /// A span of time, or a point in time; the name gets its unit.
+    /// A time span or a time; the name gets the unit as suffix.
     pub(crate) fn seconds(&mut self, name: &str, help: &str, value: Duration) -> fmt::Result {
         let unit = Some(&Unit::Seconds);
         let mut metric = self
@@ -120,7 +121,7 @@ impl Sheet<'_> {
         metric.encode_gauge(&value.as_secs_f64())
     }
 
-    /// Numbers that labels tell apart.
+    /// Numbers with labels.
     pub(crate) fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
         &mut self,
         name: &str,
@@ -130,7 +131,7 @@ impl Sheet<'_> {
         self.gauges_in(None, name, help, samples)
     }
 
-    /// Spans of time, or points in time, that labels tell apart; the name gets its unit.
+    /// Time spans or times with labels; the name gets the unit as suffix.
     pub(crate) fn all_seconds<L: EncodeLabelSet>(
         &mut self,
         name: &str,
@@ -164,7 +165,7 @@ impl Sheet<'_> {
         counter.encode(metric)
     }
 
-    /// Counts since the start that labels tell apart; the name gets the suffix `_total`.
+    /// Counts since the start with labels; the name gets the suffix `_total`.
     pub(crate) fn counters<L: EncodeLabelSet>(
         &mut self,
         name: &str,
@@ -174,8 +175,8 @@ impl Sheet<'_> {
         self.counters_in(None, name, help, samples)
     }
 
-    /// Spans of time added up since the start, that labels tell apart; the name gets its unit and the
-    /// suffix `_total`.
+    /// Sums of time spans since the start with labels; the name gets the unit and `_total` as
+    /// suffix.
     pub(crate) fn seconds_counters<L: EncodeLabelSet>(
         &mut self,
         name: &str,
@@ -201,8 +202,8 @@ impl Sheet<'_> {
         Ok(())
     }
 
-    /// Histograms of spans of time that labels tell apart; the name gets its unit. A bucket is its upper
-    /// limit in seconds, and how many are in it and in none before.
+    /// Histograms of time spans with labels; the name gets the unit as suffix. A bucket has its
+    /// upper limit in seconds, and the number of values above the limit of the bucket before.
     pub(crate) fn histograms<L: EncodeLabelSet>(
         &mut self,
         name: &str,

@@ -1,9 +1,10 @@
-//! Whether a process lives, is gone, or is dead and still held by the kernel, as proc(5) shows it.
+//! Whether a process is alive, gone, or dead and still held by the kernel, as proc(5) shows it.
 //!
-//! A process with a read at a silent device can't end, by SIGKILL neither: the kernel keeps it, with all
-//! that it had open. It never runs code of its own again, so what it owns may be taken over. That is so
-//! once each of its threads has ended (`Z`, `X`), is ending (`PF_EXITING`), or has SIGKILL pending, which
-//! no thread can block or handle (signal(7)). A stopped process has none of these: it lives.
+//! A process with a read at a silent device can't end, not even by SIGKILL: the kernel keeps it
+//! with all that it has open. It never runs its own code again, so another process may take over
+//! what it owns. That is so once each of its threads has ended (`Z`, `X`), is ending
+//! (`PF_EXITING`), or has SIGKILL pending, which no thread can block or handle (signal(7)). A
+//! stopped process has none of these: it is alive.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -18,7 +19,7 @@ const EXITING: u64 = 0x4;
 /// SIGKILL is number 9, and signal n is bit n - 1 in the masks of proc_pid_status(5).
 const SIGKILL_BIT: u64 = 1 << 8;
 
-/// A process, told apart from later ones with the same number.
+/// A process, distinct from later processes with the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProcessId {
     pub(crate) pid: i32,
@@ -26,26 +27,26 @@ pub(crate) struct ProcessId {
     pub(crate) start_ticks: u64,
 }
 
-/// How a process is.
+/// Whether a process is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
     /// It runs, or may run again.
     Lives,
-    /// It never runs again, and the kernel can't end it yet.
+    /// It never runs again, but the kernel can't end it yet.
     Held,
-    /// There is no such process any more, or nothing is left of it but its exit status.
+    /// It does not exist any more, or only its exit status is left.
     Gone,
-    /// /proc does not show it, though it is there: it is another user's.
+    /// It exists, but /proc does not show it: it belongs to another user.
     Hidden,
 }
 
 impl ProcessId {
-    /// This process; `None` without a /proc.
+    /// This process; `None` without /proc.
     pub(crate) fn own() -> Option<ProcessId> {
         ProcessId::of(std::process::id().cast_signed())
     }
 
-    /// The process that has this number now; `None` if /proc shows none.
+    /// The process with this number now; `None` if /proc shows none.
     pub(crate) fn of(pid: i32) -> Option<ProcessId> {
         let start_ticks = Stat::of(Path::new(&format!("/proc/{pid}")))?.start_ticks;
         Some(ProcessId { pid, start_ticks })
@@ -62,7 +63,7 @@ impl ProcessId {
         of_name.filter(|id| id.life() == Life::Held).collect()
     }
 
-    /// How it is now. Reads /proc only, which waits for no device.
+    /// Whether it is alive now. Reads only /proc, which waits for no device.
     pub(crate) fn life(self) -> Life {
         self.life_below(Path::new("/proc"))
     }
@@ -86,7 +87,7 @@ impl ProcessId {
         let mut left = false;
         for thread in threads.flatten() {
             let thread = thread.path();
-            // A thread that ended since the folder was read says nothing.
+            // A thread that has ended since the folder was read does not matter.
             let Some(stat) = Stat::of(&thread) else {
                 continue;
             };
@@ -102,7 +103,7 @@ impl ProcessId {
     }
 }
 
-/// What is needed of proc_pid_stat(5).
+/// Some fields of proc_pid_stat(5).
 #[derive(Debug, PartialEq)]
 struct Stat {
     state: char,
@@ -112,13 +113,13 @@ struct Stat {
 
 impl Stat {
     fn of(folder: &Path) -> Option<Stat> {
-        // A name may be of any bytes.
+        // A name may contain any bytes.
         let stat = fs::read(folder.join("stat")).ok()?;
         Stat::parse(&String::from_utf8_lossy(&stat))
     }
 
     fn parse(stat: &str) -> Option<Stat> {
-        // The second field is a name in parentheses, which may have some of its own; the third follows.
+        // The second field is a name in parentheses, and the name may contain parentheses, too.
         let mut fields = stat.rsplit_once(") ")?.1.split(' ');
         Some(Stat {
             state: fields.next()?.chars().next()?,
@@ -148,6 +149,12 @@ fn is_killed(thread: &Path) -> bool {
     masks.into_iter().any(|mask| mask & SIGKILL_BIT != 0)
 }
 
+/// The kernel's name for this boot; empty where it can't be read.
+pub(crate) fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,7 +162,8 @@ mod tests {
 
     use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
 
-    /// A process below a folder that stands for /proc, and its threads: state, flags, pending signals.
+    /// A process below a folder that stands for /proc, and its threads: state, flags, pending
+    /// signals.
     fn process(threads: &[(char, u64, u64)]) -> (tempfile::TempDir, ProcessId) {
         let proc = tempfile::tempdir().expect("a folder");
         let folder = proc.path().join("42");
@@ -182,7 +190,7 @@ mod tests {
     fn only_what_never_runs_again_is_held() {
         for (threads, life) in [
             (&[('S', 0, 0)][..], Life::Lives),
-            // Stopped, or waiting for a device: it goes on afterwards.
+            // Stopped, or waiting for a device: it runs again later.
             (&[('T', 0x40_0040, 0)], Life::Lives),
             (&[('D', 0, 0)], Life::Lives),
             // SIGTERM is pending.

@@ -1,12 +1,14 @@
-//! The lock file beside the socket: who owns the socket, and whom the kernel still holds.
+//! The lock file beside the socket: which process owns the socket, and which dead daemons the
+//! kernel still holds.
 //!
-//! Whoever has its flock(2) owns the socket. The kernel gives the lock back when its holder dies, and a
-//! daemon that stops gives it back itself. But a process with a read at a silent device can't end, and
-//! keeps the lock. So the file says who its holder is. If that one never runs again (`process.rs`), a
-//! successor puts a lock file of its own into the place of that one.
+//! The process with the flock(2) of the file owns the socket. The kernel releases the lock when the
+//! process ends, and a daemon that stops releases it itself. But a process with a read at a silent
+//! device can't end and keeps the lock. So the file names its owner. If the owner never runs again
+//! (`identity.rs`), a successor replaces the lock file with its own.
 //!
-//! Several successors at a time: each makes the new file under one name, and only who has its lock may
-//! rename it. Whoever comes later finds another file than the one that he judged, and begins anew.
+//! Several successors at the same time: each makes the new file under the same name, and only the
+//! process with its lock may rename it. A later one finds another file than the one that it
+//! examined, and starts again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -20,29 +22,29 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 use serde::{Deserialize, Serialize};
 
-use super::identity::{Life, ProcessId};
+use super::identity::{Life, ProcessId, boot_id};
 use super::predecessors::HeldProcess;
-use crate::daemon::events::store_file::this_boot;
 
-/// How long the kernel may take to end a process that was killed, before it is taken for held.
+/// How long the kernel may take to end a killed process; after that the process counts as held.
 const ENDING_LIMIT: Duration = Duration::from_millis(200);
-/// Tries to find a file that is not replaced meanwhile. Each failure is another daemon's success.
+/// Tries to lock a file that is not replaced at the same time. Each failure is a success of another
+/// daemon.
 const TRIES: usize = 100;
-/// What is longer was not written by us.
+/// A longer file was not written by us.
 const RECORD_MAX: u64 = 64 * 1024;
-/// Only the owner may open the file: whoever can, can hold its lock.
+/// Only the owner may open the file, because a process that can open it can lock it.
 const MODE: u32 = 0o600;
 
-/// What the file says.
+/// The content of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
-    /// Who has the lock, or had it last.
+pub(crate) struct LockRecord {
+    /// The process that has the lock, or had it last.
     owner: Option<ProcessId>,
-    /// In which boot its number means something.
+    /// The boot in which its number is valid.
     boot: String,
-    /// In which PID namespace it does, as /proc/self/ns/pid names it.
+    /// The PID namespace in which its number is valid, as /proc/self/ns/pid names it.
     pid_namespace: String,
-    /// Devices with a read of it that they have not answered, as `major:minor`.
+    /// Devices with an unanswered read of it, as `major:minor`.
     #[serde(default)]
     pub(crate) stuck_devices: Vec<String>,
     /// Its predecessors that the kernel held.
@@ -50,29 +52,29 @@ pub(crate) struct Record {
     pub(crate) held: Vec<HeldProcess>,
 }
 
-impl Record {
-    fn own(held: Vec<HeldProcess>) -> Record {
-        Record {
+impl LockRecord {
+    fn own(held: Vec<HeldProcess>) -> LockRecord {
+        LockRecord {
             owner: ProcessId::own(),
-            boot: this_boot(),
+            boot: boot_id(),
             pid_namespace: pid_namespace(),
             stuck_devices: Vec::new(),
             held,
         }
     }
 
-    /// How its owner is; [`Life::Hidden`] when that can't be known from here.
+    /// Whether its owner is alive; [`Life::Hidden`] if that can't be known from here.
     fn owner_life(&self) -> Life {
-        let here = self.boot == this_boot() && self.pid_namespace == pid_namespace();
+        let here = self.boot == boot_id() && self.pid_namespace == pid_namespace();
         match self.owner {
             Some(owner) if here && !self.boot.is_empty() => owner.life(),
             _ => Life::Hidden,
         }
     }
 
-    /// Those of this file whom the kernel may still hold, and its owner.
+    /// The predecessors that the kernel may still hold, and the owner.
     fn predecessors(self) -> Vec<HeldProcess> {
-        if self.boot != this_boot() || self.pid_namespace != pid_namespace() {
+        if self.boot != boot_id() || self.pid_namespace != pid_namespace() {
             return Vec::new();
         }
         let owner = self.owner.map(|process| HeldProcess {
@@ -83,7 +85,8 @@ impl Record {
         let own = ProcessId::own();
         let mut all = self.held;
         all.retain(|held| held.process.life() != Life::Gone);
-        // One that is gone may have left its socket to a child, which the kernel holds.
+        // The owner is included even if it is gone: a child that the kernel holds may have its
+        // socket.
         all.extend(owner.filter(|owner| Some(owner.process) != own));
         all
     }
@@ -96,42 +99,42 @@ fn pid_namespace() -> String {
 
 /// The lock of a socket, held by this process.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub(crate) struct LockFile {
     path: PathBuf,
     file: File,
-    record: Record,
+    record: LockRecord,
 }
 
 /// Why there is no lock.
 #[derive(Debug, PartialEq)]
 pub(crate) enum LockError {
-    /// Somebody has it, in a few words.
-    Taken(String),
+    /// Another process has it; which one, in a few words.
+    InUse(String),
     /// What, where, what to do.
     Other(String),
 }
 
-impl Lock {
-    /// Takes the lock at `path`, and says whom the kernel may still hold of those who had it before.
+impl LockFile {
+    /// Takes the lock at `path`. Returns it with earlier owners that the kernel may still hold.
     ///
     /// # Errors
-    /// When a process that lives has it, or what the system says.
-    pub(crate) fn take(path: &Path) -> Result<(Lock, Vec<HeldProcess>), LockError> {
+    /// A process that is alive has it, or the error of the system.
+    pub(crate) fn take(path: &Path) -> Result<(LockFile, Vec<HeldProcess>), LockError> {
         for _ in 0..TRIES {
             let file = open(path)?;
             if try_lock(path, &file)? {
                 if is_at(&file, path) {
-                    return Lock::write(path, file, |file| read(file).predecessors());
+                    return LockFile::write(path, file, |file| read(file).predecessors());
                 }
                 continue;
             }
             let record = read(&file);
-            let who = record
+            let owner = record
                 .owner
                 .map_or(String::new(), |owner| format!(" (pid {})", owner.pid));
             match record.owner_life() {
                 Life::Lives | Life::Hidden => {
-                    return Err(LockError::Taken(format!("another daemon{who}")));
+                    return Err(LockError::InUse(format!("another daemon{owner}")));
                 }
                 Life::Held if record.owner.is_some_and(ends_soon) => {}
                 Life::Held | Life::Gone => {
@@ -141,19 +144,19 @@ impl Lock {
                 }
             }
         }
-        Err(LockError::Taken("another daemon".to_owned()))
+        Err(LockError::InUse("another daemon".to_owned()))
     }
 
-    /// Makes the file say who has it.
+    /// Writes this process into the file as its owner.
     fn write(
         path: &Path,
         file: File,
         predecessors: impl FnOnce(&File) -> Vec<HeldProcess>,
-    ) -> Result<(Lock, Vec<HeldProcess>), LockError> {
+    ) -> Result<(LockFile, Vec<HeldProcess>), LockError> {
         let held = predecessors(&file);
-        let lock = Lock {
+        let lock = LockFile {
             path: path.to_owned(),
-            record: Record::own(held.clone()),
+            record: LockRecord::own(held.clone()),
             file,
         };
         lock.save().map_err(|error| other(path, &error))?;
@@ -163,13 +166,13 @@ impl Lock {
     fn save(&self) -> io::Result<()> {
         let mut text = serde_json::to_vec(&self.record)?;
         text.push(b'\n');
-        // What a kill leaves of a longer one after this is not read: one value is.
+        // If a kill leaves a rest of the old content, it is not read: only one value is.
         self.file.write_all_at(&text, 0)?;
         self.file.set_len(text.len() as u64)
     }
 
-    /// Has the file say what a successor can't find out: which devices owe this process a read, and whom
-    /// of its predecessors the kernel still holds. Writes only what is new.
+    /// Notes what a successor can't find out by itself: which devices have an unanswered read of
+    /// this process, and which predecessors the kernel still holds. Writes only changes.
     pub(crate) fn note(
         &mut self,
         stuck_devices: &[String],
@@ -183,29 +186,29 @@ impl Lock {
         self.save()
     }
 
-    /// Whether the file is still in its place. Without it another daemon could own the socket, too.
+    /// Whether the file is still at its path. If not, another daemon could own the socket, too.
     pub(crate) fn is_in_place(&self) -> bool {
         is_at(&self.file, &self.path)
     }
 
-    /// Puts a file of this process into the place again that somebody has emptied.
+    /// Makes a removed lock file again.
     ///
     /// # Errors
-    /// When somebody else has the place meanwhile, or what the system says.
+    /// Another process has made one meanwhile, or the error of the system.
     pub(crate) fn restore(&mut self) -> Result<(), LockError> {
-        let (new, _) = Lock::take(&self.path)?;
+        let (new, _) = LockFile::take(&self.path)?;
         let record = std::mem::take(&mut self.record);
-        *self = Lock { record, ..new };
+        *self = LockFile { record, ..new };
         self.save().map_err(|error| other(&self.path, &error))
     }
 
-    /// Gives the lock back. The file stays: it says who this was.
+    /// Releases the lock. The file stays, because it names this process.
     pub(crate) fn release(&self) -> io::Result<()> {
         Ok(flock(&self.file, FlockOperation::NonBlockingUnlock)?)
     }
 }
 
-/// What the lock file of a socket says of processes that had it; nothing if it can't be read.
+/// The processes in the lock file of a socket; none if it can't be read.
 pub(crate) fn recorded(socket: &Path) -> Vec<HeldProcess> {
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
     let file = OpenOptions::new()
@@ -222,34 +225,34 @@ pub(crate) fn lock_of(socket: &Path) -> PathBuf {
     PathBuf::from(path)
 }
 
-/// Puts a lock file of this process into the place of `judged`, whose owner never runs again; `None` if
-/// that is not the file in this place any more.
+/// Replaces the lock file `examined`, whose owner never runs again, with one of this process.
+/// `None` if another file is at its path by now.
 fn replace(
     path: &Path,
-    judged: &File,
-    record: Record,
-) -> Result<Option<(Lock, Vec<HeldProcess>)>, LockError> {
+    examined: &File,
+    record: LockRecord,
+) -> Result<Option<(LockFile, Vec<HeldProcess>)>, LockError> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
     let file = open(&new)?;
     if !try_lock(&new, &file)? {
-        let who = "another daemon, which just starts,".to_owned();
-        return Err(LockError::Taken(who));
+        let owner = "another daemon, which just starts,".to_owned();
+        return Err(LockError::InUse(owner));
     }
     if !is_at(&file, &new) {
         return Ok(None);
     }
-    if !is_at(judged, path) {
+    if !is_at(examined, path) {
         fs::remove_file(&new).map_err(|error| other(&new, &error))?;
         return Ok(None);
     }
-    let taken = Lock::write(path, file, |_| record.predecessors())?;
+    let taken = LockFile::write(path, file, |_| record.predecessors())?;
     fs::rename(&new, path).map_err(|error| other(path, &error))?;
     Ok(Some(taken))
 }
 
-/// Opens a lock file, and makes it if need be.
+/// Opens a lock file; makes it if it is missing.
 fn open(path: &Path) -> Result<File, LockError> {
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = OpenOptions::new()
@@ -261,19 +264,22 @@ fn open(path: &Path) -> Result<File, LockError> {
         .custom_flags(flags.bits().cast_signed())
         .open(path);
     let file = opened.map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::LOOP) => strange(path, "is a link"),
+        Some(Errno::LOOP) => unexpected_file(path, "is a link"),
         _ => other(path, &error),
     })?;
     let meta = file.metadata().map_err(|error| other(path, &error))?;
     let own = geteuid().as_raw();
     if !meta.is_file() {
-        return Err(strange(path, "is no regular file"));
+        return Err(unexpected_file(path, "is no regular file"));
     }
     if meta.uid() != own && own != 0 {
-        return Err(strange(path, &format!("belongs to user {}", meta.uid())));
+        return Err(unexpected_file(
+            path,
+            &format!("belongs to user {}", meta.uid()),
+        ));
     }
     if meta.mode() & 0o777 != MODE {
-        // Of an older version, or of somebody's making.
+        // An older version, or a person, made it.
         fchmod(&file, Mode::from_raw_mode(MODE)).map_err(|errno| other(path, &errno.into()))?;
     }
     Ok(file)
@@ -295,18 +301,18 @@ fn is_at(file: &File, path: &Path) -> bool {
     (ours.dev(), ours.ino()) == (there.dev(), there.ino())
 }
 
-/// What a file says; nothing if that is not one of our making.
-fn read(file: &File) -> Record {
+/// The content of a file; empty if this program did not write it.
+fn read(file: &File) -> LockRecord {
     let mut text = Vec::new();
     let mut reader = file.take(RECORD_MAX);
     if reader.read_to_end(&mut text).is_err() {
-        return Record::default();
+        return LockRecord::default();
     }
     let mut records = serde_json::Deserializer::from_slice(&text).into_iter();
     records.next().and_then(Result::ok).unwrap_or_default()
 }
 
-/// Waits a moment for a process that never runs again to end; says whether it did.
+/// Waits a moment for the end of a process that never runs again; returns whether it ended.
 fn ends_soon(owner: ProcessId) -> bool {
     let process =
         Pid::from_raw(owner.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
@@ -323,7 +329,7 @@ fn other(path: &Path, error: &io::Error) -> LockError {
     ))
 }
 
-fn strange(path: &Path, what: &str) -> LockError {
+fn unexpected_file(path: &Path, what: &str) -> LockError {
     LockError::Other(format!(
         "{}: {what}, and is left alone; remove it, or name another place with --socket",
         path.display()
@@ -343,25 +349,25 @@ mod tests {
     }
 
     fn assert_taken(path: &Path) {
-        let error = Lock::take(path).expect_err("taken");
-        assert!(matches!(error, LockError::Taken(_)), "{error:?}");
+        let error = LockFile::take(path).expect_err("taken");
+        assert!(matches!(error, LockError::InUse(_)), "{error:?}");
     }
 
-    /// A lock whose file says that its owner is this process.
-    fn held_by(path: &Path, owner: ProcessId) -> Lock {
-        let (mut lock, _) = Lock::take(path).expect("free");
+    /// A lock whose file names this process as its owner.
+    fn held_by(path: &Path, owner: ProcessId) -> LockFile {
+        let (mut lock, _) = LockFile::take(path).expect("free");
         lock.record.owner = Some(owner);
         lock.save().expect("written");
         lock
     }
 
-    /// A process that has ended, and whose number nobody has by now.
+    /// A process that has ended and whose number is not used again yet.
     fn ended() -> ProcessId {
         let mut child = Command::new("true").spawn().expect("starts");
         let pid = child.id().cast_signed();
         let process = ProcessId::of(pid);
         child.wait().expect("ends");
-        // One that ended before it was looked at has another time.
+        // A process that ended before this call is not in /proc.
         process.unwrap_or(ProcessId {
             pid,
             start_ticks: 0,
@@ -372,23 +378,23 @@ mod tests {
     fn one_has_it_and_only_its_owner_may_open_it() {
         let (_folder, path) = place();
         fs::write(&path, "1234").expect("an old one");
-        let (lock, held) = Lock::take(&path).expect("free");
+        let (lock, held) = LockFile::take(&path).expect("free");
         assert!(held.is_empty());
         assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
         assert_taken(&path);
         lock.release().expect("ours");
-        Lock::take(&path).expect("given back");
+        LockFile::take(&path).expect("given back");
     }
 
     #[test]
     fn the_lock_of_one_that_is_gone_is_taken_over_by_exactly_one() {
         let (_folder, path) = place();
-        // As a child does that it left, between fork and exec.
+        // The descriptor stands for a child of it between fork and exec.
         let corpse = held_by(&path, ended());
         let contenders: Vec<_> = (0..8)
             .map(|_| {
                 let path = path.clone();
-                std::thread::spawn(move || Lock::take(&path))
+                std::thread::spawn(move || LockFile::take(&path))
             })
             .collect();
         let ends = contenders.into_iter().map(std::thread::JoinHandle::join);
@@ -409,7 +415,7 @@ mod tests {
         lock.record.pid_namespace = "pid:[1]".to_owned();
         lock.save().expect("written");
         assert_taken(&path);
-        // Somebody who says nothing of himself.
+        // An owner that has written nothing yet.
         lock.file.set_len(0).expect("ours");
         assert_taken(&path);
     }
@@ -417,7 +423,7 @@ mod tests {
     #[test]
     fn what_is_left_of_a_longer_record_is_not_read() {
         let (_folder, path) = place();
-        let (mut lock, _) = Lock::take(&path).expect("free");
+        let (mut lock, _) = LockFile::take(&path).expect("free");
         let devices: Vec<String> = (0..50).map(|n| format!("8:{n}")).collect();
         lock.note(&devices, &[]).expect("written");
         let long = fs::read(&path).expect("there");
@@ -434,7 +440,7 @@ mod tests {
         let precious = folder.path().join("precious");
         fs::write(&precious, "data").expect("written");
         symlink(&precious, &path).expect("linked");
-        let error = Lock::take(&path).expect_err("a link");
+        let error = LockFile::take(&path).expect_err("a link");
         assert!(
             matches!(&error, LockError::Other(what) if what.contains("a link")),
             "{error:?}"
@@ -442,19 +448,19 @@ mod tests {
         assert_eq!(fs::read(&precious).expect("there"), b"data");
         fs::remove_file(&path).expect("removed");
         fs::create_dir(&path).expect("made");
-        assert!(Lock::take(&path).is_err());
+        assert!(LockFile::take(&path).is_err());
     }
 
     #[test]
     fn a_place_that_somebody_emptied_is_taken_again() {
         let (_folder, path) = place();
-        let (mut lock, _) = Lock::take(&path).expect("free");
+        let (mut lock, _) = LockFile::take(&path).expect("free");
         fs::remove_file(&path).expect("removed");
         assert!(!lock.is_in_place());
         lock.restore().expect("free");
         assert!(lock.is_in_place());
         fs::remove_file(&path).expect("removed");
-        let _other = Lock::take(&path).expect("free");
-        assert!(matches!(lock.restore(), Err(LockError::Taken(_))));
+        let _other = LockFile::take(&path).expect("free");
+        assert!(matches!(lock.restore(), Err(LockError::InUse(_))));
     }
 }

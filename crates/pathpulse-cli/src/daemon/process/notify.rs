@@ -1,7 +1,7 @@
-//! What systemd hears: sd_notify(3), from a thread of its own.
+//! Reports to systemd by sd_notify(3), from a thread of its own.
 //!
-//! systemd's socket may be as full as any; nobody but this thread waits for it. The watchdog is fed only
-//! while each worker gets on, so that systemd restarts a daemon that has stopped watching.
+//! systemd's socket may be full, and only this thread waits for it. The watchdog is fed only while
+//! all workers are responsive, so systemd restarts a daemon that has stopped watching.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -10,136 +10,138 @@ use std::time::{Duration, Instant};
 use pathpulse::{Monitor, State};
 use sd_notify::NotifyState;
 
-use crate::daemon::http::probes::check_workers;
+use super::responsiveness::check_workers;
+use super::threads::spawn;
 
-/// Words on their way.
-const ROOM: usize = 16;
-/// How often the line of `systemctl status` is looked at.
-const STATUS_EVERY: Duration = Duration::from_secs(2);
-/// How long the last word may take.
-const LAST_WORD: Duration = Duration::from_millis(50);
+/// Capacity of the queue to the thread.
+const QUEUE_LEN: usize = 16;
+/// Interval of updates of the line in `systemctl status`.
+const STATUS_INTERVAL: Duration = Duration::from_secs(2);
+/// How long the report that the daemon stops may take.
+const STOPPING_LIMIT: Duration = Duration::from_millis(50);
 
-/// What systemd is to hear.
+/// Messages to the thread.
 #[derive(Debug)]
-enum Word {
+enum NotifyMsg {
     Ready,
     Reloading,
-    /// The daemon stops; say so when systemd was told.
+    /// The daemon stops; reply when systemd has been told.
     Stopping(SyncSender<()>),
 }
 
-/// The way to the thread that tells systemd. Without systemd it leads nowhere.
+/// A handle of the thread. Without systemd it does nothing.
 #[derive(Clone, Debug)]
-pub(crate) struct Notifier(Option<SyncSender<Word>>);
+pub(crate) struct Notifier(Option<SyncSender<NotifyMsg>>);
 
 impl Notifier {
-    /// Starts the thread, if there is anyone to tell.
+    /// Starts the thread, if systemd started the daemon.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// Why there is no thread.
     pub(crate) fn start(monitor: &Arc<Monitor>) -> Result<Notifier, String> {
         if std::env::var_os("NOTIFY_SOCKET").is_none() {
             return Ok(Notifier(None));
         }
-        let (words, inbox) = sync_channel(ROOM);
-        let teller = Teller {
+        let (messages, inbox) = sync_channel(QUEUE_LEN);
+        let task = NotifyTask {
             monitor: Arc::clone(monitor),
             watchdog: sd_notify::watchdog_enabled(),
-            said: String::new(),
+            status: String::new(),
             failed: false,
-            well: true,
+            responsive: true,
         };
-        crate::daemon::spawn("notify", move || teller.run(&inbox))?;
-        Ok(Notifier(Some(words)))
+        spawn("notify", move || task.run(&inbox))?;
+        Ok(Notifier(Some(messages)))
     }
 
-    /// The paths were tried to be opened, and commands are answered; or a reload is over.
+    /// The start is complete, or a reload is.
     pub(crate) fn ready(&self) {
-        self.tell(Word::Ready);
+        self.send(NotifyMsg::Ready);
     }
 
     /// A reload begins.
     pub(crate) fn reloading(&self) {
-        self.tell(Word::Reloading);
+        self.send(NotifyMsg::Reloading);
     }
 
-    /// The daemon stops. Waits until systemd has been told, but not for long.
+    /// The daemon stops. Waits a short time until systemd has been told.
     pub(crate) fn stopping(&self) {
-        let (done, told) = sync_channel(1);
-        self.tell(Word::Stopping(done));
-        let _ = told.recv_timeout(LAST_WORD);
+        let (done, sent) = sync_channel(1);
+        self.send(NotifyMsg::Stopping(done));
+        let _ = sent.recv_timeout(STOPPING_LIMIT);
     }
 
-    fn tell(&self, word: Word) {
-        if let Some(words) = &self.0 {
-            let _ = words.try_send(word);
+    fn send(&self, message: NotifyMsg) {
+        if let Some(messages) = &self.0 {
+            let _ = messages.try_send(message);
         }
     }
 }
 
-struct Teller {
+struct NotifyTask {
     monitor: Arc<Monitor>,
-    /// systemd ends the daemon when it hears nothing for so long.
+    /// systemd ends the daemon after this time without a message.
     watchdog: Option<Duration>,
-    /// The line of `systemctl status`, as it was said last.
-    said: String,
+    /// The last line of `systemctl status`.
+    status: String,
     failed: bool,
-    well: bool,
+    responsive: bool,
 }
 
-impl Teller {
-    fn run(mut self, inbox: &Receiver<Word>) {
+impl NotifyTask {
+    fn run(mut self, inbox: &Receiver<NotifyMsg>) {
         let every = self
             .watchdog
-            .map_or(STATUS_EVERY, |limit| (limit / 4).min(STATUS_EVERY));
+            .map_or(STATUS_INTERVAL, |limit| (limit / 4).min(STATUS_INTERVAL));
         let mut next = Instant::now();
         loop {
             match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(Word::Ready) => self.send(&[NotifyState::Ready]),
-                Ok(Word::Reloading) => match NotifyState::monotonic_usec_now() {
+                Ok(NotifyMsg::Ready) => self.send(&[NotifyState::Ready]),
+                Ok(NotifyMsg::Reloading) => match NotifyState::monotonic_usec_now() {
                     Ok(now) => self.send(&[NotifyState::Reloading, now]),
                     Err(_) => self.send(&[NotifyState::Reloading]),
                 },
-                Ok(Word::Stopping(done)) => {
+                Ok(NotifyMsg::Stopping(done)) => {
                     self.send(&[NotifyState::Stopping]);
                     let _ = done.send(());
                     return;
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     next = Instant::now() + every;
-                    self.look();
+                    self.update();
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    /// Feeds the watchdog, if all is well, and renews the line of `systemctl status`.
-    fn look(&mut self) {
+    /// Feeds the watchdog if all workers are responsive, and updates the line of `systemctl
+    /// status`.
+    fn update(&mut self) {
         let workers = check_workers(&self.monitor);
-        let well = workers.is_ok();
-        if well != self.well {
+        let responsive = workers.is_ok();
+        if responsive != self.responsive {
             match &workers {
-                Ok(()) => tracing::info!("all workers get on again"),
+                Ok(()) => tracing::info!("all workers are responsive again"),
                 Err(why) => tracing::error!("{why}; the watchdog is not fed"),
             }
-            self.well = well;
+            self.responsive = responsive;
         }
-        if well && self.watchdog.is_some() {
+        if responsive && self.watchdog.is_some() {
             self.send(&[NotifyState::Watchdog]);
         }
         let line = workers.map_or_else(|why| why, |()| summary(&self.monitor));
-        if line != self.said {
+        if line != self.status {
             self.send(&[NotifyState::Status(&line)]);
-            self.said = line;
+            self.status = line;
         }
     }
 
-    fn send(&mut self, words: &[NotifyState<'_>]) {
-        match sd_notify::notify(words) {
+    fn send(&mut self, states: &[NotifyState<'_>]) {
+        match sd_notify::notify(states) {
             Ok(()) => self.failed = false,
             Err(error) if !self.failed => {
-                tracing::warn!("telling systemd: {error}; NOTIFY_SOCKET says where");
+                tracing::warn!("reporting to systemd: {error}; NOTIFY_SOCKET names its socket");
                 self.failed = true;
             }
             Err(_) => {}

@@ -1,4 +1,4 @@
-//! Daemons of this socket that died and that the kernel still holds, because devices owe them a read.
+//! Dead daemons of this socket that the kernel still holds because a read of theirs is unanswered.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -7,52 +7,45 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::identity::{Life, ProcessId};
+use crate::api::HeldProcessDocument;
 
-/// The most that are remembered; each is a restart while a device was silent.
+/// The number that is remembered; each is a restart while a device was silent.
 const PREDECESSORS_MAX: usize = 64;
 
-/// One of them.
+/// A dead daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HeldProcess {
     #[serde(flatten)]
     pub(crate) process: ProcessId,
-    /// Since when it is known to be dead.
+    /// When a later daemon found it dead.
     pub(crate) since: SystemTime,
-    /// Devices that owed it a read when it was last able to say so, as `major:minor`.
+    /// The devices with an unanswered read of it, by its last note, as `major:minor`.
     pub(crate) devices: Vec<String>,
 }
 
-/// One of `held_processes` in `GET /v1/status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct HeldProcessDocument {
-    pub(crate) pid: i32,
-    /// RFC 3339.
-    pub(crate) since: String,
-    pub(crate) devices: Vec<String>,
-}
-
-/// Those whom the kernel held when it was looked last. Clones are the same.
+/// The dead daemons that the kernel held at the last update. Clones are the same list.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Predecessors(Arc<Mutex<Inner>>);
+pub(crate) struct Predecessors(Arc<Mutex<PredecessorsState>>);
 
 #[derive(Debug, Default)]
-struct Inner {
-    /// Whom the kernel may hold: one that has said its last word may not have ended yet.
+struct PredecessorsState {
+    /// Daemons that the kernel may hold: a daemon that has stopped may not have ended yet.
     known: Vec<HeldProcess>,
+    /// Daemons that the kernel holds.
     held: Vec<HeldProcess>,
 }
 
 impl Predecessors {
-    /// Those whom a lock file names.
+    /// The daemons in a lock file.
     pub(crate) fn new(mut known: Vec<HeldProcess>) -> Predecessors {
         let surplus = known.len().saturating_sub(PREDECESSORS_MAX);
         known.drain(..surplus);
         let held = Vec::new();
-        Predecessors(Arc::new(Mutex::new(Inner { known, held })))
+        Predecessors(Arc::new(Mutex::new(PredecessorsState { known, held })))
     }
 
-    /// Looks how they are now, and logs what has changed.
-    pub(crate) fn look(&self) {
+    /// Finds out which are held now, and logs changes.
+    pub(crate) fn update(&self) {
         let known = self.lock().known.clone();
         let lives: Vec<Life> = known.iter().map(|held| held.process.life()).collect();
         let mut inner = self.lock();
@@ -71,41 +64,41 @@ impl Predecessors {
                 _ => {}
             }
         }
-        let those = |wanted: fn(Life) -> bool| {
-            let those = all().filter(|(_, life)| wanted(**life));
-            those.map(|(held, _)| held.clone()).collect::<Vec<_>>()
+        let select = |wanted: fn(Life) -> bool| {
+            let selected = all().filter(|(_, life)| wanted(**life));
+            selected.map(|(held, _)| held.clone()).collect::<Vec<_>>()
         };
-        inner.held = those(|life| life == Life::Held);
-        inner.known = those(|life| life != Life::Gone);
+        inner.held = select(|life| life == Life::Held);
+        inner.known = select(|life| life != Life::Gone);
     }
 
-    /// Whether there is any to be looked at.
+    /// Whether there are any that the kernel may hold.
     pub(crate) fn are_known(&self) -> bool {
         !self.lock().known.is_empty()
     }
 
-    /// Whether this is the number of one of them.
+    /// Whether one of them has this process number.
     pub(crate) fn include(&self, pid: i32) -> bool {
         self.lock().known.iter().any(|held| held.process.pid == pid)
     }
 
-    /// Whom the kernel may hold, for the next daemon.
+    /// The daemons that the kernel may hold, for the lock file.
     pub(crate) fn known(&self) -> Vec<HeldProcess> {
         self.lock().known.clone()
     }
 
-    /// How many the kernel held at the last look.
+    /// How many the kernel held at the last update.
     pub(crate) fn count(&self) -> u64 {
         self.lock().held.len() as u64
     }
 
-    /// Whom the kernel held at the last look.
+    /// The daemons that the kernel held at the last update.
     pub(crate) fn documents(&self) -> Vec<HeldProcessDocument> {
         let inner = self.lock();
         inner.held.iter().map(HeldProcess::document).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, PredecessorsState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

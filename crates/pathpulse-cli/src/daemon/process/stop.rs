@@ -1,8 +1,8 @@
-//! Being told to stop, and stopping in time.
+//! Signals, and stopping in time.
 //!
-//! A stop is asked for by a signal or over the socket. From then on the process has [`LIMIT`], in
-//! whatever phase it is: the watchdog, a thread that does nothing else, ends it then. A second
-//! signal ends it at once.
+//! A signal or a request over the socket asks for a stop. From then on the process has [`LIMIT`] in
+//! any phase: then the watchdog, a thread that does nothing else, ends it. A second signal ends it
+//! at once.
 
 use std::io;
 use std::sync::Arc;
@@ -15,89 +15,90 @@ use pathpulse_kernel_compat::exit_now;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// The promise is one second from the signal to the end of the process; this leaves some of it for
-/// the kernel to take the process down.
+/// The promise is one second from the signal to the end of the process. The rest of the second is
+/// for the kernel to end the process.
 const LIMIT: Duration = Duration::from_millis(850);
 
-/// What the main thread is told.
+/// Messages to the main thread.
 #[derive(Debug)]
-pub(crate) enum Notice {
-    /// All paths were tried to be opened.
+pub(crate) enum MainMsg {
+    /// Each path was opened or failed to open.
     Opened {
         /// How many are watched.
         watched: usize,
-        /// How many are waited for.
-        waiting: usize,
-        /// There is nothing to watch, and nothing that could come.
+        /// How many are not open.
+        unopened: usize,
+        /// No path is open, and none can be opened later.
         hopeless: bool,
     },
     /// Stop.
     Stop {
-        /// Who said so.
+        /// What asked for it.
         by: &'static str,
     },
-    /// SIGHUP came.
+    /// SIGHUP was received.
     Reload,
-    /// A reload is over, whatever came of it.
+    /// A reload has succeeded or failed.
     Reloaded,
-    /// A thread that all depends on panicked.
-    Broken {
-        /// What it had to do.
+    /// A thread panicked that the daemon can't do without.
+    Panicked {
+        /// The name of the thread.
         what: &'static str,
     },
 }
 
-/// Tells the main thread things, above all to stop. Clones are the same.
+/// Sends messages to the main thread, and stops the daemon. Clones are the same handle.
 #[derive(Clone, Debug)]
 pub(crate) struct Stopper {
-    notices: Sender<Notice>,
+    messages: Sender<MainMsg>,
     watchdog: SyncSender<i32>,
     armed: Arc<AtomicBool>,
 }
 
 impl Stopper {
-    /// Tells the main thread something.
-    pub(crate) fn tell(&self, notice: Notice) {
-        let _ = self.notices.send(notice);
+    /// Sends a message to the main thread.
+    pub(crate) fn send(&self, message: MainMsg) {
+        let _ = self.messages.send(message);
     }
 
-    /// Asks for a stop, and sees to it that it happens.
+    /// Stops the daemon, at the latest when [`LIMIT`] is over.
     pub(crate) fn stop(&self, by: &'static str) {
         self.arm(0);
-        self.tell(Notice::Stop { by });
+        self.send(MainMsg::Stop { by });
     }
 
-    /// From now on the process has [`LIMIT`], and then ends with this status; the first call counts.
+    /// Makes the watchdog end the process with this status after [`LIMIT`]. Only the first call has
+    /// an effect.
     pub(crate) fn arm(&self, status: i32) {
         self.armed.store(true, Relaxed);
         let _ = self.watchdog.try_send(status);
     }
 
-    /// Whether the end is near.
+    /// Whether the watchdog will end the process.
     pub(crate) fn is_armed(&self) -> bool {
         self.armed.load(Relaxed)
     }
 }
 
-/// Kept by a thread without which the daemon is none: tells when that panics.
+/// Owned by a thread that the daemon can't do without: reports its panic.
 #[derive(Debug)]
-pub(crate) struct Vital {
+pub(crate) struct VitalThread {
     pub(crate) stopper: Stopper,
     pub(crate) what: &'static str,
 }
 
-impl Drop for Vital {
+impl Drop for VitalThread {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.stopper.tell(Notice::Broken { what: self.what });
+            self.stopper.send(MainMsg::Panicked { what: self.what });
         }
     }
 }
 
-/// Takes over the signals and starts the watchdog. From here on a stop is in time, whatever the
+/// Handles the signals and starts the watchdog. From here on a stop is in time, whatever the
 /// process does.
-pub(crate) fn prepare() -> io::Result<(Stopper, Receiver<Notice>)> {
-    let (notices, inbox) = channel();
+pub(crate) fn prepare() -> io::Result<(Stopper, Receiver<MainMsg>)> {
+    let (messages, inbox) = channel();
     let (watchdog, armed) = sync_channel(1);
     let spawn = |name: &str| thread::Builder::new().name(format!("pathpulse-{name}"));
     spawn("watchdog").spawn(move || {
@@ -107,22 +108,22 @@ pub(crate) fn prepare() -> io::Result<(Stopper, Receiver<Notice>)> {
         }
     })?;
     let stopper = Stopper {
-        notices,
+        messages,
         watchdog,
         armed: Arc::default(),
     };
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let told = stopper.clone();
+    let handle = stopper.clone();
     spawn("signals").spawn(move || {
-        let mut impatient = false;
+        let mut is_stopping = false;
         for signal in signals.forever() {
             match signal {
-                SIGHUP => told.tell(Notice::Reload),
-                _ if impatient => exit_now(128 + signal),
-                SIGINT => told.stop("SIGINT"),
-                _ => told.stop("SIGTERM"),
+                SIGHUP => handle.send(MainMsg::Reload),
+                _ if is_stopping => exit_now(128 + signal),
+                SIGINT => handle.stop("SIGINT"),
+                _ => handle.stop("SIGTERM"),
             }
-            impatient |= signal != SIGHUP;
+            is_stopping |= signal != SIGHUP;
         }
     })?;
     Ok((stopper, inbox))
@@ -133,17 +134,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_vital_thread_tells_of_its_panic_and_of_no_other_end() {
-        let (notices, inbox) = channel();
+    fn a_vital_thread_reports_its_panic_and_no_other_end() {
+        let (messages, inbox) = channel();
         let (watchdog, _armed) = sync_channel(1);
         let stopper = Stopper {
-            notices,
+            messages,
             watchdog,
             armed: Arc::default(),
         };
         for panics in [false, true] {
             let stopper = stopper.clone();
-            let vital = Vital {
+            let vital = VitalThread {
                 stopper,
                 what: "this",
             };
@@ -152,8 +153,8 @@ mod tests {
                 assert!(!panics, "as it should");
             });
             assert_eq!(thread.join().is_err(), panics);
-            let told = inbox.try_recv();
-            assert_eq!(told.is_ok(), panics, "{told:?}");
+            let message = inbox.try_recv();
+            assert_eq!(message.is_ok(), panics, "{message:?}");
         }
     }
 }

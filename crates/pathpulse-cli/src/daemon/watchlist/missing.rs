@@ -1,12 +1,12 @@
-//! Paths whose disk is gone while something still uses it: a fault that somebody looks for, so they stay on
-//! the list, and wait for the disk to come back.
+//! Paths whose disk is gone while something still uses it. That is a fault to report, so they stay
+//! on the list and wait for the disk to come back.
 //!
-//! | the path leaves the list when | since then |
+//! | the path leaves the list when | because |
 //! |---|---|
-//! | nothing uses the disk any more, as far as the kernel tells | it was taken away in order after all |
-//! | another path is found in its group | the storage came back by another name |
-//! | a day has passed | whoever was to see it has |
-//! | the rules want no such disk, or `remove` says so | nobody wants it |
+//! | nothing uses the disk any more, as far as the kernel shows | the disk was taken away in order after all |
+//! | another path is discovered in its group | the storage came back by another name |
+//! | a day has passed | the fault has been reported long enough |
+//! | the rules exclude the disk, or `remove` names the path | the path is not wanted |
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -15,38 +15,40 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pathpulse::display_name;
 
-use super::open_retry::Waiting;
-use super::task::{Entry, Keeper, Origin, Stage};
+use super::entry::{Entry, OpenState, Origin};
+use super::open_retry::OpenRetry;
+use super::task::WatchlistTask;
+use crate::api::PathCause;
 use crate::daemon::config::Discovery;
-use crate::daemon::discovery::{Disk, User, Users, is_wanted};
+use crate::daemon::discovery::{Disk, Holder, Holders, is_wanted};
 
-/// How long a disk is waited for.
+/// How long a path waits for its disk.
 const LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A disk that is gone, of a path that waits for it.
-pub(super) struct Lost {
-    /// As it was when it was there.
+/// A disk that is gone while something uses it.
+pub(super) struct MissingDisk {
+    /// The disk as it was.
     disk: Disk,
-    /// The group that the path was in.
+    /// The group of the path.
     pub(super) group: Option<String>,
-    /// What uses it still.
-    user: User,
+    /// What uses the disk.
+    holder: Holder,
     since: Instant,
 }
 
-impl Lost {
-    /// Whether it is to be waited for any longer.
-    fn lasts(&self, rules: &Discovery, users: &Users, now: Instant) -> bool {
+impl MissingDisk {
+    /// Whether the path still waits for it.
+    fn is_expected(&self, rules: &Discovery, holders: &Holders, now: Instant) -> bool {
         now < self.since + LIMIT
             && is_wanted(rules, &self.disk)
-            && users.of(&self.disk.parts).is_some()
+            && holders.of(&self.disk.parts).is_some()
     }
 
     /// Why the path is not watched.
     pub(super) fn message(&self) -> String {
-        match &self.user {
-            User::Known(user) => format!("its disk is gone, and {user} still uses it"),
-            User::Doubt(why) => {
+        match &self.holder {
+            Holder::Known(holder) => format!("its disk is gone, and {holder} still uses it"),
+            Holder::Uncertain(why) => {
                 format!(
                     "its disk is gone, and it can't be told whether something still uses it: {why}"
                 )
@@ -55,10 +57,10 @@ impl Lost {
     }
 }
 
-impl Keeper {
-    /// Has those of the paths found wait whose disk is none of these any more, but is used still; and those
-    /// no longer for which there is no reason to.
-    pub(super) fn miss(
+impl WatchlistTask {
+    /// Updates which discovered paths miss their disk. `wanted` and `disks` are the result of the
+    /// current search.
+    pub(super) fn update_missing(
         &mut self,
         rules: &Discovery,
         wanted: &BTreeMap<PathBuf, String>,
@@ -66,7 +68,7 @@ impl Keeper {
         now: Instant,
     ) {
         let is_gone = |(name, entry): &(&PathBuf, &Entry)| {
-            let Origin::Found(kernel) = &entry.origin else {
+            let Origin::Discovered(kernel) = &entry.origin else {
                 return false;
             };
             !wanted.contains_key(*name) && !disks.iter().any(|disk| disk.kernel == *kernel)
@@ -76,59 +78,60 @@ impl Keeper {
         if gone.is_empty() {
             return;
         }
-        let users = Users::now();
+        let holders = Holders::now();
         for name in gone {
-            let lost = self
+            let missing = self
                 .entries
                 .get_mut(&name)
-                .and_then(|entry| entry.lost.take());
-            match lost {
-                Some(lost) => {
-                    let still = lost.lasts(rules, &users, now).then_some(lost);
+                .and_then(|entry| entry.missing.take());
+            match missing {
+                Some(disk) => {
+                    let expected = disk.is_expected(rules, &holders, now).then_some(disk);
                     if let Some(entry) = self.entries.get_mut(&name) {
-                        entry.lost = still;
+                        entry.missing = expected;
                     }
                 }
-                None => self.await_return(&name, &users, now),
+                None => self.wait_for_return(&name, &holders, now),
             }
         }
     }
 
-    /// Has a path wait for its disk, if that is used still.
-    fn await_return(&mut self, name: &Path, users: &Users, now: Instant) {
+    /// Makes a path wait for its disk, if something still uses the disk.
+    fn wait_for_return(&mut self, name: &Path, holders: &Holders, now: Instant) {
         let Some(entry) = self.entries.get_mut(name) else {
             return;
         };
-        let (Origin::Found(kernel), Stage::Watched(id)) = (&entry.origin, &entry.stage) else {
+        let (Origin::Discovered(kernel), OpenState::Open(id)) = (&entry.origin, &entry.stage)
+        else {
             return;
         };
         let disk = self.search.disks.iter().find(|disk| disk.kernel == *kernel);
-        let used = disk.and_then(|disk| Some((disk.clone(), users.of(&disk.parts)?)));
-        let (Some((disk, user)), Some(last)) = (used, self.monitor.path(*id)) else {
+        let used = disk.and_then(|disk| Some((disk.clone(), holders.of(&disk.parts)?)));
+        let (Some((disk, holder)), Some(last)) = (used, self.monitor.path(*id)) else {
             return;
         };
         let id = *id;
-        let lost = Lost {
+        let missing = MissingDisk {
             disk,
             group: last.path.group().map(str::to_owned),
-            user,
+            holder,
             since: now,
         };
-        let why = lost.message();
+        let why = missing.message();
         tracing::warn!("{}: {why}; it is waited for", display_name(name));
-        entry.stage = Stage::Waiting(Waiting::new(now, SystemTime::now()));
-        entry.lost = Some(lost);
-        self.part(id, "device_gone", &why);
+        entry.stage = OpenState::Unopened(OpenRetry::new(now, SystemTime::now()));
+        entry.missing = Some(missing);
+        self.remove_from_engine(id, PathCause::DeviceGone, &why);
     }
 
-    /// A path was opened: says no longer that its disk is gone, or if it never was, has it take the place of
-    /// one that is gone, and was in the same group.
-    pub(super) fn make_up(&mut self, name: &Path) {
+    /// Called when a path was opened. Its disk is not missing any more. If it is a new discovered
+    /// path, it replaces a path of its group whose disk is missing: the one that waits longest.
+    pub(super) fn settle_missing(&mut self, name: &Path) {
         let Some(entry) = self.entries.get_mut(name) else {
             return;
         };
-        let came_back = mem::take(&mut entry.lost).is_some();
-        let (Stage::Watched(id), Origin::Found(_), false) =
+        let came_back = mem::take(&mut entry.missing).is_some();
+        let (OpenState::Open(id), Origin::Discovered(_), false) =
             (&entry.stage, &entry.origin, came_back)
         else {
             return;
@@ -136,20 +139,21 @@ impl Keeper {
         let Some(path) = self.monitor.path(*id) else {
             return;
         };
-        let in_its_group =
-            |lost: &&Lost| lost.group.is_some() && lost.group.as_deref() == path.path.group();
-        let places = self.entries.iter().filter_map(|(name, entry)| {
-            let lost = entry.lost.as_ref().filter(in_its_group)?;
-            Some((lost.since, name))
+        let in_its_group = |missing: &&MissingDisk| {
+            missing.group.is_some() && missing.group.as_deref() == path.path.group()
+        };
+        let candidates = self.entries.iter().filter_map(|(name, entry)| {
+            let missing = entry.missing.as_ref().filter(in_its_group)?;
+            Some((missing.since, name))
         });
-        let place = places.min().map(|(_, name)| name.clone());
-        if let Some(place) = place {
+        let replaced = candidates.min().map(|(_, name)| name.clone());
+        if let Some(replaced) = replaced {
             tracing::info!(
                 "{} takes the place of {}",
                 display_name(name),
-                display_name(&place)
+                display_name(&replaced)
             );
-            self.leave(&place, "replaced");
+            self.remove(&replaced, PathCause::Replaced);
         }
     }
 }
@@ -173,25 +177,25 @@ mod tests {
         fs::write(host.path().join("self/mountinfo"), "").expect("a file");
         let disks = disks_in(&sysfs, host.path());
         fs::remove_dir_all(sysfs.join("sda")).expect("removed");
-        let users = || Users::read(&sysfs, host.path());
-        let lost = Lost {
-            user: users().of(&disks[0].parts).expect("its map is there"),
+        let holders = || Holders::read(&sysfs, host.path());
+        let missing = MissingDisk {
+            holder: holders().of(&disks[0].parts).expect("its map is there"),
             disk: disks[0].clone(),
             group: None,
             since: Instant::now(),
         };
-        assert!(lost.message().contains("dm-0"), "{}", lost.message());
+        assert!(missing.message().contains("dm-0"), "{}", missing.message());
         let rules = |text: &str| {
             let parsed = Configuration::parse(text, &CommandLine::default()).expect("good");
             parsed.discovery().expect("a section").clone()
         };
         let all = rules("[discovery]");
-        let last = lost.since + LIMIT - Duration::from_secs(1);
-        assert!(lost.lasts(&all, &users(), last));
-        assert!(!lost.lasts(&all, &users(), lost.since + LIMIT));
+        let last = missing.since + LIMIT - Duration::from_secs(1);
+        assert!(missing.is_expected(&all, &holders(), last));
+        assert!(!missing.is_expected(&all, &holders(), missing.since + LIMIT));
         let others = rules("[discovery]\nexclude = ['/dev/sda']");
-        assert!(!lost.lasts(&others, &users(), last));
+        assert!(!missing.is_expected(&others, &holders(), last));
         fs::remove_dir_all(sysfs.join("dm-0")).expect("removed");
-        assert!(!lost.lasts(&all, &users(), last));
+        assert!(!missing.is_expected(&all, &holders(), last));
     }
 }

@@ -1,45 +1,46 @@
-//! Paths that are not watched yet: why, since when, and when to try again (pure).
+//! When to open a path again, and why it is not open (pure).
 
+use std::mem;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use pathpulse::OpenProblem;
 
-/// Between the first tries to open a path; doubled each time up to [`PAUSE_MAX`].
+/// The pause after the first failure; it doubles with each failure up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_secs(1);
-/// Between tries, at most.
+/// The longest pause between two tries.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// open(2) is not worth a word before.
+/// An open(2) that takes longer than this is logged.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 
-/// A path on its way to be watched.
+/// The state of a path that is not open.
 #[derive(Clone, Debug)]
-pub(super) struct Waiting {
+pub(super) struct OpenRetry {
     pub(super) since: SystemTime,
-    /// The same time, by a clock that nobody sets.
+    /// The same time on the monotonic clock.
     pub(super) begun: Instant,
-    /// Why it did not open the last time.
+    /// Why the last open failed.
     pub(super) problem: Option<OpenProblem>,
-    /// A thread opens it, since then.
+    /// A thread has been opening it since then.
     opening: Option<Instant>,
-    /// An earlier open, which was for nothing, has not returned.
-    held: bool,
-    /// It was said that this takes long.
-    said: bool,
+    /// An abandoned open has not returned yet.
+    blocked: bool,
+    /// The slow open is logged.
+    is_reported: bool,
     pause: Duration,
     retry: Instant,
 }
 
-impl Waiting {
-    /// One that is to be opened at once: `now` and `since` are the same time, by the two clocks.
-    pub(super) fn new(now: Instant, since: SystemTime) -> Waiting {
-        Waiting {
+impl OpenRetry {
+    /// A path that is due at once. `now` and `since` are the same time on the two clocks.
+    pub(super) fn new(now: Instant, since: SystemTime) -> OpenRetry {
+        OpenRetry {
             since,
             begun: now,
             problem: None,
             opening: None,
-            held: false,
-            said: false,
+            blocked: false,
+            is_reported: false,
             pause: PAUSE_MIN,
             retry: now,
         }
@@ -47,68 +48,69 @@ impl Waiting {
 
     /// Whether it is to be opened now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.opening.is_none() && !self.held && self.retry <= now
+        self.opening.is_none() && !self.blocked && self.retry <= now
     }
 
-    /// When something is to be done for it; `None` while only its open can bring news.
+    /// When something is to be done for it; `None` while only the end of an open matters.
     pub(super) fn due(&self) -> Option<Instant> {
         match self.opening {
-            None => (!self.held).then_some(self.retry),
-            Some(since) => (!self.said).then(|| since + OPEN_LIMIT),
+            None => (!self.blocked).then_some(self.retry),
+            Some(since) => (!self.is_reported).then(|| since + OPEN_LIMIT),
         }
     }
 
     /// A thread begins to open it.
     pub(super) fn begin(&mut self, now: Instant) {
         self.opening = Some(now);
-        self.said = false;
+        self.is_reported = false;
     }
 
-    /// An open that is under way, if there is one, is for nothing; says whether one is. The next begins when that
-    /// has ended, however long it takes: each would cost a thread, and hang as this one does.
-    pub(super) fn forgo(&mut self) -> bool {
+    /// Abandons an open under way; returns whether there is one. The next open begins when that one
+    /// has returned, however long it takes: each open costs a thread and would hang as this one
+    /// does.
+    pub(super) fn abandon_open(&mut self) -> bool {
         let is_opening = self.opening.take().is_some();
         if is_opening {
-            self.hold();
+            self.block();
         }
         is_opening
     }
 
-    /// It is not to be opened before it is let go.
-    pub(super) fn hold(&mut self) {
-        self.held = true;
+    /// Forbids opens until [`OpenRetry::unblock`].
+    pub(super) fn block(&mut self) {
+        self.blocked = true;
     }
 
-    /// An open that was for nothing has ended.
-    pub(super) fn let_go(&mut self, now: Instant) {
-        self.held = false;
-        self.hurry(now);
+    /// The abandoned open has returned.
+    pub(super) fn unblock(&mut self, now: Instant) {
+        self.blocked = false;
+        self.retry_now(now);
     }
 
-    /// Says once that its open takes long.
-    pub(super) fn takes_long(&mut self, now: Instant) -> bool {
-        let long = self.opening.is_some_and(|since| now >= since + OPEN_LIMIT);
-        long && !std::mem::replace(&mut self.said, true)
+    /// Returns `true` once for each open that is slow.
+    pub(super) fn report_slow_open(&mut self, now: Instant) -> bool {
+        let is_slow = self.opening.is_some_and(|since| now >= since + OPEN_LIMIT);
+        is_slow && !mem::replace(&mut self.is_reported, true)
     }
 
-    /// It did not open. Says whether that is news.
+    /// The open failed. Returns whether the problem is new.
     pub(super) fn failed(&mut self, problem: OpenProblem, now: Instant) -> bool {
         self.opening = None;
         self.retry = now + self.pause;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
-        let news = self.problem.as_ref() != Some(&problem);
+        let is_news = self.problem.as_ref() != Some(&problem);
         self.problem = Some(problem);
-        news
+        is_news
     }
 
-    /// Something may have changed: it is tried at once, and soon again.
-    pub(super) fn hurry(&mut self, now: Instant) {
+    /// Something may have changed: the next try is due now, and pauses are short again.
+    pub(super) fn retry_now(&mut self, now: Instant) {
         self.retry = now;
         self.pause = PAUSE_MIN;
     }
 
-    /// Whether time alone may help.
-    pub(super) fn may_come(&self) -> bool {
+    /// Whether a later try may succeed without a change of the configuration.
+    pub(super) fn may_succeed(&self) -> bool {
         !matches!(
             self.problem,
             Some(
@@ -120,7 +122,7 @@ impl Waiting {
         )
     }
 
-    /// The path that is watched and leads to the same device.
+    /// The open path that leads to the same device.
     pub(super) fn is_same_as(&self) -> Option<&Path> {
         match &self.problem {
             Some(OpenProblem::Twice { first }) => Some(first),
@@ -128,11 +130,11 @@ impl Waiting {
         }
     }
 
-    /// Why it is not watched.
+    /// Why it is not open.
     pub(super) fn message(&self) -> String {
-        match (&self.problem, self.opening) {
-            (Some(problem), _) => problem.to_string(),
-            (None, _) => "open has not returned yet".to_owned(),
+        match &self.problem {
+            Some(problem) => problem.to_string(),
+            None => "open has not returned yet".to_owned(),
         }
     }
 }
@@ -145,40 +147,40 @@ mod tests {
     fn tries_become_rarer_until_something_happens() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut waiting = Waiting::new(start, SystemTime::UNIX_EPOCH);
-        assert!(waiting.is_due(start));
-        assert!(!waiting.forgo());
-        waiting.begin(start);
-        // The next one begins when that has ended, whatever else happens, and not before.
-        assert!(waiting.forgo() && waiting.due().is_none() && !waiting.forgo());
-        waiting.hurry(start);
-        assert!(!waiting.is_due(at(100_000)) && waiting.due().is_none());
-        waiting.let_go(start);
-        waiting.begin(start);
-        assert!(!waiting.is_due(at(100)) && waiting.due() == Some(at(10)));
-        assert!(!waiting.takes_long(at(9)) && waiting.takes_long(at(10)));
-        assert!(!waiting.takes_long(at(11)) && waiting.due().is_none());
+        let mut retry = OpenRetry::new(start, SystemTime::UNIX_EPOCH);
+        assert!(retry.is_due(start));
+        assert!(!retry.abandon_open());
+        retry.begin(start);
+        // The next open begins when that one has returned, and not before.
+        assert!(retry.abandon_open() && retry.due().is_none() && !retry.abandon_open());
+        retry.retry_now(start);
+        assert!(!retry.is_due(at(100_000)) && retry.due().is_none());
+        retry.unblock(start);
+        retry.begin(start);
+        assert!(!retry.is_due(at(100)) && retry.due() == Some(at(10)));
+        assert!(!retry.report_slow_open(at(9)) && retry.report_slow_open(at(10)));
+        assert!(!retry.report_slow_open(at(11)) && retry.due().is_none());
         let gone = || OpenProblem::Empty {
             size: 0,
             block: 512,
         };
         let mut now = 11;
         for (pause, news) in [(1, true), (2, false), (4, false), (8, false), (16, false)] {
-            assert_eq!(waiting.failed(gone(), at(now)), news);
+            assert_eq!(retry.failed(gone(), at(now)), news);
             now += pause;
-            assert_eq!(waiting.due(), Some(at(now)));
-            waiting.begin(at(now));
+            assert_eq!(retry.due(), Some(at(now)));
+            retry.begin(at(now));
         }
         for _ in 0..2 {
-            assert!(!waiting.failed(gone(), at(now)));
-            assert_eq!(waiting.due(), Some(at(now + 30)));
-            waiting.begin(at(now));
+            assert!(!retry.failed(gone(), at(now)));
+            assert_eq!(retry.due(), Some(at(now + 30)));
+            retry.begin(at(now));
         }
-        waiting.failed(OpenProblem::Blocked, at(now));
-        waiting.hurry(at(now));
-        assert!(waiting.is_due(at(now)) && waiting.may_come());
-        assert!(waiting.failed(OpenProblem::NotStorage, at(now)));
-        assert_eq!(waiting.due(), Some(at(now + 1)));
-        assert!(!waiting.may_come());
+        retry.failed(OpenProblem::Blocked, at(now));
+        retry.retry_now(at(now));
+        assert!(retry.is_due(at(now)) && retry.may_succeed());
+        assert!(retry.failed(OpenProblem::NotStorage, at(now)));
+        assert_eq!(retry.due(), Some(at(now + 1)));
+        assert!(!retry.may_succeed());
     }
 }

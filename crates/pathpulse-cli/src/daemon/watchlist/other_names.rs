@@ -1,12 +1,12 @@
-//! Names on the list that lead to a device which is watched by another one: each device is watched once.
+//! Several names of one device on the list: each device is watched by one of its names.
 //!
-//! | which name stands for the device | |
+//! | which name is watched | |
 //! |---|---|
-//! | one that is named or was added | rather than one that was found |
-//! | of those that are opened together | the one that entered the list first |
-//! | else | the one that has it already |
+//! | a name that is configured or was added | before one that was discovered |
+//! | of names that are opened together | the one that entered the list first |
+//! | otherwise | the one that has the device open |
 //!
-//! The others wait: when the first leaves, one of them takes its place.
+//! The other names wait; one of them takes over when the watched name is removed.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -14,22 +14,24 @@ use std::time::{Instant, SystemTime};
 
 use pathpulse::{OpenProblem, PathId, display_name};
 
-use super::open_retry::Waiting;
-use super::task::{Entry, Keeper, Origin, Stage};
+use super::entry::{Entry, OpenState};
+use super::open_retry::OpenRetry;
+use super::task::WatchlistTask;
+use crate::api::PathCause;
 
-impl Keeper {
-    /// The name of the path that a name on the list stands for.
+impl WatchlistTask {
+    /// The watched name of the device of a name on the list; the name itself if there is no other.
     pub(super) fn watched_name(&self, name: &Path) -> PathBuf {
         let first = self.entries.get(name).and_then(Entry::is_same_as);
         let is_watched = |first: &&Path| {
             let first = self.entries.get(*first);
-            first.is_some_and(|first| matches!(first.stage, Stage::Watched(_)))
+            first.is_some_and(|first| matches!(first.stage, OpenState::Open(_)))
         };
         first.filter(is_watched).unwrap_or(name).to_owned()
     }
 
-    /// A name leads to a device that is watched as `first`. What became of it, as if it had been opened;
-    /// `None` if it is to be opened again.
+    /// A name leads to a device that is watched as `first`. Returns the result for the name as if
+    /// it had been opened; `None` if it has to be opened again.
     pub(super) fn same_device(
         &mut self,
         name: &Path,
@@ -39,53 +41,50 @@ impl Keeper {
         let (Some(new), Some(old)) = (self.entries.get(name), self.entries.get(&first)) else {
             return Some(Err(OpenProblem::Twice { first }));
         };
-        let Stage::Watched(id) = old.stage else {
+        let OpenState::Open(id) = old.stage else {
             return Some(Err(OpenProblem::Twice { first }));
         };
-        if !new.goes_before(old) {
+        if !new.takes_precedence(old) {
             return Some(Err(OpenProblem::Twice { first }));
         }
         let is_same_group = new.spec.group == old.spec.group;
-        let mut waiting = Waiting::new(now, SystemTime::now());
+        let mut retry = OpenRetry::new(now, SystemTime::now());
         let problem = OpenProblem::Twice {
             first: name.to_owned(),
         };
         old.log_same(&first, &problem);
-        waiting.failed(problem, now);
+        retry.failed(problem, now);
         if let Some(old) = self.entries.get_mut(&first) {
-            old.stage = Stage::Waiting(waiting);
+            old.stage = OpenState::Unopened(retry);
         }
         if is_same_group && self.monitor.rename(id, name) {
             return Some(Ok(id));
         }
-        // To the engine a path of another group is another path.
-        self.part(id, "replaced", "is watched by another name");
+        // The engine can't move a path to another group, so it is opened again.
+        self.remove_from_engine(id, PathCause::Replaced, "is watched by another name");
         if let Some(new) = self.entries.get_mut(name) {
-            new.stage = Stage::Waiting(Waiting::new(now, SystemTime::now()));
+            new.stage = OpenState::Unopened(OpenRetry::new(now, SystemTime::now()));
         }
         None
     }
 
-    /// Has the other names of paths that leave be opened now.
-    pub(super) fn hurry_other_names(&mut self, left: &HashSet<PathBuf>, now: Instant) {
-        let mut free = Vec::new();
-        for (name, entry) in &self.entries {
-            if entry.is_same_as().is_some_and(|first| left.contains(first)) {
-                free.push(name.clone());
-            }
-        }
-        for name in free {
-            if let Some(Stage::Waiting(waiting)) = self.entries.get_mut(&name).map(|e| &mut e.stage)
-            {
-                waiting.hurry(now);
+    /// Retries the other names of removed paths now.
+    pub(super) fn retry_other_names(&mut self, removed: &HashSet<PathBuf>, now: Instant) {
+        for entry in self.entries.values_mut() {
+            let is_other = entry
+                .is_same_as()
+                .is_some_and(|first| removed.contains(first));
+            if let (true, OpenState::Unopened(retry)) = (is_other, &mut entry.stage) {
+                retry.retry_now(now);
             }
         }
     }
 
-    /// The other names on the list of the devices that are watched as these.
+    /// For each watched name another name of its device, if the list has one that was not
+    /// discovered.
     pub(super) fn other_names(&self) -> HashMap<PathBuf, PathBuf> {
         let others = self.entries.iter();
-        let others = others.filter(|(_, entry)| !matches!(entry.origin, Origin::Found(_)));
+        let others = others.filter(|(_, entry)| !entry.is_discovered());
         let others = others.filter_map(|(name, entry)| Some((entry.is_same_as()?, name)));
         others
             .map(|(first, name)| (first.to_owned(), name.clone()))
@@ -94,29 +93,20 @@ impl Keeper {
 }
 
 impl Entry {
-    /// The path that is watched and leads to the same device.
-    pub(super) fn is_same_as(&self) -> Option<&Path> {
-        match &self.stage {
-            Stage::Waiting(waiting) => waiting.is_same_as(),
-            Stage::Watched(_) => None,
-        }
-    }
-
-    /// Tells the log that this name is another one of a device, whichever of its names opened first; of
-    /// disks that were found, which have several, there is nothing to say.
+    /// Logs that this is another name of a watched device. Discovered disks have several names, so
+    /// that is no news for them.
     pub(super) fn log_same(&self, name: &Path, problem: &OpenProblem) {
-        if !matches!(self.origin, Origin::Found(_)) {
+        if !self.is_discovered() {
             tracing::info!("{}: {problem}", display_name(name));
         }
     }
 
-    /// Whether this one is to stand for a device that the other one is watched for.
-    fn goes_before(&self, other: &Entry) -> bool {
-        let is_found = |entry: &Entry| matches!(entry.origin, Origin::Found(_));
-        match (is_found(self), is_found(other)) {
+    /// Whether this name replaces the other one, which is watched.
+    fn takes_precedence(&self, other: &Entry) -> bool {
+        match (self.is_discovered(), other.is_discovered()) {
             (false, true) => true,
             (true, false) => false,
-            _ => self.ticket == other.ticket && self.order < other.order,
+            _ => self.open_generation == other.open_generation && self.order < other.order,
         }
     }
 }

@@ -1,74 +1,83 @@
-//! The last word about paths that leave: after all that the engine had to say of them.
+//! Removing paths from the engine. The event of the removal is the last event of a path: it is
+//! published after all events that the engine had for it.
 
 use std::collections::HashSet;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use pathpulse::{Departed, PathId};
+use pathpulse::{PathId, RemovedPath};
 
-use super::task::{Keeper, Stage};
-use crate::api::document::EventDocument;
+use super::entry::OpenState;
+use super::task::WatchlistTask;
+use crate::api::{EventDocument, PathCause};
 
-/// How long a worker, and then the journal, may take to get there; a worker that does not get on keeps nobody.
+/// How long the worker, and then the event log, may take. An unresponsive worker delays nothing
+/// beyond that.
 const LIMIT: Duration = Duration::from_millis(500);
 
-/// A path that the engine watches no longer.
-pub(super) struct Leaving {
-    last: Departed,
-    cause: &'static str,
+/// A path that the engine has been told to remove.
+pub(super) struct Removal {
+    last: RemovedPath,
+    cause: PathCause,
     detail: String,
 }
 
-impl Keeper {
-    /// Has the engine watch a path no longer.
-    pub(super) fn part(&mut self, id: PathId, cause: &'static str, detail: &str) {
+impl WatchlistTask {
+    /// Tells the engine to remove a path.
+    pub(super) fn remove_from_engine(&mut self, id: PathId, cause: PathCause, detail: &str) {
         let last = self.monitor.part(id);
-        self.leaving.extend(last.map(|last| Leaving {
+        self.removals.extend(last.map(|last| Removal {
             last,
             cause,
             detail: detail.to_owned(),
         }));
     }
 
-    /// A path was opened for an entry that has left the list, or is to be opened otherwise by now.
-    pub(super) fn turn_away(&mut self, name: &Path, ticket: u64, opened: Option<PathId>) {
-        let cause = self.strays.remove(&(name.to_owned(), ticket));
+    /// Discards the result of an open that no entry needs any more.
+    pub(super) fn discard_open(
+        &mut self,
+        name: &Path,
+        open_generation: u64,
+        opened: Option<PathId>,
+    ) {
+        let cause = self.stale_opens.remove(&(name.to_owned(), open_generation));
         if let Some(id) = opened {
-            // Its first check may have told that it is up.
-            self.part(id, cause.unwrap_or("reload"), "left while it was opened");
-            self.say_farewell();
+            // Its first check may have produced an event already.
+            let cause = cause.unwrap_or(PathCause::Reload);
+            self.remove_from_engine(id, cause, "left while it was opened");
+            self.finish_removals();
         }
-        if let Some(Stage::Waiting(waiting)) = self.entries.get_mut(name).map(|e| &mut e.stage) {
-            waiting.let_go(Instant::now());
+        if let Some(OpenState::Unopened(retry)) = self.entries.get_mut(name).map(|e| &mut e.stage) {
+            retry.unblock(Instant::now());
         }
     }
 
-    /// Tells that those have left who did, all together: their workers are waited for once. Returns the
-    /// names of those whose devices are not free yet.
-    pub(super) fn say_farewell(&mut self) -> HashSet<PathBuf> {
+    /// Publishes the last events of removed paths. Waits once for the workers of all of them.
+    /// Returns the names of paths whose devices are not free yet.
+    pub(super) fn finish_removals(&mut self) -> HashSet<PathBuf> {
         let mut held = HashSet::new();
-        if self.leaving.is_empty() {
+        if self.removals.is_empty() {
             return held;
         }
         let end = Instant::now() + LIMIT;
         self.monitor.settle(LIMIT);
-        self.journal.catch_up(LIMIT);
-        let mut left = HashSet::new();
-        for path in mem::take(&mut self.leaving) {
-            let is_free = path.last.released().wait(end);
-            let last = path.last.status();
+        self.event_log.catch_up(LIMIT);
+        let mut removed = HashSet::new();
+        for removal in mem::take(&mut self.removals) {
+            let is_free = removal.last.released().wait(end);
+            let last = removal.last.status();
             let name = last.path.name().to_owned();
             if !is_free {
                 held.insert(name.clone());
             }
-            left.insert(name);
-            self.journal
-                .tell(&EventDocument::removed(&last, path.cause, &path.detail));
+            removed.insert(name);
+            let event = EventDocument::removed(&last, removal.cause, &removal.detail);
+            self.event_log.publish(&event);
         }
-        // What left to be opened anew keeps its place.
-        left.retain(|name| !self.entries.contains_key(name));
-        self.hurry_other_names(&left, Instant::now());
+        // A path that was removed only to be opened again keeps its device.
+        removed.retain(|name| !self.entries.contains_key(name));
+        self.retry_other_names(&removed, Instant::now());
         held
     }
 

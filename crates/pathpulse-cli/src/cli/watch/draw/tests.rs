@@ -38,11 +38,11 @@ fn model() -> Model {
     for (n, path) in paths.iter_mut().enumerate() {
         path.group = Some(if n < 2 { "database" } else { "backup" }.to_owned());
     }
-    paths[1].state = "down".to_owned();
-    paths[1].cause = "timed_out".to_owned();
+    paths[1].state = "down".into();
+    paths[1].cause = "timed_out".into();
     paths[1].stuck_ms = Some(303_000);
-    paths[3].state = "marginal".to_owned();
-    paths[3].cause = "reservation_conflict".to_owned();
+    paths[3].state = "marginal".into();
+    paths[3].cause = "reservation_conflict".into();
     let mut model = Model::default();
     for total in 11..=20 {
         for path in &mut paths {

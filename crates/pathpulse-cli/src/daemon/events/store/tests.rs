@@ -1,12 +1,12 @@
-//! The process that has the file, in tests of this binary: its tests, told to be that process.
+//! The process that owns the file, in tests of this binary: the test binary itself.
 
 use super::*;
 use crate::daemon::events::keep_events;
 
-/// Where the process is told its file.
+/// The variable that gives the process its file.
 const FILE: &str = "PATHPULSE_TEST_STATE";
 
-/// No test, but that process, when it is started as such.
+/// Not a test: the process, when the variable is set.
 #[test]
 #[ignore = "is started by other tests"]
 fn is_the_process_that_keeps_events() {
@@ -15,10 +15,10 @@ fn is_the_process_that_keeps_events() {
     }
 }
 
-/// A way to a process that has this file, and its number; returns when it has read the file.
-pub(crate) fn keeper_of(file: PathBuf) -> (Keeper, u32) {
-    let (keeper, Keeping(keeping)) = Keeper::new(Some(file));
-    let (file, inbox) = keeping.expect("a file");
+/// A store in this file whose process has read the file, and the number of the process.
+pub(crate) fn store_of(file: PathBuf) -> (EventStore, u32) {
+    let (store, EventStoreInbox(inbox)) = EventStore::new(Some(file));
+    let (file, inbox) = inbox.expect("a file");
     let mut command = Command::new("/proc/self/exe");
     let name = "is_the_process_that_keeps_events";
     command
@@ -31,10 +31,10 @@ pub(crate) fn keeper_of(file: PathBuf) -> (Keeper, u32) {
         ])
         .env(FILE, file);
     let (ready, is_ready) = channel();
-    let recall = Box::new(move |_, _| ready.send(()).expect("it is waited for"));
-    let pid = start(command, inbox, recall).expect("starts");
+    let on_restored = Box::new(move |_, _| ready.send(()).expect("it is waited for"));
+    let pid = start(command, inbox, on_restored).expect("starts");
     is_ready
         .recv_timeout(Duration::from_secs(30))
         .expect("it reads the file");
-    (keeper, pid)
+    (store, pid)
 }

@@ -1,10 +1,9 @@
-//! The page as HTML. `maud` escapes all that is put in; control characters are made visible before.
+//! The page as HTML. `maud` escapes all text; control characters are made visible before.
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::view::{Group, View};
-use crate::api::document::{EventDocument, PathDocument};
-use crate::api::order::OVERDUE;
+use super::view::{PathGroup, View};
+use crate::api::{EventDocument, PathDocument, PathState};
 use crate::human;
 
 /// Columns of the table.
@@ -29,7 +28,7 @@ pub(super) fn page(view: &View) -> Markup {
                     (summary(view))
                     (search(view))
                     (table(view))
-                    (rest(view))
+                    (missing_rows(view))
                     (events(&view.events))
                 }
                 (footer(view))
@@ -50,17 +49,17 @@ fn header(view: &View) -> Markup {
     }
 }
 
-/// How all is, in one sentence.
+/// The state of all paths in one sentence.
 fn verdict(view: &View) -> String {
     let all = view.status.paths.len();
-    for state in ["down", OVERDUE, "marginal", "pending"] {
+    for state in &PathState::FROM_WORST[..4] {
         match view.count(state) {
             0 => {}
             1 => return format!("1 of {all} paths is {state}"),
             count => return format!("{count} of {all} paths are {state}"),
         }
     }
-    match (all, view.count("up")) {
+    match (all, view.count(&PathState::Up)) {
         (0, _) => "no path is watched".to_owned(),
         (1, 1) => "the one path is up".to_owned(),
         (_, up) if up == all => format!("all {all} paths are up"),
@@ -69,7 +68,8 @@ fn verdict(view: &View) -> String {
 }
 
 fn summary(view: &View) -> Markup {
-    let worst = view.counts.first().map_or("pending", |(state, _)| state);
+    let worst = view.counts.first();
+    let worst = worst.map_or(&PathState::Pending, |(state, _)| state);
     html! {
         section #summary aria-label="Summary" {
             p #verdict role="status" class=(worst) { (sign(worst)) (verdict(view)) }
@@ -82,17 +82,16 @@ fn summary(view: &View) -> Markup {
     }
 }
 
-/// A sign beside the word and the colour.
-fn sign(state: &str) -> Markup {
+/// A sign beside the word and the colour, for people who see no colours.
+fn sign(state: &PathState) -> Markup {
     let sign = match state {
-        "up" => "✓",
-        "down" => "✕",
-        "marginal" => "!",
-        OVERDUE => "?",
-        "standby" => "–",
-        "paused" => "‖",
-        "removed" => "×",
-        _ => "?",
+        PathState::Up => "✓",
+        PathState::Down => "✕",
+        PathState::Marginal => "!",
+        PathState::Standby => "–",
+        PathState::Paused => "‖",
+        PathState::Removed => "×",
+        PathState::Overdue | PathState::Pending | PathState::Other(_) => "?",
     };
     html! { span.sign aria-hidden="true" { (sign) } }
 }
@@ -133,8 +132,9 @@ fn table(view: &View) -> Markup {
     }
 }
 
-/// A group with its paths. One without a name is `data-group=""`; no group has an empty name.
-fn rows(view: &View, group: &Group, has_groups: bool) -> Markup {
+/// A group with its paths. `data-key` is empty for paths without a group; no group has an empty
+/// name.
+fn rows(view: &View, group: &PathGroup, has_groups: bool) -> Markup {
     let name = group.name.map(human::printable);
     let trouble = match (group.name, group.usable, group.all) {
         (Some(_), 0, _) => Some("no usable path"),
@@ -161,7 +161,7 @@ fn row(view: &View, path: &PathDocument) -> Markup {
     let latency = |us: Option<u64>| us.map_or_else(|| "–".to_owned(), human::latency);
     let (us, state) = (path.latency_us, path.shown_state());
     html! {
-        // The script draws what it sees of these over time.
+        // The script draws a graph from the values of these attributes over time.
         tr data-key=(path.path) data-state=(state) data-total=(path.checks.total)
             data-answered=(path.checks.good + path.checks.busy) data-us=[recent(view, path)] {
             th scope="row" {
@@ -188,7 +188,7 @@ fn row(view: &View, path: &PathDocument) -> Markup {
     }
 }
 
-/// What its device is and where it is attached, as far as that is known.
+/// What the device is and where it is attached, as far as that is known.
 fn details(path: &PathDocument) -> Option<String> {
     let of = &path.details;
     let size = of.size_bytes.map(human::size);
@@ -203,14 +203,14 @@ fn details(path: &PathDocument) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(" · "))
 }
 
-/// The latencies that its graph begins with, in microseconds.
+/// The latencies that the graph begins with, in microseconds.
 fn recent(view: &View, path: &PathDocument) -> Option<String> {
     let latencies_us = view.latencies_us.get(&*path.path)?;
     let texts: Vec<String> = latencies_us.iter().map(u64::to_string).collect();
     (!texts.is_empty()).then(|| texts.join(" "))
 }
 
-/// How old its last verdict is.
+/// The age of the last verdict.
 fn age(path: &PathDocument) -> String {
     path.verdict_age_ms.map_or_else(
         || "–".to_owned(),
@@ -218,19 +218,19 @@ fn age(path: &PathDocument) -> String {
     )
 }
 
-/// When its state was known last.
+/// The time of the last verdict.
 fn known(path: &PathDocument) -> Option<String> {
     Some(format!("last known {}", path.checked_at.as_ref()?))
 }
 
-/// For how long, with the time since when.
+/// The age of the state, with the time when it began.
 fn since(time: &str) -> Markup {
     let age = human::since(time).map_or_else(|| "–".to_owned(), human::age);
     html! { time datetime=(time) title=(time) { (age) } }
 }
 
-/// Why there are not more rows.
-fn rest(view: &View) -> Markup {
+/// Why some paths have no row.
+fn missing_rows(view: &View) -> Markup {
     html! {
         p #rest {
             @if view.left_out > 0 {
@@ -271,7 +271,7 @@ fn line(event: &EventDocument) -> Markup {
     }
 }
 
-/// The time of day in UTC, with the day before it if that is another than today's.
+/// The time of day in UTC, after the date if that is not today.
 fn clock(time: &str) -> String {
     let (day, rest) = time.split_once('T').unwrap_or(("", time));
     let seconds = rest.get(..8).unwrap_or(rest);
@@ -302,6 +302,7 @@ fn footer(view: &View) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::ErrnoName;
     use crate::api::examples::{event, overdue, path, status};
 
     #[test]
@@ -309,12 +310,12 @@ mod tests {
         let nasty = "/tmp/\"><script>alert(1)</script>'&\u{1b}[31m\u{202e}\n";
         let mut one = path(nasty, "down");
         one.group = Some(nasty.to_owned());
-        one.errno = Some(nasty.to_owned());
+        one.errno = Some(ErrnoName(nasty.to_owned()));
         one.message = Some(nasty.to_owned());
-        let mut told = event(nasty);
-        told.detail = nasty.to_owned();
+        let mut shown = event(nasty);
+        shown.detail = nasty.to_owned();
         let status = status(vec![one]);
-        let text = page(&View::new(&status, vec![told], "\"><b>")).into_string();
+        let text = page(&View::new(&status, vec![shown], "\"><b>")).into_string();
         assert!(
             !text.contains("<script>") && !text.contains("<b>\""),
             "{text}"
@@ -326,12 +327,12 @@ mod tests {
 
     #[test]
     fn a_path_shows_what_its_device_is() {
-        let mut leg = path("/dev/sdb", "up");
-        assert_eq!(details(&leg), None);
-        leg.details.hctl = Some("3:0:0:1".to_owned());
-        leg.details.size_bytes = Some(1 << 40);
-        leg.details.topology.adapter = Some("host3".to_owned());
-        let status = status(vec![leg]);
+        let mut one = path("/dev/sdb", "up");
+        assert_eq!(details(&one), None);
+        one.details.hctl = Some("3:0:0:1".to_owned());
+        one.details.size_bytes = Some(1 << 40);
+        one.details.topology.adapter = Some("host3".to_owned());
+        let status = status(vec![one]);
         let text = page(&View::new(&status, Vec::new(), "")).into_string();
         assert!(text.contains("3:0:0:1 · 1.0 TiB · host3"), "{text}");
     }
