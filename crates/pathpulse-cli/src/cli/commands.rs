@@ -59,7 +59,7 @@ pub(crate) struct RemoveArgs {
 
 /// Pauses paths: they stay on the watchlist, but are not checked
 ///
-/// The daemon closes the device of a paused path, so that it can be unmounted, removed or replaced.
+/// The daemon closes the device of a paused path, so that it can be removed or replaced.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: 0 all paths are paused, 1 some are not, 3 wrong usage.\n\n\

@@ -1,7 +1,7 @@
-//! The table of `pathpulse status`: one line for each path, by groups, never wider than it may be.
+//! The table of `pathpulse status`: one line for each path, by groups, within the given width.
 //!
-//! States and causes are never cut. Where there is not room for all, columns go that say least,
-//! and names of paths lose what they have in common. What is no terminal has room for all.
+//! States and causes are never cut. If the table is too wide, the least important columns are left out,
+//! and names are shortened where they are equal. Output that is not a terminal has no limit.
 
 use std::collections::BTreeSet;
 
@@ -12,16 +12,16 @@ use super::output;
 use crate::api::{PathDocument, PathState, by_group};
 use crate::human;
 
-/// Names of paths may be cut down to so many columns before others are left out.
+/// Names are shortened to this many columns before a column is left out.
 const NAME_COLUMNS: usize = 24;
-/// Between two columns.
+/// Blanks between two columns.
 const GAP: usize = 2;
-/// What stands before paths that are below the name of their group.
+/// The indent of paths below the heading of their group.
 const INDENT: &str = "  ";
-/// In a cell of which nothing is known.
+/// The text of a cell without a value.
 const NOTHING: &str = "-";
 
-/// One column beside that of the names.
+/// A column, except for the one of the names.
 struct Column {
     heading: &'static str,
     is_number: bool,
@@ -38,7 +38,7 @@ const COLUMNS: [Column; 8] = [
     number_column("P99", |path| latency(path.latency_us.map(|us| us.p99))),
     number_column("CHECKS", |path| path.checks.total.to_string()),
 ];
-/// What stands beside these with `--wide`, if a path has it.
+/// More columns of `--wide`, each shown if a path has a value.
 const WIDE: [Column; 8] = [
     text_column("HCTL", |path| text_or_dash(&path.details.hctl)),
     text_column("MAP", |path| text_or_dash(&path.details.map)),
@@ -53,7 +53,7 @@ const WIDE: [Column; 8] = [
     }),
     text_column("ALSO", also),
 ];
-/// What is left out first where there is not room for all.
+/// Columns that can be left out, the least important first.
 const DISPENSABLE: [&str; 5] = ["CHECKS", "P50", "LAST", "P99", "KNOWN"];
 
 const fn text_column(heading: &'static str, text: fn(&PathDocument) -> String) -> Column {
@@ -72,28 +72,28 @@ const fn number_column(heading: &'static str, text: fn(&PathDocument) -> String)
     }
 }
 
-/// A group of which some paths are shown.
+/// A group with some shown paths.
 struct Group<'a> {
-    /// `None` for paths that are in no group.
+    /// `None` for paths without a group.
     name: Option<&'a str>,
-    /// How many of all its paths are up, and how many there are, shown or not.
+    /// The number of paths that are up, and of all paths, whether they are shown or not.
     up: usize,
     all: usize,
     shown: Vec<&'a PathDocument>,
 }
 
-/// How much of a path is shown.
+/// How much of each path is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Width {
-    /// What fits into so many columns of a terminal.
+    /// As much as fits into this many columns of a terminal.
     Columns(u16),
-    /// All that tells how it is.
+    /// Everything about its state.
     Whole,
-    /// What it is besides: its model, its size, and where it is attached.
+    /// Details of its device, too: model, size, and where it is attached.
     Wide,
 }
 
-/// The table of the paths at these places, with the names of groups between.
+/// The table of the paths at these indexes, with headings of groups.
 pub(crate) fn text(paths: &[PathDocument], shown: &BTreeSet<usize>, width: Width) -> String {
     lines(paths, shown, width).join("\n") + "\n"
 }
@@ -135,7 +135,7 @@ fn lines(paths: &[PathDocument], shown: &BTreeSet<usize>, width: Width) -> Vec<S
     lines
 }
 
-/// A line above the paths of each group.
+/// The heading of each group.
 fn headings(groups: &[Group], width: usize) -> Vec<String> {
     let count = |group: &Group| format!(": {} of {} up", group.up, group.all);
     let counts: Vec<String> = groups.iter().map(count).collect();
@@ -162,7 +162,7 @@ fn table(paths: &[&PathDocument], indent: &str, width: Width) -> Table {
     let longest = names.iter().map(|name| name.width()).max().unwrap_or(0);
     let wide = WIDE
         .iter()
-        .filter(|column| width == Width::Wide && column.says_something(paths));
+        .filter(|column| width == Width::Wide && column.has_value(paths));
     let mut columns: Vec<(&Column, usize)> = COLUMNS
         .iter()
         .chain(wide)
@@ -202,11 +202,11 @@ impl Width {
 }
 
 impl Column {
-    fn says_something(&self, paths: &[&PathDocument]) -> bool {
+    fn has_value(&self, paths: &[&PathDocument]) -> bool {
         paths.iter().any(|path| (self.text)(path) != NOTHING)
     }
 
-    /// As wide as its widest cell.
+    /// The width of its widest cell.
     fn width(&self, paths: &[&PathDocument]) -> usize {
         let cells = paths.iter().map(|path| (self.text)(path).width());
         cells.max().unwrap_or(0).max(self.heading.len())
@@ -226,7 +226,7 @@ fn latency(us: Option<u64>) -> String {
     us.map_or_else(|| NOTHING.to_owned(), output::latency)
 }
 
-/// The cause, and for how long a read has been unanswered.
+/// The cause, and the age of an unanswered read.
 pub(crate) fn cause(path: &PathDocument) -> String {
     match path.stuck_ms {
         Some(ms) => format!("{}, stuck {}", path.cause, output::age(ms / 1_000)),
@@ -245,7 +245,7 @@ fn size(path: &PathDocument) -> String {
         .map_or_else(|| NOTHING.to_owned(), output::size)
 }
 
-/// Vendor and model, as far as they are known.
+/// Vendor and model, if they are known.
 fn model(path: &PathDocument) -> String {
     let parts = [&path.details.vendor, &path.details.model]
         .into_iter()
@@ -257,7 +257,7 @@ fn model(path: &PathDocument) -> String {
     }
 }
 
-/// The other names of the device that are on the list.
+/// The other names of the device on the watchlist.
 fn also(path: &PathDocument) -> String {
     match path.also.is_empty() {
         true => NOTHING.to_owned(),
@@ -265,13 +265,13 @@ fn also(path: &PathDocument) -> String {
     }
 }
 
-/// How long ago something was known of it last.
+/// The age of the last verdict.
 fn known(path: &PathDocument) -> String {
     let age = path.verdict_age_ms.map(|ms| output::age(ms / 1_000));
     age.map_or_else(|| NOTHING.to_owned(), |age| age + " ago")
 }
 
-/// For how long.
+/// The time since then.
 pub(crate) fn since(time: &str) -> String {
     human::since(time).map_or_else(|| NOTHING.to_owned(), output::age)
 }
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_counted_whole_whichever_of_its_paths_are_shown() {
+    fn counts_of_a_group_include_paths_that_are_not_shown() {
         let mut paths: Vec<_> = (0..6).map(|n| path(&format!("/dev/sd{n}"), "up")).collect();
         for path in &mut paths[..5] {
             path.group = Some("database".to_owned());
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_wider_than_the_terminal_and_no_state_is_cut() {
+    fn no_line_is_wider_than_the_terminal_and_no_state_is_cut() {
         let names = [
             "/dev/sda".to_owned(),
             format!(
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn legs_whose_names_differ_in_the_middle_differ_on_a_terminal() {
+    fn names_that_differ_in_the_middle_differ_on_a_terminal() {
         let leg = |adapter: &str, port: u8| {
             let name = format!("pci-0000:{adapter}:00.0-fc-0x50060e8007e2a3{port}1-lun-0");
             path(&format!("/dev/disk/by-path/{name}"), "up")
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_tables_show_what_multipath_shows_and_no_empty_column() {
+    fn wide_tables_show_device_details_and_no_empty_column() {
         let mut leg = path("/dev/sdb", "up");
         leg.details.hctl = Some("3:0:0:1".to_owned());
         leg.details.vendor = Some("HP".to_owned());
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_have_headings_and_what_is_in_none_comes_last() {
+    fn groups_have_headings_and_paths_without_a_group_come_last() {
         let mut paths =
             ["/dev/sda", "/dev/sdb", "/dev/sdc", "/dev/sdd"].map(|name| path(name, "up"));
         paths[1].group = Some("database".to_owned());
