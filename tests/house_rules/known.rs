@@ -117,7 +117,8 @@ fn parse(line: &str) -> Option<(&str, usize, &str)> {
     Some((rule, count.parse().ok()?, file))
 }
 
-/// Writes the counts of this rule to the list, unless their sum has grown. Files may have been renamed.
+/// Writes the counts of this rule to the list, unless their sum has grown. Files may have been
+/// renamed.
 fn lower(rule: Rule, counts: &Counts) {
     // The tests of all rules run at a time, and write the same file.
     static LIST_LOCK: Mutex<()> = Mutex::new(());

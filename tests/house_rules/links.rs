@@ -80,7 +80,8 @@ fn is_path(repository: &Repository, text: &str) -> bool {
         || text.ends_with(".rs")
 }
 
-/// Whether the path exists: from the root, or at the end of the path of a file, as in `health/check.rs`.
+/// Whether the path exists: from the root, or at the end of the path of a file, as in
+/// `health/check.rs`.
 fn is_there(repository: &Repository, text: &str) -> bool {
     let text = text.trim_end_matches('/');
     let end = format!("/{text}");

@@ -28,7 +28,8 @@ impl Repository {
         let paths = tracked().map_err(|error| format!("git ls-files: {error}"))?;
         let mut files = Vec::new();
         for path in &paths {
-            // A file that was removed but not committed yet is tracked, too; and pictures are no text.
+            // A file that was removed but not committed yet is tracked, too; and pictures are no
+            // text.
             if let Ok(text) = fs::read_to_string(root().join(path)) {
                 files.push(File {
                     path: path.clone(),
@@ -62,7 +63,8 @@ impl Repository {
         })
     }
 
-    /// Whether only tests are compiled with this module: its parent, or the parent of that, says so.
+    /// Whether only tests are compiled with this module: its parent, or the parent of that, says
+    /// so.
     pub(crate) fn is_test_module(&self, file: &File) -> bool {
         let mut path = Path::new(&file.path);
         loop {
@@ -143,7 +145,8 @@ pub(crate) fn root() -> PathBuf {
 
 fn tracked() -> io::Result<Vec<String>> {
     let mut git = Command::new("git");
-    // Whoever runs the tests need not own the files: nothing here runs what the repository configures.
+    // Whoever runs the tests need not own the files: nothing here runs what the repository
+    // configures.
     git.args(["-c", "safe.directory=*", "ls-files", "-z"])
         .current_dir(root());
     let output = git.output()?;

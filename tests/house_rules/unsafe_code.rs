@@ -46,7 +46,8 @@ fn is_allowed(file: &File) -> bool {
     ALLOWED.iter().any(|allowed| file.path.starts_with(allowed))
 }
 
-/// Whether this is the root of a library, a program or an example. Tests are judged by their code alone.
+/// Whether this is the root of a library, a program or an example. Tests are judged by their code
+/// alone.
 fn is_root(repository: &Repository, file: &File) -> bool {
     let package = |folder: &str| {
         repository

@@ -46,10 +46,10 @@ fn the_order_of_the_completions_of_a_slot_changes_no_state() {
     for seed in 0..60 {
         let (mut plain, mut shuffled) = (crowd(seed, None), crowd(seed, Some(seed + 1)));
         let end = plain.worker.now() + Duration::from_secs(60);
-        let mut turn = 0u64;
+        let mut ticks = 0u64;
         while plain.worker.now() < end {
-            turn += 1;
-            if turn.is_multiple_of(10) {
+            ticks += 1;
+            if ticks.is_multiple_of(10) {
                 let ids = plain.ids();
                 let id = ids[plain.rng.usize(0..ids.len())];
                 let way = Way::any(&mut plain.rng);
@@ -144,7 +144,7 @@ fn a_leg_in_standby_is_never_down_and_is_read_again_at_once_when_it_is_active() 
 }
 
 #[test]
-fn a_path_that_is_much_slower_than_its_siblings_is_marginal_until_it_is_not() {
+fn a_path_that_is_much_slower_than_its_peers_is_marginal_until_it_is_not() {
     let mut world = World::new(5);
     let settings = Settings::default();
     let quick = world.add(Way::Answers, Some("a"), settings);
@@ -163,7 +163,7 @@ fn a_path_that_is_much_slower_than_its_siblings_is_marginal_until_it_is_not() {
 }
 
 #[test]
-fn the_last_path_that_works_is_up_whatever_its_blemishes() {
+fn the_last_path_that_works_is_up_whatever_its_impairments() {
     let mut world = World::new(6);
     let rules = Rules {
         flaps: 1,

@@ -225,7 +225,7 @@ impl World {
     fn reload(&mut self) {
         for id in self.ids() {
             let before = self.watched(id);
-            let (health, turn) = (format!("{:?}", before.health), before.checks_begun);
+            let (health, checks_begun) = (format!("{:?}", before.health), before.checks_begun);
             let (due, settings) = (before.due, *before.settings);
             let settings = match self.rng.u32(0..10) {
                 0 => {
@@ -242,7 +242,7 @@ impl World {
                 .handle(WorkerMsg::Change(id, Box::new(settings)));
             let after = self.watched(id);
             assert_eq!(health, format!("{:?}", after.health), "seed {}", self.seed);
-            assert_eq!(turn, after.checks_begun, "seed {}", self.seed);
+            assert_eq!(checks_begun, after.checks_begun, "seed {}", self.seed);
             assert!(after.due <= due, "seed {}", self.seed);
             assert!(!same || after.due == due, "seed {}", self.seed);
         }

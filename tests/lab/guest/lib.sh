@@ -1,6 +1,6 @@
 # shellcheck shell=dash
-# What scenarios are written with. They run under `sh -eu` of busybox, as root, alone in the machine.
-# No command may read or write a device that hangs: it would never return.
+# What scenarios are written with. They run under `sh -eu` of busybox, as root, alone in the
+# machine. No command may read or write a device that hangs: it would never return.
 
 http=127.0.0.1:9464
 # How the daemon watches; a scenario may set others first.
@@ -48,7 +48,8 @@ is_healthy() {
     get healthz >/dev/null 2>&1
 }
 
-# daemon ARGUMENT...: starts one, $daemon, and waits until it answers. Its events are in /run/events.
+# daemon ARGUMENT...: starts one, $daemon, and waits until it answers. Its events are in
+# /run/events.
 # shellcheck disable=SC2034 # Scenarios use it.
 daemon() {
     pathpulse run --interval "$interval" --timeout "$timeout" --http "$http" "$@" 2>>/run/log &

@@ -1,8 +1,8 @@
 # shellcheck shell=dash
 # limit_s: 120
-# Block layer's statistics are switched off (queue/iostats), so all its counters stand still. A SCSI disk
-# has counters of its own: one that is busy stays up, one that is silent goes down. With none at all a
-# device that lets no read in for a whole timeout is down.
+# Block layer's statistics are switched off (queue/iostats), so all its counters stand still. A SCSI
+# disk has counters of its own: one that is busy stays up, one that is silent goes down. With none
+# at all a device that lets no read in for a whole timeout is down.
 scsi_disks dev_size_mb=32 max_queue=8 delay=25
 nbd_disk
 echo 0 >/sys/block/sda/queue/iostats

@@ -1,7 +1,7 @@
 # shellcheck shell=dash
 # limit_s: 120
-# So many readers that each waits for longer than a timeout, on a disk that answers all the time. The disk
-# works, and so does each volume on it: none may be down.
+# So many readers that each waits for longer than a timeout, on a disk that answers all the time.
+# The disk works, and so does each volume on it: none may be down.
 scsi_disks dev_size_mb=32 num_parts=2 max_queue=16 delay=25
 within 10000 test -b /dev/sda2 || fail "there are no partitions"
 linear low /dev/sda1

@@ -1,11 +1,11 @@
 # shellcheck shell=dash
 # limit_s: 150
-# The disk below a volume answers nothing any more, and 300 readers hang on it. dm counts our own refused
-# reads as completed: the volume must go down all the same, as must what lies on a volume, on a
-# partition, encrypted, or on a driver that blocks.
+# The disk below a volume answers nothing any more, and 300 readers hang on it. dm counts our own
+# refused reads as completed: the volume must go down all the same, as must what lies on a volume,
+# on a partition, encrypted, or on a driver that blocks.
 #
-# The disks of scsi_debug take 100 ms for a read and have few tags: 300 readers fill them, and leave the
-# machine's processors alone.
+# The disks of scsi_debug take 100 ms for a read and have few tags: 300 readers fill them, and leave
+# the machine's processors alone.
 scsi_disks add_host=2 vpd_use_hostno=1 dev_size_mb=32 num_parts=2 max_queue=32 delay=25
 within 10000 test -b /dev/sda2 || fail "there are no partitions"
 linear low /dev/sda1

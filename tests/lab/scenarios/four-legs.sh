@@ -1,6 +1,7 @@
 # shellcheck shell=dash
 # limit_s: 120
-# Four paths to one disk, under one multipath map that others read through. One hangs: it alone is down.
+# Four paths to one disk, under one multipath map that others read through. One hangs: it alone is
+# down.
 scsi_disks add_host=4 vpd_use_hostno=0 num_tgts=1 max_luns=1 dev_size_mb=32 delay=25
 within 10000 test -b /dev/sdd || fail "there are no four disks"
 modprobe dm_multipath

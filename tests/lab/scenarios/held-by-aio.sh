@@ -1,7 +1,7 @@
 # shellcheck shell=dash disable=SC2154
 # limit_s: 120
-# A daemon that reads by libaio is killed while a silent disk owes it a read: the kernel keeps the process.
-# Its successor must start all the same, in two seconds, and name what is held.
+# A daemon that reads by libaio is killed while a silent disk owes it a read: the kernel keeps the
+# process. Its successor must start all the same, in two seconds, and name what is held.
 scsi_disks
 daemon --backend aio /dev/sda
 all_up /dev/sda

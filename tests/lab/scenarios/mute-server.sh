@@ -1,7 +1,7 @@
 # shellcheck shell=dash
 # limit_s: 120
-# An NBD server reads no more requests while writers fill its socket, and the driver puts whoever submits
-# to sleep. All other paths must go on being checked, and no one may be told an old state.
+# An NBD server reads no more requests while writers fill its socket, and the driver puts whoever
+# submits to sleep. All other paths must go on being checked, and no one may be told an old state.
 scsi_disks add_host=2 vpd_use_hostno=1
 nbd_disk
 daemon /dev/nbd0 /dev/sda /dev/sdb

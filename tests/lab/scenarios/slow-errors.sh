@@ -1,7 +1,7 @@
 # shellcheck shell=dash
 # limit_s: 120
-# A device fails each request after 3.5 seconds, and all its tags are taken. Its counters move, since a
-# failed request is completed, too; it must not come up by that.
+# A device fails each request after 3.5 seconds, and all its tags are taken. Its counters move,
+# since a failed request is completed, too; it must not come up by that.
 nbd_disk
 linear volume /dev/nbd0
 daemon /dev/nbd0 /dev/mapper/volume

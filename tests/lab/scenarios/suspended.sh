@@ -1,6 +1,7 @@
 # shellcheck shell=dash
 # limit_s: 90
-# Everybody's reads of a suspended map hang, so it is down until it is resumed. A map above it is, too.
+# Everybody's reads of a suspended map hang, so it is down until it is resumed. A map above it is,
+# too.
 scsi_disks
 linear low /dev/sda
 linear high /dev/mapper/low

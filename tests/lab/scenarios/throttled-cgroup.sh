@@ -1,6 +1,7 @@
 # shellcheck shell=dash
 # limit_s: 120
-# A limit of the daemon's own cgroup holds its reads above the device. That is not the device's fault.
+# A limit of the daemon's own cgroup holds its reads above the device. That is not the device's
+# fault.
 scsi_disks
 echo +io >/sys/fs/cgroup/cgroup.subtree_control
 mkdir /sys/fs/cgroup/limited

@@ -1,4 +1,5 @@
-//! A daemon for measurements: the real one, in a process of its own, and what it uses while it is idle.
+//! A daemon for measurements: the real one, in a process of its own, and what it uses while it is
+//! idle.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Number and length of the windows in which the idle daemon is measured, and the time under strace.
+/// Number and length of the windows in which the idle daemon is measured, and the time under
+/// strace.
 pub(super) const WINDOWS: usize = 3;
 pub(super) const WINDOW: Duration = Duration::from_secs(8);
 const STEP: Duration = Duration::from_millis(500);
