@@ -61,7 +61,7 @@ fn the_order_of_the_completions_of_a_slot_changes_no_state() {
             shuffled.worker.tick();
             batches += u32::from(plain.worker.checker.recorder.checks > before + 1);
             let (one, other) = (picture(&plain), picture(&shuffled));
-            assert_eq!(one, other, "seed {seed}, turn {turn}");
+            assert_eq!(one, other, "seed {seed}, tick {ticks}");
         }
     }
     assert!(
