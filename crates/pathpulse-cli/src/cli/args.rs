@@ -112,8 +112,8 @@ pub(crate) struct WatchedPaths<const REQUIRED: bool> {
     pub(crate) paths: Vec<PathBuf>,
 }
 
-/// An option that sets a key of the configuration for all paths: `--backoff-max` sets `backoff_max`.
-/// Its default is that of [`pathpulse::Settings`].
+/// An option that sets a key of the configuration for all paths: `--backoff-max` sets
+/// `backoff_max`. Its default is that of [`pathpulse::Settings`].
 struct KeyOption {
     name: &'static str,
     value_name: &'static str,

@@ -12,12 +12,13 @@ use crate::daemon::discovery::usual_disks;
 
 /// Checks each path once
 ///
-/// Reads one block of each path directly from the device, all paths at the same time. Returns within
-/// the timeout plus 200 ms, whatever the devices do. A device that has several names is read once.
+/// Reads one block of each path directly from the device, all paths at the same time. Returns
+/// within the timeout plus 200 ms, whatever the devices do. A device that has several names is read
+/// once.
 ///
-/// Without PATH, it checks the disks that discovery finds by default. For a directory, it checks the
-/// devices of its file system. A name without a slash means a file in the working directory, or else
-/// the device of that name in /dev.
+/// Without PATH, it checks the disks that discovery finds by default. For a directory, it checks
+/// the devices of its file system. A name without a slash means a file in the working directory, or
+/// else the device of that name in /dev.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: 0 all paths are up or in standby, 1 some are marginal or unknown, 2 some are down, 3 wrong usage, or no path could be checked, \

@@ -210,8 +210,8 @@ impl CheckResults {
         output::render(&table)
     }
 
-    /// For Nagios: a line with performance data, and a line for each row of a path that is not up or has
-    /// other names.
+    /// For Nagios: a line with performance data, and a line for each row of a path that is not up
+    /// or has other names.
     pub(crate) fn nagios(&self) -> String {
         let word = match self.exit_status() {
             0 => "OK",

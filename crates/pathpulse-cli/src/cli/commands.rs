@@ -36,7 +36,7 @@ pub(crate) struct AddArgs {
 
 /// The paths that a command is about, and the daemon that watches them.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Watched {
+pub(crate) struct PathSelection {
     #[command(flatten)]
     paths: WatchedPaths<true>,
     #[command(flatten)]
@@ -54,7 +54,7 @@ pub(crate) struct Watched {
 )]
 pub(crate) struct RemoveArgs {
     #[command(flatten)]
-    pub(super) watched: Watched,
+    pub(super) watched: PathSelection,
 }
 
 /// Pauses paths: they stay on the watchlist, but are not checked
@@ -67,7 +67,7 @@ pub(crate) struct RemoveArgs {
 )]
 pub(crate) struct PauseArgs {
     #[command(flatten)]
-    pub(super) watched: Watched,
+    pub(super) watched: PathSelection,
 }
 
 /// Resumes paused paths
@@ -80,7 +80,7 @@ pub(crate) struct PauseArgs {
 )]
 pub(crate) struct ResumeArgs {
     #[command(flatten)]
-    pub(super) watched: Watched,
+    pub(super) watched: PathSelection,
 }
 
 /// Checks paths now instead of at their next regular time
@@ -93,7 +93,7 @@ pub(crate) struct ResumeArgs {
 )]
 pub(crate) struct CheckNowArgs {
     #[command(flatten)]
-    pub(super) watched: Watched,
+    pub(super) watched: PathSelection,
 }
 
 /// Reloads the configuration file of the daemon
@@ -123,7 +123,7 @@ pub(crate) fn add(args: AddArgs) -> Result<i32, Failure> {
 }
 
 /// Sends a command about watched paths.
-pub(crate) fn run(command: &str, args: &Watched) -> Result<i32, Failure> {
+pub(crate) fn run(command: &str, args: &PathSelection) -> Result<i32, Failure> {
     let mut client = Client::connect(args.socket.file())?;
     let status: StatusDocument = client.get("/v1/status")?;
     let mut body = PathsDocument {

@@ -26,7 +26,8 @@ enum ConfigCommand {
         /// Configuration file
         file: PathBuf,
     },
-    /// Shows the configuration of `pathpulse run` with the same options, and the source of each value
+    /// Shows the configuration of `pathpulse run` with the same options, and the source of each
+    /// value
     #[command(
         after_help = "Example:\n  pathpulse config show --config /etc/pathpulse.toml --interval 1s"
     )]

@@ -24,9 +24,9 @@ const PLAIN_SECONDS: u64 = 5;
 /// Shows simulated disks with faults on a live table
 ///
 /// The disks are healthy, slow, flapping, failing, hanging, saturated and recovering. They are real
-/// block devices that this process serves, which needs root, /dev/fuse and /dev/loop-control. Without
-/// these, the demo checks temporary files without faults. It removes everything at the end, also
-/// after Ctrl-C.
+/// block devices that this process serves, which needs root, /dev/fuse and /dev/loop-control.
+/// Without these, the demo checks temporary files without faults. It removes everything at the end,
+/// also after Ctrl-C.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  sudo pathpulse demo\n  sudo pathpulse demo --seconds 60")]
 pub(crate) struct Args {

@@ -11,7 +11,8 @@ use crate::api::{EventDocument, LostDocument};
 
 /// Shows the events of the watched paths
 ///
-/// The daemon keeps the last 1,000 events. With --format json each event is one document on one line.
+/// The daemon keeps the last 1,000 events. With --format json each event is one document on one
+/// line.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit status: 0 shown, 1 no daemon, or it does not answer, 3 wrong usage.\n\n\

@@ -1,6 +1,7 @@
 //! The command line: it is parsed here, and each command has a module of its own.
 //!
-//! A command returns its exit status, or a [`Failure`], which prints one line per problem on stderr.
+//! A command returns its exit status, or a [`Failure`], which prints one line per problem on
+//! stderr.
 
 mod args;
 mod bench;

@@ -42,8 +42,8 @@ pub(super) fn resolve(name: &Path) -> PathBuf {
     }
 }
 
-/// How the daemon may show a name on the command line: with its bytes escaped, as it is written, or as
-/// the device of that name.
+/// How the daemon may show a name on the command line: with its bytes escaped, as it is written, or
+/// as the device of that name.
 fn texts_of(name: &Path) -> impl Iterator<Item = String> {
     let absolute = std::path::absolute(name).unwrap_or_else(|_| name.to_owned());
     let shown = name.to_str().map(str::to_owned);

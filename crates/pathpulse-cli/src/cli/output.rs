@@ -15,8 +15,8 @@ pub(crate) use crate::human::{
 /// Width of a terminal that does not report its width.
 const WIDTH: u16 = 80;
 
-/// Writes text to stdout; `false` if that failed. A closed pipe is not an error; other failures, such as
-/// a full disk, make the command fail ([`write_failure`]).
+/// Writes text to stdout; `false` if that failed. A closed pipe is not an error; other failures,
+/// such as a full disk, make the command fail ([`write_failure`]).
 pub(crate) fn print(text: &str) -> bool {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes());
@@ -78,8 +78,8 @@ pub(crate) fn set_color(color: ColorWhen) {
     }
 }
 
-/// An empty table with these headings. It fits the terminal; elsewhere its cells are complete, so that
-/// programs can search in them.
+/// An empty table with these headings. It fits the terminal; elsewhere its cells are complete, so
+/// that programs can search in them.
 pub(crate) fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(

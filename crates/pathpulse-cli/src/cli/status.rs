@@ -15,8 +15,9 @@ use crate::human::message_lines;
 
 /// Shows the state of the watched paths
 ///
-/// A pending path has no verdict yet. Its cause is not_open if it could not be opened, and device_gone
-/// if its disk has disappeared but is still in use. Remarks below the table give the reason.
+/// A pending path has no verdict yet. Its cause is not_open if it could not be opened, and
+/// device_gone if its disk has disappeared but is still in use. Remarks below the table give the
+/// reason.
 ///
 /// On a terminal, the table fits its width: less important columns are left out and long names are
 /// shortened. With --wide, or when stdout is not a terminal, names are complete. --wide also shows
@@ -96,8 +97,8 @@ fn exit_code<'a>(states: impl Iterator<Item = &'a PathState>, is_complete: bool)
     }
 }
 
-/// The indexes of the named paths, or of all if none is named; and the names that match no path, each
-/// with the reason.
+/// The indexes of the named paths, or of all if none is named; and the names that match no path,
+/// each with the reason.
 fn select<'a>(
     paths: &[PathDocument],
     names: &'a [PathBuf],
@@ -165,8 +166,8 @@ fn held_processes(all: &[HeldProcessDocument]) -> String {
     all.iter().map(line).collect()
 }
 
-/// Why paths are not open: a line for each path, or for many paths with the same reason; wrapped on a
-/// terminal.
+/// Why paths are not open: a line for each path, or for many paths with the same reason; wrapped on
+/// a terminal.
 fn remarks(paths: &[PathDocument]) -> String {
     let messages = paths
         .iter()

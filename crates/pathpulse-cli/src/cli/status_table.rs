@@ -1,7 +1,7 @@
 //! The table of `pathpulse status`: one line for each path, by groups, within the given width.
 //!
-//! States and causes are never cut. If the table is too wide, the least important columns are left out,
-//! and names are shortened where they are equal. Output that is not a terminal has no limit.
+//! States and causes are never cut. If the table is too wide, the least important columns are left
+//! out, and names are shortened where they are equal. Output that is not a terminal has no limit.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! Without the better backends, as in containers, the verdicts are the same and the reason is shown.
+//! Without the better backends, as in containers, the verdicts are the same and the reason is
+//! shown.
 
 use pathpulse_faultdisk::{Behaviour, Load, Release, Spec};
 use serde_json::Value;

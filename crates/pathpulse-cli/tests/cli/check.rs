@@ -257,7 +257,8 @@ fn an_open_error_takes_a_path_down_only_if_the_path_is_its_cause() {
         (output.status.code(), path)
     };
     for errno in 1..=133 {
-        // Not errors of a device, or the answer of a FUSE server without open, or errnos without a name.
+        // Not errors of a device, or the answer of a FUSE server without open, or errnos without a
+        // name.
         if [libc::EINTR, libc::ENOSYS, 41, 58].contains(&errno) {
             continue;
         }

@@ -15,13 +15,13 @@ use super::web::Web;
 const INTERVAL: Duration = Duration::from_millis(100);
 /// The length of a window in which checks are counted.
 const INTERVALS: u32 = 20;
-/// On a machine that is busy with other tests, the daemon wakes late now and then, and a check that is
-/// an interval late is skipped. So the pace must be kept in some of these windows. All clients are there
-/// in each window, so a client that delays the checks would do so in all of them.
+/// On a machine that is busy with other tests, the daemon wakes late now and then, and a check that
+/// is an interval late is skipped. So the pace must be kept in some of these windows. All clients
+/// are there in each window, so a client that delays the checks would do so in all of them.
 const WINDOWS: usize = 10;
 
-/// Fails unless each of these paths has one check in each interval, in two windows that count: `begin`
-/// prepares each window, and `counts` decides afterwards whether it counts.
+/// Fails unless each of these paths has one check in each interval, in two windows that count:
+/// `begin` prepares each window, and `counts` decides afterwards whether it counts.
 fn assert_pace(web: &Web, paths: &[PathBuf], mut begin: impl FnMut(), counts: impl Fn() -> bool) {
     let mut wrong = Vec::new();
     let mut kept = 0;

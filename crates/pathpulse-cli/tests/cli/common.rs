@@ -35,8 +35,8 @@ pub(crate) fn backend() -> String {
 /// table "What the kernel forces" in kernel-compat's `backend.rs` shows this for each backend.
 ///
 /// Where it does not, all threads of the process stop, and the process ends when the device has
-/// answered: [`Daemon::end_by`] checks that. Commands that read disks end nevertheless, because they
-/// read in a subprocess.
+/// answered: [`Daemon::end_by`] checks that. Commands that read disks end nevertheless, because
+/// they read in a subprocess.
 pub(crate) fn stuck_reads_let_go() -> bool {
     backend() == "io_uring"
 }
@@ -139,7 +139,8 @@ fn wait_stopped(child: &mut Child) {
     let begin = Instant::now();
     while child.try_wait().expect("our child").is_none() {
         let threads = thread_states(child.id());
-        // A live process has a thread that waits for signals, so not all its threads wait for a device.
+        // A live process has a thread that waits for signals, so not all its threads wait for a
+        // device.
         if threads.chars().all(|state| "DZX".contains(state)) {
             return;
         }
@@ -176,8 +177,8 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts a daemon on these paths, and waits until all are opened. Unless `more` has an interval,
-    /// the daemon checks often.
+    /// Starts a daemon on these paths, and waits until all are opened. Unless `more` has an
+    /// interval, the daemon checks often.
     pub(crate) fn start<P: AsRef<Path>>(paths: &[P], more: &[&str]) -> Daemon {
         let daemon = Daemon::spawn(paths, more);
         daemon.wait_log("paths are watched");
@@ -393,8 +394,8 @@ pub(crate) fn plain_file(bytes: usize) -> tempfile::NamedTempFile {
 pub(crate) fn public_binary() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let binary = folder.path().join("pathpulse");
-    // Another process copies it: a file that this process opens for writing may still be open in the
-    // child of another test, and then it cannot be run.
+    // Another process copies it: a file that this process opens for writing may still be open in
+    // the child of another test, and then it cannot be run.
     let script = r#"cp "$0" "$1/pathpulse" && chmod 755 "$1" "$1/pathpulse""#;
     let copied = Command::new("sh")
         .args(["-c", script, env!("CARGO_BIN_EXE_pathpulse")])

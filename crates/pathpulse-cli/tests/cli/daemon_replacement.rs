@@ -1,5 +1,5 @@
-//! A dead daemon that the kernel holds because of a pending read does not prevent a new one: the new
-//! daemon answers within two seconds of the old one's death.
+//! A dead daemon that the kernel holds because of a pending read does not prevent a new one: the
+//! new daemon answers within two seconds of the old one's death.
 
 use std::fs;
 use std::path::Path;

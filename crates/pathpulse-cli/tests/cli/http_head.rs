@@ -7,8 +7,8 @@ use std::path::Path;
 use super::common::{Daemon, PATIENCE, plain_file};
 use super::web::Web;
 
-/// Sends HEAD and then a second request on the same connection, and returns both answers: bytes of a
-/// body would stand between them.
+/// Sends HEAD and then a second request on the same connection, and returns both answers: bytes of
+/// a body would stand between them.
 fn head_then(web: &Web, target: &str) -> String {
     let request = format!(
         "HEAD {target} HTTP/1.1\r\nHost: localhost\r\n\r\n\

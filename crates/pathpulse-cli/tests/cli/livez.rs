@@ -1,5 +1,5 @@
-//! `/livez` and `/healthz`: the answers to liveness probes, and their times. A stall is reported within
-//! `max_stall` plus 100 ms, and a hung disk does not slow down any endpoint.
+//! `/livez` and `/healthz`: the answers to liveness probes, and their times. A stall is reported
+//! within `max_stall` plus 100 ms, and a hung disk does not slow down any endpoint.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -18,8 +18,8 @@ use super::status_snapshots::Follower;
 use super::web::{Answer, Web};
 
 const SLACK: Duration = Duration::from_millis(100);
-/// A machine that is busy with other tests delays things now and then, but the daemon must never do so.
-/// So the time limits must be kept in some of these rounds, each of which has the fault.
+/// A machine that is busy with other tests delays things now and then, but the daemon must never do
+/// so. So the time limits must be kept in some of these rounds, each of which has the fault.
 const ROUNDS: usize = 10;
 const MAX_STALL: Duration = Duration::from_millis(400);
 

@@ -1,7 +1,7 @@
 //! Disks that disappear while they are in use, on real loop devices.
 //!
-//! A loop device with a mounted file system cannot be pulled. So the mounts here are in memory, and only
-//! have the name of a loop device as their source, as those of btrfs can.
+//! A loop device with a mounted file system cannot be pulled. So the mounts here are in memory, and
+//! only have the name of a loop device as their source, as those of btrfs can.
 
 use std::fs;
 use std::path::Path;
@@ -15,8 +15,8 @@ use super::discovery::{Attached, attach, wait_count};
 use super::metrics::value;
 use super::web::Web;
 
-/// A daemon in its own mount namespace, with a mount from each of these devices in a directory of the
-/// device's name below `folder`.
+/// A daemon in its own mount namespace, with a mount from each of these devices in a directory of
+/// the device's name below `folder`.
 fn start(used: &[&Path], folder: &Path, config: &Path) -> Daemon {
     let script = r#"while [ "$1" != -- ]; do
         mkdir "$0/${1##*/}" && mount -t tmpfs -o size=4k "$1" "$0/${1##*/}" || exit 1; shift

@@ -1,5 +1,5 @@
-//! A thousand reloads while disks fail: paths that stay are checked without interruption, all changes
-//! become events, and removed paths leave nothing behind.
+//! A thousand reloads while disks fail: paths that stay are checked without interruption, all
+//! changes become events, and removed paths leave nothing behind.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,8 +21,8 @@ const INTERVAL: Duration = Duration::from_millis(200);
 const SLOT: Duration = Duration::from_millis(8);
 /// Maximal growth of memory in eight hundred reloads, with all chance.
 const GROWTH_BYTES_MAX: u64 = 2 << 20;
-/// Maximal median growth in a hundred reloads, which add, change or remove two thousand paths: 65 bytes
-/// for each.
+/// Maximal median growth in a hundred reloads, which add, change or remove two thousand paths: 65
+/// bytes for each.
 const STEP_BYTES_MAX: u64 = 128 << 10;
 
 /// The resources of a process.
@@ -122,8 +122,8 @@ fn fail_and_recover(disks: &Rig, disk: usize, web: &Web) {
     wait_state(web, path, "up");
 }
 
-/// Fails unless the events have each change of each path in order, and none was lost. A path that was
-/// removed starts again as pending.
+/// Fails unless the events have each change of each path in order, and none was lost. A path that
+/// was removed starts again as pending.
 fn assert_complete(events: &[String], kept: &[&Path], metrics: &str) {
     let mut states: HashMap<PathBuf, (String, u64)> = HashMap::new();
     for event in events {
@@ -150,8 +150,8 @@ struct Seen {
     after: Option<Instant>,
 }
 
-/// Takes snapshots until `is_over`, and fails if a count ever decreases, or if two checks of a healthy
-/// path come in less than an interval.
+/// Takes snapshots until `is_over`, and fails if a count ever decreases, or if two checks of a
+/// healthy path come in less than an interval.
 fn observe(web: &Web, kept: &[&Path], calm: &[PathBuf], is_over: &AtomicBool) {
     let mut last = Snapshot::take(web);
     let seen = |path: &PathBuf| {
@@ -271,8 +271,8 @@ fn a_thousand_reloads_lose_no_verdict_and_leak_nothing() {
     let config = ["--config", configs.file.to_str().expect("text")];
     let pace = ["--interval", "200ms", "--timeout", "500ms"];
     let mut command = pathpulse();
-    // Otherwise threads that open files leave free memory in several arenas, and large answers raise the
-    // threshold of mmap (mallopt(3)), by chance.
+    // Otherwise threads that open files leave free memory in several arenas, and large answers
+    // raise the threshold of mmap (mallopt(3)), by chance.
     command.env("MALLOC_ARENA_MAX", "1");
     command.env("MALLOC_MMAP_THRESHOLD_", "131072");
     let daemon = Daemon::spawn_by::<&Path>(command, &[], &[&config[..], &pace].concat());
@@ -317,8 +317,8 @@ fn a_thousand_reloads_lose_no_verdict_and_leak_nothing() {
         assert!(step(&bytes) < STEP_BYTES_MAX, "{bytes:?}");
         let most = bytes[1] + GROWTH_BYTES_MAX;
         assert!(bytes[2..].iter().all(|now| *now < most), "{bytes:?}");
-        // On a machine that is busy with other tests, a worker misses a check now and then; reloads that
-        // delay it would do so in each hundred.
+        // On a machine that is busy with other tests, a worker misses a check now and then; reloads
+        // that delay it would do so in each hundred.
         assert!(wrong.len() <= 8, "{wrong:#?}");
         drop(over);
         faults.join().expect("every failure was reported");

@@ -15,7 +15,8 @@ pub(crate) const IO_URING: [i64; 3] = [
 
 /// Runs a program while the kernel answers some system calls with these errnos.
 ///
-/// A filter applies to its thread and to programs that the thread starts, so a thread of its own has it.
+/// A filter applies to its thread and to programs that the thread starts, so a thread of its own
+/// has it.
 pub(crate) fn output_under(answers: &[(&[i64], i32)], mut command: Command) -> Output {
     let filters: Vec<BpfProgram> = answers
         .iter()

@@ -1,5 +1,5 @@
-//! Input that does not arrive: clients that do not complete their requests, and a configuration file
-//! on a disk that hangs.
+//! Input that does not arrive: clients that do not complete their requests, and a configuration
+//! file on a disk that hangs.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};

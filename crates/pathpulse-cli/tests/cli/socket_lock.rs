@@ -1,4 +1,5 @@
-//! The lock file beside the socket belongs to the daemon's user only: anybody who can open it can lock it.
+//! The lock file beside the socket belongs to the daemon's user only: anybody who can open it can
+//! lock it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -202,7 +202,8 @@ fn a_state_file_on_a_hanging_disk_blocks_nobody() {
     let children = std::fs::read_to_string(children).expect("it lives");
     let reader = children.trim().parse().expect("one process");
     stop(&mut daemon, Signal::TERM);
-    // The process that reads the file stays until the disk answers; it was killed, and writes nothing.
+    // The process that reads the file stays until the disk answers; it was killed, and writes
+    // nothing.
     let reader = rustix::process::Pid::from_raw(reader).expect("a process");
     rustix::process::kill_process(reader, Signal::KILL).expect("it is left");
     disks.set(0, Behaviour::Answer).expect("set");

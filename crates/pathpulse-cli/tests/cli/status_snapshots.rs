@@ -49,8 +49,8 @@ impl Snapshot {
             .expect("a number")
     }
 
-    /// Whether each of these paths had one check in each interval since `before`. A check can end just
-    /// before or after a snapshot.
+    /// Whether each of these paths had one check in each interval since `before`. A check can end
+    /// just before or after a snapshot.
     ///
     /// # Errors
     /// A path had another number of checks.
@@ -91,8 +91,8 @@ impl Follower {
         Follower(stream)
     }
 
-    /// Reads until the event that this path is paused, and returns the data of all events, those of lost
-    /// events included. `None` if the stream is idle although `is_over`.
+    /// Reads until the event that this path is paused, and returns the data of all events, those of
+    /// lost events included. `None` if the stream is idle although `is_over`.
     pub(crate) fn until_paused(self, path: &Path, is_over: &AtomicBool) -> Option<Vec<String>> {
         let path = format!("\"path\":{path:?}");
         let mut events = Vec::new();

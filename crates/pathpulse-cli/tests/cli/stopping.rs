@@ -1,6 +1,6 @@
 //! Stops the daemon in every phase, whatever its disks and clients do. It ends within one second of
-//! SIGTERM and 100 ms of SIGKILL. If the kernel holds a process with stuck reads, all its threads stop
-//! within that time.
+//! SIGTERM and 100 ms of SIGKILL. If the kernel holds a process with stuck reads, all its threads
+//! stop within that time.
 
 use std::fs;
 use std::io::Write;

@@ -138,7 +138,8 @@ fn fill(socket: &Path) {
     }
 }
 
-/// A command that runs the binary with `folder` as journald's directory and stderr as journald's stream.
+/// A command that runs the binary with `folder` as journald's directory and stderr as journald's
+/// stream.
 fn journaling(folder: &Path) -> Command {
     let script = "mkdir -p /run/systemd/journal && mount --bind \"$0\" /run/systemd/journal && \
         export JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) && exec \"$@\"";

@@ -15,8 +15,8 @@ pub(crate) const AT_A_TIME: usize = 64;
 /// CPU time of this thread, in the kernel and in user space.
 const CPU: ClockId = ClockId::ThreadCPUTime;
 
-/// Reads from each path once in an interval, `at_a_time` at a time, during `window`, and returns the
-/// percentage of a CPU that this takes.
+/// Reads from each path once in an interval, `at_a_time` at a time, during `window`, and returns
+/// the percentage of a CPU that this takes.
 ///
 /// # Errors
 /// The yardstick does not work here.

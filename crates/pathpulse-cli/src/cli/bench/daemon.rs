@@ -38,8 +38,8 @@ pub(crate) struct DaemonFigures {
     pub(crate) interval: &'static str,
     /// All threads, as a percentage of one CPU; the median of the windows.
     pub(crate) cpu_percent: f64,
-    /// The same of the yardstick, which reads the same devices at the same rate, as many at a time as
-    /// the daemon; `None` if it does not work here.
+    /// The same of the yardstick, which reads the same devices at the same rate, as many at a time
+    /// as the daemon; `None` if it does not work here.
     pub(crate) lean_cpu_percent: Option<f64>,
     /// The same if it starts all reads of a slot at once.
     pub(crate) lean_at_once_cpu_percent: Option<f64>,

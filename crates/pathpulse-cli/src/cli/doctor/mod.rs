@@ -1,4 +1,5 @@
-//! `pathpulse doctor`: which backends work on this kernel, which one is chosen, and what to improve.
+//! `pathpulse doctor`: which backends work on this kernel, which one is chosen, and what to
+//! improve.
 //!
 //! # The JSON document
 //!

@@ -223,7 +223,8 @@ fn indent(model: &Model) -> &'static str {
     }
 }
 
-/// How many paths of a group are usable, its danger, and the state that has the style of the danger.
+/// How many paths of a group are usable, its danger, and the state that has the style of the
+/// danger.
 fn group_state(row: &Row) -> (String, &'static str, &'static str) {
     let Row::Group { name, usable, all } = row else {
         return (String::new(), "", "");

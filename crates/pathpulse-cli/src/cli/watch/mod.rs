@@ -44,8 +44,8 @@ const UPDATES: usize = 256;
 
 /// Shows the watched paths and their events on a live screen
 ///
-/// Keys: up and down select a path, p pauses or resumes it, c checks it now, / filters the paths,
-/// s sorts them, ? shows all keys, q quits. If the connection to the daemon is lost, the screen keeps
+/// Keys: up and down select a path, p pauses or resumes it, c checks it now, / filters the paths, s
+/// sorts them, ? shows all keys, q quits. If the connection to the daemon is lost, the screen keeps
 /// the last states, and reconnects when the daemon is back. NO_COLOR turns colours off.
 #[derive(Debug, clap::Args)]
 #[command(

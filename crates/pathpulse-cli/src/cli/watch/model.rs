@@ -37,8 +37,8 @@ pub(super) struct Model {
     pub(super) filter: String,
     pub(super) sort: Sort,
     pub(super) rows: Vec<Row>,
-    /// The selected line, and the first line on the screen. Drawing keeps them within a page of each
-    /// other.
+    /// The selected line, and the first line on the screen. Drawing keeps them within a page of
+    /// each other.
     pub(super) selected: usize,
     pub(super) first: usize,
     pub(super) page: usize,
