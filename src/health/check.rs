@@ -31,7 +31,8 @@ use crate::health::{
     waits_for_tag,
 };
 
-/// The first pause before a retry after `EAGAIN`. Each pause is twice the previous one.
+/// The first pause before a retry after `EAGAIN`. Each pause is about twice the previous one, and
+/// up to a half shorter ([`Check::jitter`]).
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// The longest pause. It allows at least 40 tries within the default timeout. On a healthy device
 /// with all tags taken, seven of ten tries failed in a measurement; 40 failures in a row then
@@ -42,6 +43,10 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// reads keeps a path up, but does not bring it up: for that one of our reads must get in. With 50
 /// ms, two of three checks failed to, on a disk whose tags 160 other readers wanted all the time.
 const PAUSE_MAX_NOT_UP: Duration = Duration::from_millis(4);
+
+/// A device that holds requests and has completed none for longer than this makes no progress, as
+/// far as the pauses are concerned.
+const STILL_AFTER: Duration = Duration::from_millis(250);
 
 /// What the worker does next for a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -322,15 +327,28 @@ impl Check {
         self.history.as_ref()?.block_error
     }
 
+    /// A number from 0 to 1, another one for each try. Without it, pauses of a fixed length could
+    /// keep step with the device, and each try could come just after others took all free tags.
+    fn jitter(&self) -> f64 {
+        // Multiples of the golden ratio spread evenly, and those of different checks differ.
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        let tries = self.begun.as_nanos().wrapping_add(self.tries.into());
+        (tries.wrapping_mul(GOLDEN) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
     fn pause(&self, now: Mono) -> Step {
         let doubling = self.tries.saturating_sub(1).min(16);
-        let is_still =
-            (self.history.as_ref()).is_some_and(|seen| seen.no_progress_since().is_some());
+        let since = self
+            .history
+            .as_ref()
+            .and_then(|seen| seen.no_progress_since());
+        let is_still = since.is_some_and(|since| now.since(since) > STILL_AFTER);
         let longest = match self.requires_answer && self.not_admitted && !is_still {
             true => PAUSE_MAX_NOT_UP,
             false => PAUSE_MAX,
         };
         let pause = (PAUSE_MIN * (1 << doubling)).min(longest);
+        let pause = pause.mul_f64(1.0 - self.jitter() / 2.0).max(PAUSE_MIN);
         let end = self.decide_by();
         Step::Pause(
             (now + pause)

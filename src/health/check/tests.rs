@@ -417,3 +417,41 @@ fn retries_never_return_to_the_bad_block() {
         }
     }
 }
+
+/// The number of reads in a check of a disk that holds requests all the time, and completes one in
+/// `completes_every_ms` if that is given. The disk admits none of our reads.
+fn reads_of_a_full_disk(requires_answer: bool, completes_every_ms: Option<u64>) -> u32 {
+    let full = |now: Mono| {
+        let ms = now.as_nanos() / 1_000_000;
+        FixedProbe(counters(
+            completes_every_ms.map_or(5, |every| ms / every),
+            128,
+        ))
+    };
+    let mut check = check().requiring_answer(requires_answer);
+    let again = Outcome::Failed(Errno::EAGAIN);
+    let mut step = check.ended(again, at(0), &full(at(0)));
+    for reads in 1.. {
+        let Step::Pause(until) = step else {
+            panic!("{step:?}")
+        };
+        match check.retry(until, &full(until)) {
+            Step::Read { .. } => step = check.ended(again, until, &full(until)),
+            Step::End(_) => return reads,
+            Step::Pause(_) => panic!("two pauses in a row"),
+        }
+    }
+    unreachable!("the check ends at its deadline")
+}
+
+#[test]
+fn a_path_that_is_not_up_tries_often_while_its_full_disk_completes_requests() {
+    for every_ms in [1, 5, 100] {
+        let reads = reads_of_a_full_disk(true, Some(every_ms));
+        assert!(reads >= 500, "{every_ms}: {reads}");
+        let reads = reads_of_a_full_disk(false, Some(every_ms));
+        assert!((40..100).contains(&reads), "{every_ms}: {reads}");
+    }
+    let reads = reads_of_a_full_disk(true, None);
+    assert!((40..200).contains(&reads), "a dead disk: {reads}");
+}
