@@ -173,6 +173,7 @@ impl StatusCell {
         let (state, cause) = unpack(word);
         let age = |ns: &AtomicU64| age(ns.load(Relaxed), now);
         let verdict_age = age(&self.checked_ns);
+        let stuck = age(&self.stuck_since_ns);
         let expected_by_ns = self.expected_by_ns.load(Relaxed);
         let flags = self.flags.load(Relaxed);
         PathStatus {
@@ -193,9 +194,11 @@ impl StatusCell {
                 _ => None,
             },
             isolated: flags & ISOLATED != 0,
-            stuck: age(&self.stuck_since_ns),
+            stuck,
             in_flight: age(&self.begun_ns),
-            unanswered: age(&self.unanswered_since_ns),
+            // Other requests may have been completed after the stuck read was submitted.
+            unanswered: age(&self.unanswered_since_ns)
+                .max(stuck.filter(|_| state != State::Paused)),
             transitions: u64::from(self.transitions.load(Relaxed)),
             checks: Counts(std::array::from_fn(|i| {
                 u64::from(self.counts[i].load(Relaxed))
@@ -257,6 +260,24 @@ mod tests {
         assert_eq!(status.checks.total(), 4);
         let latency = status.latency_us.expect("some were good");
         assert!(latency.last.abs_diff(3000) < 3 && latency.p50.abs_diff(2000) < 2);
+    }
+
+    #[test]
+    fn a_path_with_a_stuck_read_is_unanswered_whatever_other_requests_show() {
+        let cell = cell();
+        let at = |ms| Mono::from_nanos(1_000_000_000) + Duration::from_millis(ms);
+        cell.begin_check(at(0));
+        cell.end_check(VerdictKind::Busy);
+        cell.set_stuck(Some(at(100)));
+        let status = cell.snapshot_at(at(600));
+        assert_eq!(status.unanswered, Some(Duration::from_millis(500)));
+        cell.set_stuck(None);
+        assert_eq!(cell.snapshot_at(at(600)).unanswered, None);
+        cell.begin_check(at(700));
+        cell.end_check(VerdictKind::TimedOut);
+        cell.set_stuck(Some(at(800)));
+        let status = cell.snapshot_at(at(900));
+        assert_eq!(status.unanswered, Some(Duration::from_millis(200)));
     }
 
     #[test]

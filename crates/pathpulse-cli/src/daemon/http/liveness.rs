@@ -54,8 +54,9 @@ fn judge(
         return judge_overdue(path, waited, max_stall);
     }
     let (state, cause) = (path.state, path.cause.name());
+    // A path that is down is alive only if a check shows it.
     let no_verdict = path.in_flight.is_none() && path.unanswered.is_none() && waited >= max_stall;
-    if (more(unknown) && state != State::Down) || no_verdict {
+    if state != State::Down && (more(unknown) || no_verdict) {
         return Liveness::Alive(format!("was {state}, and can't be checked now"));
     }
     // The time that the path was unanswered before this request counts only if the check of this

@@ -14,6 +14,8 @@
 //! A path whose verdict is overdue ([`pathpulse::PathStatus::overdue`]) gets 503 with the reason,
 //! too: whether it answers is not known, and has not been for a long time.
 //!
+//! A path that is down gets 200 only if the device answers the check of the request.
+//!
 //! In all other cases, no evidence is no stall. A path that a person paused, or one that can't be
 //! checked for reasons of our own, gets 200 with the reason: a 503 may make the caller end a
 //! database.
