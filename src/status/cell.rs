@@ -196,9 +196,9 @@ impl StatusCell {
             isolated: flags & ISOLATED != 0,
             stuck,
             in_flight: age(&self.begun_ns),
-            // Other requests may have been completed after the stuck read was submitted.
-            unanswered: age(&self.unanswered_since_ns)
-                .max(stuck.filter(|_| state != State::Paused)),
+            // A path is down by its stuck read, also if the device completed other requests after
+            // that was submitted. A mirror may be up although one of its disks holds a read.
+            unanswered: age(&self.unanswered_since_ns).max(stuck.filter(|_| state == State::Down)),
             transitions: u64::from(self.transitions.load(Relaxed)),
             checks: Counts(std::array::from_fn(|i| {
                 u64::from(self.counts[i].load(Relaxed))
@@ -263,12 +263,18 @@ mod tests {
     }
 
     #[test]
-    fn a_path_with_a_stuck_read_is_unanswered_whatever_other_requests_show() {
+    fn a_down_path_with_a_stuck_read_is_unanswered_whatever_other_requests_show() {
         let cell = cell();
+        let busy = Cause::Verdict(VerdictKind::Busy, None);
+        let timed_out = Cause::Verdict(VerdictKind::TimedOut, None);
         let at = |ms| Mono::from_nanos(1_000_000_000) + Duration::from_millis(ms);
         cell.begin_check(at(0));
         cell.end_check(VerdictKind::Busy);
         cell.set_stuck(Some(at(100)));
+        // A disk of a mirror holds the read, and the other one works.
+        cell.set_state(State::Up, busy, SystemTime::UNIX_EPOCH);
+        assert_eq!(cell.snapshot_at(at(600)).unanswered, None);
+        cell.set_state(State::Down, timed_out, SystemTime::UNIX_EPOCH);
         let status = cell.snapshot_at(at(600));
         assert_eq!(status.unanswered, Some(Duration::from_millis(500)));
         cell.set_stuck(None);

@@ -45,8 +45,8 @@ pub struct PathStatus {
     /// Age of the check that is running; `None` if none is.
     pub in_flight: Option<Duration>,
     /// How long the path has been without a good answer: the time since the first check after the
-    /// last good one began, or the time since a read is stuck if that is longer. `None` if the last
-    /// check was good.
+    /// last good one began; for a path that is down, the time since a read is stuck if that is
+    /// longer. `None` if the last check was good.
     pub unanswered: Option<Duration>,
     /// Number of state changes.
     pub transitions: u64,
