@@ -22,7 +22,7 @@ impl Closing {
     }
 
     /// Makes a pair. Dropping the [`Closed`] completes the [`Closing`].
-    pub(crate) fn new() -> (Closed, Closing) {
+    pub fn pair() -> (Closed, Closing) {
         let (closed, closing) = channel();
         (Closed(closed), Closing(Some(closing)))
     }
@@ -39,7 +39,7 @@ impl Closing {
 
 /// Dropped when a file is closed.
 #[derive(Debug)]
-pub(crate) struct Closed(#[expect(dead_code, reason = "only its drop matters")] Sender<()>);
+pub struct Closed(#[expect(dead_code, reason = "only its drop matters")] Sender<()>);
 
 /// A file with several owners. When the last owner drops it, the file is closed and its [`Closing`]
 /// completes.
@@ -60,7 +60,7 @@ impl SharedFile {
 
     /// Starts closing: the owners drop the file when they can. Call it only once.
     pub(crate) fn closing(&self) -> Closing {
-        let (closed, closing) = Closing::new();
+        let (closed, closing) = Closing::pair();
         let first = self.closed.set(closed).is_ok();
         debug_assert!(first, "closing was called twice");
         closing

@@ -10,7 +10,7 @@ use crate::errno::Errno;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelError {
     /// The call, by its name in the manual, such as `io_uring_setup`.
-    pub call: &'static str,
+    pub call: Cow<'static, str>,
     /// The errno that it returned.
     pub errno: Errno,
     /// The likely cause and the remedy. Empty if none is known.
@@ -21,7 +21,7 @@ impl KernelError {
     /// An error of `call` without a hint.
     pub fn new(call: &'static str, errno: Errno) -> KernelError {
         KernelError {
-            call,
+            call: Cow::Borrowed(call),
             errno,
             hint: Cow::Borrowed(""),
         }

@@ -24,7 +24,7 @@ impl Waker {
     ///
     /// # Errors
     /// `EMFILE` or `ENFILE` when no descriptors are left, or `ENOMEM`.
-    pub(crate) fn new() -> io::Result<Waker> {
+    pub fn new() -> io::Result<Waker> {
         let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Waker(Arc::new(Eventfd {
             fd,
@@ -50,7 +50,7 @@ impl Waker {
     }
 
     /// Consumes all pending wake-ups. Returns whether there was one.
-    pub(crate) fn clear(&self) -> bool {
+    pub fn clear(&self) -> bool {
         // EAGAIN means that there was none.
         rustix::io::read(&self.0.fd, &mut [0u8; 8]).is_ok()
     }

@@ -89,7 +89,7 @@ fn without_aio_slots_the_hint_has_the_command() {
     let refused = refused.err().expect("no slot is left");
     assert_eq!(refused.len(), 1);
     let error = &refused[0].error;
-    assert_eq!((error.call, error.errno), ("io_setup", Errno::EAGAIN));
+    assert_eq!((&*error.call, error.errno), ("io_setup", Errno::EAGAIN));
     assert!(
         error
             .hint
@@ -246,7 +246,7 @@ fn without_threads_the_hint_names_the_limits() {
     let refused = thread.join().expect("it does not panic");
     drop(limit);
     let error = &refused.expect("no thread can be started")[0].error;
-    assert_eq!((error.call, error.errno), ("clone", Errno::EAGAIN));
+    assert_eq!((&*error.call, error.errno), ("clone", Errno::EAGAIN));
     assert!(error.hint.contains("RLIMIT_NPROC"), "{error}");
 }
 
@@ -300,7 +300,10 @@ fn without_locked_memory_the_ring_is_smaller_or_refused_with_a_reason() {
             assert_eq!((kind, entries), (BackendKind::IoUring, plenty_entries));
         }
         (kind, _, Some(error)) => {
-            assert_eq!((error.call, error.errno), ("io_uring_setup", Errno::ENOMEM));
+            assert_eq!(
+                (&*error.call, error.errno),
+                ("io_uring_setup", Errno::ENOMEM)
+            );
             assert!(error.hint.contains("RLIMIT_MEMLOCK is 0 bytes"), "{error}");
             assert_eq!(kind, BackendKind::Aio);
         }
@@ -330,7 +333,10 @@ fn disabled_by_the_administrator() {
     let mut opened = opened.expect("threads always work");
     assert_eq!(opened.backend.kind(), BackendKind::Aio);
     let error = &opened.unavailable[0].error;
-    assert_eq!((error.call, error.errno), ("io_uring_setup", Errno::EPERM));
+    assert_eq!(
+        (&*error.call, error.errno),
+        ("io_uring_setup", Errno::EPERM)
+    );
     assert!(
         error.hint.contains("sysctl -w kernel.io_uring_disabled=0"),
         "{error}"

@@ -176,7 +176,7 @@ impl Backend for Uring {
         let Some(entry) = entry.filter(|entry| entry.closed.is_none()) else {
             return Closing::nothing();
         };
-        let (closed, closing) = Closing::new();
+        let (closed, closing) = Closing::pair();
         entry.closed = Some(closed);
         self.detached.push(target);
         self.close_detached();

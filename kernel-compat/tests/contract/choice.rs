@@ -170,7 +170,7 @@ fn assert_choice(environment: &Environment) {
     {
         let error = &unavailable.error;
         assert_eq!(
-            (unavailable.kind, error.call, error.errno),
+            (unavailable.kind, &*error.call, error.errno),
             (*kind, *call, *errno)
         );
         assert!(error.hint.contains(hint), "{error}");

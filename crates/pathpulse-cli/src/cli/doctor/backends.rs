@@ -17,7 +17,7 @@ pub(super) struct Backends {
 pub(super) struct BackendRow {
     pub(super) name: String,
     pub(super) available: bool,
-    call: Option<&'static str>,
+    call: Option<String>,
     errno: Option<String>,
     hint: Option<String>,
 }
@@ -28,7 +28,7 @@ impl BackendRow {
         BackendRow {
             name: kind.to_string(),
             available: error.is_none(),
-            call: error.map(|error| error.call),
+            call: error.map(|error| error.call.to_string()),
             errno: error.map(|error| error.errno.to_string()),
             hint: error
                 .filter(|error| !error.hint.is_empty())
@@ -38,7 +38,7 @@ impl BackendRow {
 
     /// The failed call and its errno; `None` if the backend works.
     pub(super) fn failure(&self) -> Option<String> {
-        Some(format!("{}: {}", self.call?, self.errno.as_ref()?))
+        Some(format!("{}: {}", self.call.as_ref()?, self.errno.as_ref()?))
     }
 
     /// What to do about the failure.
