@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use pathpulse_kernel_compat::Mono;
 
-use crate::config::{BackendInfo, Config, StartError};
+use crate::config::{BackendInfo, Config, Isolation, StartError};
 use crate::device::{DeviceId, OpenError, OpenProblem};
 use crate::health::{State, UnknownReason, Verdict};
 use crate::monitor::Monitor;
@@ -67,7 +67,11 @@ type Verdicts = HashMap<PathId, (Verdict, State)>;
 pub fn check_once(paths: &[PathBuf], config: &Config) -> Result<Checked, StartError> {
     let end = Instant::now() + config.settings.timeout;
     let deadline = Mono::now() + config.settings.timeout;
-    let monitor = Monitor::start(*config)?;
+    let monitor = Monitor::start(Config {
+        // The callers have a process for that.
+        isolation: Isolation::Threads,
+        ..config.clone()
+    })?;
     let (report, reported) = channel();
     let once = OnceChecks {
         deadline,

@@ -1,6 +1,7 @@
 //! Parameters and results of a monitor as a whole: [`Config`], [`StartError`], [`ShutdownReport`].
 
 use std::fmt;
+use std::path::PathBuf;
 
 use pathpulse_kernel_compat::{
     BackendKind, Choice, KernelError, Opened, RingFeatures, Unavailable,
@@ -9,7 +10,7 @@ use pathpulse_kernel_compat::{
 use crate::settings::Settings;
 
 /// Configuration of a [`Monitor`](crate::Monitor).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The backend that submits reads to the kernel.
     pub backend: Choice,
@@ -18,6 +19,28 @@ pub struct Config {
     pub workers: usize,
     /// Defaults for paths without settings of their own.
     pub settings: Settings,
+    /// Where the workers run.
+    pub isolation: Isolation,
+}
+
+/// Where the workers of a monitor run.
+///
+/// No thread is safe from the device that it reads: a driver may put whoever submits a read to
+/// sleep for as long as it likes, and a process ends only with its last thread. So a program whose
+/// threads read cannot promise to end, nor that one device does not delay the others. Processes can
+/// promise it: a reader that hangs is killed, and another one continues with its paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// In threads of this process.
+    #[default]
+    Threads,
+    /// In processes of their own, which this process starts and watches: only they open and read
+    /// devices.
+    Processes {
+        /// The program: `pathpulse`, or another one that calls [`run_reader`](crate::run_reader)
+        /// when its argument is `reader`.
+        program: PathBuf,
+    },
 }
 
 impl Default for Config {
@@ -26,6 +49,7 @@ impl Default for Config {
             backend: Choice::Auto,
             workers: 1,
             settings: Settings::default(),
+            isolation: Isolation::default(),
         }
     }
 }
@@ -42,6 +66,15 @@ pub struct BackendInfo {
 }
 
 impl BackendInfo {
+    /// Of a reader that has not reported its backend yet.
+    pub(crate) fn unknown() -> BackendInfo {
+        BackendInfo {
+            kind: BackendKind::Sync,
+            features: None,
+            unavailable: Vec::new(),
+        }
+    }
+
     pub(crate) fn of(opened: &Opened) -> BackendInfo {
         BackendInfo {
             kind: opened.backend.kind(),

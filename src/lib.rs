@@ -46,6 +46,13 @@
 //! # }
 //! ```
 //!
+//! # What threads can't promise
+//!
+//! Workers are threads of the program by default. A driver may put a thread that submits a read to
+//! sleep, and a process ends only when all of its threads do: with a read of libaio or of a thread
+//! at a silent device, the program can't end, not even by SIGKILL. With [`Isolation::Processes`],
+//! other processes open and read the devices, and they are replaced when they hang.
+//!
 //! The only global state is the number of the next [`PathId`]; monitors are independent of each
 //! other. Log lines go to `tracing`. They report changes of the engine itself (a backend that
 //! breaks), never single checks. [`EventStream`]s report what happens to paths.
@@ -57,7 +64,8 @@
 //! `monitor`, `check_once` and `sweep` are the handles that programs use; `config` and `settings`
 //! are their parameters. A handle opens devices (`device`) and passes them to a worker (`worker`),
 //! which checks them on its schedule (`schedule`) and decides about them (`health`). The worker
-//! writes the results to the shared status (`status`), from which the handles read.
+//! writes the results to the shared status (`status`), from which the handles read. If workers are
+//! processes, `reader` is between the handle and the worker.
 
 #![forbid(unsafe_code)]
 
@@ -66,6 +74,7 @@ mod config;
 mod device;
 mod health;
 mod monitor;
+mod reader;
 mod schedule;
 mod settings;
 mod status;
@@ -73,7 +82,7 @@ mod sweep;
 mod worker;
 
 pub use check_once::{CheckReport, Checked, check_once};
-pub use config::{BackendInfo, Config, ShutdownReport, StartError};
+pub use config::{BackendInfo, Config, Isolation, ShutdownReport, StartError};
 pub use device::DeviceInfo;
 pub use device::PathFacts;
 pub use device::Topology;
@@ -90,6 +99,7 @@ pub use monitor::Monitor;
 pub use pathpulse_kernel_compat::{
     BackendKind, Choice, Errno, KernelError, RingFeatures, Stage, Stats, Unavailable,
 };
+pub use reader::run_reader;
 pub use settings::{PathSpec, Place, Region, Settings, Sleeping};
 pub use status::GroupStatus;
 pub use status::Latency;

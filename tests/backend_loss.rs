@@ -57,7 +57,7 @@ fn checks_continue_on_the_best_remaining_backend() {
         },
         ..Config::default()
     };
-    let monitor = Monitor::start(config).expect("a backend");
+    let monitor = Monitor::start(config.clone()).expect("a backend");
     if monitor.backend().kind != BackendKind::IoUring {
         return pathpulse_faultdisk::report_skip("io_uring is not available here");
     }

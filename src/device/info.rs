@@ -97,6 +97,17 @@ impl DeviceInfo {
         }
     }
 
+    /// The size in bytes, and all texts in one: what [`DeviceInfo::from_parts`] takes.
+    pub(crate) fn parts(&self) -> (Option<u64>, &str) {
+        (self.size_bytes, &self.texts)
+    }
+
+    /// The description with these parts; `None` if the texts end with an empty line, as no
+    /// description's do.
+    pub(crate) fn from_parts(size_bytes: Option<u64>, texts: Box<str>) -> Option<DeviceInfo> {
+        (!texts.ends_with('\n')).then_some(DeviceInfo { size_bytes, texts })
+    }
+
     fn text(&self, which: Text) -> Option<&str> {
         let line = self.texts.lines().nth(which as usize)?;
         (!line.is_empty()).then_some(line)

@@ -33,7 +33,7 @@ pub(crate) use identity::{Comparison, Identity};
 pub use info::DeviceInfo;
 pub(crate) use leaves::{activity_of, is_asleep, is_redundant, is_stacked, numbers_of};
 pub use name::{DisplayName, display_name, is_unprintable, parse_name};
-pub(crate) use open::{Device, file_alignment};
+pub(crate) use open::{Device, OpenedDevice, file_alignment};
 pub use open_error::{OpenError, OpenProblem};
 pub use opener::query_all;
 pub(crate) use opener::{PendingOpens, open_all};

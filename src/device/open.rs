@@ -31,7 +31,29 @@ pub(crate) struct Device {
     pub(crate) submission: Submission,
 }
 
+/// What is known of an open device, without the file: what others need who do not read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OpenedDevice {
+    pub(crate) identity: Identity,
+    pub(crate) storage: Option<String>,
+    pub(crate) details: DeviceInfo,
+    pub(crate) stacked: bool,
+    /// Its driver may block whoever submits a read.
+    pub(crate) may_block: bool,
+}
+
 impl Device {
+    /// What is known of it.
+    pub(crate) fn opened(&self) -> OpenedDevice {
+        OpenedDevice {
+            identity: self.identity,
+            storage: self.storage.clone(),
+            details: self.details.clone(),
+            stacked: self.stacked,
+            may_block: self.submission == Submission::MayBlock,
+        }
+    }
+
     /// Opens a path. Blocks for as long as the driver's open does; see `device/opener.rs`.
     pub(crate) fn open(path: &Path) -> Result<Device, OpenProblem> {
         Device::open_reporting(path, |_| {})

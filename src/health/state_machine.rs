@@ -9,7 +9,7 @@ use pathpulse_kernel_compat::{Errno, Mono};
 use crate::health::{Cause, Rules, State, Verdict};
 
 /// Number of falls that are remembered; [`Rules::flaps`] must be smaller.
-const FALLS: usize = 8;
+pub(super) const FALLS: usize = 8;
 /// Number of verdicts in the error rate.
 const WINDOW: u32 = 100;
 /// The pause between checks of a path that is down is this fraction (1/32) of its time down.
@@ -56,21 +56,21 @@ fn effect_of(verdict: &Verdict) -> Effect {
 /// Health of one path without regard to its peers, which `health/peers.rs` compares.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health {
-    state: State,
-    cause: Cause,
+    pub(super) state: State,
+    pub(super) cause: Cause,
     /// When it entered this state.
-    since: Mono,
-    good_in_a_row: u32,
-    bad_in_a_row: u32,
+    pub(super) since: Mono,
+    pub(super) good_in_a_row: u32,
+    pub(super) bad_in_a_row: u32,
     /// The last verdicts, the latest in the lowest bit; 1 is bad. Two words, the lower one first,
     /// instead of a `u128`: its alignment would waste memory, and there is one of these per path.
-    window: [u64; 2],
+    pub(super) window: [u64; 2],
     /// When the last bad verdict came, or the path was last found slow.
-    last_impairment: Mono,
-    slow: bool,
+    pub(super) last_impairment: Mono,
+    pub(super) slow: bool,
     /// Times of the last falls; most paths have none.
-    falls: Option<Box<[Mono; FALLS]>>,
-    fallen: u32,
+    pub(super) falls: Option<Box<[Mono; FALLS]>>,
+    pub(super) fallen: u32,
 }
 
 impl Health {

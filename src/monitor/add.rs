@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use pathpulse_kernel_compat::{Errno, Mono};
 
 use super::Monitor;
+use super::workers::Workers;
 use crate::device::{Device, OpenError, OpenProblem, open_all};
 use crate::settings::PathSpec;
 use crate::status::{PathId, PathInfo, StatusCell};
@@ -15,6 +16,9 @@ use crate::worker::{NameWatch, NewPath, OnceChecks, WorkerMsg};
 
 /// How long workers may take to handle their messages, when free descriptors are needed.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long [`Monitor::add`] waits for a reader to open a path.
+const READER_OPEN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Paths that are opened together.
 struct Batch<'a> {
@@ -44,6 +48,10 @@ impl Monitor {
     /// Why the path can't be watched.
     pub fn add(&self, spec: impl Into<PathSpec>) -> Result<PathId, OpenError> {
         let spec = spec.into();
+        if let Workers::Processes(_) = &self.workers {
+            let mut answers = self.add_all([spec.clone()], READER_OPEN_LIMIT).into_iter();
+            return answers.next().expect("an answer for each path");
+        }
         Device::open(&spec.path)
             .and_then(|device| self.watch(PathId::allocate(1), &spec, device, None))
             .map_err(|problem| OpenError {
@@ -91,6 +99,9 @@ impl Monitor {
         once: Option<&OnceChecks>,
         mut each: impl FnMut(usize, Result<PathId, OpenError>),
     ) {
+        if let Workers::Processes(supervisor) = &self.workers {
+            return self.open_by_readers(supervisor, specs, deadline, each);
+        }
         let batch = Batch {
             specs,
             first: PathId::allocate(specs.len() as u64),
@@ -167,7 +178,7 @@ impl Monitor {
         let settings = settings.within_limits();
         // Set before the worker gets the path, in case the worker never handles it.
         cell.expect_verdict(Mono::now(), settings.timeout);
-        let any_worker = self.added.fetch_add(1, Relaxed) % self.workers.len();
+        let any_worker = self.any_worker();
         let (worker, group) = self.registry_mut().insert(
             id,
             &cell,
@@ -185,15 +196,24 @@ impl Monitor {
             group,
             once: once.map(|once| Box::new(once.one())),
         };
-        if self.workers[worker].send(WorkerMsg::Add(Box::new(new))) {
+        if self.workers.send(worker, WorkerMsg::Add(Box::new(new))) {
             Ok(id)
         } else {
             Err(OpenProblem::Closed)
         }
     }
 
+    /// The worker of the next path, unless its group has one.
+    pub(super) fn any_worker(&self) -> usize {
+        self.added.fetch_add(1, Relaxed) % self.workers.count()
+    }
+
     fn watch_names(&self) -> NameWatch {
-        let workers = self.workers.iter().map(|worker| worker.env.clone());
+        let workers = match &self.workers {
+            Workers::Threads(workers) => &workers[..],
+            Workers::Processes(_) => unreachable!("readers look names up themselves"),
+        };
+        let workers = workers.iter().map(|worker| worker.env.clone());
         let registry = Arc::clone(&self.registry);
         let all = move || {
             registry

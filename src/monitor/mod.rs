@@ -6,8 +6,10 @@
 //! status cells, which the workers write, without asking a worker.
 
 mod add;
+mod open_by_readers;
 mod query;
 mod shutdown;
+mod workers;
 
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
@@ -15,12 +17,14 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, StartError};
+use crate::config::{Config, Isolation, StartError};
 use crate::device::PendingOpens;
+use crate::reader::Supervisor;
 use crate::settings::Settings;
-use crate::status::{PathId, Registry, Released, RemovedPath};
-use crate::worker::{NameWatch, WorkerHandle, WorkerMsg, start_worker};
+use crate::status::{PathId, Progress, Registry, Released, RemovedPath};
+use crate::worker::{NameWatch, Surroundings, WorkerMsg, start_worker};
 use shutdown::ShutdownProgress;
+use workers::Workers;
 
 /// Watches paths. All methods may be called from any thread. None waits for a device, except
 /// [`Monitor::add`].
@@ -28,7 +32,7 @@ use shutdown::ShutdownProgress;
 /// Dropping a monitor stops its workers without waiting for them. Each ends when its reads have
 /// ended, or after 100 ms. [`Monitor::shutdown`] waits for them and reports what remained.
 pub struct Monitor {
-    workers: Vec<WorkerHandle>,
+    workers: Workers,
     config: Config,
     registry: Arc<RwLock<Registry>>,
     /// Opens in progress, shared by all workers.
@@ -53,10 +57,25 @@ impl Monitor {
             ..config
         };
         let registry = Arc::new(RwLock::new(Registry::new(config.workers)));
-        let (mut workers, opens) = (Vec::new(), Arc::default());
-        for _ in 0..config.workers {
-            workers.push(start_worker(&config, &registry, &opens)?);
-        }
+        let opens = Arc::default();
+        let workers = match &config.isolation {
+            Isolation::Threads => {
+                let workers = (0..config.workers).map(|_| {
+                    let surroundings = Surroundings {
+                        registry: Arc::clone(&registry),
+                        opens: Arc::clone(&opens),
+                        progress: Progress::default(),
+                        supervision: None,
+                    };
+                    start_worker(&config, surroundings)
+                });
+                Workers::Threads(workers.collect::<Result<_, _>>()?)
+            }
+            Isolation::Processes { program } => {
+                let program = program.clone();
+                Workers::Processes(Supervisor::start(program, config.clone(), &registry)?)
+            }
+        };
         Ok(Monitor {
             workers,
             config,
@@ -81,7 +100,7 @@ impl Monitor {
         let left = self.registry_mut().remove(id);
         let (worker, cell) = left?;
         let (closing, released) = channel();
-        let sent = self.workers[worker].send(WorkerMsg::Remove(id, closing));
+        let sent = self.workers.send(worker, WorkerMsg::Remove(id, closing));
         sent.then_some(RemovedPath(cell, Released(released)))
     }
 
@@ -101,6 +120,10 @@ impl Monitor {
     /// Renames a path for lookups and output. Returns `false` if it is not watched. The path keeps
     /// its state and its history.
     pub fn rename(&self, id: PathId, name: &Path) -> bool {
+        let worker = self.registry().worker_of(id);
+        if let (Workers::Processes(supervisor), Some(worker)) = (&self.workers, worker) {
+            supervisor.rename(worker, id, name.to_owned());
+        }
         self.registry_mut().rename(id, name)
     }
 
@@ -128,7 +151,7 @@ impl Monitor {
     pub fn check_now(&self, id: PathId) -> bool {
         let worker = self.registry().worker_of(id);
         if let Some(worker) = worker {
-            self.workers[worker].try_send(WorkerMsg::CheckNow(id));
+            self.workers.try_send(worker, WorkerMsg::CheckNow(id));
         }
         worker.is_some()
     }
@@ -140,9 +163,8 @@ impl Monitor {
 
     fn settle_until(&self, deadline: Instant) {
         let (reply, replies) = channel();
-        for worker in &self.workers {
-            worker.send_until(WorkerMsg::Answer(reply.clone()), deadline);
-        }
+        let ask = || WorkerMsg::Answer(reply.clone());
+        self.workers.send_to_all(ask, deadline);
         drop(reply);
         let left = || deadline.saturating_duration_since(Instant::now());
         while replies.recv_timeout(left()).is_ok() {}
@@ -150,7 +172,7 @@ impl Monitor {
 
     fn send_to_worker_of(&self, id: PathId, message: WorkerMsg) -> bool {
         let worker = self.registry().worker_of(id);
-        worker.is_some_and(|worker| self.workers[worker].send(message))
+        worker.is_some_and(|worker| self.workers.send(worker, message))
     }
 
     fn registry(&self) -> RwLockReadGuard<'_, Registry> {

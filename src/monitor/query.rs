@@ -8,7 +8,7 @@ use super::Monitor;
 use crate::config::{BackendInfo, Config};
 use crate::device::DeviceId;
 use crate::status::{EventStream, GroupStatus, PathId, PathInfo, PathStatus, WorkerStatus};
-use crate::worker::{WorkerHandle, WorkerMsg};
+use crate::worker::WorkerMsg;
 
 impl Monitor {
     /// The status of a path now; `None` if it is not watched.
@@ -27,7 +27,7 @@ impl Monitor {
     pub fn latencies_us(&self, id: PathId, count: usize) -> Vec<u64> {
         let registry = self.registry();
         let cell = registry.cell(id);
-        cell.map_or_else(Vec::new, |cell| cell.window.last(count))
+        cell.map_or_else(Vec::new, |cell| cell.window().last(count))
     }
 
     /// The status of all paths now, in the order in which they were added.
@@ -71,8 +71,9 @@ impl Monitor {
     /// A stream of all events from now on, with room for `capacity` events.
     pub fn events(&self, capacity: usize) -> EventStream {
         let (subscriber, stream) = EventStream::new(capacity);
-        for worker in &self.workers {
-            worker.send(WorkerMsg::Subscribe(subscriber.clone()));
+        for worker in 0..self.workers.count() {
+            let message = WorkerMsg::Subscribe(subscriber.clone());
+            self.workers.send(worker, message);
         }
         stream
     }
@@ -80,12 +81,12 @@ impl Monitor {
     /// The backend in use now. A worker whose backend breaks falls back to the best one that still
     /// works.
     pub fn backend(&self) -> BackendInfo {
-        self.workers[0].handle().info.clone()
+        self.workers.backend()
     }
 
     /// The status of all workers.
     pub fn workers(&self) -> Vec<WorkerStatus> {
-        self.workers.iter().map(WorkerHandle::status).collect()
+        self.workers.status()
     }
 
     /// The configuration that the monitor was started with.

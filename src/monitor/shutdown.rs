@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use pathpulse_kernel_compat::Mono;
 
 use super::Monitor;
+use super::workers::Workers;
 use crate::config::ShutdownReport;
 use crate::worker::WorkerMsg;
 
@@ -41,14 +42,18 @@ impl Monitor {
     pub fn shutdown(&self, limit: Duration) -> ShutdownReport {
         self.registry_mut().close();
         let (deadline, end) = (Mono::now() + limit, Instant::now() + limit);
+        let workers = match &self.workers {
+            Workers::Threads(workers) => workers,
+            Workers::Processes(supervisor) => return supervisor.stop(deadline, end),
+        };
         let Some(mut progress) = self.lock_progress(end) else {
             // The other call is still busy: no answer is known here.
             return ShutdownReport {
                 held_reads: 0,
-                silent_workers: self.workers.len(),
+                silent_workers: workers.len(),
             };
         };
-        progress.asked.resize(self.workers.len(), false);
+        progress.asked.resize(workers.len(), false);
         let ShutdownProgress {
             asked,
             replies,
@@ -56,7 +61,7 @@ impl Monitor {
             held_reads,
         } = &mut *progress;
         let (reply, replies) = replies.get_or_insert_with(channel);
-        for (worker, asked) in self.workers.iter().zip(&mut *asked) {
+        for (worker, asked) in workers.iter().zip(&mut *asked) {
             *asked = *asked || worker.send_until(WorkerMsg::Stop(deadline, reply.clone()), end);
         }
         let mut waiting = asked.iter().filter(|asked| **asked).count() - *answered;
@@ -71,7 +76,7 @@ impl Monitor {
         }
         ShutdownReport {
             held_reads: *held_reads,
-            silent_workers: self.workers.len() - *answered,
+            silent_workers: workers.len() - *answered,
         }
     }
 
@@ -93,9 +98,12 @@ impl Monitor {
 impl Drop for Monitor {
     fn drop(&mut self) {
         let end = Instant::now() + DROP_LIMIT;
-        for worker in &self.workers {
-            let stop = WorkerMsg::Stop(Mono::now() + DROP_GRACE, channel().0);
-            worker.send_until(stop, end);
+        // A supervisor ends its readers when it is dropped.
+        if let Workers::Threads(workers) = &self.workers {
+            for worker in workers {
+                let stop = WorkerMsg::Stop(Mono::now() + DROP_GRACE, channel().0);
+                worker.send_until(stop, end);
+            }
         }
     }
 }

@@ -5,69 +5,98 @@
 //! reads again. Counters and latencies are independent of each other.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, fence};
+use std::sync::atomic::{AtomicU64, fence};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use pathpulse_kernel_compat::Mono;
+use pathpulse_kernel_compat::{Mono, Words};
 
-use crate::health::{Cause, State, UnknownReason, VerdictKind};
-use crate::status::packed::{pack, unpack};
-use crate::status::{Counts, OVERDUE_GRACE, PathInfo, PathStatus, Window};
+use crate::health::{Cause, SAVED_WORDS, Saved, State, UnknownReason, VerdictKind, pack, unpack};
+use crate::status::window::{self, Window};
+use crate::status::{Counts, OVERDUE_GRACE, PathInfo, PathStatus};
+
+/// Places of the words. Those that a healthy check touches come first and fit into one cache line;
+/// besides them it touches one entry of the window.
+///
+/// State, cause and errno, as `health/packed.rs` packs them.
+const STATE: usize = 0;
+/// Flags in the lower half, the number of transitions in the upper half.
+const FLAGS: usize = 1;
+/// The numbers of verdicts of each kind, two in each word.
+const COUNTS: usize = 2;
+const COUNTS_WORDS: usize = VerdictKind::ALL.len().div_ceil(2);
+/// Time of the last verdict about the device, on the monotonic clock in ns; 0: none yet. The
+/// following times are on this clock, too.
+const CHECKED: usize = COUNTS + COUNTS_WORDS;
+/// When the next verdict about the device is late; 0: none is expected.
+const EXPECTED_BY: usize = CHECKED + 1;
+/// When the first check without a good answer began; 0: none.
+const UNANSWERED_SINCE: usize = EXPECTED_BY + 1;
+/// When the running check began; 0: none is running.
+const BEGUN: usize = UNANSWERED_SINCE + 1;
+/// When the stuck read passed its deadline; 0: none is stuck.
+const STUCK_SINCE: usize = BEGUN + 1;
+/// Odd while state and since are being written.
+const SEQUENCE: usize = STUCK_SINCE + 1;
+/// When the path entered its state, in ns since 1970.
+const SINCE: usize = SEQUENCE + 1;
+const WINDOW: usize = SINCE + 1;
+/// Number of words of a cell in the memory of one process.
+pub(crate) const CELL_WORDS: usize = WINDOW + window::WORDS;
+/// In shared memory the health follows, with which another reader continues. First a sequence
+/// number that is odd while the health is being written.
+const SAVED_SEQUENCE: usize = CELL_WORDS;
+const SAVED: usize = SAVED_SEQUENCE + 1;
+/// Number of words of a cell in shared memory.
+pub(crate) const SHARED_CELL_WORDS: usize = SAVED + SAVED_WORDS;
 
 /// [`UnknownReason::code`] of the last check; 0 if the check gave information about the device.
-const UNKNOWN: u16 = (1 << 13) - 1;
+const UNKNOWN: u64 = (1 << 13) - 1;
 /// Reads use `RWF_NOWAIT`, or do not. Neither bit is set until a read has shown it.
-const NOWAIT: u16 = 1 << 13;
-const PLAIN: u16 = 1 << 14;
+const NOWAIT: u64 = 1 << 13;
+const PLAIN: u64 = 1 << 14;
 /// A thread of its own reads this path.
-const ISOLATED: u16 = 1 << 15;
+const ISOLATED: u64 = 1 << 15;
+const TRANSITIONS_SHIFT: u32 = 32;
 
-/// The shared memory of one path's status. The fields that a healthy check touches come first and
-/// fit into one cache line; besides them it touches one entry of the window.
-#[repr(C)]
+/// The status of one path: words that the worker writes, and the identity of the path.
 pub(crate) struct StatusCell {
-    sequence: AtomicU32,
-    /// How the path is read, and why its last check gave no information: [`UNKNOWN`] and the
-    /// constants after it. Only the worker writes this.
-    flags: AtomicU16,
-    word: AtomicU64,
-    counts: [AtomicU32; VerdictKind::ALL.len()],
-    transitions: AtomicU32,
-    since_ns: AtomicU64,
-    /// Time of the last verdict about the device, on the monotonic clock; 0: none yet.
-    checked_ns: AtomicU64,
-    /// When the next verdict about the device is late, on the monotonic clock; 0: none is expected.
-    expected_by_ns: AtomicU64,
-    /// When the first check without a good answer began, on the monotonic clock; 0: none.
-    unanswered_since_ns: AtomicU64,
-    /// When the running check began, on the monotonic clock; 0: none is running.
-    begun_ns: AtomicU64,
-    /// When the stuck read passed its deadline, on the monotonic clock; 0: none is stuck.
-    stuck_since_ns: AtomicU64,
+    /// [`CELL_WORDS`] words, in the memory of this process or in one shared with a reader.
+    words: Words,
     /// Replaced when the name leads to another device. Readers hold this lock only while they copy
     /// a pointer, so the worker does not wait for it.
     info: RwLock<Arc<PathInfo>>,
-    pub(crate) window: Window,
 }
 
 impl StatusCell {
+    /// A cell in the memory of this process, for a path that was not checked yet.
     pub(crate) fn new(info: Arc<PathInfo>) -> StatusCell {
-        StatusCell {
-            info: RwLock::new(info),
-            sequence: AtomicU32::new(0),
-            word: AtomicU64::new(pack(State::Pending, Cause::NotChecked)),
-            since_ns: AtomicU64::new(unix_ns(SystemTime::now())),
-            flags: AtomicU16::new(0),
-            checked_ns: AtomicU64::new(0),
-            expected_by_ns: AtomicU64::new(0),
-            unanswered_since_ns: AtomicU64::new(0),
-            begun_ns: AtomicU64::new(0),
-            stuck_since_ns: AtomicU64::new(0),
-            transitions: AtomicU32::new(0),
-            counts: Default::default(),
-            window: Window::default(),
+        let cell = StatusCell::over(info, Words::on_heap(CELL_WORDS));
+        cell.reset();
+        cell
+    }
+
+    /// Makes it the cell of a path that was not checked yet.
+    pub(crate) fn reset(&self) {
+        for word in self.words.iter() {
+            word.store(0, Relaxed);
         }
+        self.words[STATE].store(pack(State::Pending, Cause::NotChecked), Relaxed);
+        self.words[SINCE].store(unix_ns(SystemTime::now()), Relaxed);
+    }
+
+    /// A cell over these words as they are.
+    pub(crate) fn over(info: Arc<PathInfo>, words: Words) -> StatusCell {
+        assert!(words.len() >= CELL_WORDS, "too few words for a cell");
+        StatusCell {
+            words,
+            info: RwLock::new(info),
+        }
+    }
+
+    /// The latencies of the last checks.
+    pub(crate) fn window(&self) -> Window<'_> {
+        Window::over(&self.words[WINDOW..CELL_WORDS])
     }
 
     pub(crate) fn info(&self) -> Arc<PathInfo> {
@@ -81,27 +110,38 @@ impl StatusCell {
 
     /// Counts a verdict. Only the worker may call this and all other functions that write.
     pub(crate) fn count(&self, kind: VerdictKind) {
-        bump(&self.counts[kind as usize]);
+        let half = kind as usize;
+        let one = 1 << (half % 2 * 32);
+        let word = &self.words[COUNTS + half / 2];
+        // A half that overflows must not carry into the other one.
+        let before = word.load(Relaxed);
+        let mask = u64::from(u32::MAX) * one;
+        word.store(
+            (before & !mask) | (before.wrapping_add(one) & mask),
+            Relaxed,
+        );
     }
 
     pub(crate) fn set_state(&self, state: State, cause: Cause, since: SystemTime) {
-        let sequence = self.sequence.load(Relaxed);
-        self.sequence.store(sequence.wrapping_add(1), Relaxed);
+        let sequence = self.words[SEQUENCE].load(Relaxed);
+        self.words[SEQUENCE].store(sequence.wrapping_add(1), Relaxed);
         fence(Release);
-        bump(&self.transitions);
+        let flags = self.words[FLAGS].load(Relaxed);
+        let transitions = flags.wrapping_add(1 << TRANSITIONS_SHIFT);
+        self.words[FLAGS].store(transitions, Relaxed);
         if state == State::Paused {
-            self.unanswered_since_ns.store(0, Relaxed);
+            self.words[UNANSWERED_SINCE].store(0, Relaxed);
         }
-        self.word.store(pack(state, cause), Relaxed);
-        self.since_ns.store(unix_ns(since), Relaxed);
-        self.sequence.store(sequence.wrapping_add(2), Release);
+        self.words[STATE].store(pack(state, cause), Relaxed);
+        self.words[SINCE].store(unix_ns(since), Relaxed);
+        self.words[SEQUENCE].store(sequence.wrapping_add(2), Release);
     }
 
     /// The cause changed, but not the state.
     pub(crate) fn set_cause(&self, state: State, cause: Cause) {
         let word = pack(state, cause);
-        if self.word.load(Relaxed) != word {
-            self.word.store(word, Relaxed);
+        if self.words[STATE].load(Relaxed) != word {
+            self.words[STATE].store(word, Relaxed);
         }
     }
 
@@ -109,38 +149,81 @@ impl StatusCell {
     /// one.
     pub(crate) fn begin_check(&self, now: Mono) {
         let ns = now.as_nanos().max(1);
-        self.begun_ns.store(ns, Relaxed);
-        if self.unanswered_since_ns.load(Relaxed) == 0 {
-            self.unanswered_since_ns.store(ns, Relaxed);
+        self.words[BEGUN].store(ns, Relaxed);
+        if self.words[UNANSWERED_SINCE].load(Relaxed) == 0 {
+            self.words[UNANSWERED_SINCE].store(ns, Relaxed);
         }
     }
 
     /// The check ended. A good answer resets the time without an answer. A bad verdict does not,
     /// nor does one without information about the device.
     pub(crate) fn end_check(&self, kind: VerdictKind) {
-        self.begun_ns.store(0, Relaxed);
+        self.words[BEGUN].store(0, Relaxed);
         if matches!(
             kind,
             VerdictKind::Good | VerdictKind::Busy | VerdictKind::Standby
         ) {
-            self.unanswered_since_ns.store(0, Relaxed);
+            self.words[UNANSWERED_SINCE].store(0, Relaxed);
         }
+    }
+
+    /// Saves the health for another reader, if the cell has room for it.
+    pub(crate) fn save(&self, saved: impl FnOnce() -> Saved) {
+        if self.words.len() < SHARED_CELL_WORDS {
+            return;
+        }
+        let sequence = self.words[SAVED_SEQUENCE].load(Relaxed);
+        self.words[SAVED_SEQUENCE].store(sequence.wrapping_add(1), Relaxed);
+        fence(Release);
+        for (word, value) in self.words[SAVED..].iter().zip(saved().0) {
+            word.store(value, Relaxed);
+        }
+        self.words[SAVED_SEQUENCE].store(sequence.wrapping_add(2), Release);
+    }
+
+    /// The health that a reader saved which no longer runs. If it ended while it was writing, only
+    /// the published state and its cause are left.
+    pub(crate) fn saved(&self, now: Mono) -> Saved {
+        let sequence = match self.words.get(SAVED_SEQUENCE) {
+            Some(sequence) => sequence.load(Acquire),
+            None => 0,
+        };
+        if sequence == 0 || !sequence.is_multiple_of(2) {
+            let (state, cause) = unpack(self.words[STATE].load(Relaxed));
+            return Saved::of_state(state, cause, now);
+        }
+        Saved(std::array::from_fn(|nth| {
+            self.words[SAVED + nth].load(Relaxed)
+        }))
+    }
+
+    /// Copies the cell of a reader that no longer runs, for another one: its check and its stuck
+    /// read stay behind.
+    pub(crate) fn copy_from(&self, old: &StatusCell) {
+        for (word, from) in self.words.iter().zip(old.words.iter()) {
+            word.store(from.load(Relaxed), Relaxed);
+        }
+        let sequence = &self.words[SEQUENCE];
+        // The old reader may have ended while it was writing.
+        sequence.store(sequence.load(Relaxed) & !1, Release);
+        self.words[BEGUN].store(0, Relaxed);
+        self.words[STUCK_SINCE].store(0, Relaxed);
     }
 
     /// Records that a verdict about the device was there at `now`.
     pub(crate) fn set_checked_at(&self, now: Mono) {
-        self.checked_ns.store(now.as_nanos().max(1), Relaxed);
+        self.words[CHECKED].store(now.as_nanos().max(1), Relaxed);
     }
 
     /// The next check is planned for `due` and takes up to `timeout`.
     pub(crate) fn expect_verdict(&self, due: Mono, timeout: Duration) {
         let by = due + timeout + OVERDUE_GRACE;
-        self.expected_by_ns.store(by.as_nanos(), Relaxed);
+        self.words[EXPECTED_BY].store(by.as_nanos(), Relaxed);
     }
 
     /// Why the last check gave no information about the device, if so.
     pub(crate) fn set_unknown(&self, why: Option<UnknownReason>) {
-        self.set_flags(UNKNOWN, why.map_or(0, UnknownReason::code));
+        self.set_flags(UNKNOWN, why.map_or(0, |why| u64::from(why.code())));
     }
 
     pub(crate) fn set_nowait(&self, nowait: bool) {
@@ -151,15 +234,15 @@ impl StatusCell {
         self.set_flags(ISOLATED, if isolated { ISOLATED } else { 0 });
     }
 
-    fn set_flags(&self, mask: u16, flags: u16) {
+    fn set_flags(&self, mask: u64, flags: u64) {
         debug_assert_eq!(flags & !mask, 0);
-        let others = self.flags.load(Relaxed) & !mask;
-        self.flags.store(others | flags, Relaxed);
+        let word = &self.words[FLAGS];
+        word.store((word.load(Relaxed) & !mask) | flags, Relaxed);
     }
 
     pub(crate) fn set_stuck(&self, since: Option<Mono>) {
         let ns = since.map_or(0, Mono::as_nanos);
-        self.stuck_since_ns.store(ns, Relaxed);
+        self.words[STUCK_SINCE].store(ns, Relaxed);
     }
 
     /// The status now.
@@ -172,10 +255,10 @@ impl StatusCell {
         let (word, since_ns) = self.state_word();
         let (state, cause) = unpack(word);
         let age = |ns: &AtomicU64| age(ns.load(Relaxed), now);
-        let verdict_age = age(&self.checked_ns);
-        let stuck = age(&self.stuck_since_ns);
-        let expected_by_ns = self.expected_by_ns.load(Relaxed);
-        let flags = self.flags.load(Relaxed);
+        let verdict_age = age(&self.words[CHECKED]);
+        let stuck = age(&self.words[STUCK_SINCE]);
+        let expected_by_ns = self.words[EXPECTED_BY].load(Relaxed);
+        let flags = self.words[FLAGS].load(Relaxed);
         PathStatus {
             path: self.info(),
             state,
@@ -186,8 +269,8 @@ impl StatusCell {
             overdue: state != State::Paused
                 && expected_by_ns > 0
                 && now > Mono::from_nanos(expected_by_ns),
-            latency_us: self.window.latency(),
-            unknown: UnknownReason::from_code(flags & UNKNOWN),
+            latency_us: self.window().latency(),
+            unknown: UnknownReason::from_code((flags & UNKNOWN) as u16),
             nowait: match flags & (NOWAIT | PLAIN) {
                 NOWAIT => Some(true),
                 PLAIN => Some(false),
@@ -195,23 +278,31 @@ impl StatusCell {
             },
             isolated: flags & ISOLATED != 0,
             stuck,
-            in_flight: age(&self.begun_ns),
+            in_flight: age(&self.words[BEGUN]),
             // A path is down by its stuck read, also if the device completed other requests after
             // that was submitted. A mirror may be up although one of its disks holds a read.
-            unanswered: age(&self.unanswered_since_ns).max(stuck.filter(|_| state == State::Down)),
-            transitions: u64::from(self.transitions.load(Relaxed)),
-            checks: Counts(std::array::from_fn(|i| {
-                u64::from(self.counts[i].load(Relaxed))
-            })),
+            unanswered: age(&self.words[UNANSWERED_SINCE])
+                .max(stuck.filter(|_| state == State::Down)),
+            transitions: flags >> TRANSITIONS_SHIFT,
+            checks: Counts(std::array::from_fn(|kind| self.count_of(kind))),
         }
+    }
+
+    /// The number of verdicts of the kind with this number.
+    fn count_of(&self, kind: usize) -> u64 {
+        let word = self.words[COUNTS + kind / 2].load(Relaxed);
+        u64::from((word >> (kind % 2 * 32)) as u32)
     }
 
     fn state_word(&self) -> (u64, u64) {
         loop {
-            let before = self.sequence.load(Acquire);
-            let read = (self.word.load(Relaxed), self.since_ns.load(Relaxed));
+            let before = self.words[SEQUENCE].load(Acquire);
+            let read = (
+                self.words[STATE].load(Relaxed),
+                self.words[SINCE].load(Relaxed),
+            );
             fence(Acquire);
-            if before.is_multiple_of(2) && self.sequence.load(Relaxed) == before {
+            if before.is_multiple_of(2) && self.words[SEQUENCE].load(Relaxed) == before {
                 return read;
             }
             std::hint::spin_loop();
@@ -222,11 +313,6 @@ impl StatusCell {
 /// Time since a moment; 0 stands for no moment.
 fn age(ns: u64, now: Mono) -> Option<Duration> {
     (ns > 0).then(|| now.since(Mono::from_nanos(ns)))
-}
-
-/// With one writer, a load and a store are enough, and cost less than an atomic addition.
-fn bump(counter: &AtomicU32) {
-    counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
 }
 
 fn unix_ns(time: SystemTime) -> u64 {
@@ -251,7 +337,7 @@ mod tests {
         let cell = cell();
         for ms in 1..=3 {
             cell.count(VerdictKind::Good);
-            cell.window.count(ms * 1000);
+            cell.window().count(ms * 1000);
         }
         cell.count(VerdictKind::Saturated);
         let status = cell.snapshot();

@@ -12,13 +12,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::time::{Duration, SystemTime};
 
 use crate::health::{Cause, State};
-use crate::status::PathInfo;
+use crate::status::{PathId, PathInfo};
 
 /// Something that happened to a path.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// When it happened, by the wall clock.
     pub time: SystemTime,
+    /// The id of the path.
+    pub id: PathId,
     /// The path.
     pub path: Arc<PathInfo>,
     /// The state before.
@@ -182,6 +184,7 @@ mod tests {
         let id = DeviceId::Block { major: 7, minor: 0 };
         Event {
             time: SystemTime::now(),
+            id: PathId::from_number(0),
             path: Arc::new(PathInfo::new("/dev/loop0".into(), id, None)),
             from: State::Up,
             to: State::Down,

@@ -29,6 +29,12 @@ impl GroupCell {
         }
     }
 
+    /// A group whose latencies are counted in this histogram.
+    pub(crate) fn over(name: Option<&str>, latencies: Histogram) -> GroupCell {
+        let name = name.map(Box::from);
+        GroupCell { name, latencies }
+    }
+
     /// The name; `None` in the cell for paths without a group.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()

@@ -5,15 +5,20 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use pathpulse_kernel_compat::Words;
+
 /// Number of buckets.
 const BUCKETS: usize = 100;
 const LATENCY_MAX_US: u64 = 1 << 26;
 
 /// Latencies of all paths of one group, in microseconds.
-pub(crate) struct Histogram {
-    buckets: [AtomicU64; BUCKETS],
-    sum_us: AtomicU64,
-}
+///
+/// Its words are the buckets and then the sum, in the memory of this process or in one shared with
+/// a reader.
+pub(crate) struct Histogram(Words);
+
+/// Number of words of a histogram.
+pub(crate) const HISTOGRAM_WORDS: usize = BUCKETS + 1;
 
 /// How many checks took how long, since the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,10 +29,7 @@ pub struct LatencyHistogram {
 
 impl Default for Histogram {
     fn default() -> Histogram {
-        Histogram {
-            buckets: [const { AtomicU64::new(0) }; BUCKETS],
-            sum_us: AtomicU64::new(0),
-        }
+        Histogram(Words::on_heap(HISTOGRAM_WORDS))
     }
 }
 
@@ -51,21 +53,34 @@ fn start_of(bucket: usize) -> u64 {
 }
 
 impl Histogram {
+    /// The histogram in these words, as they are.
+    pub(crate) fn over(words: Words) -> Histogram {
+        assert_eq!(words.len(), HISTOGRAM_WORDS, "the words of a histogram");
+        Histogram(words)
+    }
+
+    /// Forgets everything. Nobody may count meanwhile.
+    pub(crate) fn clear(&self) {
+        for word in self.0.iter() {
+            word.store(0, Relaxed);
+        }
+    }
+
     /// Counts a latency. Only one thread may do this.
     pub(crate) fn count(&self, us: u64) {
         // With one writer, a load and a store are enough, and cost less than an atomic addition.
         let add = |counter: &AtomicU64, more| {
             counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
         };
-        add(&self.buckets[bucket_of(us)], 1);
-        add(&self.sum_us, us);
+        add(&self.0[bucket_of(us)], 1);
+        add(&self.0[BUCKETS], us);
     }
 
     /// The counters now.
     pub(crate) fn snapshot(&self) -> LatencyHistogram {
         LatencyHistogram {
-            counts: std::array::from_fn(|i| self.buckets[i].load(Relaxed)),
-            sum_us: self.sum_us.load(Relaxed),
+            counts: std::array::from_fn(|i| self.0[i].load(Relaxed)),
+            sum_us: self.0[BUCKETS].load(Relaxed),
         }
     }
 }

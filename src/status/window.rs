@@ -2,22 +2,27 @@
 //! without a lock.
 //!
 //! The window holds the last [`CHECKS`] checks in two bytes each, as floating-point numbers with
-//! ten fraction bits. The error is at most a thousandth. Counting a check is one store; readers
+//! ten fraction bits. The error is at most a thousandth. Counting a check is two stores; readers
 //! compute the quantiles.
 
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Size of the window: about four minutes at one check in two seconds.
 const CHECKS: usize = 128;
 /// Number of checks that a comparison with peers uses: the last minute at one in two seconds.
 pub(crate) const RECENT: usize = 32;
 
+/// Codes in one word.
+const CODES_PER_WORD: usize = 4;
+/// Number of words of a window: the number of counted checks, then the codes.
+pub(super) const WORDS: usize = 1 + CHECKS / CODES_PER_WORD;
+
 /// Latencies of the last checks of one path.
-pub(crate) struct Window {
-    /// Number of checks since the start. On overflow it restarts at the size of one window.
-    counted: AtomicU32,
-    codes: [AtomicU16; CHECKS],
-}
+///
+/// The first word is the number of checks since the start. On overflow of its lower half it
+/// restarts at the size of one window.
+#[derive(Clone, Copy)]
+pub(crate) struct Window<'a>(&'a [AtomicU64; WORDS]);
 
 /// Latencies of the answered checks in the window, from submission to completion, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,25 +37,33 @@ pub struct Latency {
     pub max: u64,
 }
 
-impl Default for Window {
-    fn default() -> Window {
-        Window {
-            counted: AtomicU32::new(0),
-            codes: [const { AtomicU16::new(0) }; CHECKS],
-        }
+impl<'a> Window<'a> {
+    /// The window in these [`WORDS`] words.
+    pub(super) fn over(words: &'a [AtomicU64]) -> Window<'a> {
+        Window(words.try_into().expect("as many words as a window has"))
     }
-}
 
-impl Window {
     /// Counts a latency. Only one thread may call this. Returns the number of counted checks; see
     /// the overflow of `counted`.
     pub(crate) fn count(&self, us: u64) -> u32 {
-        let counted = self.counted.load(Relaxed);
-        let place = counted as usize % CHECKS;
-        self.codes[place].store(encode(us), Relaxed);
+        let counted = self.counted();
+        let (word, shift) = self.place(counted as usize % CHECKS);
+        let others = word.load(Relaxed) & !(u64::from(u16::MAX) << shift);
+        word.store(others | u64::from(encode(us)) << shift, Relaxed);
         let counted = counted.checked_add(1).unwrap_or(CHECKS as u32);
-        self.counted.store(counted, Relaxed);
+        self.0[0].store(counted.into(), Relaxed);
         counted
+    }
+
+    /// Number of counted checks.
+    fn counted(&self) -> u32 {
+        self.0[0].load(Relaxed) as u32
+    }
+
+    /// The word of a code, and the place of the code in it.
+    fn place(&self, code: usize) -> (&AtomicU64, usize) {
+        let word = &self.0[1 + code / CODES_PER_WORD];
+        (word, code % CODES_PER_WORD * 16)
     }
 
     /// Latencies of the window; `None` if it is empty.
@@ -85,13 +98,14 @@ impl Window {
     }
 
     /// Fills `into` with the latest codes, oldest first, and returns the filled part.
-    fn latest<'a>(&self, into: &'a mut [u16]) -> &'a mut [u16] {
-        let counted = self.counted.load(Relaxed);
+    fn latest<'i>(&self, into: &'i mut [u16]) -> &'i mut [u16] {
+        let counted = self.counted();
         let wanted = into.len().min(CHECKS).min(counted as usize);
         for (nth, code) in into[..wanted].iter_mut().enumerate() {
             let back = (wanted - nth) as u32;
             let place = counted.wrapping_sub(back) as usize % CHECKS;
-            *code = self.codes[place].load(Relaxed);
+            let (word, shift) = self.place(place);
+            *code = (word.load(Relaxed) >> shift) as u16;
         }
         &mut into[..wanted]
     }
@@ -114,6 +128,10 @@ fn decode(code: u16) -> u64 {
 mod tests {
     use super::*;
 
+    fn words() -> [AtomicU64; WORDS] {
+        [const { AtomicU64::new(0) }; WORDS]
+    }
+
     #[test]
     fn codes_keep_the_order_and_are_exact_to_a_thousandth() {
         let mut before = 0;
@@ -128,7 +146,8 @@ mod tests {
 
     #[test]
     fn latencies_come_from_the_latest_checks_only() {
-        let window = Window::default();
+        let words = words();
+        let window = Window::over(&words);
         assert_eq!(window.latency(), None);
         window.count(7);
         let only = Latency {
@@ -152,7 +171,8 @@ mod tests {
 
     #[test]
     fn last_returns_the_available_latencies_in_order() {
-        let window = Window::default();
+        let words = words();
+        let window = Window::over(&words);
         assert_eq!(window.last(60), []);
         for us in 1..=1000 {
             window.count(us);
@@ -163,7 +183,8 @@ mod tests {
 
     #[test]
     fn the_recent_median_needs_enough_checks_and_uses_only_those() {
-        let window = Window::default();
+        let words = words();
+        let window = Window::over(&words);
         for us in 1..RECENT as u64 {
             window.count(us);
             assert_eq!(window.recent_median(), None);
@@ -180,11 +201,12 @@ mod tests {
 
     #[test]
     fn counting_continues_when_the_counter_overflows() {
-        let window = Window::default();
+        let words = words();
+        let window = Window::over(&words);
         for us in 1..=CHECKS as u64 {
             window.count(us);
         }
-        window.counted.store(u32::MAX - 1, Relaxed);
+        words[0].store(u64::from(u32::MAX - 1), Relaxed);
         for us in [501, 502, 503] {
             window.count(us);
         }

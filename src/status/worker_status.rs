@@ -1,9 +1,9 @@
 //! The status of a worker. The worker writes it once per loop, any thread reads it, without a lock.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use pathpulse_kernel_compat::{Mono, Outcome, Stats};
+use pathpulse_kernel_compat::{Mono, Outcome, Stats, Words};
 
 use crate::config::BackendInfo;
 
@@ -51,40 +51,54 @@ pub struct Outcomes {
     pub late: u64,
 }
 
-/// The shared memory behind [`WorkerStatus`].
-#[derive(Default)]
-pub(crate) struct Progress {
-    /// When the worker is due to be awake; 0: it waits for commands only.
-    wake_ns: AtomicU64,
-    ended: AtomicBool,
-    paths: AtomicU64,
-    lag: [AtomicU64; 3],
-    stats: [AtomicU64; 4],
-    outcomes: [AtomicU64; 4],
+/// The words behind [`WorkerStatus`], in the memory of this process or in one shared with a reader.
+pub(crate) struct Progress(Words);
+
+/// When the worker is due to be awake; 0: it waits for commands only.
+const WAKE: usize = 0;
+/// 1 when the thread has ended.
+const ENDED: usize = 1;
+const PATHS: usize = 2;
+/// Number of checks, sum and maximum of their delays.
+const LAG: usize = 3;
+const STATS: usize = LAG + 3;
+const OUTCOMES: usize = STATS + 4;
+/// Number of words of a worker's status.
+pub(crate) const PROGRESS_WORDS: usize = OUTCOMES + 4;
+
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress(Words::on_heap(PROGRESS_WORDS))
+    }
 }
 
 impl Progress {
+    /// The status in these words, as they are.
+    pub(crate) fn over(words: Words) -> Progress {
+        assert_eq!(words.len(), PROGRESS_WORDS, "the words of a worker");
+        Progress(words)
+    }
+
     /// The worker waits until this time at most, or has been busy since this time.
     pub(crate) fn set_wake_at(&self, moment: Option<Mono>) {
-        self.wake_ns
-            .store(moment.map_or(0, Mono::as_nanos), Relaxed);
+        self.0[WAKE].store(moment.map_or(0, Mono::as_nanos), Relaxed);
     }
 
     /// The thread ends.
     pub(crate) fn set_ended(&self) {
-        self.ended.store(true, Relaxed);
+        self.0[ENDED].store(1, Relaxed);
     }
 
     /// Publishes counters. Only the worker may call this and all other functions that write.
     pub(crate) fn publish(&self, paths: usize, stats: Stats) {
-        self.paths.store(paths as u64, Relaxed);
+        self.0[PATHS].store(paths as u64, Relaxed);
         let all = [
             stats.in_flight as u64,
             stats.stuck as u64,
             stats.syscalls,
             stats.unknown_completions,
         ];
-        for (cell, value) in self.stats.iter().zip(all) {
+        for (cell, value) in self.0[STATS..].iter().zip(all) {
             cell.store(value, Relaxed);
         }
     }
@@ -92,10 +106,10 @@ impl Progress {
     /// Records that checks began: how many, the sum of their delays, and the longest delay.
     pub(crate) fn record_lag(&self, checks: u64, sum: Duration, max: Duration) {
         let us = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-        add(&self.lag[0], checks);
-        add(&self.lag[1], us(sum));
-        if us(max) > self.lag[2].load(Relaxed) {
-            self.lag[2].store(us(max), Relaxed);
+        add(&self.0[LAG], checks);
+        add(&self.0[LAG + 1], us(sum));
+        if us(max) > self.0[LAG + 2].load(Relaxed) {
+            self.0[LAG + 2].store(us(max), Relaxed);
         }
     }
 
@@ -107,20 +121,25 @@ impl Progress {
             Outcome::NotStarted | Outcome::Cancelled => 2,
             Outcome::Late(_) => 3,
         };
-        add(&self.outcomes[place], 1);
+        add(&self.0[OUTCOMES + place], 1);
+    }
+
+    /// The values of `N` words.
+    fn loaded<const N: usize>(&self, first: usize) -> [u64; N] {
+        std::array::from_fn(|nth| self.0[first + nth].load(Relaxed))
     }
 
     pub(crate) fn snapshot(&self, backend: BackendInfo) -> WorkerStatus {
-        let wake = self.wake_ns.load(Relaxed);
+        let wake = self.0[WAKE].load(Relaxed);
         let late = Mono::now().since(Mono::from_nanos(wake));
-        let [checks, sum_us, max_us] = self.lag.each_ref().map(load);
-        let [in_flight, stuck, syscalls, unknown_completions] = self.stats.each_ref().map(load);
-        let [answered, still_stuck, given_back, ended_late] = self.outcomes.each_ref().map(load);
+        let [checks, sum_us, max_us] = self.loaded(LAG);
+        let [in_flight, stuck, syscalls, unknown_completions] = self.loaded(STATS);
+        let [answered, still_stuck, given_back, ended_late] = self.loaded(OUTCOMES);
         WorkerStatus {
             backend,
-            paths: load(&self.paths) as usize,
+            paths: self.0[PATHS].load(Relaxed) as usize,
             overdue: if wake == 0 { Duration::ZERO } else { late },
-            ended: self.ended.load(Relaxed),
+            ended: self.0[ENDED].load(Relaxed) != 0,
             lag: Lag {
                 checks,
                 sum_us,
@@ -140,10 +159,6 @@ impl Progress {
             },
         }
     }
-}
-
-fn load(counter: &AtomicU64) -> u64 {
-    counter.load(Relaxed)
 }
 
 /// With one writer, a load and a store are enough, and cost less than an atomic addition.

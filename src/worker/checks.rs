@@ -140,6 +140,15 @@ impl Worker {
         self.checked(key).is_some_and(|mut path| path.begin(now))
     }
 
+    /// Plans the first check of a path that has no file yet.
+    pub(super) fn plan_first(&mut self, key: Key) {
+        let now = self.checker.backend.now();
+        if let Some(mut path) = self.checked(key) {
+            path.plan_next(now);
+            path.path.expect_next();
+        }
+    }
+
     /// Hands a completion to the path that it belongs to.
     pub(super) fn apply(&mut self, completion: Completion) {
         self.checker.progress.count_outcome(&completion.outcome);
@@ -399,6 +408,7 @@ impl CheckedPath<'_> {
             self.reschedule_earlier(next);
         }
         self.publish(|| verdict.to_string());
+        self.path.save_health();
         #[cfg(test)]
         self.record_verdict(verdict, now);
         self.follow_up(verdict, now);

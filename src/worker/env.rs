@@ -8,7 +8,7 @@ use pathpulse_kernel_compat::{Choice, Waker};
 
 use super::message::{Reopened, WorkerMsg};
 use crate::config::BackendInfo;
-use crate::device::{Comparison, Device, DeviceId, Identity, PendingOpens, Sysfs};
+use crate::device::{Comparison, Device, DeviceId, DeviceInfo, Identity, PendingOpens, Sysfs};
 use crate::status::{NameDecision, PathId, Registry, StatusCell};
 
 /// The backend of a worker as others see it: what it is, and how to wake the worker that waits in
@@ -16,6 +16,20 @@ use crate::status::{NameDecision, PathId, Registry, StatusCell};
 pub(crate) struct BackendHandle {
     pub(crate) info: BackendInfo,
     pub(crate) waker: Waker,
+}
+
+/// The supervisor of a worker in a reader, as the worker's threads see it. Calls may wait until the
+/// supervisor reads what it is sent, so the worker itself makes none.
+pub(crate) trait Supervision: Send + Sync {
+    /// Asks whether a path is to be read through this device, which its name leads to now. The
+    /// answer comes through [`WorkerEnv::answer`].
+    fn ask_about(&self, id: PathId, device: Box<Device>);
+    /// The name of a path leads to the device that is read, again.
+    fn report_same_name(&self, id: PathId);
+    /// What is known of the device of a path has changed.
+    fn report_details(&self, id: PathId, details: &DeviceInfo);
+    /// The worker goes on with another backend.
+    fn report_backend(&self, backend: BackendInfo);
 }
 
 /// What a worker shares with the threads that look names up for it.
@@ -28,6 +42,8 @@ pub(crate) struct WorkerEnv {
     /// Locked by the threads that open files only: the worker itself waits for no lock.
     pub(crate) registry: Arc<RwLock<Registry>>,
     pub(crate) opens: Arc<PendingOpens>,
+    /// In a reader, the process that knows the paths of all readers.
+    pub(crate) supervision: Option<Arc<dyn Supervision>>,
 }
 
 /// How the name of a path is looked up again.
@@ -66,6 +82,9 @@ impl WorkerEnv {
         let is_elsewhere = self.registry().leads_elsewhere(id);
         if is_elsewhere {
             self.registry_mut().clear_elsewhere(id);
+            if let Some(supervision) = &self.supervision {
+                supervision.report_same_name(id);
+            }
         }
     }
 
@@ -80,24 +99,39 @@ impl WorkerEnv {
         };
         let details = Sysfs::of(major, minor).map(|sysfs| info.details().refreshed(&sysfs));
         if let Some(details) = details.filter(|details| details != info.details()) {
+            if let Some(supervision) = &self.supervision {
+                supervision.report_details(id, &details);
+            }
             self.registry().set_details(id, details);
         }
     }
 
     /// Records what the look-up found, and sends it to the worker.
     pub(super) fn hand_over(&self, id: PathId, found: Reopened) {
-        let found = match found {
-            Reopened::Device(device) => match self.registry_mut().decide_reopened(id, &device) {
-                NameDecision::Follow => Reopened::Device(device),
-                NameDecision::KeepDevice(news) => Reopened::Elsewhere(news),
-                NameDecision::NotWatched => return,
-            },
-            Reopened::Same => {
-                self.clear_elsewhere(id);
-                Reopened::Same
+        match (found, &self.supervision) {
+            (Reopened::Device(device), Some(supervision)) => supervision.ask_about(id, device),
+            (Reopened::Device(device), None) => {
+                let decision = self.registry_mut().decide_reopened(id, &device.opened());
+                self.answer(id, device, decision);
             }
-            other => other,
-        };
+            (Reopened::Same, _) => {
+                self.clear_elsewhere(id);
+                self.send_reopened(id, Reopened::Same);
+            }
+            (other, _) => self.send_reopened(id, other),
+        }
+    }
+
+    /// Carries out the decision about a device that the name of a path leads to.
+    pub(crate) fn answer(&self, id: PathId, device: Box<Device>, decision: NameDecision) {
+        match decision {
+            NameDecision::Follow => self.send_reopened(id, Reopened::Device(device)),
+            NameDecision::KeepDevice(news) => self.send_reopened(id, Reopened::Elsewhere(news)),
+            NameDecision::NotWatched => {}
+        }
+    }
+
+    fn send_reopened(&self, id: PathId, found: Reopened) {
         let _ = self.messages.send(WorkerMsg::Reopened(id, found));
         let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
         handle.waker.wake();

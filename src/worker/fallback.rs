@@ -23,9 +23,16 @@ impl Worker {
         };
         tracing::warn!("checking through {} from now on", opened.backend.kind());
         if let Some(env) = &self.env {
+            let info = BackendInfo::of(&opened);
+            if let Some(supervision) = env.supervision.clone() {
+                let info = info.clone();
+                // The worker itself waits for nobody.
+                let report = std::thread::Builder::new().name("pathpulse-report".to_owned());
+                let _ = report.spawn(move || supervision.report_backend(info));
+            }
             let handle = env.handle.write();
             *handle.unwrap_or_else(PoisonError::into_inner) = BackendHandle {
-                info: BackendInfo::of(&opened),
+                info,
                 waker: opened.backend.waker(),
             };
         }

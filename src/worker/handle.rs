@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pathpulse_kernel_compat::{Errno, KernelError, open_backend};
 
-use super::{BackendHandle, Worker, WorkerEnv};
+use super::{BackendHandle, Supervision, Worker, WorkerEnv};
 use crate::config::{BackendInfo, Config, StartError};
 use crate::device::PendingOpens;
 use crate::status::{Progress, Registry, WorkerStatus};
@@ -82,19 +82,32 @@ impl WorkerHandle {
     }
 }
 
+/// What a worker shares with others from its start on.
+pub(crate) struct Surroundings {
+    pub(crate) registry: Arc<RwLock<Registry>>,
+    pub(crate) opens: Arc<PendingOpens>,
+    /// Where it writes its own status.
+    pub(crate) progress: Progress,
+    pub(crate) supervision: Option<Arc<dyn Supervision>>,
+}
+
 /// Starts a thread that opens a backend, which must stay on that thread, and runs the worker. The
 /// thread is never joined: its end may take as long as a device takes.
 pub(crate) fn start_worker(
     config: &Config,
-    registry: &Arc<RwLock<Registry>>,
-    opens: &Arc<PendingOpens>,
+    surroundings: Surroundings,
 ) -> Result<WorkerHandle, StartError> {
     let (choice, settings) = (config.backend, config.settings);
-    let (registry, opens) = (Arc::clone(registry), Arc::clone(opens));
+    let Surroundings {
+        registry,
+        opens,
+        progress,
+        supervision,
+    } = surroundings;
+    let progress = Arc::new(progress);
     let (messages, inbox) = sync_channel(QUEUED_MAX);
     let (ready, opened) = channel();
     let own_queue = messages.clone();
-    let progress = Arc::<Progress>::default();
     let theirs = Arc::clone(&progress);
     let work = move || {
         let opened = match open_backend(choice, EXPECTED_PATHS) {
@@ -110,6 +123,7 @@ pub(crate) fn start_worker(
             messages: own_queue,
             registry,
             opens,
+            supervision,
         };
         // Recorded when the thread ends, also by a panic.
         let _end = End(Arc::clone(&theirs));

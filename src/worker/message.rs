@@ -16,6 +16,8 @@ use crate::status::{GroupCell, PathId, StatusCell, Subscriber};
 pub(crate) enum WorkerMsg {
     /// Watch this path.
     Add(Box<NewPath>),
+    /// Watch a path that another reader watched until now.
+    Adopt(Box<AdoptedPath>),
     /// The name of a path was looked up again.
     Reopened(PathId, Reopened),
     /// Watch it no longer, and report when its file is closed.
@@ -57,6 +59,16 @@ pub(crate) struct NewPath {
     /// Its group, or the counters shared by all paths without a group.
     pub(crate) group: Arc<GroupCell>,
     pub(crate) once: Option<Box<Once>>,
+}
+
+/// A path that continues where another reader ended. Its cell has what is known of it. It has no
+/// file: its name is looked up, and opened, as that of any path without one.
+pub(crate) struct AdoptedPath {
+    pub(crate) id: PathId,
+    pub(crate) cell: Arc<StatusCell>,
+    pub(crate) settings: Settings,
+    /// Its group, or the counters shared by all paths without a group.
+    pub(crate) group: Arc<GroupCell>,
 }
 
 /// A path is checked once only, and its verdict is reported.

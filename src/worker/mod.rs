@@ -33,14 +33,14 @@ use pathpulse_kernel_compat::{
     Backend, Closing, Completion, Key, Mono, Outcome, Shutdown, Stats, Table,
 };
 
-use crate::health::{Check, Nowait};
+use crate::health::{Check, Nowait, State};
 use crate::schedule::{LOGGED_GAP_MIN, Phases};
 use crate::settings::Settings;
-use crate::status::{PathId, Progress};
+use crate::status::{GroupCell, PathId, Progress, StatusCell};
 use checks::{CheckedPath, Checker};
-pub(crate) use env::{BackendHandle, WorkerEnv};
-pub(crate) use handle::{WorkerHandle, start_worker};
-pub(crate) use message::{NewPath, OnceChecks, WorkerMsg};
+pub(crate) use env::{BackendHandle, Supervision, WorkerEnv};
+pub(crate) use handle::{Surroundings, WorkerHandle, start_worker};
+pub(crate) use message::{AdoptedPath, NewPath, OnceChecks, WorkerMsg};
 pub(crate) use names::NameWatch;
 use path_runtime::PathRuntime;
 
@@ -165,6 +165,7 @@ impl Worker {
     pub(crate) fn handle(&mut self, message: WorkerMsg) {
         match message {
             WorkerMsg::Add(new) => drop(self.add(*new)),
+            WorkerMsg::Adopt(adopted) => self.adopt(*adopted),
             WorkerMsg::Reopened(id, found) => self.reopened(id, found),
             WorkerMsg::Remove(id, closing) => self.remove(id, &closing),
             WorkerMsg::Change(id, settings) => self.change(id, *settings),
@@ -197,23 +198,52 @@ impl Worker {
 
     /// Watches a path from now on.
     pub(crate) fn add(&mut self, new: NewPath) -> Key {
-        let settings = self.shared(new.settings);
-        self.checker.schedule.refine_for(settings.interval);
-        let timing = self.phases.assign(settings.interval);
-        let mut path = PathRuntime::new(new.id, new.cell, (settings, timing), new.group);
+        let mut path = self.new_path(new.id, new.cell, new.settings, new.group);
         let submission = new.device.submission;
         let file = path.take_device(new.device);
         path.target = Some(self.checker.backend.attach(file, submission));
         path.once = new.once;
-        let group = path.latencies.name().map(str::to_owned);
+        let key = self.enter(path);
+        self.begin(key, self.checker.backend.now());
+        key
+    }
+
+    /// Continues to watch a path of another reader.
+    fn adopt(&mut self, adopted: AdoptedPath) {
+        let mut path = self.new_path(adopted.id, adopted.cell, adopted.settings, adopted.group);
+        path.continue_from_cell(self.checker.backend.now());
+        let is_paused = path.health.state() == State::Paused;
+        let key = self.enter(path);
+        if !is_paused {
+            self.checker.to_reopen.push(key);
+            self.plan_first(key);
+        }
+    }
+
+    /// A path that is not in the table yet.
+    fn new_path(
+        &mut self,
+        id: PathId,
+        cell: Arc<StatusCell>,
+        settings: Settings,
+        group: Arc<GroupCell>,
+    ) -> PathRuntime {
+        let settings = self.shared(settings);
+        self.checker.schedule.refine_for(settings.interval);
+        let timing = self.phases.assign(settings.interval);
+        PathRuntime::new(id, cell, (settings, timing), group)
+    }
+
+    /// Puts a path into the tables.
+    fn enter(&mut self, path: PathRuntime) -> Key {
+        let (id, group) = (path.id, path.latencies.name().map(str::to_owned));
         let key = self.paths.insert(path);
-        self.keys.insert(new.id, key);
+        self.keys.insert(id, key);
         if let Some(name) = group {
             self.join_group(key, &name);
         }
         // All checks may complete at once, and applying them must not allocate.
         self.completions.reserve(self.keys.len());
-        self.begin(key, self.checker.backend.now());
         key
     }
 

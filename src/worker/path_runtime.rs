@@ -8,8 +8,8 @@ use pathpulse_kernel_compat::{Errno, Key, Mono, OpId, Stage, Submission, TargetI
 
 use crate::device::{Device, DeviceId, Geometry};
 use crate::health::{
-    Cause, Check, DeviceProbe, Health, History, LinkState, NoProbe, Nowait, State, UnknownReason,
-    Verdict, verdict_if_unanswered, waits_for_tag,
+    Cause, Check, DeviceProbe, Health, History, LinkState, NoProbe, Nowait, Saved, State,
+    UnknownReason, Verdict, verdict_if_unanswered, waits_for_tag,
 };
 use crate::schedule::CheckTiming;
 use crate::settings::{Settings, Sleeping};
@@ -131,6 +131,17 @@ impl PathRuntime {
             reopened: false,
             once: None,
         }
+    }
+
+    /// Continues with what another reader left in the cell of the path.
+    pub(crate) fn continue_from_cell(&mut self, now: Mono) {
+        (self.health, self.kept_up) = self.cell.saved(now).restore();
+        self.shown = self.cell.snapshot().state;
+    }
+
+    /// Saves what another reader needs to continue, if the path is in shared memory.
+    pub(crate) fn save_health(&self) {
+        self.cell.save(|| Saved::of(&self.health, self.kept_up));
     }
 
     /// Takes over what is known of an open device, and returns its file for the backend.
@@ -298,11 +309,11 @@ impl PathRuntime {
     pub(crate) fn record_latency(&mut self, latency: Duration) -> bool {
         let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         self.latencies.latencies.count(us);
-        let counted = self.cell.window.count(us);
+        let counted = self.cell.window().count(us);
         if self.group.is_none() || !counted.is_multiple_of(GOOD_PER_MEDIAN) {
             return false;
         }
-        let median = self.cell.window.recent_median();
+        let median = self.cell.window().recent_median();
         self.median_us = median.map(|us| u32::try_from(us).unwrap_or(u32::MAX));
         self.median_us.is_some()
     }
@@ -351,12 +362,15 @@ impl PathRuntime {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::CELL_WORDS;
 
     /// With names and table entries a path then takes about a kibibyte. Sixteen of these bytes tell
-    /// when the path was last known and when the next verdict is expected.
+    /// when the path was last known and when the next verdict is expected; 32 let its status lie in
+    /// memory that is shared with another process.
     #[test]
-    fn a_path_takes_two_thirds_of_a_kibibyte() {
-        let bytes = size_of::<PathRuntime>() + size_of::<StatusCell>();
-        assert!(bytes <= 688, "{bytes}");
+    fn a_path_takes_seven_tenths_of_a_kibibyte() {
+        let words = CELL_WORDS * size_of::<u64>();
+        let bytes = size_of::<PathRuntime>() + size_of::<StatusCell>() + words;
+        assert!(bytes <= 688 + 32, "{bytes}");
     }
 }

@@ -22,6 +22,7 @@ impl CheckedPath<'_> {
     /// Writes the state of the path into its status cell, and emits an event if it changed.
     pub(super) fn publish_now(&mut self, detail: impl FnOnce() -> String) {
         let path = &mut *self.path;
+        path.save_health();
         let (state, cause) = path.judged();
         if state == path.shown {
             path.cell.set_cause(state, cause);
@@ -44,6 +45,7 @@ impl CheckedPath<'_> {
     fn emit(&mut self, (from, to): (State, State), cause: Cause, detail: String) {
         let event = Event {
             time: SystemTime::now(),
+            id: self.path.id,
             path: self.path.cell.info(),
             from,
             to,

@@ -109,6 +109,34 @@ impl Registry {
         Ok((worker, group))
     }
 
+    /// The worker of a group, if the group has paths.
+    pub(crate) fn worker_of_group(&self, name: &str) -> Option<usize> {
+        self.groups.get(name).map(|group| group.worker)
+    }
+
+    /// Replaces the counters of a group, or of the paths of a worker without one.
+    pub(crate) fn set_group_cell(
+        &mut self,
+        name: Option<&str>,
+        worker: usize,
+        cell: Option<Arc<GroupCell>>,
+    ) {
+        let place = match name {
+            Some(name) => self.groups.get_mut(name).map(|group| &mut group.cell),
+            None => self.ungrouped.get_mut(worker),
+        };
+        if let (Some(place), Some(cell)) = (place, cell) {
+            *place = cell;
+        }
+    }
+
+    /// Another reader writes the status of a path from now on.
+    pub(crate) fn replace_cell(&mut self, id: PathId, cell: Arc<StatusCell>) {
+        if let Some(entry) = self.paths.get_mut(&id) {
+            entry.cell = cell;
+        }
+    }
+
     /// Removes a path. Returns its worker and its status cell.
     pub(crate) fn remove(&mut self, id: PathId) -> Option<(usize, Arc<StatusCell>)> {
         let entry = self.paths.remove(&id)?;

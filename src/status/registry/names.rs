@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::Registry;
-use crate::device::{Comparison, Device, display_name};
+use crate::device::{Comparison, OpenedDevice, display_name};
 use crate::status::{PathId, PathInfo};
 
 /// What to do with a path whose name was opened again.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NameDecision {
     /// Read it through the newly opened device.
     Follow,
@@ -20,7 +20,7 @@ pub(crate) enum NameDecision {
 impl Registry {
     /// Decides whether a path is read through the device that its name was opened as. It is, unless
     /// the device is other storage than before, or another path watches it.
-    pub(crate) fn decide_reopened(&mut self, id: PathId, device: &Device) -> NameDecision {
+    pub(crate) fn decide_reopened(&mut self, id: PathId, device: &OpenedDevice) -> NameDecision {
         let Some(entry) = self.paths.get_mut(&id) else {
             return NameDecision::NotWatched;
         };
@@ -52,6 +52,13 @@ impl Registry {
         self.devices.insert(now, id);
         self.assert_one_path_per_device();
         NameDecision::Follow
+    }
+
+    /// Records that somebody else decided to keep the device of a path.
+    pub(crate) fn set_elsewhere(&mut self, id: PathId) {
+        if self.paths.contains_key(&id) {
+            self.elsewhere.insert(id);
+        }
     }
 
     /// Keeps the device of a path whose name leads elsewhere, and records that.
@@ -94,7 +101,7 @@ fn wwid_text(storage: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{DeviceId, DeviceInfo, Geometry, Identity};
+    use crate::device::{Device, DeviceId, DeviceInfo, Geometry, Identity};
     use crate::health::NoProbe;
     use crate::status::StatusCell;
 
@@ -130,7 +137,8 @@ mod tests {
         // Another disk with the same number counts like another number.
         for (minor, generation) in [(0, 2), (16, 3)] {
             let other = device(minor, generation, Some("3600b"));
-            let NameDecision::KeepDevice(Some(description)) = registry.decide_reopened(id, &other)
+            let NameDecision::KeepDevice(Some(description)) =
+                registry.decide_reopened(id, &other.opened())
             else {
                 panic!("other storage was accepted");
             };
@@ -140,7 +148,7 @@ mod tests {
                     "{description}"
                 );
                 assert_eq!(
-                    registry.decide_reopened(id, &other),
+                    registry.decide_reopened(id, &other.opened()),
                     NameDecision::KeepDevice(None),
                     "reported once"
                 );
@@ -150,7 +158,7 @@ mod tests {
         }
         assert_eq!(registry.paths_elsewhere().collect::<Vec<_>>(), [id]);
         assert_eq!(
-            registry.decide_reopened(id, &device(32, 4, Some("3600a"))),
+            registry.decide_reopened(id, &device(32, 4, Some("3600a")).opened()),
             NameDecision::Follow
         );
         assert_eq!(
@@ -173,7 +181,7 @@ mod tests {
         );
         // The same disk may have become known better.
         assert_eq!(
-            registry.decide_reopened(id, &device(32, 4, None)),
+            registry.decide_reopened(id, &device(32, 4, None).opened()),
             NameDecision::Follow
         );
     }
@@ -184,7 +192,7 @@ mod tests {
         let devices = [device(0, 1, None), device(16, 2, None)];
         let mut registry = with(&[(one, "/one", &devices[0]), (other, "/other", &devices[1])]);
         let NameDecision::KeepDevice(Some(description)) =
-            registry.decide_reopened(one, &devices[1])
+            registry.decide_reopened(one, &devices[1].opened())
         else {
             panic!("the device was accepted");
         };
@@ -194,12 +202,12 @@ mod tests {
         );
         registry.remove(other);
         assert_eq!(
-            registry.decide_reopened(one, &devices[1]),
+            registry.decide_reopened(one, &devices[1].opened()),
             NameDecision::Follow
         );
         registry.remove(one);
         assert_eq!(
-            registry.decide_reopened(one, &devices[1]),
+            registry.decide_reopened(one, &devices[1].opened()),
             NameDecision::NotWatched
         );
     }

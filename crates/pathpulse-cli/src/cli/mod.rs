@@ -149,6 +149,9 @@ enum CliCommand {
     LookUp {
         name: PathBuf,
     },
+    /// A process that reads the daemon's devices (internal)
+    #[command(hide = true)]
+    Reader,
     /// The server processes of simulated disks (internal)
     #[command(hide = true)]
     RigServer {
@@ -197,6 +200,7 @@ fn run(cli: Cli) -> i32 {
         CliCommand::Bench(args) => bench::run(&args),
         CliCommand::Completions(args) => completions::run(&args),
         CliCommand::Man(args) => man::run(&args),
+        CliCommand::Reader => return pathpulse::run_reader(),
         CliCommand::BenchContender { name } => bench::contend(&name),
         CliCommand::KeepEvents { file } => {
             crate::daemon::keep_events(file);

@@ -180,6 +180,7 @@ impl Configuration {
             backend: self.backend.value,
             workers: self.workers.value,
             settings: self.defaults.settings(),
+            ..Config::default()
         }
     }
 

@@ -5,7 +5,7 @@ use pathpulse_kernel_compat::Errno;
 use crate::health::{Cause, State, VerdictKind};
 
 /// Packs state, cause and errno into one word: bits 0-7, 8-15 and 16-31.
-pub(super) fn pack(state: State, cause: Cause) -> u64 {
+pub(crate) fn pack(state: State, cause: Cause) -> u64 {
     const VERDICTS: u64 = VerdictKind::ALL.len() as u64;
     let cause_bits = match cause {
         Cause::Verdict(kind, _) => kind as u64,
@@ -24,9 +24,9 @@ pub(super) fn pack(state: State, cause: Cause) -> u64 {
     state as u64 | cause_bits << 8 | errno << 16
 }
 
-pub(super) fn unpack(word: u64) -> (State, Cause) {
+pub(crate) fn unpack(word: u64) -> (State, Cause) {
     let byte = |shift| usize::from((word >> shift) as u8);
-    let errno = match (word >> 16) as i32 {
+    let errno = match i32::from((word >> 16) as u16) {
         0 => None,
         raw => Some(Errno::from_raw(raw)),
     };
