@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::Monitor;
-use crate::device::{OpenError, OpenProblem, OpenedDevice};
-use crate::reader::{NewRecord, OpenReport, Supervisor};
+use crate::device::{OpenError, OpenProblem};
+use crate::reader::{NewRecord, OpenReport, OpenedBy, Supervisor};
 use crate::settings::PathSpec;
 use crate::status::{PathId, PathInfo, StatusCell};
 
@@ -44,8 +44,8 @@ impl Monitor {
             let index = (id.number() - batch.first.number()) as usize;
             let answer = match report {
                 OpenReport::Failed(problem) => Err(problem),
-                OpenReport::Opened(device) => {
-                    match self.watch_opened(supervisor, &mut batch, index, *device) {
+                OpenReport::Opened(opened) => {
+                    match self.watch_opened(supervisor, &mut batch, index, opened) {
                         Some(answer) => answer,
                         // Another reader opens it, since that has its group.
                         None => continue,
@@ -98,8 +98,9 @@ impl Monitor {
         supervisor: &Supervisor,
         batch: &mut Batch<'_>,
         index: usize,
-        device: OpenedDevice,
+        opened: OpenedBy,
     ) -> Option<Result<PathId, OpenProblem>> {
+        let device = *opened.device;
         let (spec, worker) = (&batch.specs[index], batch.workers[index]);
         let id = PathId::from_number(batch.first.number() + index as u64);
         let group = spec.group.clone().or_else(|| device.storage.clone());
@@ -125,6 +126,7 @@ impl Monitor {
             group,
             settings,
             device,
+            opened_by: opened.reader,
         };
         let watched = supervisor.watch(worker, id, path, |words| {
             let cell = Arc::new(StatusCell::over(info, words));

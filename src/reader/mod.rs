@@ -16,6 +16,6 @@ mod segment;
 mod serve;
 mod supervisor;
 
-pub(crate) use process::OpenReport;
+pub(crate) use process::{OpenReport, OpenedBy};
 pub use serve::run_reader;
 pub(crate) use supervisor::{NewRecord, Supervisor};

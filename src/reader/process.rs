@@ -6,8 +6,8 @@ use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use pathpulse_kernel_compat::{Child, Closed, KernelError};
@@ -20,7 +20,7 @@ use crate::config::{BackendInfo, Config};
 use crate::device::{OpenProblem, OpenedDevice};
 use crate::health::State;
 use crate::settings::Settings;
-use crate::status::{PathId, Progress};
+use crate::status::{PathId, Progress, StatusCell};
 
 /// Commands that may wait for a reader, in bytes. One that takes none for so long is replaced.
 const QUEUE_MAX: usize = 64 << 20;
@@ -30,12 +30,20 @@ pub(super) enum Request {
     /// Dropped when the file is closed.
     Closed(#[expect(dead_code, reason = "only its drop matters")] Closed),
     Answer(Sender<()>),
+    /// The reader no longer writes to this cell.
+    Unused(u32, Weak<StatusCell>),
 }
 
 /// What happened to a name that was to be opened.
 pub(crate) enum OpenReport {
-    Opened(Box<OpenedDevice>),
+    Opened(OpenedBy),
     Failed(OpenProblem),
+}
+
+/// A device that a reader has opened, and the number of that process.
+pub(crate) struct OpenedBy {
+    pub(crate) device: Box<OpenedDevice>,
+    pub(crate) reader: u32,
 }
 
 /// A name that a reader opens.
@@ -49,10 +57,13 @@ pub(super) struct PathRecord {
     pub(super) name: PathBuf,
     pub(super) slot: u32,
     pub(super) group: Option<String>,
+    pub(super) group_slot: u32,
     pub(super) settings: Settings,
     pub(super) device: OpenedDevice,
     /// Its state by its last event.
     pub(super) shown: State,
+    /// Its cell. Whoever removed the path may read that for some time.
+    pub(super) cell: Weak<StatusCell>,
 }
 
 pub(super) struct ReaderProcess {
@@ -65,6 +76,12 @@ pub(super) struct ReaderProcess {
     pub(super) opening: HashMap<PathId, Opening>,
     pub(super) requests: HashMap<u64, Request>,
     pub(super) started: Instant,
+    /// No report will come any more.
+    pub(super) has_ended: bool,
+    /// Its end, or that it hangs, was logged.
+    pub(super) is_logged: bool,
+    /// Slots that the reader does not use any more, but others may read.
+    resting: Vec<(u32, Weak<StatusCell>)>,
     frames: FrameReader,
     unsent: Vec<u8>,
     cells: Slots,
@@ -96,6 +113,9 @@ impl ReaderProcess {
             opening: HashMap::new(),
             requests: HashMap::new(),
             started: Instant::now(),
+            has_ended: false,
+            is_logged: false,
+            resting: Vec::new(),
             frames: FrameReader::default(),
             unsent: Vec::new(),
             cells: Slots::default(),
@@ -172,22 +192,52 @@ impl ReaderProcess {
         Some((cell, Some(GroupSlot { name, slot })))
     }
 
+    /// Whether this path, for which slots were allocated, is the only one of its group here.
+    pub(super) fn is_first_of_group(&self, record: &PathRecord) -> bool {
+        let group = record.group.as_ref().and_then(|name| self.groups.get(name));
+        group.is_some_and(|(_, members)| *members == 1)
+    }
+
     fn new_group(&mut self) -> Option<u32> {
         let slot = self.group_slots.take(GROUPS_MAX)?;
         self.segment.group(slot)?.clear();
         Some(slot)
     }
 
-    /// Forgets a path, and gives its slots back.
-    pub(super) fn forget(&mut self, id: PathId) -> Option<PathRecord> {
-        let record = self.paths.remove(&id)?;
-        self.release(record.slot, record.group.as_deref());
-        Some(record)
+    /// Forgets a path. Its cell is used again when the reader has answered this request, and nobody
+    /// reads it any more.
+    pub(super) fn forget(&mut self, id: PathId, request: u64) {
+        if let Some(record) = self.paths.remove(&id) {
+            self.leave_group(record.group.as_deref());
+            let unused = Request::Unused(record.slot, record.cell);
+            self.requests.insert(request, unused);
+        }
     }
 
-    /// Gives the slots of a path back.
+    /// The reader no longer writes to this cell.
+    pub(super) fn rest(&mut self, slot: u32, cell: Weak<StatusCell>) {
+        self.resting.push((slot, cell));
+    }
+
+    /// Gives slots back that nobody reads any more.
+    pub(super) fn release_rested(&mut self) {
+        let cells = &mut self.cells;
+        self.resting.retain(|(slot, cell)| {
+            let is_read = cell.strong_count() > 0;
+            if !is_read {
+                cells.release(*slot);
+            }
+            is_read
+        });
+    }
+
+    /// Gives the slots of a path back that nobody used.
     pub(super) fn release(&mut self, cell: u32, group: Option<&str>) {
         self.cells.release(cell);
+        self.leave_group(group);
+    }
+
+    fn leave_group(&mut self, group: Option<&str>) {
         if let Some(name) = group
             && let Some((slot, members)) = self.groups.get_mut(name)
         {

@@ -59,6 +59,13 @@ impl Histogram {
         Histogram(words)
     }
 
+    /// Goes on with the counters of a histogram to which nobody counts any more.
+    pub(crate) fn copy_from(&self, old: &Histogram) {
+        for (word, from) in self.0.iter().zip(old.0.iter()) {
+            word.store(from.load(Relaxed), Relaxed);
+        }
+    }
+
     /// Forgets everything. Nobody may count meanwhile.
     pub(crate) fn clear(&self) {
         for word in self.0.iter() {

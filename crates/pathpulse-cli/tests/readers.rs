@@ -30,7 +30,7 @@ fn names(rig: &Rig) -> Vec<PathBuf> {
 fn monitor() -> Monitor {
     let settings = Settings {
         interval: Duration::from_millis(100),
-        timeout: Duration::from_millis(300),
+        timeout: Duration::from_secs(1),
         ..Settings::default()
     };
     let program = env!("CARGO_BIN_EXE_pathpulse").into();
@@ -71,11 +71,11 @@ fn next(events: &EventStream) -> pathpulse::Event {
 #[test]
 fn readers_watch_paths_and_nothing_is_lost_when_they_are_killed_or_stopped() {
     pathpulse_faultdisk::require!();
-    let rig = rig(3);
+    let rig = rig(12);
     let monitor = monitor();
     let events = monitor.events(1000);
     let ids: Vec<_> = monitor
-        .add_all(names(&rig), LIMIT)
+        .add_all(&names(&rig)[..3], LIMIT)
         .into_iter()
         .map(|id| id.expect("opens"))
         .collect();
@@ -110,6 +110,54 @@ fn readers_watch_paths_and_nothing_is_lost_when_they_are_killed_or_stopped() {
         .filter(|event| event.id != ids[1] && event.from != event.to)
         .collect();
     assert!(others.is_empty(), "{others:?}");
+
+    // A path that was removed keeps its last status, also when another one takes its place.
+    let removed = monitor.remove_with_status(ids[0]).expect("watched");
+    monitor.settle(LIMIT);
+    let last = removed.status().checks.total();
+    let again = monitor.add(names(&rig)[0].as_path()).expect("opens");
+    wait_for("up", || {
+        monitor.path(again).expect("watched").state == State::Up
+    });
+    assert_eq!(removed.status().checks.total(), last);
+
+    let before = monitor
+        .groups()
+        .iter()
+        .map(|group| group.latencies.count())
+        .sum::<u64>();
+    kill_process(readers()[0], Signal::KILL).expect("it lives");
+    wait_for("checks", || {
+        let groups = monitor.groups();
+        groups
+            .iter()
+            .map(|group| group.latencies.count())
+            .sum::<u64>()
+            > before
+    });
+
+    // Paths that are opened while their reader is killed are watched all the same.
+    let names = names(&rig);
+    let added = std::thread::scope(|scope| {
+        let adding = scope.spawn(|| monitor.add_all(&names[3..], LIMIT));
+        for _ in 0..3 {
+            let before = readers();
+            for reader in &before {
+                let _ = kill_process(*reader, Signal::KILL);
+            }
+            wait_for("another reader", || {
+                let now = readers();
+                !now.is_empty() && now != before
+            });
+        }
+        adding.join().expect("no panic")
+    });
+    for id in added {
+        let id = id.expect("opens");
+        wait_for("up", || {
+            monitor.path(id).expect("watched").state == State::Up
+        });
+    }
 
     let begin = Instant::now();
     monitor.shutdown(Duration::from_millis(500));

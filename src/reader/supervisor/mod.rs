@@ -54,7 +54,8 @@ struct Readers {
     corpses: Vec<Corpse>,
     subscribers: Vec<Subscriber>,
     requests: u64,
-    replacements: u64,
+    /// The last start of a reader failed.
+    cannot_start: bool,
     /// Who waits for the first report of each reader.
     starting: Option<Sender<Result<(), StartError>>>,
     /// Who waits for the readers to stop.
@@ -158,19 +159,35 @@ impl Supervisor {
         self.shared
             .registry_mut()
             .set_group_cell(path.group.as_deref(), worker, group_cell);
-        reader.send(&CommandMsg::Watch {
-            id: id.number(),
-            slot,
-            group,
-            settings: path.settings,
+        let (number, settings) = (id.number(), path.settings);
+        let group_slot = group.as_ref().map_or(NO_GROUP, |group| group.slot);
+        // A reader that took the place of the one which opened the path opens it again.
+        let is_open = reader.child.pid() == path.opened_by;
+        reader.send(&match is_open {
+            true => CommandMsg::Watch {
+                id: number,
+                slot,
+                group,
+                settings,
+            },
+            false => CommandMsg::Adopt {
+                id: number,
+                name: path.name.clone(),
+                slot,
+                group,
+                settings,
+                device: path.device.clone(),
+            },
         });
         let record = PathRecord {
             name: path.name,
             slot,
             group: path.group,
-            settings: path.settings,
+            group_slot,
+            settings,
             device: path.device,
             shown: State::Pending,
+            cell: Arc::downgrade(&cell),
         };
         reader.paths.insert(id, record);
         Some(Ok(()))
@@ -182,7 +199,8 @@ impl Supervisor {
         if state.is_over {
             return false;
         }
-        state.requests += 1;
+        // Two numbers: a removal is two requests.
+        state.requests += 2;
         let request = state.requests;
         if let WorkerMsg::Subscribe(subscriber) = message {
             state.subscribers.push(subscriber);
@@ -194,9 +212,14 @@ impl Supervisor {
                 let (closed, closes) = Closing::pair();
                 let _ = closing.send(closes);
                 reader.requests.insert(request, Request::Closed(closed));
-                reader.forget(id);
-                let id = id.number();
-                CommandMsg::Remove { id, request }
+                let number = id.number();
+                reader.send(&CommandMsg::Remove {
+                    id: number,
+                    request,
+                });
+                let unused = request + 1;
+                reader.forget(id, unused);
+                CommandMsg::Ping { request: unused }
             }
             WorkerMsg::Pause(id, closing) => {
                 let (closed, closes) = Closing::pair();
@@ -319,6 +342,8 @@ pub(crate) struct NewRecord {
     pub(crate) group: Option<String>,
     pub(crate) settings: Settings,
     pub(crate) device: OpenedDevice,
+    /// The number of the process that opened it.
+    pub(crate) opened_by: u32,
 }
 
 fn backend_of(reader: &ReaderProcess) -> BackendInfo {

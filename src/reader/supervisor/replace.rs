@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use super::{Corpse, Readers, Shared, group_cell};
 use crate::reader::message::CommandMsg;
-use crate::reader::process::{PathRecord, ReaderProcess};
-use crate::reader::segment::Segment;
+use crate::reader::process::{PathRecord, ReaderProcess, Request};
+use crate::reader::segment::{NO_GROUP, Segment};
 use crate::status::{Event, PathId, StatusCell};
 
 impl Shared {
@@ -14,9 +14,15 @@ impl Shared {
     pub(super) fn replace(&self, state: &mut Readers, index: usize) {
         let mut fresh = match ReaderProcess::start(&self.program, &self.config) {
             Ok(fresh) => fresh,
-            // It is tried again at the next round.
-            Err(error) => return tracing::error!(%error, "no reader could be started"),
+            // It is tried again at the next round. The first failure is logged.
+            Err(error) => {
+                if !std::mem::replace(&mut state.cannot_start, true) {
+                    tracing::error!(%error, "no reader could be started");
+                }
+                return;
+            }
         };
+        state.cannot_start = false;
         if let Err(error) = state.readers[index].child.kill() {
             tracing::error!(%error, "a reader could not be killed");
         }
@@ -27,6 +33,10 @@ impl Shared {
             self.handle(state, index, report);
         }
         let old = &mut state.readers[index];
+        // Who waits for an answer goes on; who waits for a file waits for the end of the process.
+        old.requests
+            .retain(|_, request| matches!(request, Request::Closed(_)));
+        copy_latencies(&old.segment, NO_GROUP, &fresh.segment, NO_GROUP);
         for (id, opening) in old.opening.drain() {
             let name = opening.name.clone();
             fresh.send(&CommandMsg::Open {
@@ -40,7 +50,6 @@ impl Shared {
             missed.extend(self.move_path(id, record, &old.segment, index, &mut fresh));
         }
         let old = std::mem::replace(old, fresh);
-        state.replacements += 1;
         state.corpses.push(Corpse {
             child: old.child,
             requests: old.requests,
@@ -67,9 +76,15 @@ impl Shared {
         let before = StatusCell::over(Arc::clone(&info), old.cell(record.slot)?);
         let cell = StatusCell::over(Arc::clone(&info), fresh.segment.cell(slot)?);
         cell.copy_from(&before);
+        if let Some(group) = group.as_ref().filter(|_| fresh.is_first_of_group(&record)) {
+            copy_latencies(old, record.group_slot, &fresh.segment, group.slot);
+        }
+        record.group_slot = group.as_ref().map_or(NO_GROUP, |group| group.slot);
         let latencies = group_cell(fresh, group.as_ref());
         let status = cell.snapshot();
-        registry.replace_cell(id, Arc::new(cell));
+        let cell = Arc::new(cell);
+        record.cell = Arc::downgrade(&cell);
+        registry.replace_cell(id, cell);
         registry.set_group_cell(record.group.as_deref(), worker, latencies);
         drop(registry);
         fresh.send(&CommandMsg::Adopt {
@@ -92,5 +107,12 @@ impl Shared {
             cause: status.cause,
             detail: "found in the status of a reader that ended before it reported it".to_owned(),
         })
+    }
+}
+
+/// Goes on with the latencies of a group.
+fn copy_latencies(from: &Segment, old_slot: u32, to: &Segment, new_slot: u32) {
+    if let (Some(from), Some(to)) = (from.group(old_slot), to.group(new_slot)) {
+        to.copy_from(&from);
     }
 }

@@ -5,7 +5,7 @@ use pathpulse_kernel_compat::{Errno, KernelError};
 use super::{Readers, Shared};
 use crate::config::StartError;
 use crate::reader::message::{CommandMsg, ReportMsg, VERSION};
-use crate::reader::process::{OpenReport, Request};
+use crate::reader::process::{OpenReport, OpenedBy, Request};
 use crate::status::{Event, NameDecision, PathId, StatusCell};
 
 impl Shared {
@@ -26,7 +26,12 @@ impl Shared {
             ReportMsg::BackendChanged(backend) => reader.backend = Some(backend),
             ReportMsg::Opened { id, device } => {
                 let id = PathId::from_number(id);
-                let report = OpenReport::Opened(Box::new(device));
+                let device = Box::new(device);
+                let reader_pid = reader.child.pid();
+                let report = OpenReport::Opened(OpenedBy {
+                    device,
+                    reader: reader_pid,
+                });
                 let opening = reader.opening.remove(&id);
                 // Nobody may wait for it any more.
                 if opening.is_none_or(|opening| opening.reports.send((id, report)).is_err()) {
@@ -91,11 +96,11 @@ impl Shared {
             ReportMsg::Closed { request } => {
                 reader.requests.remove(&request);
             }
-            ReportMsg::Pong { request } => {
-                if let Some(Request::Answer(reply)) = reader.requests.remove(&request) {
-                    let _ = reply.send(());
-                }
-            }
+            ReportMsg::Pong { request } => match reader.requests.remove(&request) {
+                Some(Request::Answer(reply)) => drop(reply.send(())),
+                Some(Request::Unused(slot, cell)) => reader.rest(slot, cell),
+                Some(Request::Closed(_)) | None => {}
+            },
             ReportMsg::Stopped { held } => {
                 if let Some(stopping) = &state.stopping {
                     let _ = stopping.send(held);

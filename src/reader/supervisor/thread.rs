@@ -55,7 +55,7 @@ impl Shared {
     fn wait(&self) {
         let watched: Vec<(Arc<UnixStream>, Arc<Child>, bool)> = {
             let state = self.state();
-            let readers = state.readers.iter();
+            let readers = state.readers.iter().filter(|one| !one.has_ended);
             readers
                 .map(|one| {
                     (
@@ -96,6 +96,8 @@ impl Shared {
         }
         let reader = &mut state.readers[index];
         reader.flush();
+        reader.release_rested();
+        reader.has_ended |= !matches!(received, Ok(true));
         let overdue = reader.progress.snapshot(BackendInfo::unknown()).overdue;
         let is_late = reader.backend.is_none() && reader.started.elapsed() > START_LIMIT;
         let why = match received {
@@ -109,12 +111,13 @@ impl Shared {
         if state.stopping.is_some() || (why == "ended" && reader.started.elapsed() < LIFE_MIN) {
             return;
         }
-        let pid = reader.child.pid();
-        tracing::error!(
-            pid,
-            "a reader {why}; another one continues with its {} paths",
-            reader.paths.len()
-        );
+        if !std::mem::replace(&mut reader.is_logged, true) {
+            let (pid, paths) = (reader.child.pid(), reader.paths.len());
+            tracing::error!(
+                pid,
+                "a reader {why}; another one continues with its {paths} paths"
+            );
+        }
         self.replace(state, index);
     }
 }
