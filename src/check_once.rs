@@ -79,12 +79,7 @@ pub fn check_once(paths: &[PathBuf], config: &Config) -> Result<Checked, StartEr
         devices: Arc::default(),
     };
     let names = deduplicated(paths);
-    let blocked = |name: &PathBuf| {
-        Err(OpenError {
-            path: name.clone(),
-            problem: OpenProblem::Blocked,
-        })
-    };
+    let blocked = |name: &PathBuf| Err(OpenError::new(name, OpenProblem::Blocked));
     let mut answers: Vec<Answer> = names.iter().map(blocked).collect();
     let specs: Vec<PathSpec> = names.iter().map(PathSpec::from).collect();
     monitor.open_and_watch(&specs, Some(end), Some(&once), |index, answer| {
@@ -231,12 +226,7 @@ mod tests {
         let block = |minor| DeviceId::Block { major: 8, minor };
         let ids = PathId::allocate(2);
         let (one, other) = (ids, PathId::from_number(ids.number() + 1));
-        let failed = |name: usize, problem| {
-            Err(OpenError {
-                path: names[name].clone(),
-                problem,
-            })
-        };
+        let failed = |name: usize, problem| Err(OpenError::new(&names[name], problem));
         let gone = || OpenProblem::Open(pathpulse_kernel_compat::Errno::ENXIO);
         for opened_first in [0, 2, 4] {
             let twice = |name: usize| {

@@ -61,12 +61,8 @@ impl Sweep {
         let mut worker = Worker::new(backend, settings, inbox, None);
         let (mut keys, mut cells) = (Vec::new(), Vec::new());
         for (number, path) in paths.iter().enumerate() {
-            let device = Device::open(path).map_err(|problem| {
-                SweepError::Path(OpenError {
-                    path: path.clone(),
-                    problem,
-                })
-            })?;
+            let device = Device::open(path)
+                .map_err(|problem| SweepError::Path(OpenError::new(path, problem)))?;
             let info = PathInfo::new(path.clone(), device.identity.device, None);
             let cell = Arc::new(StatusCell::new(Arc::new(info)));
             cells.push(Arc::clone(&cell));

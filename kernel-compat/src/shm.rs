@@ -13,7 +13,7 @@ use std::ops::{Deref, Range};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -185,6 +185,21 @@ impl Words {
             memory: None,
         }
     }
+
+    /// Makes all words zero. Nobody else may write meanwhile.
+    pub fn clear(&self) {
+        for word in self.iter() {
+            word.store(0, Relaxed);
+        }
+    }
+
+    /// Takes over the values of the other words. If one of the two has more, the rest of it stays
+    /// as it is. Nobody else may write meanwhile.
+    pub fn copy_from(&self, other: &Words) {
+        for (word, from) in self.iter().zip(other.iter()) {
+            word.store(from.load(Relaxed), Relaxed);
+        }
+    }
 }
 
 impl Deref for Words {
@@ -314,6 +329,22 @@ mod tests {
             assert!(part.is_err(), "8..{end}");
         }
         assert_eq!(Arc::strong_count(&memory), 1);
+    }
+
+    #[test]
+    fn words_are_copied_as_far_as_both_have_them() {
+        let memory = Arc::new(SharedMemory::create("test", 8).expect("a memory"));
+        let (shared, heap) = (memory.part(2..4), Words::on_heap(3));
+        for (word, value) in heap.iter().zip(1..) {
+            word.store(value, Ordering::Relaxed);
+        }
+        shared.copy_from(&heap);
+        assert_eq!(values(memory.words()), [0, 0, 1, 2, 0, 0, 0, 0]);
+        shared[0].store(9, Ordering::Relaxed);
+        heap.copy_from(&shared);
+        assert_eq!(values(&heap), [9, 2, 3]);
+        shared.clear();
+        assert_eq!(values(memory.words()), [0; 8]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use pathpulse_kernel_compat::MAX_READ_LEN;
 
+use crate::schedule::spread;
 use crate::settings::{Place, Region};
 
 /// The part of a device that checks read, in logical blocks, the unit of `O_DIRECT`.
@@ -60,10 +61,7 @@ impl Geometry {
 
     /// An offset that differs from number to number, spread over the whole device.
     pub(crate) fn spread_offset(&self, number: u32) -> u64 {
-        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-        let fraction = u128::from(u64::from(number).wrapping_mul(GOLDEN));
-        let block = (fraction * u128::from(self.start_blocks())) >> 64;
-        block as u64 * u64::from(self.block)
+        spread(number.into(), self.start_blocks()) * u64::from(self.block)
     }
 
     /// Number of blocks at which a read can begin.

@@ -1,7 +1,7 @@
 //! Why a path can't be opened or watched, with advice: [`OpenError`].
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pathpulse_kernel_compat::Errno;
 
@@ -46,6 +46,15 @@ pub enum OpenProblem {
     Blocked,
     /// The monitor was shut down.
     Closed,
+}
+
+impl OpenError {
+    pub(crate) fn new(path: &Path, problem: OpenProblem) -> OpenError {
+        OpenError {
+            path: path.to_owned(),
+            problem,
+        }
+    }
 }
 
 impl OpenProblem {

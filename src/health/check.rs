@@ -30,6 +30,7 @@ use crate::health::{
     DeviceProbe, History, UnknownReason, Verdict, verdict_if_not_admitted, verdict_if_unanswered,
     waits_for_tag,
 };
+use crate::schedule::spread;
 
 /// The first pause before a retry after `EAGAIN`. Each pause is about twice the previous one, and
 /// up to a half shorter ([`Check::jitter`]).
@@ -327,13 +328,11 @@ impl Check {
         self.history.as_ref()?.block_error
     }
 
-    /// A number from 0 to 1, another one for each try. Without it, pauses of a fixed length could
+    /// A time below `most`, another one for each try. Without it, pauses of a fixed length could
     /// keep step with the device, and each try could come just after others took all free tags.
-    fn jitter(&self) -> f64 {
-        // Multiples of the golden ratio spread evenly, and those of different checks differ.
-        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-        let tries = self.begun.as_nanos().wrapping_add(self.tries.into());
-        (tries.wrapping_mul(GOLDEN) >> 11) as f64 / (1u64 << 53) as f64
+    fn jitter(&self, most: Duration) -> Duration {
+        let nth = self.begun.as_nanos().wrapping_add(self.tries.into());
+        Duration::from_nanos(spread(nth, most.as_nanos() as u64))
     }
 
     fn pause(&self, now: Mono) -> Step {
@@ -348,7 +347,7 @@ impl Check {
             false => PAUSE_MAX,
         };
         let pause = (PAUSE_MIN * (1 << doubling)).min(longest);
-        let pause = pause.mul_f64(1.0 - self.jitter() / 2.0).max(PAUSE_MIN);
+        let pause = (pause - self.jitter(pause / 2)).max(PAUSE_MIN);
         let end = self.decide_by();
         Step::Pause(
             (now + pause)

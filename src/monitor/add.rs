@@ -31,10 +31,7 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     fn error(&self, index: usize, problem: OpenProblem) -> OpenError {
-        OpenError {
-            path: self.specs[index].path.clone(),
-            problem,
-        }
+        OpenError::new(&self.specs[index].path, problem)
     }
 }
 
@@ -54,10 +51,7 @@ impl Monitor {
         }
         Device::open(&spec.path)
             .and_then(|device| self.watch(PathId::allocate(1), &spec, device, None))
-            .map_err(|problem| OpenError {
-                path: spec.path.clone(),
-                problem,
-            })
+            .map_err(|problem| OpenError::new(&spec.path, problem))
     }
 
     /// Starts watching many paths, and waits at most `limit` for them to open. The answers are in
@@ -179,7 +173,7 @@ impl Monitor {
         // Set before the worker gets the path, in case the worker never handles it.
         cell.expect_verdict(Mono::now(), settings.timeout);
         let any_worker = self.any_worker();
-        let (worker, group) = self.registry_mut().insert(
+        let (worker, group) = self.registry.write().insert(
             id,
             &cell,
             (device.storage.clone(), device.identity),
@@ -214,13 +208,6 @@ impl Monitor {
             Workers::Processes(_) => unreachable!("readers look names up themselves"),
         };
         let workers = workers.iter().map(|worker| worker.env.clone());
-        let registry = Arc::clone(&self.registry);
-        let all = move || {
-            registry
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .names()
-        };
-        NameWatch::start(self.config.settings.interval, workers.collect(), all)
+        NameWatch::start(self.config.settings.interval, workers.collect())
     }
 }

@@ -14,14 +14,14 @@ mod workers;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, Isolation, StartError};
 use crate::device::PendingOpens;
 use crate::reader::Supervisor;
 use crate::settings::Settings;
-use crate::status::{PathId, Progress, Registry, Released, RemovedPath};
+use crate::status::{PathId, Progress, Released, RemovedPath, SharedRegistry};
 use crate::worker::{NameWatch, Surroundings, WorkerMsg, start_worker};
 use shutdown::ShutdownProgress;
 use workers::Workers;
@@ -34,7 +34,7 @@ use workers::Workers;
 pub struct Monitor {
     workers: Workers,
     config: Config,
-    registry: Arc<RwLock<Registry>>,
+    registry: SharedRegistry,
     /// Opens in progress, shared by all workers.
     opens: Arc<PendingOpens>,
     /// Set as soon as a path is watched for longer than one check.
@@ -56,13 +56,13 @@ impl Monitor {
             settings: config.settings.within_limits(),
             ..config
         };
-        let registry = Arc::new(RwLock::new(Registry::new(config.workers)));
+        let registry = SharedRegistry::new(config.workers);
         let opens = Arc::default();
         let workers = match &config.isolation {
             Isolation::Threads => {
                 let workers = (0..config.workers).map(|_| {
                     let surroundings = Surroundings {
-                        registry: Arc::clone(&registry),
+                        registry: registry.clone(),
                         opens: Arc::clone(&opens),
                         progress: Progress::default(),
                         supervision: None,
@@ -73,7 +73,11 @@ impl Monitor {
             }
             Isolation::Processes { program } => {
                 let program = program.clone();
-                Workers::Processes(Supervisor::start(program, config.clone(), &registry)?)
+                Workers::Processes(Supervisor::start(
+                    program,
+                    config.clone(),
+                    registry.clone(),
+                )?)
             }
         };
         Ok(Monitor {
@@ -97,7 +101,7 @@ impl Monitor {
     /// Like [`Monitor::remove`], and keeps the last status of the path; `None` if it was not
     /// watched. Its worker may still update the status until [`Monitor::settle`] has returned.
     pub fn remove_with_status(&self, id: PathId) -> Option<RemovedPath> {
-        let left = self.registry_mut().remove(id);
+        let left = self.registry.write().remove(id);
         let (worker, cell) = left?;
         let (closing, released) = channel();
         let sent = self.workers.send(worker, WorkerMsg::Remove(id, closing));
@@ -120,11 +124,11 @@ impl Monitor {
     /// Renames a path for lookups and output. Returns `false` if it is not watched. The path keeps
     /// its state and its history.
     pub fn rename(&self, id: PathId, name: &Path) -> bool {
-        let worker = self.registry().worker_of(id);
+        let worker = self.registry.read().worker_of(id);
         if let (Workers::Processes(supervisor), Some(worker)) = (&self.workers, worker) {
             supervisor.rename(worker, id, name.to_owned());
         }
-        self.registry_mut().rename(id, name)
+        self.registry.write().rename(id, name)
     }
 
     /// Stops checking a path and closes its device. Returns `false` if it is not watched.
@@ -149,7 +153,7 @@ impl Monitor {
     /// nothing while a check of the path is running or a read is stuck, or if the worker's message
     /// queue is full. Never waits.
     pub fn check_now(&self, id: PathId) -> bool {
-        let worker = self.registry().worker_of(id);
+        let worker = self.registry.read().worker_of(id);
         if let Some(worker) = worker {
             self.workers.try_send(worker, WorkerMsg::CheckNow(id));
         }
@@ -171,17 +175,7 @@ impl Monitor {
     }
 
     fn send_to_worker_of(&self, id: PathId, message: WorkerMsg) -> bool {
-        let worker = self.registry().worker_of(id);
+        let worker = self.registry.read().worker_of(id);
         worker.is_some_and(|worker| self.workers.send(worker, message))
-    }
-
-    fn registry(&self) -> RwLockReadGuard<'_, Registry> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn registry_mut(&self) -> RwLockWriteGuard<'_, Registry> {
-        self.registry
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -56,11 +56,12 @@ impl Monitor {
             waiting[index] = false;
             each(
                 index,
-                answer.map_err(|problem| error(&specs[index], problem)),
+                answer.map_err(|problem| OpenError::new(&specs[index].path, problem)),
             );
         }
         for (index, _) in waiting.iter().enumerate().filter(|(_, waiting)| **waiting) {
-            each(index, Err(error(&specs[index], OpenProblem::Blocked)));
+            let error = OpenError::new(&specs[index].path, OpenProblem::Blocked);
+            each(index, Err(error));
         }
     }
 
@@ -71,7 +72,7 @@ impl Monitor {
         let mut workers = Vec::with_capacity(specs.len());
         for (index, spec) in specs.iter().enumerate() {
             let group = spec.group.as_deref();
-            let known = group.and_then(|group| self.registry().worker_of_group(group));
+            let known = group.and_then(|group| self.registry.read().worker_of_group(group));
             let worker = known.unwrap_or_else(|| self.any_worker());
             let id = PathId::from_number(first.number() + index as u64);
             workers.push(worker);
@@ -106,7 +107,7 @@ impl Monitor {
         let group = spec.group.clone().or_else(|| device.storage.clone());
         let of_group = group
             .as_deref()
-            .and_then(|group| self.registry().worker_of_group(group));
+            .and_then(|group| self.registry.read().worker_of_group(group));
         if let Some(other) = of_group.filter(|other| *other != worker) {
             supervisor.discard(worker, id);
             batch.workers[index] = other;
@@ -130,27 +131,14 @@ impl Monitor {
         };
         let watched = supervisor.watch(worker, id, path, |words| {
             let cell = Arc::new(StatusCell::over(info, words));
-            self.registry_mut()
+            self.registry
+                .write()
                 .insert(id, &cell, known, worker)
                 .map(|_| cell)
         });
-        match watched {
-            Some(Ok(())) => Some(Ok(id)),
-            Some(Err(problem)) => {
-                supervisor.discard(worker, id);
-                Some(Err(problem))
-            }
-            None => {
-                supervisor.discard(worker, id);
-                Some(Err(OpenProblem::Closed))
-            }
+        if watched.is_err() {
+            supervisor.discard(worker, id);
         }
-    }
-}
-
-fn error(spec: &PathSpec, problem: OpenProblem) -> OpenError {
-    OpenError {
-        path: spec.path.clone(),
-        problem,
+        Some(watched.map(|()| id))
     }
 }

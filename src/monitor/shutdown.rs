@@ -40,7 +40,7 @@ impl Monitor {
     /// Another call returns the same report, with later answers of workers included. Of two
     /// concurrent calls one waits for the other, up to its own limit.
     pub fn shutdown(&self, limit: Duration) -> ShutdownReport {
-        self.registry_mut().close();
+        self.registry.write().close();
         let (deadline, end) = (Mono::now() + limit, Instant::now() + limit);
         let workers = match &self.workers {
             Workers::Threads(workers) => workers,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::config::BackendInfo;
 use crate::reader::Supervisor;
-use crate::status::WorkerStatus;
+use crate::status::{Subscriber, WorkerStatus};
 use crate::worker::{WorkerHandle, WorkerMsg};
 
 pub(super) enum Workers {
@@ -36,6 +36,18 @@ impl Workers {
                 Workers::Threads(workers) => drop(workers[worker].send_until(message(), end)),
                 Workers::Processes(supervisor) => drop(supervisor.send(worker, message())),
             }
+        }
+    }
+
+    /// Sends the events of all workers to this subscriber.
+    pub(super) fn subscribe(&self, subscriber: &Subscriber) {
+        match self {
+            Workers::Threads(workers) => {
+                for worker in workers {
+                    worker.send(WorkerMsg::Subscribe(subscriber.clone()));
+                }
+            }
+            Workers::Processes(supervisor) => supervisor.subscribe(subscriber.clone()),
         }
     }
 

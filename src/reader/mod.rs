@@ -4,7 +4,7 @@
 //! always end. It starts readers, watches them and replaces them (`supervisor.rs`, `process.rs`). A
 //! reader does what it is told (`serve.rs`). They exchange messages over a socket (`message`,
 //! `codec`), and the reader writes the status of its paths into memory that both share
-//! (`segment.rs`). They share no other descriptors.
+//! (`segment.rs`, `slots.rs`). They share no other descriptors.
 
 mod codec;
 mod link;
@@ -14,6 +14,7 @@ mod process;
 mod samples;
 mod segment;
 mod serve;
+mod slots;
 mod supervisor;
 
 pub(crate) use process::{OpenReport, OpenedBy};

@@ -10,12 +10,13 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use pathpulse_kernel_compat::{Child, Closed, KernelError};
+use pathpulse_kernel_compat::{Child, Closed, Closing, KernelError};
 
 use super::codec::{FrameReader, Malformed, put_frame};
-use super::message::{CommandMsg, GroupSlot, ReportMsg, VERSION};
-use super::segment::{GROUPS_MAX, NO_GROUP, PATHS_MAX, Segment, Slots};
+use super::message::{CommandMsg, ReportMsg, VERSION};
+use super::segment::Segment;
 use super::serve::{MEMORY, SOCKET};
+use super::slots::SlotTable;
 use crate::config::{BackendInfo, Config};
 use crate::device::{OpenProblem, OpenedDevice};
 use crate::health::State;
@@ -57,7 +58,6 @@ pub(super) struct PathRecord {
     pub(super) name: PathBuf,
     pub(super) slot: u32,
     pub(super) group: Option<String>,
-    pub(super) group_slot: u32,
     pub(super) settings: Settings,
     pub(super) device: OpenedDevice,
     /// Its state by its last event.
@@ -80,13 +80,10 @@ pub(super) struct ReaderProcess {
     pub(super) has_ended: bool,
     /// Its end, or that it hangs, was logged.
     pub(super) is_logged: bool,
-    /// Slots that the reader does not use any more, but others may read.
-    resting: Vec<(u32, Weak<StatusCell>)>,
+    pub(super) slots: SlotTable,
+    last_request: u64,
     frames: FrameReader,
     unsent: Vec<u8>,
-    cells: Slots,
-    groups: HashMap<String, (u32, usize)>,
-    group_slots: Slots,
 }
 
 impl ReaderProcess {
@@ -100,9 +97,6 @@ impl ReaderProcess {
         let memory = memory.map_err(KernelError::of("fcntl"))?;
         let files = vec![(theirs.into(), SOCKET), (memory, MEMORY)];
         let child = Child::start(program, &[OsStr::new("reader")], files)?;
-        let mut group_slots = Slots::default();
-        let without = group_slots.take(GROUPS_MAX);
-        debug_assert_eq!(without, Some(NO_GROUP));
         let mut reader = ReaderProcess {
             child: Arc::new(child),
             socket: Arc::new(ours),
@@ -115,12 +109,10 @@ impl ReaderProcess {
             started: Instant::now(),
             has_ended: false,
             is_logged: false,
-            resting: Vec::new(),
+            slots: SlotTable::default(),
+            last_request: 0,
             frames: FrameReader::default(),
             unsent: Vec::new(),
-            cells: Slots::default(),
-            groups: HashMap::new(),
-            group_slots,
         };
         reader.send(&CommandMsg::Hello {
             version: VERSION,
@@ -176,76 +168,58 @@ impl ReaderProcess {
         }
     }
 
-    /// A slot for a path, and for its group; `None` if the reader is full.
-    pub(super) fn allocate(&mut self, group: Option<&str>) -> Option<(u32, Option<GroupSlot>)> {
-        let cell = self.cells.take(PATHS_MAX)?;
-        let Some(name) = group else {
-            return Some((cell, None));
-        };
-        let known = self.groups.get(name).map(|(slot, _)| *slot);
-        let Some(slot) = known.or_else(|| self.new_group()) else {
-            self.cells.release(cell);
-            return None;
-        };
-        self.groups.entry(name.to_owned()).or_insert((slot, 0)).1 += 1;
-        let name = name.to_owned();
-        Some((cell, Some(GroupSlot { name, slot })))
+    /// Notes that a command asks for an answer. Returns the number for the command.
+    pub(super) fn request(&mut self, request: Request) -> u64 {
+        self.last_request += 1;
+        self.requests.insert(self.last_request, request);
+        self.last_request
     }
 
-    /// Whether this path, for which slots were allocated, is the only one of its group here.
-    pub(super) fn is_first_of_group(&self, record: &PathRecord) -> bool {
-        let group = record.group.as_ref().and_then(|name| self.groups.get(name));
-        group.is_some_and(|(_, members)| *members == 1)
+    /// Notes that a command asks for the end of a file, of which `closing` learns.
+    pub(super) fn request_closed(&mut self, closing: &Sender<Closing>) -> u64 {
+        let (closed, closes) = Closing::pair();
+        let _ = closing.send(closes);
+        self.request(Request::Closed(closed))
     }
 
-    fn new_group(&mut self) -> Option<u32> {
-        let slot = self.group_slots.take(GROUPS_MAX)?;
-        self.segment.group(slot)?.clear();
-        Some(slot)
-    }
-
-    /// Forgets a path. Its cell is used again when the reader has answered this request, and nobody
-    /// reads it any more.
-    pub(super) fn forget(&mut self, id: PathId, request: u64) {
-        if let Some(record) = self.paths.remove(&id) {
-            self.leave_group(record.group.as_deref());
-            let unused = Request::Unused(record.slot, record.cell);
-            self.requests.insert(request, unused);
-        }
-    }
-
-    /// The reader no longer writes to this cell.
-    pub(super) fn rest(&mut self, slot: u32, cell: Weak<StatusCell>) {
-        self.resting.push((slot, cell));
-    }
-
-    /// Gives slots back that nobody reads any more.
-    pub(super) fn release_rested(&mut self) {
-        let cells = &mut self.cells;
-        self.resting.retain(|(slot, cell)| {
-            let is_read = cell.strong_count() > 0;
-            if !is_read {
-                cells.release(*slot);
-            }
-            is_read
+    /// Watches a path no longer. Its cell is used again when the reader has answered that, and
+    /// nobody reads it any more.
+    pub(super) fn remove(&mut self, id: PathId, closing: &Sender<Closing>) {
+        let request = self.request_closed(closing);
+        let number = id.number();
+        self.send(&CommandMsg::Remove {
+            id: number,
+            request,
         });
-    }
-
-    /// Gives the slots of a path back that nobody used.
-    pub(super) fn release(&mut self, cell: u32, group: Option<&str>) {
-        self.cells.release(cell);
-        self.leave_group(group);
-    }
-
-    fn leave_group(&mut self, group: Option<&str>) {
-        if let Some(name) = group
-            && let Some((slot, members)) = self.groups.get_mut(name)
-        {
-            *members -= 1;
-            if *members == 0 {
-                self.group_slots.release(*slot);
-                self.groups.remove(name);
-            }
+        if let Some(record) = self.paths.remove(&id) {
+            self.slots.leave_group(record.group.as_deref());
+            let request = self.request(Request::Unused(record.slot, record.cell));
+            self.send(&CommandMsg::Ping { request });
         }
+    }
+
+    /// Takes the place of a reader that ended: its slots, and who waits for it. Who waits for a
+    /// file to be closed is left with the process that has it.
+    pub(super) fn inherit(&mut self, old: &mut ReaderProcess) {
+        self.slots = std::mem::take(&mut old.slots);
+        old.requests.retain(|_, request| match request {
+            Request::Closed(_) => true,
+            Request::Answer(_) => false,
+            Request::Unused(slot, _) => {
+                self.slots.release(*slot);
+                false
+            }
+        });
+        self.slots.move_to(&self.segment, &old.segment);
+        for (id, opening) in old.opening.drain() {
+            self.open(id, opening);
+        }
+    }
+
+    /// Has a name opened.
+    pub(super) fn open(&mut self, id: PathId, opening: Opening) {
+        let (number, name) = (id.number(), opening.name.clone());
+        self.send(&CommandMsg::Open { id: number, name });
+        self.opening.insert(id, opening);
     }
 }

@@ -67,32 +67,6 @@ impl Segment {
     }
 }
 
-/// The numbers of free slots.
-#[derive(Debug, Default)]
-pub(super) struct Slots {
-    released: Vec<u32>,
-    /// All numbers from here on were never used.
-    unused: u32,
-}
-
-impl Slots {
-    /// A free slot below `limit`.
-    pub(super) fn take(&mut self, limit: u32) -> Option<u32> {
-        self.released.pop().or_else(|| {
-            let slot = self.unused;
-            (slot < limit).then(|| {
-                self.unused += 1;
-                slot
-            })
-        })
-    }
-
-    pub(super) fn release(&mut self, slot: u32) {
-        debug_assert!(!self.released.contains(&slot) && slot < self.unused);
-        self.released.push(slot);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,16 +88,5 @@ mod tests {
         let seen = ours.group(GROUPS_MAX - 1).expect("a slot").snapshot();
         assert_eq!((seen.count(), seen.sum_us()), (1, 5));
         assert!(ours.cell(PATHS_MAX).is_none() && ours.group(GROUPS_MAX).is_none());
-    }
-
-    #[test]
-    fn slots_are_used_again() {
-        let mut slots = Slots::default();
-        assert_eq!(
-            [slots.take(2), slots.take(2), slots.take(2)],
-            [Some(0), Some(1), None]
-        );
-        slots.release(0);
-        assert_eq!([slots.take(2), slots.take(2)], [Some(0), None]);
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use pathpulse_kernel_compat::Mono;
 
+use super::spread::spread;
+
 /// How often a path is checked, and at which phase of the interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CheckTiming {
@@ -26,9 +28,7 @@ impl CheckTiming {
 
     /// Time from the beginning of the interval to the phase.
     fn phase_ns(&self) -> u64 {
-        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-        let fraction = u128::from(u64::from(self.phase).wrapping_mul(GOLDEN));
-        ((fraction * u128::from(self.interval_ns)) >> 64) as u64
+        spread(self.phase.into(), self.interval_ns)
     }
 
     /// The first check time of the path after `now`.

@@ -78,9 +78,7 @@ impl StatusCell {
 
     /// Makes it the cell of a path that was not checked yet.
     pub(crate) fn reset(&self) {
-        for word in self.words.iter() {
-            word.store(0, Relaxed);
-        }
+        self.words.clear();
         self.words[STATE].store(pack(State::Pending, Cause::NotChecked), Relaxed);
         self.words[SINCE].store(unix_ns(SystemTime::now()), Relaxed);
     }
@@ -200,9 +198,7 @@ impl StatusCell {
     /// Copies the cell of a reader that no longer runs, for another one: its check and its stuck
     /// read stay behind.
     pub(crate) fn copy_from(&self, old: &StatusCell) {
-        for (word, from) in self.words.iter().zip(old.words.iter()) {
-            word.store(from.load(Relaxed), Relaxed);
-        }
+        self.words.copy_from(&old.words);
         let sequence = &self.words[SEQUENCE];
         // The old reader may have ended while it was writing.
         sequence.store(sequence.load(Relaxed) & !1, Release);

@@ -61,16 +61,12 @@ impl Histogram {
 
     /// Goes on with the counters of a histogram to which nobody counts any more.
     pub(crate) fn copy_from(&self, old: &Histogram) {
-        for (word, from) in self.0.iter().zip(old.0.iter()) {
-            word.store(from.load(Relaxed), Relaxed);
-        }
+        self.0.copy_from(&old.0);
     }
 
     /// Forgets everything. Nobody may count meanwhile.
     pub(crate) fn clear(&self) {
-        for word in self.0.iter() {
-            word.store(0, Relaxed);
-        }
+        self.0.clear();
     }
 
     /// Counts a latency. Only one thread may do this.

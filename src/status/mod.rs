@@ -28,7 +28,7 @@ pub use latency::LatencyHistogram;
 pub(crate) use latency::{HISTOGRAM_WORDS, Histogram};
 pub use path::{PathId, PathInfo};
 pub use path_status::{Counts, OVERDUE_GRACE, PathStatus};
-pub(crate) use registry::{NameDecision, Registry};
+pub(crate) use registry::{NameDecision, SharedRegistry};
 pub use removed_path::{Released, RemovedPath};
 pub use window::Latency;
 pub use worker_status::{Lag, Outcomes, WorkerStatus};

@@ -129,16 +129,22 @@ impl Progress {
         std::array::from_fn(|nth| self.0[first + nth].load(Relaxed))
     }
 
+    /// See [`WorkerStatus::overdue`].
+    pub(crate) fn overdue(&self) -> Duration {
+        match self.0[WAKE].load(Relaxed) {
+            0 => Duration::ZERO,
+            wake => Mono::now().since(Mono::from_nanos(wake)),
+        }
+    }
+
     pub(crate) fn snapshot(&self, backend: BackendInfo) -> WorkerStatus {
-        let wake = self.0[WAKE].load(Relaxed);
-        let late = Mono::now().since(Mono::from_nanos(wake));
         let [checks, sum_us, max_us] = self.loaded(LAG);
         let [in_flight, stuck, syscalls, unknown_completions] = self.loaded(STATS);
         let [answered, still_stuck, given_back, ended_late] = self.loaded(OUTCOMES);
         WorkerStatus {
             backend,
             paths: self.0[PATHS].load(Relaxed) as usize,
-            overdue: if wake == 0 { Duration::ZERO } else { late },
+            overdue: self.overdue(),
             ended: self.0[ENDED].load(Relaxed) != 0,
             lag: Lag {
                 checks,

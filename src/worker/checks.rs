@@ -408,7 +408,6 @@ impl CheckedPath<'_> {
             self.reschedule_earlier(next);
         }
         self.publish(|| verdict.to_string());
-        self.path.save_health();
         #[cfg(test)]
         self.record_verdict(verdict, now);
         self.follow_up(verdict, now);

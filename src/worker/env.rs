@@ -2,14 +2,14 @@
 
 use std::path::Path;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use pathpulse_kernel_compat::{Choice, Waker};
 
 use super::message::{Reopened, WorkerMsg};
 use crate::config::BackendInfo;
 use crate::device::{Comparison, Device, DeviceId, DeviceInfo, Identity, PendingOpens, Sysfs};
-use crate::status::{NameDecision, PathId, Registry, StatusCell};
+use crate::status::{NameDecision, PathId, SharedRegistry, StatusCell};
 
 /// The backend of a worker as others see it: what it is, and how to wake the worker that waits in
 /// it.
@@ -39,8 +39,7 @@ pub(crate) struct WorkerEnv {
     pub(crate) handle: Arc<RwLock<BackendHandle>>,
     /// The worker's own queue.
     pub(crate) messages: SyncSender<WorkerMsg>,
-    /// Locked by the threads that open files only: the worker itself waits for no lock.
-    pub(crate) registry: Arc<RwLock<Registry>>,
+    pub(crate) registry: SharedRegistry,
     pub(crate) opens: Arc<PendingOpens>,
     /// In a reader, the process that knows the paths of all readers.
     pub(crate) supervision: Option<Arc<dyn Supervision>>,
@@ -62,7 +61,7 @@ impl WorkerEnv {
     /// read. May take as long as the file system or the device takes: call it on threads that
     /// nobody waits for.
     pub(super) fn look_up(&self, lookup: &Lookup, name: &Path) -> Reopened {
-        let known = self.registry().identity(lookup.id);
+        let known = self.registry.read().identity(lookup.id);
         if let (false, Some(known), Ok(now)) = (lookup.always_opens, known, Identity::of_name(name))
         {
             match now.compare(&known) {
@@ -79,9 +78,9 @@ impl WorkerEnv {
 
     /// The name of a path leads to the device that is read. Usually the registry knows.
     pub(super) fn clear_elsewhere(&self, id: PathId) {
-        let is_elsewhere = self.registry().leads_elsewhere(id);
+        let is_elsewhere = self.registry.read().leads_elsewhere(id);
         if is_elsewhere {
-            self.registry_mut().clear_elsewhere(id);
+            self.registry.write().clear_elsewhere(id);
             if let Some(supervision) = &self.supervision {
                 supervision.report_same_name(id);
             }
@@ -90,7 +89,7 @@ impl WorkerEnv {
 
     /// Reads again what may have changed of a block device: its map, its size, its links.
     pub(super) fn refresh_details(&self, id: PathId) {
-        let info = self.registry().cell(id).map(StatusCell::info);
+        let info = self.registry.read().cell(id).map(StatusCell::info);
         let Some(info) = info else {
             return;
         };
@@ -102,7 +101,7 @@ impl WorkerEnv {
             if let Some(supervision) = &self.supervision {
                 supervision.report_details(id, &details);
             }
-            self.registry().set_details(id, details);
+            self.registry.read().set_details(id, details);
         }
     }
 
@@ -111,7 +110,7 @@ impl WorkerEnv {
         match (found, &self.supervision) {
             (Reopened::Device(device), Some(supervision)) => supervision.ask_about(id, device),
             (Reopened::Device(device), None) => {
-                let decision = self.registry_mut().decide_reopened(id, &device.opened());
+                let decision = self.registry.write().decide_reopened(id, &device.opened());
                 self.answer(id, device, decision);
             }
             (Reopened::Same, _) => {
@@ -135,15 +134,5 @@ impl WorkerEnv {
         let _ = self.messages.send(WorkerMsg::Reopened(id, found));
         let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
         handle.waker.wake();
-    }
-
-    fn registry(&self) -> RwLockReadGuard<'_, Registry> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn registry_mut(&self) -> RwLockWriteGuard<'_, Registry> {
-        self.registry
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }

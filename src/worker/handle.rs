@@ -10,7 +10,7 @@ use pathpulse_kernel_compat::{Errno, KernelError, open_backend};
 use super::{BackendHandle, Supervision, Worker, WorkerEnv};
 use crate::config::{BackendInfo, Config, StartError};
 use crate::device::PendingOpens;
-use crate::status::{Progress, Registry, WorkerStatus};
+use crate::status::{Progress, SharedRegistry, WorkerStatus};
 use crate::worker::message::WorkerMsg;
 
 /// Messages that may be queued for a worker; the sender of another one waits, usually not for long.
@@ -84,7 +84,7 @@ impl WorkerHandle {
 
 /// What a worker shares with others from its start on.
 pub(crate) struct Surroundings {
-    pub(crate) registry: Arc<RwLock<Registry>>,
+    pub(crate) registry: SharedRegistry,
     pub(crate) opens: Arc<PendingOpens>,
     /// Where it writes its own status.
     pub(crate) progress: Progress,

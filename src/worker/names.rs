@@ -2,7 +2,7 @@
 //! given to another disk. If it leads to the same disk, what may have changed of that is read
 //! again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use super::WorkerEnv;
 use super::env::Lookup;
 use crate::device::open_all;
-use crate::status::PathId;
 use crate::worker::message::Reopened;
 
 /// All names are looked up every so many intervals, but at most once a second, and at least once a
@@ -27,18 +26,14 @@ pub(crate) struct NameWatch(
 );
 
 impl NameWatch {
-    /// Starts the thread. `workers` receive the results; `all` lists the paths, each with the index
-    /// of its worker and its name.
-    pub(crate) fn start(
-        interval: Duration,
-        workers: Vec<WorkerEnv>,
-        all: impl Fn() -> Vec<(PathId, usize, PathBuf)> + Send + 'static,
-    ) -> NameWatch {
+    /// Starts the thread. `workers`, in the order of their indices in the registry, receive the
+    /// results.
+    pub(crate) fn start(interval: Duration, workers: Vec<WorkerEnv>) -> NameWatch {
         let pause = (interval * INTERVALS).clamp(PAUSE.0, PAUSE.1);
         let (ours, end) = channel();
         let work = move || {
             while end.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-                look_up_names(&workers, all());
+                look_up_names(&workers);
             }
         };
         let thread = thread::Builder::new()
@@ -51,10 +46,11 @@ impl NameWatch {
     }
 }
 
-fn look_up_names(workers: &[WorkerEnv], all: Vec<(PathId, usize, PathBuf)>) {
+fn look_up_names(workers: &[WorkerEnv]) {
     let Some(any) = workers.first() else {
         return;
     };
+    let all = any.registry.read().names();
     let lookups = all.iter().map(|(id, worker, _)| {
         let lookup = Lookup {
             id: *id,

@@ -14,6 +14,7 @@ impl CheckedPath<'_> {
         if path.health.state() != State::Marginal {
             path.kept_up = false;
         } else if path.group.is_some() && path.shown != State::Marginal && !path.kept_up {
+            path.save_health();
             return;
         }
         self.publish_now(detail);

@@ -27,7 +27,7 @@ fn names(rig: &Rig) -> Vec<PathBuf> {
         .collect()
 }
 
-fn monitor() -> Monitor {
+fn monitor(workers: usize) -> Monitor {
     let settings = Settings {
         interval: Duration::from_millis(100),
         timeout: Duration::from_secs(1),
@@ -36,6 +36,7 @@ fn monitor() -> Monitor {
     let program = env!("CARGO_BIN_EXE_pathpulse").into();
     Monitor::start(Config {
         settings,
+        workers,
         isolation: Isolation::Processes { program },
         ..Config::default()
     })
@@ -72,7 +73,7 @@ fn next(events: &EventStream) -> pathpulse::Event {
 fn readers_watch_paths_and_nothing_is_lost_when_they_are_killed_or_stopped() {
     pathpulse_faultdisk::require!();
     let rig = rig(12);
-    let monitor = monitor();
+    let monitor = monitor(1);
     let events = monitor.events(1000);
     let ids: Vec<_> = monitor
         .add_all(&names(&rig)[..3], LIMIT)
@@ -121,20 +122,14 @@ fn readers_watch_paths_and_nothing_is_lost_when_they_are_killed_or_stopped() {
     });
     assert_eq!(removed.status().checks.total(), last);
 
-    let before = monitor
-        .groups()
-        .iter()
-        .map(|group| group.latencies.count())
-        .sum::<u64>();
-    kill_process(readers()[0], Signal::KILL).expect("it lives");
-    wait_for("checks", || {
+    let latencies = || {
         let groups = monitor.groups();
-        groups
-            .iter()
-            .map(|group| group.latencies.count())
-            .sum::<u64>()
-            > before
-    });
+        let counts = groups.iter().map(|group| group.latencies.count());
+        counts.sum::<u64>()
+    };
+    let before = latencies();
+    kill_process(readers()[0], Signal::KILL).expect("it lives");
+    wait_for("checks", || latencies() > before);
 
     // Paths that are opened while their reader is killed are watched all the same.
     let names = names(&rig);
@@ -164,5 +159,24 @@ fn readers_watch_paths_and_nothing_is_lost_when_they_are_killed_or_stopped() {
     drop(monitor);
     wait_for("no reader", || readers().is_empty());
     assert!(begin.elapsed() < Duration::from_secs(5));
+
+    several_readers_act_as_one(&names[..2]);
     rig.shutdown().expect("nothing is left");
+}
+
+/// Each event comes once, and a second shutdown reports the same as the first.
+fn several_readers_act_as_one(names: &[PathBuf]) {
+    let monitor = monitor(2);
+    let events = monitor.events(1000);
+    for id in monitor.add_all(names, LIMIT) {
+        id.expect("opens");
+    }
+    assert_ne!(
+        next(&events).id,
+        next(&events).id,
+        "each path comes up once"
+    );
+    let report = monitor.shutdown(LIMIT);
+    assert_eq!(monitor.shutdown(Duration::ZERO), report);
+    assert_eq!((report.held_reads, report.silent_workers), (0, 0));
 }

@@ -13,8 +13,8 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -28,7 +28,9 @@ use super::segment::{NO_GROUP, Segment};
 use crate::config::Config;
 use crate::device::{Device, OpenedDevice, PendingOpens, open_all};
 use crate::settings::Settings;
-use crate::status::{EventStream, GroupCell, NameDecision, PathId, PathInfo, Registry, StatusCell};
+use crate::status::{
+    EventStream, GroupCell, NameDecision, PathId, PathInfo, SharedRegistry, StatusCell,
+};
 use crate::worker::{
     AdoptedPath, NameWatch, NewPath, Supervision, Surroundings, WorkerHandle, WorkerMsg,
     start_worker,
@@ -41,8 +43,6 @@ pub(super) const MEMORY: i32 = 4;
 const FAILED: i32 = 1;
 /// Events that may wait for the supervisor.
 const EVENTS_MAX: usize = 1 << 16;
-/// How often files that are being closed are looked at, while there are any.
-const CLOSING_PAUSE: Duration = Duration::from_millis(5);
 /// Extra time for the answer of a worker that used all of its time limit.
 const STOP_GRACE: Duration = Duration::from_millis(20);
 
@@ -116,7 +116,7 @@ fn serve(socket: OwnedFd, segment: &Segment) -> i32 {
 struct Reader {
     link: Arc<Link>,
     segment: Segment,
-    registry: Arc<RwLock<Registry>>,
+    registry: SharedRegistry,
     opens: Arc<PendingOpens>,
     worker: WorkerHandle,
     parked: Arc<Parked>,
@@ -128,12 +128,12 @@ struct Reader {
 impl Reader {
     /// Starts the worker, and reports whether it works.
     fn start(config: &Config, link: &Arc<Link>, segment: Segment) -> Option<Reader> {
-        let registry = Arc::new(RwLock::new(Registry::new(1)));
+        let registry = SharedRegistry::new(1);
         let opens = Arc::<PendingOpens>::default();
         let parked = Arc::new(Parked::new(link));
         let supervision = Arc::clone(&parked) as Arc<dyn Supervision>;
         let surroundings = Surroundings {
-            registry: Arc::clone(&registry),
+            registry: registry.clone(),
             opens: Arc::clone(&opens),
             progress: segment.progress(),
             supervision: Some(supervision),
@@ -192,7 +192,7 @@ impl Reader {
             } => self.adopt(id, name, slot, group.as_ref(), settings, &device),
             CommandMsg::Remove { id, request } => {
                 let id = PathId::from_number(id);
-                self.registry_mut(|registry| registry.remove(id).is_some());
+                self.registry.write().remove(id);
                 let (closing, closings) = channel();
                 self.worker.send(WorkerMsg::Remove(id, closing));
                 self.report_closed(request, closings);
@@ -216,17 +216,12 @@ impl Reader {
             }
             CommandMsg::Rename { id, name } => {
                 let id = PathId::from_number(id);
-                self.registry_mut(|registry| registry.rename(id, &name));
+                self.registry.write().rename(id, &name);
             }
             CommandMsg::NameAnswer { id, answer } => self.decide(id, answer),
             CommandMsg::Ping { request } => self.answer(request),
             CommandMsg::Stop { deadline } => self.stop(deadline),
         }
-    }
-
-    fn registry_mut<T>(&self, change: impl FnOnce(&mut Registry) -> T) -> T {
-        let registry = self.registry.write();
-        change(&mut registry.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Opens these names on threads, and reports each.
@@ -265,8 +260,6 @@ impl Reader {
         let Some((cell, group)) = self.enter(id, name, slot, group, &device.opened()) else {
             return drop_device(Some(device));
         };
-        cell.reset();
-        cell.expect_verdict(Mono::now(), settings.timeout);
         self.worker.send(WorkerMsg::Add(Box::new(NewPath {
             id: PathId::from_number(id),
             device: *device,
@@ -313,7 +306,7 @@ impl Reader {
         let cell = Arc::new(StatusCell::over(info, self.segment.cell(slot)?));
         let known = (device.storage.clone(), device.identity);
         let id = PathId::from_number(id);
-        let entered = self.registry_mut(|registry| registry.insert(id, &cell, known, 0));
+        let entered = self.registry.write().insert(id, &cell, known, 0);
         if let Err(problem) = entered {
             tracing::error!(%problem, "the supervisor watches a device twice");
             return None;
@@ -328,15 +321,8 @@ impl Reader {
             }
         };
         if self.names.is_none() {
-            let registry = Arc::clone(&self.registry);
-            let all = move || {
-                registry
-                    .read()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .names()
-            };
             let workers = vec![self.worker.env.clone()];
-            self.names = Some(NameWatch::start(self.interval, workers, all));
+            self.names = Some(NameWatch::start(self.interval, workers));
         }
         Some((cell, latencies))
     }
@@ -350,11 +336,9 @@ impl Reader {
         let id = PathId::from_number(id);
         let decision = match decision {
             // The registry here knows fewer paths, and may not know of the last removal yet.
-            NameDecision::Follow => {
-                self.registry_mut(|registry| registry.decide_reopened(id, &device.opened()))
-            }
+            NameDecision::Follow => self.registry.write().decide_reopened(id, &device.opened()),
             NameDecision::KeepDevice(news) => {
-                self.registry_mut(|registry| registry.set_elsewhere(id));
+                self.registry.write().set_elsewhere(id);
                 NameDecision::KeepDevice(news)
             }
             NameDecision::NotWatched => NameDecision::NotWatched,
@@ -367,7 +351,7 @@ impl Reader {
         let link = Arc::clone(&self.link);
         spawn("pathpulse-close", move || {
             if let Ok(closing) = closings.recv() {
-                while !closing.wait(Mono::now() + CLOSING_PAUSE) {}
+                closing.wait(Mono::from_nanos(u64::MAX));
             }
             link.send(&ReportMsg::Closed { request });
         });

@@ -18,23 +18,24 @@ mod thread;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pathpulse_kernel_compat::{Child, Closing, Errno, KernelError, Mono, Waker, Words};
+use pathpulse_kernel_compat::{Child, Errno, KernelError, Mono, Waker, Words};
 
 use super::message::{CommandMsg, GroupSlot};
 use super::process::{OpenReport, Opening, PathRecord, ReaderProcess, Request};
 use super::segment::NO_GROUP;
 use crate::config::{BackendInfo, Config, ShutdownReport, StartError};
-use crate::device::OpenedDevice;
+use crate::device::{OpenProblem, OpenedDevice};
 use crate::health::State;
 use crate::settings::Settings;
-use crate::status::{GroupCell, PathId, Registry, StatusCell, Subscriber, WorkerStatus};
+use crate::status::{GroupCell, PathId, SharedRegistry, StatusCell, Subscriber, WorkerStatus};
 use crate::worker::WorkerMsg;
 
 /// How long a reader may take until it reports that it works.
 const START_LIMIT: Duration = Duration::from_secs(10);
+
 /// The readers of a monitor.
 pub(crate) struct Supervisor {
     shared: Arc<Shared>,
@@ -43,7 +44,7 @@ pub(crate) struct Supervisor {
 struct Shared {
     program: PathBuf,
     config: Config,
-    registry: Arc<RwLock<Registry>>,
+    registry: SharedRegistry,
     state: Mutex<Readers>,
     waker: Waker,
 }
@@ -53,13 +54,14 @@ struct Readers {
     readers: Vec<ReaderProcess>,
     corpses: Vec<Corpse>,
     subscribers: Vec<Subscriber>,
-    requests: u64,
     /// The last start of a reader failed.
     cannot_start: bool,
     /// Who waits for the first report of each reader.
     starting: Option<Sender<Result<(), StartError>>>,
     /// Who waits for the readers to stop.
     stopping: Option<Sender<u64>>,
+    /// What remained when they were stopped.
+    report: Option<ShutdownReport>,
     is_over: bool,
 }
 
@@ -76,7 +78,7 @@ impl Supervisor {
     pub(crate) fn start(
         program: PathBuf,
         config: Config,
-        registry: &Arc<RwLock<Registry>>,
+        registry: SharedRegistry,
     ) -> Result<Supervisor, StartError> {
         let waker = Waker::new()
             .map_err(|error| StartError::NoThread(KernelError::of("eventfd")(error)))?;
@@ -84,7 +86,7 @@ impl Supervisor {
         let shared = Arc::new(Shared {
             program,
             config,
-            registry: Arc::clone(registry),
+            registry,
             state: Mutex::new(Readers {
                 starting: Some(started),
                 ..Readers::default()
@@ -114,164 +116,140 @@ impl Supervisor {
         names: Vec<(PathId, PathBuf)>,
         reports: &Sender<(PathId, OpenReport)>,
     ) {
-        let mut state = self.shared.state();
-        let reader = &mut state.readers[worker];
-        for (id, name) in names {
-            let reports = reports.clone();
-            reader.send(&CommandMsg::Open {
-                id: id.number(),
-                name: name.clone(),
-            });
-            reader.opening.insert(id, Opening { name, reports });
-        }
-        drop(state);
-        self.shared.waker.wake();
+        self.with(worker, |reader| {
+            for (id, name) in names {
+                let reports = reports.clone();
+                reader.open(id, Opening { name, reports });
+            }
+        });
     }
 
     /// Closes what was opened.
     pub(crate) fn discard(&self, worker: usize, id: PathId) {
-        self.command(worker, &CommandMsg::Discard { id: id.number() });
+        let id = id.number();
+        self.with(worker, |reader| reader.send(&CommandMsg::Discard { id }));
     }
 
-    /// Has a path watched that this reader opened. Its status appears in the cell that is handed to
-    /// `enter`, with the counters of its group; nothing is watched if that refuses.
-    pub(crate) fn watch<E>(
+    /// Has a path watched that this reader opened. Its status appears in the cell that `enter`
+    /// makes of these words; nothing is watched if that refuses.
+    ///
+    /// # Errors
+    /// That of `enter`, or [`OpenProblem::Closed`] if the reader is full.
+    pub(crate) fn watch(
         &self,
         worker: usize,
         id: PathId,
         path: NewRecord,
-        enter: impl FnOnce(Words) -> Result<Arc<StatusCell>, E>,
-    ) -> Option<Result<(), E>> {
-        let mut state = self.shared.state();
-        let reader = &mut state.readers[worker];
-        let (slot, group) = reader.allocate(path.group.as_deref())?;
-        let words = reader.segment.cell(slot)?;
-        let cell = match enter(words) {
-            Ok(cell) => cell,
-            Err(error) => {
-                reader.release(slot, path.group.as_deref());
-                return Some(Err(error));
-            }
-        };
-        cell.reset();
-        cell.expect_verdict(Mono::now(), path.settings.timeout);
-        let group_cell = group_cell(reader, group.as_ref());
-        self.shared
-            .registry_mut()
-            .set_group_cell(path.group.as_deref(), worker, group_cell);
-        let (number, settings) = (id.number(), path.settings);
-        let group_slot = group.as_ref().map_or(NO_GROUP, |group| group.slot);
-        // A reader that took the place of the one which opened the path opens it again.
-        let is_open = reader.child.pid() == path.opened_by;
-        reader.send(&match is_open {
-            true => CommandMsg::Watch {
-                id: number,
+        enter: impl FnOnce(Words) -> Result<Arc<StatusCell>, OpenProblem>,
+    ) -> Result<(), OpenProblem> {
+        self.with(worker, |reader| {
+            let name = path.group.as_deref();
+            let allocated = reader.slots.allocate(name, &reader.segment);
+            let (slot, group) = allocated.ok_or(OpenProblem::Closed)?;
+            let words = reader.segment.cell(slot).ok_or(OpenProblem::Closed)?;
+            let cell = enter(words).inspect_err(|_| {
+                reader.slots.leave_group(name);
+                reader.slots.release(slot);
+            })?;
+            cell.reset();
+            cell.expect_verdict(Mono::now(), path.settings.timeout);
+            let latencies = group_cell(reader, group.as_ref());
+            let mut registry = self.shared.registry.write();
+            registry.set_group_cell(name, worker, latencies);
+            drop(registry);
+            // A reader that took the place of the one which opened the path opens it again.
+            let is_open = reader.child.pid() == path.opened_by;
+            let (number, settings) = (id.number(), path.settings);
+            reader.send(&match is_open {
+                true => CommandMsg::Watch {
+                    id: number,
+                    slot,
+                    group,
+                    settings,
+                },
+                false => CommandMsg::Adopt {
+                    id: number,
+                    name: path.name.clone(),
+                    slot,
+                    group,
+                    settings,
+                    device: path.device.clone(),
+                },
+            });
+            let record = PathRecord {
+                name: path.name,
                 slot,
-                group,
+                group: path.group,
                 settings,
-            },
-            false => CommandMsg::Adopt {
-                id: number,
-                name: path.name.clone(),
-                slot,
-                group,
-                settings,
-                device: path.device.clone(),
-            },
-        });
-        let record = PathRecord {
-            name: path.name,
-            slot,
-            group: path.group,
-            group_slot,
-            settings,
-            device: path.device,
-            shown: State::Pending,
-            cell: Arc::downgrade(&cell),
-        };
-        reader.paths.insert(id, record);
-        Some(Ok(()))
+                device: path.device,
+                shown: State::Pending,
+                cell: Arc::downgrade(&cell),
+            };
+            reader.paths.insert(id, record);
+            Ok(())
+        })
     }
 
-    /// Hands a worker's message to its reader.
+    /// Hands a worker's message to its reader. Returns `false` if the readers were stopped.
     pub(crate) fn send(&self, worker: usize, message: WorkerMsg) -> bool {
-        let mut state = self.shared.state();
-        if state.is_over {
+        if self.shared.state().is_over {
             return false;
         }
-        // Two numbers: a removal is two requests.
-        state.requests += 2;
-        let request = state.requests;
-        if let WorkerMsg::Subscribe(subscriber) = message {
-            state.subscribers.push(subscriber);
-            return true;
-        }
-        let reader = &mut state.readers[worker];
-        let command = match message {
-            WorkerMsg::Remove(id, closing) => {
-                let (closed, closes) = Closing::pair();
-                let _ = closing.send(closes);
-                reader.requests.insert(request, Request::Closed(closed));
-                let number = id.number();
-                reader.send(&CommandMsg::Remove {
-                    id: number,
-                    request,
-                });
-                let unused = request + 1;
-                reader.forget(id, unused);
-                CommandMsg::Ping { request: unused }
-            }
-            WorkerMsg::Pause(id, closing) => {
-                let (closed, closes) = Closing::pair();
-                let _ = closing.send(closes);
-                reader.requests.insert(request, Request::Closed(closed));
-                let id = id.number();
-                CommandMsg::Pause { id, request }
-            }
-            WorkerMsg::Change(id, settings) => {
-                if let Some(record) = reader.paths.get_mut(&id) {
-                    record.settings = *settings;
-                }
-                CommandMsg::Change {
+        self.with(worker, |reader| {
+            let command = match message {
+                WorkerMsg::Remove(id, closing) => return reader.remove(id, &closing),
+                WorkerMsg::Pause(id, closing) => CommandMsg::Pause {
                     id: id.number(),
-                    settings: *settings,
+                    request: reader.request_closed(&closing),
+                },
+                WorkerMsg::Change(id, settings) => {
+                    if let Some(record) = reader.paths.get_mut(&id) {
+                        record.settings = *settings;
+                    }
+                    let (id, settings) = (id.number(), *settings);
+                    CommandMsg::Change { id, settings }
                 }
-            }
-            WorkerMsg::Resume(id) => CommandMsg::Resume { id: id.number() },
-            WorkerMsg::CheckNow(id) => CommandMsg::CheckNow { id: id.number() },
-            WorkerMsg::Answer(reply) => {
-                reader.requests.insert(request, Request::Answer(reply));
-                CommandMsg::Ping { request }
-            }
-            WorkerMsg::Add(_)
-            | WorkerMsg::Adopt(_)
-            | WorkerMsg::Reopened(..)
-            | WorkerMsg::Subscribe(_)
-            | WorkerMsg::Stop(..) => {
-                unreachable!("of workers in this process only")
-            }
-        };
-        reader.send(&command);
-        drop(state);
-        self.shared.waker.wake();
+                WorkerMsg::Resume(id) => CommandMsg::Resume { id: id.number() },
+                WorkerMsg::CheckNow(id) => CommandMsg::CheckNow { id: id.number() },
+                WorkerMsg::Answer(reply) => CommandMsg::Ping {
+                    request: reader.request(Request::Answer(reply)),
+                },
+                WorkerMsg::Add(_)
+                | WorkerMsg::Adopt(_)
+                | WorkerMsg::Reopened(..)
+                | WorkerMsg::Subscribe(_)
+                | WorkerMsg::Stop(..) => unreachable!("of workers in this process only"),
+            };
+            reader.send(&command);
+        });
         true
+    }
+
+    /// Sends events of all readers to this subscriber.
+    pub(crate) fn subscribe(&self, subscriber: Subscriber) {
+        self.shared.state().subscribers.push(subscriber);
     }
 
     /// Tells the reader that a path has another name.
     pub(crate) fn rename(&self, worker: usize, id: PathId, name: PathBuf) {
-        let mut state = self.shared.state();
-        if let Some(record) = state.readers[worker].paths.get_mut(&id) {
-            record.name.clone_from(&name);
-        }
-        state.readers[worker].send(&CommandMsg::Rename {
-            id: id.number(),
-            name,
+        self.with(worker, |reader| {
+            if let Some(record) = reader.paths.get_mut(&id) {
+                record.name.clone_from(&name);
+            }
+            let id = id.number();
+            reader.send(&CommandMsg::Rename { id, name });
         });
     }
 
-    fn command(&self, worker: usize, message: &CommandMsg) {
-        self.shared.state().readers[worker].send(message);
-        self.shared.waker.wake();
+    /// Calls `work` for a reader. What that could not send yet is left to the thread.
+    fn with<T>(&self, worker: usize, work: impl FnOnce(&mut ReaderProcess) -> T) -> T {
+        let mut state = self.shared.state();
+        let reader = &mut state.readers[worker];
+        let result = work(reader);
+        if reader.has_unsent() {
+            self.shared.waker.wake();
+        }
+        result
     }
 
     /// Number of readers.
@@ -294,11 +272,14 @@ impl Supervisor {
     }
 
     /// Stops all readers, and waits until `end` at most. Returns how many reads the kernel holds,
-    /// as far as known, and how many readers did not answer.
+    /// as far as known, and how many readers did not answer. Another call returns the same.
     pub(crate) fn stop(&self, deadline: Mono, end: Instant) -> ShutdownReport {
         let (answer, answers) = channel();
         let readers = {
             let mut state = self.shared.state();
+            if let Some(report) = state.report {
+                return report;
+            }
             state.stopping = Some(answer);
             for reader in &mut state.readers {
                 reader.send(&CommandMsg::Stop { deadline });
@@ -306,26 +287,27 @@ impl Supervisor {
             state.readers.len()
         };
         self.shared.waker.wake();
-        let (mut held, mut silent) = (0, readers);
-        while silent > 0 {
+        let mut report = ShutdownReport {
+            held_reads: 0,
+            silent_workers: readers,
+        };
+        while report.silent_workers > 0 {
             let left = end.saturating_duration_since(Instant::now());
             let Ok(reads) = answers.recv_timeout(left) else {
                 break;
             };
-            held += usize::try_from(reads).unwrap_or(usize::MAX);
-            silent -= 1;
+            report.held_reads += usize::try_from(reads).unwrap_or(usize::MAX);
+            report.silent_workers -= 1;
         }
         let mut state = self.shared.state();
+        state.report = Some(report);
         state.is_over = true;
         for reader in &state.readers {
             let _ = reader.child.kill();
         }
         drop(state);
         self.shared.waker.wake();
-        ShutdownReport {
-            held_reads: held,
-            silent_workers: silent,
-        }
+        report
     }
 }
 
@@ -360,11 +342,5 @@ fn group_cell(reader: &ReaderProcess, group: Option<&GroupSlot>) -> Option<Arc<G
 impl Shared {
     fn state(&self) -> MutexGuard<'_, Readers> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn registry_mut(&self) -> RwLockWriteGuard<'_, Registry> {
-        self.registry
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }

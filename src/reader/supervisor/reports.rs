@@ -26,11 +26,9 @@ impl Shared {
             ReportMsg::BackendChanged(backend) => reader.backend = Some(backend),
             ReportMsg::Opened { id, device } => {
                 let id = PathId::from_number(id);
-                let device = Box::new(device);
-                let reader_pid = reader.child.pid();
                 let report = OpenReport::Opened(OpenedBy {
-                    device,
-                    reader: reader_pid,
+                    device: Box::new(device),
+                    reader: reader.child.pid(),
                 });
                 let opening = reader.opening.remove(&id);
                 // Nobody may wait for it any more.
@@ -46,7 +44,7 @@ impl Shared {
             }
             ReportMsg::LeadsTo { id, device } => {
                 let path = PathId::from_number(id);
-                let answer = self.registry_mut().decide_reopened(path, &device);
+                let answer = self.registry.write().decide_reopened(path, &device);
                 let record = reader.paths.get_mut(&path);
                 if let Some(record) = record.filter(|_| answer == NameDecision::Follow) {
                     record.device = device;
@@ -54,14 +52,16 @@ impl Shared {
                 reader.send(&CommandMsg::NameAnswer { id, answer });
             }
             ReportMsg::NameSame { id } => {
-                self.registry_mut().clear_elsewhere(PathId::from_number(id));
+                self.registry
+                    .write()
+                    .clear_elsewhere(PathId::from_number(id));
             }
             ReportMsg::Details { id, details } => {
                 let id = PathId::from_number(id);
                 if let Some(record) = reader.paths.get_mut(&id) {
                     record.device.details = details.clone();
                 }
-                self.registry_mut().set_details(id, details);
+                self.registry.write().set_details(id, details);
             }
             ReportMsg::Event {
                 id,
@@ -76,7 +76,7 @@ impl Shared {
                     return;
                 };
                 record.shown = to;
-                let info = self.registry_mut().cell(id).map(StatusCell::info);
+                let info = self.registry.write().cell(id).map(StatusCell::info);
                 let event = info.map(|path| Event {
                     time,
                     id,
@@ -98,7 +98,7 @@ impl Shared {
             }
             ReportMsg::Pong { request } => match reader.requests.remove(&request) {
                 Some(Request::Answer(reply)) => drop(reply.send(())),
-                Some(Request::Unused(slot, cell)) => reader.rest(slot, cell),
+                Some(Request::Unused(slot, cell)) => reader.slots.rest(slot, cell),
                 Some(Request::Closed(_)) | None => {}
             },
             ReportMsg::Stopped { held } => {

@@ -9,7 +9,7 @@ use pathpulse_kernel_compat::Child;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Readers, START_LIMIT, Shared};
-use crate::config::{BackendInfo, StartError};
+use crate::config::StartError;
 use crate::reader::process::ReaderProcess;
 
 /// A reader that should have been awake for this long hangs, or this host is starved.
@@ -96,9 +96,9 @@ impl Shared {
         }
         let reader = &mut state.readers[index];
         reader.flush();
-        reader.release_rested();
+        reader.slots.release_rested();
         reader.has_ended |= !matches!(received, Ok(true));
-        let overdue = reader.progress.snapshot(BackendInfo::unknown()).overdue;
+        let overdue = reader.progress.overdue();
         let is_late = reader.backend.is_none() && reader.started.elapsed() > START_LIMIT;
         let why = match received {
             Ok(false) => "ended",

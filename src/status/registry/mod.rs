@@ -9,7 +9,7 @@ mod names;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::device::{DeviceId, DeviceInfo, Identity, OpenProblem};
 use crate::status::{GroupCell, GroupStatus, PathId, PathInfo, StatusCell};
@@ -35,6 +35,25 @@ struct Group {
     cell: Arc<GroupCell>,
     worker: usize,
     members: usize,
+}
+
+/// The paths of a monitor, as all share them who open files. A worker itself waits for no lock.
+#[derive(Clone)]
+pub(crate) struct SharedRegistry(Arc<RwLock<Registry>>);
+
+impl SharedRegistry {
+    /// An empty registry.
+    pub(crate) fn new(workers: usize) -> SharedRegistry {
+        SharedRegistry(Arc::new(RwLock::new(Registry::new(workers))))
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Registry> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Registry> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The paths of a monitor.
